@@ -1,0 +1,309 @@
+"""The administrator's side of the blob store: who may reach what, and what may go.
+
+Every team has a prefix of its own, `<root>/<team>/blobs/<first two characters>/<digest>`, and reaches nothing else.
+Garbage collection is safe beside running jobs because whoever puts a blob anew makes it young again. The trap: whatever
+cannot be read must count as needed, so any doubt ends a collection early instead of deleting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blake3 import blake3
+
+from dure.adapters.s3keys import Keys, TeamKeys, opened
+from dure.adapters.system import SystemClock
+from dure.ports import BlobStoreError
+from dure.state.manifest import MANIFEST_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from dure.ports import Clock
+    from dure.settings import S3Settings
+
+_TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGEST_INSIDE = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_CLOCK = SystemClock()  # only for when temporary keys end
+_ASIDE = ".collected"
+_ABANDONED_S = 24 * 3600.0
+_NOTHING: frozenset[str] = frozenset()
+
+
+class _Team(Protocol):
+    """One team's blobs as a collection needs them. Ages are counted by the clock that dates the blobs."""
+
+    def ages(self) -> Iterator[tuple[str, float]]:
+        """Return digest and age in seconds of every blob."""
+
+    def head(self, digest: str) -> bytes | None:
+        """Return the blob when it may be a manifest (small and begins with a brace), b"" if not, None if absent."""
+
+    def remove(self, digest: str, older_than_s: float) -> bool:
+        """Delete the blob unless it has become young since; return whether it went."""
+
+
+class FolderBlobStores:
+    """ports.BlobStores in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root)
+        self._references: dict[str, frozenset[str]] = {}
+
+    def access(self, team: str) -> Mapping[str, Any]:
+        """Return access to the team's folder, which is made when it is not there."""
+        folder = self._root / _checked_team(team)
+        with _told(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {"kind": "folder", "root": str(folder.absolute())}
+
+    def read(self, team: str, digest: str) -> bytes | None:
+        """Return a blob's verified bytes, None when absent."""
+        path = _FolderTeam(self._root / _checked_team(team)).file(_checked_digest(digest))
+        try:
+            with _told(path):
+                data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return _verified(data, digest, str(path))
+
+    def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
+        """Delete old blobs that nothing in `keep[team]` reaches; teams that `keep` does not name are left alone."""
+        gone = 0
+        for team, needed in keep.items():
+            folder = self._root / _checked_team(team)
+            if folder.is_dir():
+                with _told(folder):
+                    gone += _collected(_FolderTeam(folder), needed, older_than_s, self._references)
+        return gone
+
+
+class S3BlobStores:
+    """ports.BlobStores in a bucket, with keys for each team, which `state_dir` keeps, readable by its owner only."""
+
+    def __init__(self, settings: S3Settings, state_dir: Path, clock: Clock = _CLOCK) -> None:
+        self._settings = settings
+        self._keys = TeamKeys(settings, state_dir / "s3-keys.json", clock)
+        self._references: dict[str, frozenset[str]] = {}
+        self._store = opened(settings, Keys(settings.access_key_id, settings.secret_access_key))
+
+    def access(self, team: str) -> Mapping[str, Any]:
+        """Return access to the team's prefix with keys that reach nothing else (or all, with `static_keys`)."""
+        prefix = self._prefix(team)
+        with self._told():
+            keys = self._keys.of(team, prefix)
+        return {
+            "kind": "s3",
+            "bucket": self._settings.bucket,
+            "prefix": prefix,
+            "endpoint": self._settings.endpoint,
+            "region": self._settings.region,
+            "access_key_id": keys.access_key_id,
+            "secret_access_key": keys.secret_access_key,
+            "session_token": keys.session_token,
+        }
+
+    def read(self, team: str, digest: str) -> bytes | None:
+        """Return a blob's verified bytes, None when absent."""
+        key = _S3Team(self._store, self._prefix(team)).key(_checked_digest(digest))
+        try:
+            with self._told():
+                data = bytes(self._store.get(key).bytes())
+        except FileNotFoundError:
+            return None
+        return _verified(data, digest, f"s3://{self._settings.bucket}/{key}")
+
+    def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
+        """Delete old blobs that nothing in `keep[team]` reaches; teams that `keep` does not name are left alone.
+
+        S3 cannot delete on a condition of age, so each object is looked at again right before it goes: one that is put
+        anew within those milliseconds, unneeded and unused for `older_than_s`, would still go.
+        """
+        gone = 0
+        for team, needed in keep.items():
+            with self._told():
+                gone += _collected(_S3Team(self._store, self._prefix(team)), needed, older_than_s, self._references)
+        return gone
+
+    def _prefix(self, team: str) -> str:
+        root = self._settings.prefix.strip("/")
+        return f"{root}/{_checked_team(team)}" if root else _checked_team(team)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+        from obstore.exceptions import BaseError, NotFoundError
+
+        try:
+            yield
+        except (FileNotFoundError, NotFoundError):
+            raise
+        except (BaseError, BotoCoreError, ClientError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise BlobStoreError(
+                f"The object store {self._settings.endpoint} (bucket {self._settings.bucket}) refused: {first}. Check "
+                "that it runs and that its keys are right with `dure doctor`."
+            ) from error
+
+
+class _FolderTeam:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blobs = folder / "blobs"
+
+    def file(self, digest: str) -> Path:
+        return self._blobs / digest[:2] / digest
+
+    def ages(self) -> Iterator[tuple[str, float]]:
+        now = self._now()
+        for path in self._blobs.glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(FileNotFoundError):
+                age_s = now - path.stat().st_mtime
+                name = path.name
+                if name.endswith(_ASIDE):  # a collection was killed in the middle; this one judges again
+                    name = name.removesuffix(_ASIDE)[1:]
+                    path.rename(path.with_name(name))
+                if _DIGEST.fullmatch(name):
+                    yield name, age_s
+                elif age_s > _ABANDONED_S:  # what a killed writer left
+                    path.unlink()
+
+    def head(self, digest: str) -> bytes | None:
+        try:
+            with self.file(digest).open("rb") as handle:
+                if os.fstat(handle.fileno()).st_size > MANIFEST_BYTES or handle.read(1) != b"{":
+                    return b""
+                return b"{" + handle.read()
+        except FileNotFoundError:
+            return None
+
+    def remove(self, digest: str, older_than_s: float) -> bool:
+        # Taken aside first: from then on whoever wants to make it young finds it absent and puts it anew, and whoever
+        # was faster has left a new date on the very file that is looked at here.
+        path = self._blobs / digest[:2] / digest
+        aside = path.with_name(f".{digest}{_ASIDE}")
+        try:
+            path.rename(aside)
+            if self._now() - aside.stat().st_mtime < older_than_s:
+                aside.rename(path)
+                return False
+            aside.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _now(self) -> float:
+        # The file system dates the blobs, and its clock may be another machine's.
+        marker = self._folder / ".collected"
+        marker.touch(mode=0o600)
+        return marker.stat().st_mtime
+
+
+class _S3Team:
+    def __init__(self, store: Any, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._now_at = 0.0
+
+    def key(self, digest: str) -> str:
+        return f"{self._prefix}/blobs/{digest[:2]}/{digest}"
+
+    def ages(self) -> Iterator[tuple[str, float]]:
+        # The object store dates the blobs, so its clock is asked, by an object of no other meaning.
+        marker = f"{self._prefix}/collected"
+        self._store.put(marker, b"")
+        self._now_at = self._store.head(marker)["last_modified"].timestamp()
+        for page in self._store.list(f"{self._prefix}/blobs/"):
+            for entry in page:
+                yield entry["path"].rsplit("/", 1)[-1], self._now_at - entry["last_modified"].timestamp()
+
+    def head(self, digest: str) -> bytes | None:
+        key = self.key(digest)
+        try:
+            size = self._store.head(key)["size"]
+            if not 0 < size <= MANIFEST_BYTES or bytes(self._store.get_range(key, start=0, end=1)) != b"{":
+                return b""
+            return bytes(self._store.get(key).bytes())
+        except FileNotFoundError:
+            return None
+
+    def remove(self, digest: str, older_than_s: float) -> bool:
+        key = self.key(digest)
+        try:
+            age_s = self._now_at - self._store.head(key)["last_modified"].timestamp()
+        except FileNotFoundError:
+            return False
+        if age_s < older_than_s:
+            return False
+        self._store.delete(key)
+        return True
+
+
+def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: dict[str, frozenset[str]]) -> int:
+    old = [name for name, age_s in team.ages() if age_s >= older_than_s]
+    if not old:
+        return 0
+    reached = _reached(team, needed, known)
+    return sum(team.remove(name, older_than_s) for name in old if name not in reached)
+
+
+def _reached(team: _Team, needed: Iterable[str], known: dict[str, frozenset[str]]) -> set[str]:
+    """Return `needed` and every digest that a manifest among them names, and so on.
+
+    Any 64 hexadecimal digits in a JSON blob count, so that a manifest of a format that is not known yet keeps its blobs
+    too. `known` remembers what each blob names, which never changes.
+    """
+    reached = set(needed)
+    waiting = list(reached)
+    while waiting:
+        digest = waiting.pop()
+        if digest not in known:
+            content = team.head(digest)
+            if content is None:
+                continue
+            known[digest] = frozenset(m.decode() for m in _DIGEST_INSIDE.findall(content)) if content else _NOTHING
+        fresh = known[digest] - reached
+        reached |= fresh
+        waiting += fresh
+    return reached
+
+
+def _checked_team(team: str) -> str:
+    # The name becomes part of a path and of a policy: no separator, no "..", no wildcard.
+    if not _TEAM.fullmatch(team):
+        raise BlobStoreError(
+            f"{team[:80]!r} cannot be a team's name: use up to 63 letters, digits and . _ @ -, beginning with a letter "
+            "or digit."
+        )
+    return team
+
+
+def _checked_digest(digest: str) -> str:
+    if not _DIGEST.fullmatch(digest):
+        raise BlobStoreError(f"{digest[:80]!r} is not a blob's digest: it must be 64 characters of 0-9 and a-f.")
+    return digest
+
+
+def _verified(data: bytes, digest: str, where: str) -> bytes:
+    if blake3(data).hexdigest() != digest:
+        raise BlobStoreError(
+            f"The blob at {where} is damaged (its hash differs): remove it and run what made it again."
+        )
+    return data
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BlobStoreError(
+            f"The blob store at {path} cannot be used: {error.strerror}. Check the disk, the folder and its owner."
+        ) from error

@@ -1,0 +1,1 @@
+"""Executors: where attempts run. `local` runs them as processes of this machine."""

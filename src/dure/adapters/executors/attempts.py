@@ -1,0 +1,117 @@
+"""An attempt's folder as the executor sees it: files are the truth, written by executor and runner in a fixed order.
+
+`spec.json` (accepted) → `runner.json` (claimed, exclusively) → `started` (user code begins) → `result.json` (no process
+is left) → `forgotten` (its end is on record). The trap: whoever creates `runner.json` first owns the attempt, so
+stopping one that nobody claimed means claiming it oneself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dure.worker import processes
+
+SPEC = "spec.json"
+RUNNER = "runner.json"
+STARTED = "started"
+RESULT = "result.json"
+FORGOTTEN = "forgotten"
+READY_AT = "ready_at"
+CONTROL_SOCKET = "control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a job on this executor, by its folder."""
+
+    folder: Path
+    job_id: str
+    number: int
+
+    @classmethod
+    def at(cls, folder: Path) -> Attempt | None:
+        """Return the attempt of a folder named `<job>.<attempt>`, None for any other folder."""
+        job_id, _, number = folder.name.rpartition(".")
+        return cls(folder, job_id, int(number)) if job_id and number.isdigit() else None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its specification is completely on disk."""
+        return (self.folder / SPEC).exists()
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the control plane has its end on record."""
+        return (self.folder / FORGOTTEN).exists()
+
+    def result(self) -> Mapping[str, Any] | None:
+        """Return the worker's end message, None while there is none."""
+        return _read_json(self.folder / RESULT)
+
+    def runner(self) -> tuple[int, int] | None:
+        """Return the claiming runner's (pid, start ticks), None when nobody claimed it yet."""
+        claim = _read_json(self.folder / RUNNER)
+        if claim is None:
+            # A runner that died inside its very first write has claimed but left no name; it counts as dead.
+            return (0, 0) if (self.folder / RUNNER).exists() else None
+        return int(claim["pid"]), int(claim["start_ticks"])
+
+    def runner_alive(self) -> bool:
+        """Return whether the claiming runner is a living process."""
+        claim = self.runner()
+        return claim is not None and claim[0] > 0 and processes.alive(*claim)
+
+    def began_at(self) -> float | None:
+        """Return when user code began (seconds since the epoch), None before that."""
+        with contextlib.suppress(OSError):
+            return (self.folder / STARTED).stat().st_mtime
+        return None
+
+    def ready_at(self) -> float:
+        """Return when its node is provisioned (seconds since the epoch)."""
+        with contextlib.suppress(OSError, ValueError):
+            return float((self.folder / READY_AT).read_text())
+        return 0.0
+
+    def claim_for_nobody(self) -> bool:
+        """Claim the attempt so that no runner ever will; False when one has it already."""
+        try:
+            descriptor = os.open(self.folder / RUNNER, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "w") as claim:
+            json.dump({"pid": 0, "start_ticks": 0}, claim)
+        return True
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write an end message in the place of a runner that never ran."""
+        write_json(self.folder / RESULT, result)
+
+    def forget(self) -> None:
+        """Remember durably that the control plane has this attempt's end."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / FORGOTTEN).touch()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that is either absent or complete, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _read_json(path: Path) -> Mapping[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

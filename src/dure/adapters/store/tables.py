@@ -1,0 +1,94 @@
+"""The database's tables. A job is one JSON document, beside it the columns that queries need and the large parts.
+
+The trap: these definitions and migrations/versions must say the same, and REVISION must be the newest of those;
+tests/contracts/test_store_migrations.py compares them. Why JSON lies in text columns: docs/decisions/0003-store.md.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+HEAD_ROW = 1
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("request_key", Text),
+    Column("phase", Text, nullable=False),
+    Column("goal", Text, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("cost", Double, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # All of the job but the three parts below, which may be megabytes and are read for one job at a time.
+    Column("document", Text, nullable=False),
+    Column("blobs", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("result", Text),
+    UniqueConstraint("user", "request_key"),
+)
+# Each ends in the order of listing, so that a page is read from the index alone.
+Index("ix_jobs_submitted", jobs.c.submitted_at, jobs.c.id)
+Index("ix_jobs_phase", jobs.c.phase, jobs.c.submitted_at, jobs.c.id)
+Index("ix_jobs_user", jobs.c.user, jobs.c.submitted_at, jobs.c.id)
+Index("ix_jobs_team", jobs.c.team, jobs.c.submitted_at, jobs.c.id)
+# Holds ended jobs only and covers `spent`, which sums a month of them.
+Index(
+    "ix_jobs_ended",
+    jobs.c.ended_at,
+    jobs.c.team,
+    jobs.c.cost,
+    sqlite_where=jobs.c.ended_at.is_not(None),
+    postgresql_where=jobs.c.ended_at.is_not(None),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # In SQLite only INTEGER is the row's own number, which needs no second index.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("team", Text),
+    Column("data", Text, nullable=False),
+    Index("ix_events_subject", "subject", "seq"),
+)
+
+# One row: who leads, and the log's last number. Every writer updates it first, so it is also the one write lock.
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("holder", Text),
+    Column("until", Double, nullable=False),
+    CheckConstraint(f"id = {HEAD_ROW}", name="one_row"),
+)

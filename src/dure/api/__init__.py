@@ -1,0 +1,1 @@
+"""REST and event streams over HTTP: translates requests into commands and queries, and refusals into problems."""

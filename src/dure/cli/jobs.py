@@ -1,0 +1,155 @@
+"""`dure jobs | logs | why | cancel`: one's jobs from the terminal. Each prints JSON with `--json`.
+
+The trap: `jobs` shows the whole team's, of which only one's own can be read or cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from dure.cli.completion import job_ids
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, warn, when
+from dure.client.errors import DureError
+from dure.client.words import end_line, gpus_word, money, phase_word, span, waiting_line
+
+if TYPE_CHECKING:
+    from dure.wire.messages import JobView
+
+PHASES = ("queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled")
+JOB = click.argument("job_id", metavar="JOB", shell_complete=job_ids)
+
+
+@click.command()
+@option("--phase", "phases", multiple=True, type=click.Choice(PHASES), en="Only these phases.", ko="이 상태만")
+@option("--mine", is_flag=True, en="Only your own.", ko="내 작업만")
+@option("--user", en="Only this person's.", ko="이 사용자만")
+@option("--team", en="Only this team's.", ko="이 팀만")
+@option("--limit", type=click.IntRange(1, 500), default=30, show_default=True, en="How many.", ko="개수")
+@option("--cursor", en="Continue where an earlier list ended.", ko="이전 목록에 이어서")
+@AS_JSON
+@click.pass_context
+def jobs(
+    ctx: click.Context,
+    *,
+    phases: tuple[str, ...],
+    mine: bool,
+    user: str | None,
+    team: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List jobs."""
+    lang, client = lang_of(ctx), connect(ctx, retry_s=5)
+    if mine:
+        user = client.me().name
+    found = client.jobs(phases=phases, user=user, team=team, limit=limit, cursor=cursor)
+    if as_json:
+        print_json(found)
+        return
+    korean = lang == "ko"
+    columns = (
+        ("작업", "이름", "소유자", "상태", "등급", "GPU", "대기", "실행", "비용", "제출")
+        if korean
+        else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED")
+    )
+    now = time.time()
+    table(columns, [_row(job, now, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.")
+    if found.next:
+        warn(f"더 보기: --cursor {found.next}" if korean else f"More: --cursor {found.next}")
+
+
+def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
+    # What has ended is on record; what goes on is counted to this moment.
+    waited_s = max(job.waited_s, now - job.submitted_at) if job.phase == "queued" else job.waited_s
+    ran_s = max(job.ran_s, now - job.began_at) if job.phase == "running" and job.began_at else job.ran_s
+    return (
+        job.id,
+        job.name if len(job.name) <= 40 else job.name[:39] + "…",
+        job.user,
+        phase_word(job.phase, lang),
+        job.tier or "-",
+        gpus_word(job.gpus),
+        span(waited_s, lang),
+        span(ran_s, lang),
+        money(job.cost, job.currency),
+        when(job.submitted_at),
+    )
+
+
+@click.command()
+@JOB
+@option("--follow", "-f", is_flag=True, en="Go on to the job's end.", ko="작업이 끝날 때까지 계속 봅니다.")
+@option("--json", "as_json", is_flag=True, en="Print one JSON message a line.", ko="한 줄에 JSON 메시지 하나씩")
+@click.pass_context
+def logs(ctx: click.Context, job_id: str, *, follow: bool, as_json: bool) -> None:
+    """Show what a job printed."""
+    from dure.cli.following import Screen
+    from dure.cli.following import follow as follow_job
+    from dure.client.streams import Output
+
+    lang = lang_of(ctx)
+    client = connect(ctx, retry_s=60 if follow else 5)
+    screen = Screen(lang, as_json=as_json)
+    if follow:
+        follow_job(client, job_id, screen)
+        return
+    cursor: str | None = None
+    while True:
+        page = client.output(job_id, cursor)
+        for message in page.messages:
+            screen.output(Output(message, int(message.get("attempt", 1)), page.cursor))
+        if page.cursor == cursor or page.done:
+            return
+        cursor = page.cursor
+
+
+@click.command()
+@JOB
+@AS_JSON
+@click.pass_context
+def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
+    """Tell a job's story."""
+    lang, client = lang_of(ctx), connect(ctx, retry_s=5)
+    story = client.why(job_id)
+    if as_json:
+        print_json(story)
+        return
+    job = story.job
+    click.echo(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
+    if job.reason_sentence:
+        click.echo(job.reason_sentence)
+    for helpful in job.verdict.helps if job.verdict else ():
+        # The sentence names what helps most; only the rest is new.
+        if job.verdict and helpful.rstrip(".").lower() not in job.verdict.sentence.lower():
+            click.echo(f"→ {helpful}")
+    for event in story.events:
+        click.echo(f"{when(event.at)}  {event.sentence}")
+
+
+@click.command()
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=job_ids)
+@AS_JSON
+@click.pass_context
+def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool) -> int:
+    """Cancel jobs."""
+    lang, client = lang_of(ctx), connect(ctx, retry_s=5)
+    failed = 0
+    for job_id in job_ids:
+        try:
+            job = client.cancel(job_id)
+        except DureError as error:
+            failed += 1
+            warn(str(error))
+            if as_json:
+                click.echo(json.dumps({"id": job_id, "problem": error.problem.model_dump(mode="json")}))
+            continue
+        if as_json:
+            print_json(job)
+        else:
+            click.echo(waiting_line(job, lang) if job.ended_at is None else end_line(job, lang))
+    return 1 if failed else 0

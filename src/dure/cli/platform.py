@@ -1,0 +1,151 @@
+"""`dure queue | tiers | events`: the platform as a whole. Each prints JSON with `--json`.
+
+The trap: other teams' jobs appear as their team's name only; that is the server's doing and complete here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dure.cli.completion import job_ids
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, when
+from dure.client.words import gpus_word, money, phase_word, place, span
+
+if TYPE_CHECKING:
+    from dure.wire.messages import EventView, GpuView, QueueView
+
+
+@click.command()
+@AS_JSON
+@click.pass_context
+def queue(ctx: click.Context, *, as_json: bool) -> None:
+    """Show the queue."""
+    lang, client = lang_of(ctx), connect(ctx, retry_s=5)
+    found = client.queue()
+    if as_json:
+        print_json(found)
+        return
+    korean = lang == "ko"
+    _waiting(found, lang)
+    if found.others_waiting:
+        n = found.others_waiting
+        click.echo(f"다른 팀의 대기 작업 {n}개" if korean else f"{n} more of other teams wait.")
+    click.echo()
+    columns = (
+        ("작업", "이름", "소유자", "상태", "위치", "실행")
+        if korean
+        else ("JOB", "NAME", "OWNER", "PHASE", "WHERE", "FOR")
+    )
+    rows = [
+        (
+            job.id,
+            job.name[:40],
+            job.user,
+            phase_word(job.phase, lang),
+            place(job, lang),
+            _for(found, job.began_at, lang),
+        )
+        for job in found.running
+    ]
+    table(columns, rows, "실행 중인 작업이 없습니다." if korean else "Nothing runs.")
+    click.echo()
+    columns = (
+        ("GPU", "등급", "모델", "여유", "사용", "시간당")
+        if korean
+        else ("GPU", "TIER", "MODEL", "FREE", "HELD BY", "PER HOUR")
+    )
+    currency = client.platform().currency
+    table(columns, [_gpu_row(gpu, currency, lang) for gpu in found.gpus], "GPU 없음" if korean else "No GPUs.")
+
+
+def _waiting(found: QueueView, lang: str) -> None:
+    korean = lang == "ko"
+    columns = ("#", "작업", "이름", "소유자", "이유") if korean else ("#", "JOB", "NAME", "OWNER", "WHY")
+    rows = [
+        (
+            str(job.verdict.position) if job.verdict else "-",
+            job.id,
+            job.name[:40],
+            job.user,
+            job.verdict.sentence if job.verdict else "",
+        )
+        for job in found.waiting
+    ]
+    table(columns, rows, "대기 중인 작업이 없습니다." if korean else "Nothing waits.")
+
+
+def _for(found: QueueView, began_at: float | None, lang: str) -> str:
+    return span(found.now - began_at, lang) if began_at else "-"
+
+
+def _gpu_row(gpu: GpuView, currency: str, lang: str) -> tuple[str, ...]:
+    simulated = (
+        (" (시뮬레이션)" if lang == "ko" else " (simulated)") if gpu.simulated and gpu.model != "simulated" else ""
+    )
+    holders = ", ".join(str(held.get("job") or held.get("team") or "?") for held in gpu.holders)
+    return (
+        f"{gpu.cluster}/{gpu.node}:{gpu.index}",
+        gpu.tier,
+        gpu.model + simulated,
+        gpus_word(gpu.free),
+        holders or "-",
+        money(gpu.price_per_gpu_hour, currency),
+    )
+
+
+@click.command()
+@AS_JSON
+@click.pass_context
+def tiers(ctx: click.Context, *, as_json: bool) -> None:
+    """List the tiers."""
+    lang, client = lang_of(ctx), connect(ctx, retry_s=5)
+    found = client.platform()
+    if as_json:
+        print_json([tier.model_dump(mode="json") for tier in found.tiers])
+        return
+    korean = lang == "ko"
+    columns = (
+        ("등급", "여유", "전체", "시간당 가격", "설명") if korean else ("TIER", "FREE", "ALL", "PRICE PER HOUR", "WHAT")
+    )
+    rows = []
+    for tier in found.tiers:
+        prices = ", ".join(f"{cluster}: {money(price, found.currency)}" for cluster, price in tier.prices.items())
+        simulated = (" (시뮬레이션)" if korean else " (simulated)") if tier.simulated else ""
+        rows.append(
+            (tier.name, gpus_word(tier.free), gpus_word(tier.total), prices or "-", tier.description + simulated)
+        )
+    table(columns, rows, "등급이 없습니다." if korean else "No tiers.")
+
+
+@click.command()
+@option("--after", type=click.IntRange(0), en="Only those after this number.", ko="이 번호 이후만")
+@option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, en="How many.", ko="개수")
+@option("--subject", shell_complete=job_ids, en="Only those of one job.", ko="한 작업의 이벤트만")
+@option("--follow", "-f", is_flag=True, en="Go on as they come (Ctrl-C ends).", ko="계속 봅니다(Ctrl-C로 끝냄).")
+@AS_JSON
+@click.pass_context
+def events(
+    ctx: click.Context, *, after: int | None, limit: int, subject: str | None, follow: bool, as_json: bool
+) -> None:
+    """Show the event log: the last ones, or those after a number."""
+    client = connect(ctx, retry_s=60 if follow else 5)
+    page = client.events(
+        after=-limit if after is None and subject is None else after or 0, limit=limit, subject=subject
+    )
+    if as_json and not follow:
+        print_json(page)
+        return
+    for event in page.events:
+        _tell(event, as_json=as_json)
+    if follow:
+        for event in client.event_stream(page.last_seq, subject):
+            _tell(event, as_json=as_json)
+
+
+def _tell(event: EventView, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(event.model_dump_json())
+    else:
+        click.echo(f"{event.seq:>7}  {when(event.at)}  {event.sentence}")

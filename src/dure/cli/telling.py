@@ -1,0 +1,129 @@
+"""How commands talk: options in two languages, tables, JSON, one line on the terminal that is written over.
+
+The trap: people get tables and colours only on a terminal; anything else gets plain columns that tools can cut.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dure.client.config import language
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dure.client import Client
+    from dure.client.transport import Retry
+
+
+class ToldOption(click.Option):
+    """An option whose help has a Korean text too."""
+
+    def __init__(self, *arguments: Any, ko: str = "", **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.english = self.help
+        self.korean = ko
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return flags and help in the language of the command."""
+        self.help = self.korean if lang_of(ctx) == "ko" and self.korean else self.english
+        return super().get_help_record(ctx)
+
+
+def option(*flags: str, en: str, ko: str, **settings: Any) -> Callable[[Any], Any]:
+    """Return the decorator of an option with its help in both languages."""
+    return click.option(*flags, cls=ToldOption, help=en, ko=ko, **settings)
+
+
+AS_JSON = option("--json", "as_json", is_flag=True, en="Print JSON.", ko="JSON으로 출력합니다.")
+
+
+def lang_of(ctx: click.Context) -> str:
+    """Return "en" or "ko": `--lang` when given, else the environment's."""
+    return ctx.find_root().params.get("lang") or language()
+
+
+def connect(ctx: click.Context, *, retry_s: float = 60.0) -> Client:
+    """Return a client that says on a terminal when the platform does not answer."""
+    from dure.client import Client
+
+    told = Line()
+
+    def progress(retry: Retry | None) -> None:
+        told.show(retry.sentence if retry else "")
+
+    # One that never answered is told soon; one that goes away while a job is followed is waited for.
+    return ctx.with_resource(Client(lang=lang_of(ctx), progress=progress, retry_s=retry_s))
+
+
+def warn(sentence: str) -> None:
+    """Write one sentence to stderr."""
+    click.echo(sentence, err=True)
+
+
+def print_json(value: BaseModel | Any) -> None:
+    """Write a wire model or plain data as JSON, indented on a terminal, else one line."""
+    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    click.echo(json.dumps(plain, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """Write a table: rich on a terminal, else aligned columns; `empty` goes to stderr when there is no row."""
+    if not rows:
+        warn(empty)
+        return
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        Console().print(drawn)
+        return
+    lines = [columns, *rows]
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def when(at: float | None) -> str:
+    """Return a moment in the local zone, without the date when it is today."""
+    if at is None:
+        return "-"
+    moment, today = datetime.fromtimestamp(at).astimezone(), datetime.now().astimezone()
+    return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M")
+
+
+class Line:
+    """One line on stderr that the next one replaces. Silent where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Replace the line by `text`, cut to the terminal's width; "" removes it."""
+        if not sys.stderr.isatty() or text == self._shown:
+            return
+        columns = shutil.get_terminal_size().columns - 1
+        while _width(text) > columns:
+            text = text[:-2] + "…"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+        self._shown = text
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,456 @@
+"""The job options, defined once for `%%gpu`, `dure run` and `@dure.gpu`: parsing, help, completion, the request.
+
+Standard library only until a request is built, so that help and completion are instant. The trap: clock times are the
+user's own (the local zone of the kernel or shell), while a request carries seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from dure.client.errors import failure
+
+if TYPE_CHECKING:
+    from dure.client.errors import DureError
+    from dure.wire.messages import JobRequest, PlatformView
+
+Takes = Literal["text", "gpus", "budget", "deadline", "duration", "count", "switch", "flag"]
+Choices = Literal["tiers", "priorities", "data_classes", "environments", "teams"]
+
+MAX_GPUS = 1024
+MAX_RETRIES = 10
+MAX_SPAN_S = 3650 * 86400.0  # ten years; what lies beyond is a slip of the finger
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|min|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `name` is the keyword of `@dure.gpu`, `flags` are the words (the negative one last for a switch)."""
+
+    name: str
+    flags: tuple[str, ...]
+    takes: Takes
+    metavar: str
+    help_en: str
+    help_ko: str
+    choices: Choices | None = None
+    examples: tuple[str, ...] = ()
+
+    @property
+    def valued(self) -> bool:
+        """True when a value follows the flag."""
+        return self.takes not in {"switch", "flag"}
+
+    def told(self, lang: str) -> str:
+        """Return the option's help in `lang`."""
+        return self.help_ko if lang == "ko" else self.help_en
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "tier",
+        ("--tier",),
+        "text",
+        "TIER",
+        "kind of GPU; any when left out (`dure tiers`)",
+        "GPU 등급. 생략하면 모든 등급 (`dure tiers`)",
+        "tiers",
+    ),
+    Option(
+        "gpus",
+        ("--gpus",),
+        "gpus",
+        "N",
+        "how many GPUs, or a part of one such as 0.5; 1 when left out",
+        "GPU 수 또는 0.5처럼 일부. 생략하면 1",
+        examples=("1", "2", "0.5"),
+    ),
+    Option(
+        "priority",
+        ("--priority",),
+        "text",
+        "PRIORITY",
+        "who goes first within the team",
+        "팀 안에서의 우선순위",
+        "priorities",
+    ),
+    Option(
+        "budget",
+        ("--budget",),
+        "budget",
+        "flex|strict|AMOUNT",
+        "flex: may cost money within the team's budget; strict: never; AMOUNT: at most this much",
+        "flex: 팀 예산 안에서 비용 허용, strict: 비용 없음, AMOUNT: 최대 금액",
+        examples=("flex", "strict"),
+    ),
+    Option(
+        "deadline",
+        ("--deadline",),
+        "deadline",
+        "WHEN",
+        "when it should be done: 18:00, 2h or 2026-05-01T18:00",
+        "완료 희망 시각: 18:00, 2h 또는 2026-05-01T18:00",
+        examples=("18:00", "2h"),
+    ),
+    Option(
+        "burst",
+        ("--burst", "--no-burst"),
+        "switch",
+        "",
+        "may (not) go to a public cloud when the policy says so",
+        "정책에 따라 퍼블릭 클라우드로 보낼 수 있음(없음)",
+    ),
+    Option(
+        "data",
+        ("--data",),
+        "text",
+        "CLASS",
+        "data class, which says whether the data may leave the house",
+        "데이터 등급(외부 반출 가능 여부)",
+        "data_classes",
+    ),
+    Option(
+        "env",
+        ("--env",),
+        "text",
+        "ENV",
+        "environment (Python and packages) to run in",
+        "실행 환경(Python과 패키지)",
+        "environments",
+    ),
+    Option(
+        "timeout",
+        ("--timeout",),
+        "duration",
+        "TIME",
+        "end it after running this long: 5m, 1h30m",
+        "실행 시간 제한: 5m, 1h30m",
+        examples=("5m", "1h"),
+    ),
+    Option(
+        "keep",
+        ("--keep",),
+        "duration",
+        "TIME",
+        "keep the GPU this long for the next cell of this notebook: 5m",
+        "이 노트북의 다음 셀을 위해 GPU를 유지할 시간: 5m",
+        examples=("5m",),
+    ),
+    Option(
+        "team",
+        ("--team",),
+        "text",
+        "TEAM",
+        "team whose queue and quota are used",
+        "사용할 팀의 큐와 할당량",
+        "teams",
+    ),
+    Option(
+        "retries",
+        ("--retries",),
+        "count",
+        "N",
+        "start again up to N times (0 to 10) when the worker is lost",
+        "워커가 사라지면 최대 N번(0~10) 다시 시작",
+        examples=("1", "3"),
+    ),
+    Option(
+        "detach",
+        ("--detach", "-d"),
+        "flag",
+        "",
+        "submit and return at once",
+        "제출만 하고 바로 돌아오기",
+    ),
+)
+BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
+BY_FLAG: Mapping[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What a person asked of the queue. `notes` are sentences to show once before submitting."""
+
+    tier: str | None = None
+    gpus: float = 1
+    priority: str | None = None
+    budget: Literal["flex", "strict"] | float | None = None
+    deadline_at: float | None = None
+    burst: bool | None = None
+    data: str | None = None
+    env: str | None = None
+    timeout_s: float | None = None
+    keep_s: float = 0
+    team: str | None = None
+    retries: int = 0
+    detach: bool = False
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+_FIELD_OF = {"deadline": "deadline_at", "timeout": "timeout_s", "keep": "keep_s"}
+
+
+def parse_words(
+    words: Sequence[str], *, now: float | None = None, lang: str = "en", program: str = "%%gpu"
+) -> JobOptions:
+    """Return the options that shell-split `words` ask for; the last of a repeated one counts.
+
+    Raises DureError `unknown_option` or `invalid_option`. `now` is seconds since the epoch, the clock's when None.
+    """
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        option = BY_FLAG.get(flag)
+        if option is None:
+            raise unknown(flag, lang, program)
+        if not option.valued:
+            if equals:
+                raise failure("invalid_option", lang, option=flag, value=value, expected=f"{flag} without a value")
+            values[option.name] = flag == option.flags[0] or option.takes == "flag"
+        elif equals:
+            values[option.name] = value
+        elif rest and rest[0] not in BY_FLAG:
+            values[option.name] = rest.pop(0)
+        else:
+            raise failure("invalid_option", lang, option=flag, value="", expected=f"{flag} {option.metavar}")
+    return parse_values(values, now=now, lang=lang)
+
+
+def parse_values(values: Mapping[str, Any], *, now: float | None = None, lang: str = "en") -> JobOptions:
+    """Return the options for keyword `values`, texts or Python values; None means left out.
+
+    Raises DureError `unknown_option` or `invalid_option`.
+    """
+    now = time.time() if now is None else now
+    parsed: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in values.items():
+        option = BY_NAME.get(name)
+        if option is None:
+            raise unknown(name, lang, "@dure.gpu", flags=False)
+        if value is None:
+            continue
+        if option.takes == "deadline":
+            parsed["deadline_at"], note = _deadline_of(value, now, lang)
+            notes += [note] if note else []
+        else:
+            parsed[_FIELD_OF.get(name, name)] = _value_of(option, value, lang)
+    return JobOptions(**parsed, notes=tuple(notes))
+
+
+def unknown(word: str, lang: str, program: str, *, flags: bool = True) -> DureError:
+    """Return the error for an option that does not exist, naming the nearest one that does."""
+    near = difflib.get_close_matches(word, BY_FLAG if flags else BY_NAME, n=1)
+    see = f"`{program} --help`" if flags else ", ".join(BY_NAME)
+    if near:
+        hint = f"{near[0]}을(를) 뜻했나요? 전체 목록: {see}" if lang == "ko" else f"did you mean {near[0]}? All: {see}"
+    else:
+        hint = f"전체 목록: {see}" if lang == "ko" else f"the options are listed by {see}" if flags else f"use {see}"
+    return failure("unknown_option", lang, option=word, hint=hint)
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Tell whether help is asked for anywhere in `words`."""
+    return "--help" in words or "-h" in words
+
+
+def help_text(program: str, lang: str = "en") -> str:
+    """Return the whole help of `program`, one option a line."""
+    usage = f"{'사용법' if lang == 'ko' else 'Usage'}: {program} [{'옵션' if lang == 'ko' else 'options'}]"
+    left = [f"  {', '.join(o.flags)}{' ' + o.metavar if o.valued else ''}" for o in OPTIONS]
+    width = max(len(text) for text in left)
+    lines = [f"{text:<{width}}  {option.told(lang)}" for text, option in zip(left, OPTIONS, strict=True)]
+    return "\n".join([usage, "", *lines])
+
+
+def complete(line: str, platform: PlatformView | None = None) -> list[str]:
+    """Return what the last word of `line` may become: option names, or values where `platform` knows them."""
+    words = line.split()
+    last = "" if not line or line[-1].isspace() else words.pop() if words else ""
+    flag, equals, begun = last.partition("=")
+    if equals and flag in BY_FLAG:
+        return [f"{flag}={value}" for value in values_of(BY_FLAG[flag], platform) if value.startswith(begun)]
+    before = BY_FLAG.get(words[-1]) if words else None
+    if before is not None and before.valued:
+        return [value for value in values_of(before, platform) if value.startswith(last)]
+    used = {BY_FLAG[word.partition("=")[0]].name for word in words if word.partition("=")[0] in BY_FLAG}
+    flags = [flag for option in OPTIONS if option.name not in used for flag in option.flags]
+    return [flag for flag in [*flags, "--help"] if flag.startswith(last)]
+
+
+def values_of(option: Option, platform: PlatformView | None) -> list[str]:
+    """Return the values worth offering for `option`: the platform's names, or examples."""
+    if option.choices is None or platform is None:
+        return list(option.examples)
+    found: Sequence[Any] = getattr(platform, option.choices)
+    return [item if isinstance(item, str) else item.name for item in found]
+
+
+def job_request(
+    options: JobOptions,
+    *,
+    kind: Literal["cell", "command", "function"],
+    name: str,
+    payload: dict[str, Any],
+    references: Sequence[str] = (),
+    python: str | None = None,
+    memory_bytes: int | None = None,
+    lang: str = "en",
+) -> JobRequest:
+    """Return the submission. Raises DureError `invalid_option` for a name that cannot exist, else `payload_invalid`."""
+    from pydantic import ValidationError
+
+    from dure.wire.messages import JobRequest
+
+    asked = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in {"env", "detach", "notes"}}
+    try:
+        return JobRequest(
+            kind=kind,
+            name=" ".join(name.split())[:200] or kind,
+            payload=payload,
+            environment=options.env,
+            references=list(references),
+            python=python,
+            memory_bytes=memory_bytes,
+            **asked,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else "request"
+        if where in {"tier", "priority", "data", "team", "environment"}:
+            flag = "--env" if where == "environment" else f"--{where}"
+            expected = "한 단어 이름" if lang == "ko" else "a name of letters, digits and . _ @ -"
+            raise failure("invalid_option", lang, option=flag, value=first["input"], expected=expected) from error
+        raise failure("payload_invalid", lang, kind=kind, problem=f"{where}: {first['msg']}") from error
+
+
+def parse_duration(text: str, *, option: str = "--timeout", lang: str = "en") -> float:
+    """Return seconds for "90", "90s", "5m", "1h30m" or "2d"; raises DureError `invalid_option`."""
+    seconds = _seconds(text)
+    if seconds is None:
+        expected = "90s, 5m, 1h30m 같은 시간" if lang == "ko" else "a time such as 90s, 5m or 1h30m"
+        raise failure("invalid_option", lang, option=option, value=text, expected=expected)
+    return seconds
+
+
+def parse_deadline(text: str, now: float, *, lang: str = "en") -> tuple[float, str | None]:
+    """Return seconds since the epoch for a clock time, a duration from `now` or an ISO time, and a note or None.
+
+    A clock time that has passed today means tomorrow, which the note says. Raises DureError `invalid_option`.
+    """
+    clean = text.strip()
+    clock = _CLOCK.fullmatch(clean)
+    if clock:
+        return _next_time(clean, [int(part or 0) for part in clock.groups()], now, lang)
+    seconds = _seconds(clean)
+    if seconds:
+        return now + seconds, None
+    try:
+        when = datetime.fromisoformat(clean) if len(clean) > len("2026-05-01") else None
+        at = when.timestamp() if when else 0.0
+    except (ValueError, OverflowError, OSError):
+        at = 0.0
+    if at <= now:
+        expected = (
+            "18:00, 2h 또는 2026-05-01T18:00처럼 미래의 시각"
+            if lang == "ko"
+            else "a time to come: 18:00, 2h or 2026-05-01T18:00"
+        )
+        raise failure("invalid_option", lang, option="--deadline", value=text, expected=expected)
+    return at, None
+
+
+def _next_time(text: str, clock: list[int], now: float, lang: str) -> tuple[float, str | None]:
+    today = datetime.fromtimestamp(now).astimezone().replace(tzinfo=None)
+    when = today.replace(hour=clock[0], minute=clock[1], second=clock[2], microsecond=0)
+    if when.timestamp() > now:
+        return when.timestamp(), None
+    when += timedelta(days=1)
+    shown = when.strftime("%Y-%m-%d %H:%M")
+    note = f"{text} has passed today, so the deadline is tomorrow, {shown}."
+    if lang == "ko":
+        note = f"오늘 {text}은(는) 지났으므로 마감은 내일 {shown}입니다."
+    return when.timestamp(), note
+
+
+def _deadline_of(value: Any, now: float, lang: str) -> tuple[float, str | None]:
+    if isinstance(value, timedelta):
+        return parse_deadline(f"{value.total_seconds()}s", now, lang=lang)
+    if isinstance(value, datetime):
+        return parse_deadline(value.isoformat(), now, lang=lang)
+    return parse_deadline(str(value), now, lang=lang)
+
+
+def _value_of(option: Option, value: Any, lang: str) -> Any:
+    if option.takes in {"switch", "flag"}:
+        if isinstance(value, bool):
+            return value
+        expected = "True or False"
+    elif option.takes == "gpus":
+        number = _number(value)
+        if number is not None and 0 < number <= MAX_GPUS:
+            return number
+        expected = (
+            f"1~{MAX_GPUS} 또는 0.5 같은 수" if lang == "ko" else f"a number up to {MAX_GPUS}, or a part such as 0.5"
+        )
+    elif option.takes == "count":
+        number = _number(value)
+        if number is not None and number == int(number) and 0 <= number <= MAX_RETRIES:
+            return int(number)
+        expected = f"0~{MAX_RETRIES}의 정수" if lang == "ko" else f"a whole number from 0 to {MAX_RETRIES}"
+    elif option.takes == "budget":
+        number = _number(value)
+        if value in {"flex", "strict"}:
+            return value
+        if number is not None and number >= 0:
+            return number
+        expected = "flex, strict 또는 금액" if lang == "ko" else "flex, strict or an amount of money"
+    elif option.takes == "duration":
+        return _duration_of(option, value, lang)
+    elif isinstance(value, str) and value.strip():
+        return value.strip()
+    else:
+        expected = "이름" if lang == "ko" else "a name"
+    raise failure("invalid_option", lang, option=option.flags[0], value=value, expected=expected)
+
+
+def _duration_of(option: Option, value: Any, lang: str) -> float:
+    text = f"{value.total_seconds()}s" if isinstance(value, timedelta) else str(value)
+    seconds = parse_duration(text, option=option.flags[0], lang=lang)
+    if option.name == "timeout" and seconds <= 0:
+        expected = "0보다 긴 시간" if lang == "ko" else "a time longer than 0"
+        raise failure("invalid_option", lang, option=option.flags[0], value=value, expected=expected)
+    return seconds
+
+
+def _seconds(text: str) -> float | None:
+    clean = text.strip().lower().replace(" ", "")
+    bare = _number(clean)
+    if bare is not None:
+        return bare if 0 <= bare <= MAX_SPAN_S else None
+    if not _DURATION.fullmatch(clean):
+        return None
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(clean))
+    return seconds if seconds <= MAX_SPAN_S else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,97 @@
+"""How the user's side says spans of time, money and what became of a job, in English and Korean.
+
+The trap: notebook and command line show the same lines, so a line is changed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dure.wire.messages import JobView
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+_PHASES_KO = {
+    "queued": "대기",
+    "admitted": "배정됨",
+    "starting": "시작 중",
+    "running": "실행 중",
+    "succeeded": "성공",
+    "failed": "실패",
+    "cancelled": "취소됨",
+}
+
+
+def phase_word(phase: str, lang: str) -> str:
+    """Return the phase's name for people."""
+    return _PHASES_KO.get(phase, phase) if lang == "ko" else phase
+
+
+def span(seconds: float, lang: str = "en") -> str:
+    """Return a length of time such as "3.1 s", "2 min 5 s" or "1 h 3 min"."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}{'초' if lang == 'ko' else ' s'}"
+    whole = round(seconds)
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    units = ("일", "시간", "분", "초") if lang == "ko" else (" d", " h", " min", " s")
+    parts = [f"{n}{unit}" for n, unit in zip((days, hours, minutes, rest), units, strict=True) if n]
+    return " ".join(parts[:2])
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount such as "1,250 KRW" or "0.35 USD"."""
+    digits = 0 if amount == round(amount) or abs(amount) >= 1000 else 2
+    return f"{amount:,.{digits}f} {currency}"
+
+
+def gpus_word(gpus: float) -> str:
+    """Return a number of GPUs without needless zeros."""
+    return f"{gpus:g}"
+
+
+def place(job: JobView, lang: str = "en") -> str:
+    """Return where the job runs or ran, such as "gold on lab/node-1 (simulated)"; "" when nowhere yet."""
+    if job.lease is None:
+        return ""
+    lease = job.lease
+    simulated = (" (시뮬레이션)" if lang == "ko" else " (simulated)") if lease.simulated else ""
+    join = " · " if lang == "ko" else " on "
+    return f"{lease.tier}{join}{lease.cluster}/{lease.node}{simulated}"
+
+
+def waiting_line(job: JobView, lang: str = "en") -> str:
+    """Return the one line to show while a job has not ended: its place and why it waits, or where it is."""
+    korean = lang == "ko"
+    if job.goal == "cancel":
+        return f"{job.id}: 취소하는 중" if korean else f"{job.id}: cancelling"
+    if job.phase == "queued":
+        if job.verdict is None:
+            return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
+        return f"{job.id}: {job.verdict.sentence}"  # the sentence begins with the place in line
+    where = place(job, lang)
+    return f"{job.id}: {phase_word(job.phase, lang)}{' · ' + where if where else ''}"
+
+
+def end_line(job: JobView, lang: str = "en") -> str:
+    """Return the one line at the end: what became of it, tier and place, waited, ran, cost, GPU freed."""
+    korean = lang == "ko"
+    where = place(job, lang)
+    parts = [f"{job.id} {phase_word(job.phase, lang)}"]
+    if where:
+        parts.append(where)
+    parts.append(f"대기 {span(job.waited_s, lang)}" if korean else f"waited {span(job.waited_s)}")
+    if where:
+        parts.append(f"실행 {span(job.ran_s, lang)}" if korean else f"ran {span(job.ran_s)}")
+        parts.append(money(job.cost, job.currency))
+        parts.append("GPU 반납됨" if korean else "GPU freed")
+    return " · ".join(parts)
+
+
+def size_word(size_bytes: float) -> str:
+    """Return a size such as "12.3 MB" (1 MB = 1,000,000 bytes)."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable: GB takes every size")

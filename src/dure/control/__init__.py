@@ -1,0 +1,1 @@
+"""Commands (what people ask), queries (what they see) and the loop (what happens): load, decide, commit, act."""

@@ -1,0 +1,56 @@
+"""Who may see and change what. A team is a tenant: others' jobs do not exist for its members.
+
+Rules: members of a team see its jobs; only the owner and administrators see a job's output and artifacts and may
+change it. What a verdict says of other teams is reduced to the team's name.
+"""
+
+from __future__ import annotations
+
+from dure.core.model import Job
+from dure.ports import Principal
+from dure.wire.problems import CodedError
+
+
+def may_see(principal: Principal, job: Job) -> bool:
+    """Return whether the job's row may be shown."""
+    return principal.admin or job.user == principal.name or job.team in principal.teams
+
+
+def may_change(principal: Principal, job: Job) -> bool:
+    """Return whether the principal may cancel, interrupt or answer the job, and read its output."""
+    return principal.admin or job.user == principal.name
+
+
+def require_seen(principal: Principal, job: Job | None, job_id: str) -> Job:
+    """Return the job or raise `job_not_found`, the same for absent and for hidden."""
+    if job is None or not may_see(principal, job):
+        raise CodedError("job_not_found", job=job_id)
+    return job
+
+
+def require_owner(principal: Principal, job: Job | None, job_id: str, action: str) -> Job:
+    """Return the job, or raise `job_not_found` (not visible) or `not_allowed` (visible but not theirs)."""
+    seen = require_seen(principal, job, job_id)
+    if not may_change(principal, seen):
+        raise CodedError("not_allowed", user=principal.name, action=action, who=f"{seen.user} and administrators")
+    return seen
+
+
+def team_of(principal: Principal, asked: str | None, known: tuple[str, ...]) -> str:
+    """Return the team to submit for. `known` are all teams; administrators may use any.
+
+    Raises `unknown_team`, `no_team`, or `team_needed` when there are several and none was named.
+    """
+    own = tuple(team for team in principal.teams if team in known)
+    choices = known if principal.admin else own
+    if asked is not None:
+        if asked not in choices:
+            raise CodedError("unknown_team", team=asked, choices=", ".join(choices) or "none")
+        return asked
+    if len(own) == 1:
+        return own[0]
+    if not choices:
+        raise CodedError("no_team", user=principal.name)
+    if len(choices) == 1:
+        return choices[0]
+    raise CodedError("team_needed", choices=", ".join(own or choices))

@@ -1,0 +1,221 @@
+"""What people ask of the platform: submit, cancel, talk to a running job. Checks first, then one transaction.
+
+Nothing here waits for the loop: a command writes what is wanted and hints the loop, which is level-triggered. The
+trap: every check that needs the platform reads it once, so an edit in between cannot mix two versions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dure.control import access
+from dure.control.platform_holder import PlatformHolder
+from dure.core import lifecycle
+from dure.core.events import Draft
+from dure.core.model import (
+    WHOLE_GPU_MILLI,
+    Budget,
+    BudgetMode,
+    Job,
+    Kind,
+    Phase,
+    Platform,
+    Request,
+)
+from dure.ports import Changes, ExecutorUnavailableError, JobQuery, Ports, Principal, VersionConflictError
+from dure.wire.messages import MAX_PAYLOAD_BYTES, Control, JobRequest
+from dure.wire.problems import CodedError
+
+_REQUIRED_PAYLOAD: dict[Kind, tuple[str, ...]] = {
+    Kind.CELL: ("code",),
+    Kind.COMMAND: ("argv",),
+    Kind.FUNCTION: ("call",),
+}
+_CONFLICT_RETRIES = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one person may ask at once."""
+
+    pending_per_user: int = 20_000
+
+
+class Commands:
+    """The only way by which people change anything. Thread-safe; raises CodedError for every refusal."""
+
+    def __init__(
+        self, ports: Ports, platform: PlatformHolder, hint: Callable[[], None], limits: Limits | None = None
+    ) -> None:
+        self._ports = ports
+        self._platform = platform
+        self._hint = hint
+        self._limits = limits or Limits()
+
+    def submit(self, principal: Principal, request: JobRequest, request_key: str | None) -> Job:
+        """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""
+        platform = self._platform.current
+        team = access.team_of(principal, request.team, tuple(t.name for t in platform.teams))
+        self._check_environment(platform, request)
+        self._check_pending(principal)
+        job = self._job_of(principal, team, platform, request, request_key)
+        stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
+        self._hint()
+        return stored
+
+    def cancel(self, principal: Principal, job_id: str) -> Job:
+        """Ask for the job's end and return it; asking again changes nothing. Raises `already_ended`."""
+        for _ in range(_CONFLICT_RETRIES):
+            job = access.require_owner(principal, self._ports.store.job(job_id), job_id, "cancel")
+            if job.phase.terminal:
+                raise CodedError("already_ended", job=job_id, phase=job.phase.value, action="cancel")
+            step = lifecycle.ask_cancel(job, "user")
+            if step is None:
+                return job
+            changes = Changes((step.job,), (step.event,), actor=principal.name)
+            try:
+                self._ports.store.commit(changes, self._ports.clock.now())
+            except VersionConflictError:
+                continue
+            self._hint()
+            return step.job
+        raise CodedError("busy")
+
+    def control(self, principal: Principal, job_id: str, message: Control) -> None:
+        """Pass a message to a running job. A queued or starting job that is interrupted is cancelled instead."""
+        job = access.require_owner(principal, self._ports.store.job(job_id), job_id, message.op)
+        if job.phase.terminal:
+            raise CodedError("already_ended", job=job_id, phase=job.phase.value, action=message.op)
+        if job.phase is Phase.QUEUED and message.op == "interrupt":
+            self.cancel(principal, job_id)
+            return
+        if not self._sent(job, message):
+            if message.op == "interrupt":
+                self.cancel(principal, job_id)
+                return
+            raise CodedError("not_running", job=job_id, phase=job.phase.value)
+        if message.op == "interrupt":
+            told = Draft("job.interrupted", job.id, {"team": job.team, "user": job.user})
+            self._ports.store.commit(Changes((), (told,), principal.name), self._ports.clock.now())
+
+    def _sent(self, job: Job, message: Control) -> bool:
+        if job.lease is None:
+            return False
+        executor = self._ports.executors.get(job.lease.cluster)
+        if executor is None:
+            return False
+        try:
+            return executor.send(job.id, job.attempt, message.model_dump(exclude_none=message.op != "provide"))
+        except ExecutorUnavailableError as error:
+            raise CodedError("busy") from error
+
+    def _check_environment(self, platform: Platform, request: JobRequest) -> None:
+        name = request.environment or platform.environments[0].name
+        names = [environment.name for environment in platform.environments]
+        if name not in names:
+            raise CodedError("unknown_environment", environment=name, choices=", ".join(names))
+        python = _minor(self._platform.fingerprint(name).get("python"))
+        if request.python is None or python is None or python == request.python:
+            return
+        fitting = [n for n in names if _minor(self._platform.fingerprint(n).get("python")) == request.python]
+        raise CodedError(
+            "environment_python",
+            kernel=request.python,
+            python=python,
+            environment=name,
+            choices=", ".join(fitting) or "none",
+        )
+
+    def _check_pending(self, principal: Principal) -> None:
+        limit = self._limits.pending_per_user
+        query = JobQuery(user=principal.name, phases=(Phase.QUEUED,), limit=limit)
+        pending = self._ports.store.count(query)
+        if pending >= limit:
+            raise CodedError("queue_full", user=principal.name, pending=pending, limit=limit)
+
+    def _job_of(
+        self, principal: Principal, team: str, platform: Platform, request: JobRequest, request_key: str | None
+    ) -> Job:
+        kind = Kind(request.kind)
+        _check_payload(kind, request)
+        now = self._ports.clock.now()
+        priority = _named(request.priority, "normal", {p.name: p for p in platform.priorities}, "priority")
+        data = _named(request.data, "open", {d.name: d for d in platform.data_classes}, "data_class", key="data")
+        return Job(
+            id=self._ports.ids.job_id(),
+            name=request.name,
+            kind=kind,
+            user=principal.name,
+            team=team,
+            request=_request_of(platform, request),
+            submitted_at=now,
+            queued_at=now,
+            environment=request.environment or platform.environments[0].name,
+            priority=priority.name,
+            priority_value=priority.value,
+            budget=_budget_of(request),
+            deadline_at=request.deadline_at,
+            burstable=True if request.burst is None else request.burst,
+            data_class=data.name,
+            timeout_s=request.timeout_s or platform.default_timeout_s,
+            keep_s=request.keep_s,
+            retries=request.retries,
+            payload=request.payload | ({"python": request.python} if request.python else {}),
+            references=tuple(request.references),
+            request_key=request_key,
+        )
+
+
+def _minor(version: object) -> str | None:
+    return ".".join(version.split(".")[:2]) if isinstance(version, str) else None
+
+
+def _check_payload(kind: Kind, request: JobRequest) -> None:
+    for field in _REQUIRED_PAYLOAD[kind]:
+        if field not in request.payload:
+            raise CodedError("payload_invalid", kind=kind.value, problem=f"its payload has no {field!r}")
+    argv = request.payload.get("argv")
+    if kind is Kind.COMMAND and not (isinstance(argv, list) and argv and all(isinstance(a, str) for a in argv)):
+        raise CodedError("payload_invalid", kind=kind.value, problem="argv is not a list of at least one text")
+    size = len(json.dumps(request.payload))
+    if size > MAX_PAYLOAD_BYTES:
+        hint = "keep large values in variables, which travel as blobs, not in the code"
+        raise CodedError("too_large", what=kind.value, size_bytes=size, limit_bytes=MAX_PAYLOAD_BYTES, hint=hint)
+
+
+def _named(asked: str | None, default: str | None, known: dict[str, T], what: str, key: str | None = None) -> T:
+    if asked is None:
+        first = next(iter(known.values()))
+        return known.get(default, first) if default else first
+    if asked not in known:
+        raise CodedError(f"unknown_{what}", **{key or what: asked}, choices=", ".join(known))
+    return known[asked]
+
+
+def _budget_of(request: JobRequest) -> Budget:
+    if request.budget is None:
+        return Budget()
+    if isinstance(request.budget, str):
+        return Budget(BudgetMode(request.budget))
+    return Budget(BudgetMode.AMOUNT, float(request.budget))
+
+
+def _request_of(platform: Platform, request: JobRequest) -> Request:
+    milli = round(request.gpus * WHOLE_GPU_MILLI)
+    if abs(milli - request.gpus * WHOLE_GPU_MILLI) > 1e-6 or milli < 1:
+        raise CodedError("bad_fraction", gpus=request.gpus)
+    if milli > WHOLE_GPU_MILLI and milli % WHOLE_GPU_MILLI:
+        raise CodedError("bad_fraction", gpus=request.gpus)
+    tiers = [tier.name for tier in platform.tiers]
+    if request.tier is not None and request.tier not in tiers:
+        raise CodedError("unknown_tier", tier=request.tier, choices=", ".join(tiers))
+    nodes = [n for c in platform.clusters for n in c.nodes if request.tier in {None, n.tier}]
+    most = max((node.gpus for node in nodes), default=0)
+    if milli > most * WHOLE_GPU_MILLI:
+        of_tier = f" of tier {request.tier}" if request.tier else ""
+        raise CodedError("too_many_gpus", gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)
+    return Request(gpus_milli=milli, tier=request.tier, memory_bytes=request.memory_bytes)

@@ -1,0 +1,161 @@
+"""Compares what is on record of one job with what its executor reports: which signals are due, which acts.
+
+Pure. Here, and nowhere else, it is decided whether an attempt that vanished is retried or given up: an attempt whose
+user code never began is safe to start anew; one that began may have had effects and is only repeated when the
+submission allowed retries. The trap: no observation from an executor that did not answer means *unknown*, not lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dure.core.lifecycle import Facts, Signal
+from dure.core.model import Goal, Job, Phase
+from dure.core.reasons import Ended
+from dure.ports import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When the loop gives up. Seconds."""
+
+    max_losses: int = 5
+    grace_s: float = 10.0
+    start_timeout_s: float = 300.0
+    overtime_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something to ask of a job's executor after the transaction."""
+
+    what: Literal["start", "stop", "forget"]
+    job_id: str
+    attempt: int
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Signals to apply in order, then acts."""
+
+    signals: tuple[tuple[Signal, Facts], ...] = ()
+    acts: tuple[Act, ...] = ()
+
+
+NOTHING = Judgement()
+_FAILURES: Mapping[str, Ended] = {
+    "error": Ended.ERROR,
+    "exit": Ended.EXIT_CODE,
+    "timeout": Ended.TIMEOUT,
+    "memory": Ended.OUT_OF_MEMORY,
+    "killed": Ended.KILLED,
+    "refused": Ended.START_REFUSED,
+    "disk_full": Ended.DISK_FULL,
+}
+
+
+def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
+    job: Job, seen: Observation | None, *, answered: bool, now: float, rules: Rules
+) -> Judgement:
+    """Return what is due for one job that has not ended.
+
+    `seen` is the observation of exactly the job's current attempt, or None; `answered` tells whether its executor was
+    reached this time; `now` is seconds since the epoch.
+    """
+    if job.phase is Phase.QUEUED:
+        if job.goal is Goal.CANCEL:
+            return Judgement(((Signal.CANCEL, Facts(reason=Ended.CANCELLED_BY_USER)),))
+        return NOTHING
+    if not answered or job.lease is None:
+        return NOTHING
+    if seen is None:
+        return _absent(job, rules)
+    if seen.state == "ended":
+        return _ended(job, seen)
+    if seen.state == "lost":
+        return _lost(job, began=seen.began, rules=rules)
+    caught_up = _catch_up(job, began=seen.began)
+    if job.goal is Goal.CANCEL or _overdue(job, now, rules):
+        return Judgement(caught_up, (_act(job, "stop"),))
+    if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
+        return Judgement(caught_up, (_act(job, "start"),))
+    return Judgement(caught_up)
+
+
+def refused(why: str) -> Judgement:
+    """Return what is due when the executor says that it can never start this attempt."""
+    facts = Facts(reason=Ended.START_REFUSED, result={"status": "refused", "error": {"ename": "", "evalue": why}})
+    return Judgement(((Signal.FAIL, facts),))
+
+
+def _absent(job: Job, rules: Rules) -> Judgement:
+    if job.phase is Phase.ADMITTED:
+        if job.goal is Goal.CANCEL:
+            facts = Facts(reason=Ended.CANCELLED_BY_USER)
+            return Judgement(((Signal.CANCEL, facts),), (_act(job, "stop"),))
+        return Judgement(acts=(_act(job, "start"),))
+    return _lost(job, began=job.phase is Phase.RUNNING, rules=rules)
+
+
+def _catch_up(job: Job, *, began: bool) -> tuple[tuple[Signal, Facts], ...]:
+    signals: list[tuple[Signal, Facts]] = []
+    if job.phase is Phase.ADMITTED:
+        signals.append((Signal.START, Facts()))
+    if began and job.phase is not Phase.RUNNING:
+        signals.append((Signal.BEGIN, Facts()))
+    return tuple(signals)
+
+
+def _ended(job: Job, seen: Observation) -> Judgement:
+    result = seen.result or {}
+    status = str(result.get("status", "killed"))
+    facts = _facts_of(status, result)
+    if status == "ok":
+        signal = Signal.SUCCEED
+    elif status == "interrupted" or job.goal is Goal.CANCEL:
+        signal = Signal.CANCEL
+        reason = Ended.CANCELLED_BY_USER if job.goal is Goal.CANCEL else Ended.INTERRUPTED
+        facts = Facts(reason=reason, result=result, data=facts.data)
+    else:
+        signal = Signal.FAIL
+    return Judgement((*_catch_up(job, began=seen.began), (signal, facts)), (_act(job, "forget"),))
+
+
+def _facts_of(status: str, result: Mapping[str, Any]) -> Facts:
+    if status == "ok":
+        return Facts(result=result)
+    data: dict[str, Any] = {}
+    error = result.get("error")
+    if isinstance(error, Mapping):
+        data |= {"ename": error.get("ename"), "evalue": str(error.get("evalue", ""))[:500]}
+    if result.get("exit_code") is not None:
+        data["exit_code"] = result["exit_code"]
+    return Facts(reason=_FAILURES.get(status, Ended.KILLED), result=result, data=data)
+
+
+def _lost(job: Job, *, began: bool, rules: Rules) -> Judgement:
+    acts = (_act(job, "stop"), _act(job, "forget"))
+    caught_up = _catch_up(job, began=began)
+    if job.goal is Goal.CANCEL:
+        return Judgement((*caught_up, (Signal.CANCEL, Facts(reason=Ended.CANCELLED_BY_USER))), acts)
+    if began and job.losses >= job.retries:
+        return Judgement((*caught_up, (Signal.FAIL, Facts(reason=Ended.WORKER_LOST))), acts)
+    if not began and job.losses >= rules.max_losses + job.retries:
+        return Judgement((*caught_up, (Signal.FAIL, Facts(reason=Ended.TOO_MANY_LOSSES))), acts)
+    facts = Facts(reason=Ended.WORKER_LOST, lost=True)
+    return Judgement((*caught_up, (Signal.REQUEUE, facts)), acts)
+
+
+def _overdue(job: Job, now: float, rules: Rules) -> bool:
+    """The worker keeps the time limit itself; this catches one that did not."""
+    if job.began_at is None or job.timeout_s is None:
+        return False
+    return now > job.began_at + job.timeout_s + rules.grace_s + rules.overtime_s
+
+
+def _act(job: Job, what: Literal["start", "stop", "forget"]) -> Act:
+    cluster = job.lease.cluster if job.lease else ""
+    return Act(what, job.id, job.attempt, cluster)

@@ -1,0 +1,317 @@
+"""The one level-triggered loop: observe, decide, commit, act. Results of acting come back as observations.
+
+A tick may stop at any line and the next one carries on from what is stored and what executors report. The trap: the
+cache of unfinished jobs is only an image of the store; whenever a write is refused it is thrown away, never patched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from dure.control.compare import NOTHING, Act, Judgement, Rules, compare, refused
+from dure.control.platform_holder import PlatformHolder
+from dure.core import lifecycle
+from dure.core.events import Draft
+from dure.core.lifecycle import Facts, Signal
+from dure.core.model import Cluster, Job, Phase
+from dure.core.queueing.decide import decide
+from dure.core.queueing.explain import visible
+from dure.core.queueing.plan import Admission, Plan, Snapshot
+from dure.ports import (
+    Changes,
+    Executor,
+    ExecutorUnavailableError,
+    Launch,
+    Leadership,
+    Observation,
+    Ports,
+    StaleFenceError,
+    StartRefusedError,
+    VersionConflictError,
+)
+
+log = logging.getLogger("dure.loop")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """Times of the loop in seconds, and what every attempt is bounded by."""
+
+    holder: str
+    lead_ttl_s: float = 5.0
+    idle_s: float = 1.0
+    reload_s: float = 60.0
+    spent_every_s: float = 5.0
+    output_bytes: int = 16 * 1024 * 1024
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(slots=True)
+class _Image:
+    """What this leader believes the store holds: every unfinished job, up to an event number."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    seq: int = 0
+    loaded_at: float = float("-inf")
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.phase.terminal:
+                self.jobs.pop(job.id, None)
+            else:
+                self.jobs[job.id] = job
+
+
+class Loop:
+    """Runs the platform while it leads. Not thread-safe: one thread calls `tick`."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        platform: PlatformHolder,
+        settings: LoopSettings,
+        month_start: Callable[[float], float],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ports = ports
+        self._platform = platform
+        self._settings = settings
+        self._month_start = month_start
+        self._changed = changed
+        self._leadership: Leadership | None = None
+        self._fenced: set[str] = set()
+        self._image = _Image()
+        self._spent: dict[str, float] = {}
+        self._spent_at = float("-inf")
+        self._refused: dict[str, str] = {}
+        self.plan: Plan | None = None
+
+    @property
+    def leads(self) -> bool:
+        """True while this loop holds leadership."""
+        return self._leadership is not None
+
+    def tick(self) -> float:
+        """Do everything that is due now and return after how many seconds to tick again without a hint."""
+        now = self._ports.clock.now()
+        if not self._lead(now):
+            return self._settings.lead_ttl_s / 3
+        try:
+            return self._led_tick(now)
+        except VersionConflictError:
+            self._image = _Image()
+            return 0.0
+        except StaleFenceError:
+            log.warning("leader.lost", extra={"holder": self._settings.holder})
+            self._step_down()
+            return self._settings.lead_ttl_s / 3
+
+    def resign(self) -> None:
+        """Give leadership up so that another loop need not wait for it to run out."""
+        if self._leadership is not None:
+            self._ports.store.resign(self._settings.holder)
+            self._step_down()
+
+    def _led_tick(self, now: float) -> float:
+        self._refresh(now)
+        observed, unavailable = self._observe()
+        drafts: list[Draft] = []
+        judged, acts = self._judge(observed, unavailable, now, drafts)
+        jobs = {**self._image.jobs, **judged}
+        living = tuple(job for job in jobs.values() if not job.phase.terminal)
+        snapshot = Snapshot(now, self._platform.current, living, self._month_spent(now), frozenset(unavailable))
+        plan = decide(snapshot)
+        plan.check(snapshot)
+        for admission in plan.admissions:
+            job = self._admit(jobs[admission.job_id], admission, now, drafts)
+            judged[job.id] = job
+            acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
+        self._explain(jobs, plan, judged, drafts)
+        self._commit(judged, drafts, now)
+        self.plan = plan
+        for act in acts:
+            self._do(act)
+        due = [self._settings.idle_s]
+        if plan.wake_at is not None:
+            due.append(max(0.0, plan.wake_at - now))
+        return min(due)
+
+    def _lead(self, now: float) -> bool:
+        held = self._leadership
+        ttl_s = self._settings.lead_ttl_s
+        if held is not None and held.until - now > ttl_s / 2:
+            return True
+        won = self._ports.store.lead(self._settings.holder, now, ttl_s)
+        if won is None:
+            if held is not None:
+                self._step_down()
+            return False
+        if held is None or held.fence != won.fence:
+            self._step_down()
+            log.info("leader.taken", extra={"holder": won.holder, "fence": won.fence})
+            told = Draft("leader.changed", "leader", {"holder": won.holder, "fence": won.fence})
+            self._ports.store.commit(Changes((), (told,)), now, won.fence)
+        self._leadership = won
+        return True
+
+    def _step_down(self) -> None:
+        self._leadership = None
+        self._fenced.clear()
+        self._image = _Image()
+        self.plan = None
+
+    def _refresh(self, now: float) -> None:
+        image = self._image
+        if now - image.loaded_at > self._settings.reload_s:
+            jobs, seq = self._ports.store.active()
+            self._image = _Image({job.id: job for job in jobs}, seq, now)
+            return
+        changed, image.seq = self._ports.store.changed(image.seq)
+        image.put(changed)
+
+    def _observe(self) -> tuple[dict[tuple[str, int], tuple[str, Observation]], set[str]]:
+        observed: dict[tuple[str, int], tuple[str, Observation]] = {}
+        unavailable: set[str] = set()
+        for cluster, executor in self._ports.executors.items():
+            try:
+                self._fence(cluster, executor)
+                for seen in executor.observe():
+                    observed[seen.job_id, seen.attempt] = (cluster, seen)
+            except ExecutorUnavailableError as error:
+                log.warning("executor.unavailable", extra={"cluster": cluster, "error": str(error)})
+                unavailable.add(cluster)
+        return observed, unavailable
+
+    def _fence(self, cluster: str, executor: Executor) -> None:
+        if cluster not in self._fenced and self._leadership is not None:
+            executor.fence(self._leadership.fence)
+            self._fenced.add(cluster)
+
+    def _judge(
+        self,
+        observed: dict[tuple[str, int], tuple[str, Observation]],
+        unavailable: set[str],
+        now: float,
+        drafts: list[Draft],
+    ) -> tuple[dict[str, Job], list[Act]]:
+        judged: dict[str, Job] = {}
+        acts: list[Act] = []
+        for job in self._image.jobs.values():
+            seen = observed.pop((job.id, job.attempt), None) if job.phase.holds_gpus else None
+            judgement = self._judgement(job, seen[1] if seen else None, unavailable, now)
+            acts += judgement.acts
+            if judgement.signals:
+                judged[job.id] = _apply(job, judgement, now, drafts)
+        acts += [_discard(cluster, seen) for cluster, seen in observed.values()]
+        return judged, acts
+
+    def _judgement(self, job: Job, seen: Observation | None, unavailable: set[str], now: float) -> Judgement:
+        why = self._refused.pop(job.id, None)
+        if why is not None and job.phase is Phase.ADMITTED and seen is None:
+            return refused(why)
+        cluster = job.lease.cluster if job.lease else None
+        if cluster is not None and cluster not in self._ports.executors:
+            return NOTHING
+        answered = cluster not in unavailable
+        return compare(job, seen, answered=answered, now=now, rules=self._settings.rules)
+
+    def _admit(self, job: Job, admission: Admission, now: float, drafts: list[Draft]) -> Job:
+        if admission.burst is not None:
+            drafts.append(Draft("job.burst_decided", job.id, {"team": job.team, **admission.burst}))
+        step = lifecycle.advance(job, Signal.ADMIT, now, Facts(lease=admission.lease))
+        drafts.append(step.event)
+        return step.job
+
+    def _explain(self, jobs: dict[str, Job], plan: Plan, judged: dict[str, Job], drafts: list[Draft]) -> None:
+        """A reason is written when it changes; places in line change all the time and are read from the plan."""
+        for job_id, verdict in plan.verdicts.items():
+            job = judged.get(job_id) or jobs[job_id]
+            if job.reason == verdict.code.value:
+                continue
+            judged[job_id] = replace(job, reason=verdict.code.value, version=job.version + 1)
+            # The log outlives the moment and is read by the whole team, so it names nobody else's jobs.
+            told = visible(verdict, lambda _job_id: False)
+            data = {**told.data, "code": verdict.code.value, "position": verdict.position, "team": job.team}
+            drafts.append(Draft("job.waiting", job_id, data | {"user": job.user}))
+
+    def _commit(self, judged: dict[str, Job], drafts: list[Draft], now: float) -> None:
+        if not judged and not drafts:
+            return
+        # Several steps of one job are one row change: the stored version plus one, whatever happened in between.
+        jobs = tuple(replace(job, version=self._image.jobs[job.id].version + 1) for job in judged.values())
+        fence = self._leadership.fence if self._leadership else None
+        self._ports.store.commit(Changes(jobs, tuple(drafts), "loop"), now, fence)
+        self._image.put(jobs)
+        if any(job.phase.terminal for job in jobs):
+            self._spent_at = float("-inf")
+        self._changed()
+
+    def _month_spent(self, now: float) -> dict[str, float]:
+        if now - self._spent_at > self._settings.spent_every_s:
+            self._spent = dict(self._ports.store.spent(self._month_start(now)))
+            self._spent_at = now
+        return self._spent
+
+    def _do(self, act: Act) -> None:
+        executor = self._ports.executors.get(act.cluster)
+        if executor is None:
+            return
+        try:
+            if act.what == "start":
+                self._start(executor, act)
+            elif act.what == "stop":
+                executor.stop(act.job_id, act.attempt, self._settings.rules.grace_s)
+            else:
+                executor.forget(act.job_id, act.attempt)
+        except ExecutorUnavailableError as error:
+            log.warning("executor.unavailable", extra={"cluster": act.cluster, "error": str(error)})
+
+    def _start(self, executor: Executor, act: Act) -> None:
+        job = self._ports.store.job(act.job_id)
+        if job is None or job.attempt != act.attempt or job.lease is None or self._leadership is None:
+            return
+        try:
+            executor.start(self._launch(job), self._leadership.fence)
+        except StartRefusedError as error:
+            self._refused[job.id] = str(error)
+
+    def _launch(self, job: Job) -> Launch:
+        platform = self._platform.current
+        lease = job.lease
+        if lease is None:
+            raise StartRefusedError(f"job {job.id} has no lease")
+        environment = next((e for e in platform.environments if e.name == job.environment), None)
+        if environment is None:
+            raise StartRefusedError(
+                f"environment {job.environment!r} is no longer in platform.yaml; submit again with another one (--env)"
+            )
+        return Launch(
+            job=job,
+            lease=lease,
+            environment=environment,
+            simulated=_is_simulated(platform.clusters, lease.cluster, lease.node),
+            timeout_s=job.timeout_s,
+            output_bytes=self._settings.output_bytes,
+            grace_s=self._settings.rules.grace_s,
+        )
+
+
+def _apply(job: Job, judgement: Judgement, now: float, drafts: list[Draft]) -> Job:
+    for signal, facts in judgement.signals:
+        step = lifecycle.advance(job, signal, now, facts)
+        drafts.append(step.event)
+        job = step.job
+    return job
+
+
+def _discard(cluster: str, seen: Observation) -> Act:
+    """An attempt that no unfinished job claims: end it if it lives, else let the executor forget it."""
+    over = seen.state in {"ended", "lost"}
+    return Act("forget" if over else "stop", seen.job_id, seen.attempt, cluster)
+
+
+def _is_simulated(clusters: tuple[Cluster, ...], cluster: str, node: str) -> bool:
+    found = (n for c in clusters if c.name == cluster for n in c.nodes if n.name == node)
+    return any(n.simulated for n in found)

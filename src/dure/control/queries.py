@@ -1,0 +1,249 @@
+"""What people see: jobs, the queue, why something waits, output. Reads only.
+
+Why a job waits comes from the plan of the last tick where this process leads, else from deciding anew on what is
+stored: `decide` is pure, so both give the same answer. The trap: `Store.active` carries no payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dure.control import access, views
+from dure.control.platform_holder import PlatformHolder
+from dure.core.model import Job, Phase
+from dure.core.queueing.decide import decide
+from dure.core.queueing.plan import Plan, Snapshot
+from dure.ports import JobQuery, Ports, Principal
+from dure.wire.messages import (
+    BlobAccess,
+    EnvironmentView,
+    EventList,
+    JobList,
+    JobView,
+    Me,
+    OutputList,
+    PlatformView,
+    QueueView,
+    TierView,
+    WhyView,
+)
+from dure.wire.problems import CodedError
+
+MAX_PAGE = 500
+_STORY_EVENTS = 1000
+
+
+class Queries:
+    """The read side. Thread-safe; raises CodedError for what the caller may not see."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        platform: PlatformHolder,
+        version: str,
+        current_plan: Callable[[], Plan | None] = lambda: None,
+        notices: Callable[[str], Sequence[str]] = lambda _lang: (),
+    ) -> None:
+        self._ports = ports
+        self._platform = platform
+        self._version = version
+        self._current_plan = current_plan
+        self._notices = notices
+
+    def me(self, principal: Principal) -> Me:
+        """Return who the caller is."""
+        return Me(name=principal.name, admin=principal.admin, teams=list(principal.teams))
+
+    def platform(self, principal: Principal, lang: str) -> PlatformView:
+        """Return the caller's choices with what is free now and what it costs."""
+        platform = self._platform.current
+        active, _ = self._ports.store.active()
+        gpus = views.gpu_views(principal, platform, tuple(active))
+        tiers = []
+        for tier in platform.tiers:
+            own = [gpu for gpu in gpus if gpu.tier == tier.name]
+            tiers.append(
+                TierView(
+                    name=tier.name,
+                    description=tier.description,
+                    total=len(own),
+                    free=sum(gpu.free for gpu in own),
+                    prices={gpu.cluster: gpu.price_per_gpu_hour for gpu in own},
+                    simulated=any(gpu.simulated for gpu in own),
+                )
+            )
+        teams = [team.name for team in platform.teams if principal.admin or team.name in principal.teams]
+        notices = [*self._notices(lang)]
+        if principal.admin and self._platform.error:
+            notices.append(self._platform.error)
+        return PlatformView(
+            name=platform.name,
+            version=self._version,
+            currency=platform.currency,
+            simulated=any(gpu.simulated for gpu in gpus),
+            tiers=tiers,
+            teams=teams,
+            priorities=[p.name for p in platform.priorities],
+            data_classes=[d.name for d in platform.data_classes],
+            environments=self.environments(),
+            notices=notices,
+        )
+
+    def environments(self) -> list[EnvironmentView]:
+        """Return every environment with the versions its fork server told."""
+        found = []
+        for environment in self._platform.current.environments:
+            told = self._platform.fingerprint(environment.name)
+            found.append(
+                EnvironmentView(
+                    name=environment.name,
+                    python=told.get("python"),
+                    packages=dict(told.get("packages", {})),
+                    error=told.get("error"),
+                )
+            )
+        return found
+
+    def job(self, principal: Principal, job_id: str, lang: str) -> JobView:
+        """Return one job, with its verdict while it waits."""
+        job = access.require_seen(principal, self._ports.store.job(job_id), job_id)
+        plan = self._plan() if job.phase is Phase.QUEUED else Plan()
+        return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id))
+
+    def jobs(
+        self,
+        principal: Principal,
+        *,
+        phases: Sequence[Phase] = (),
+        user: str | None = None,
+        team: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        lang: str = "en",
+    ) -> JobList:
+        """Return a page of the jobs the caller may see, newest first."""
+        limit = max(1, min(limit, MAX_PAGE))
+        teams = self._teams(principal, team)
+        query = JobQuery(teams, user, tuple(phases), limit + 1, _parse_cursor(cursor))
+        found = list(self._ports.store.jobs(query))
+        page, more = found[:limit], len(found) > limit
+        plan = self._plan() if any(job.phase is Phase.QUEUED for job in page) else Plan()
+        viewer = self._viewer(principal, lang)
+        shown = [views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in page]
+        last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
+        return JobList(jobs=shown, next=last)
+
+    def why(self, principal: Principal, job_id: str, lang: str) -> WhyView:
+        """Return a job's whole story."""
+        view = self.job(principal, job_id, lang)
+        events = self._ports.store.events(0, _STORY_EVENTS, subject=job_id)
+        viewer = self._viewer(principal, lang)
+        return WhyView(job=view, events=[views.event_view(viewer, event) for event in events])
+
+    def queue(self, principal: Principal, lang: str) -> QueueView:
+        """Return what waits (in order), what runs, and every GPU. Other teams' waiting jobs are counted."""
+        active = tuple(self._ports.store.active()[0])
+        viewer = self._viewer(principal, lang, active)
+        plan = self._plan(active)
+        waiting = sorted(
+            (job for job in active if job.phase is Phase.QUEUED),
+            key=lambda job: (plan.verdicts[job.id].position if job.id in plan.verdicts else 0, job.submitted_at),
+        )
+        seen = [job for job in waiting if access.may_see(principal, job)]
+        running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
+        return QueueView(
+            waiting=[views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in seen[:MAX_PAGE]],
+            running=[views.job_view(viewer, job) for job in running[:MAX_PAGE]],
+            others_waiting=len(waiting) - len(seen[:MAX_PAGE]),
+            gpus=views.gpu_views(principal, viewer.platform, active),
+            now=self._ports.clock.now(),
+        )
+
+    def events(self, principal: Principal, after_seq: int, limit: int, subject: str | None, lang: str) -> EventList:
+        """Return events after a number that concern the caller's teams or nobody in particular."""
+        teams = None if principal.admin else principal.teams
+        limit = max(1, min(limit, MAX_PAGE))
+        # Read before the page: what is written in between comes with the next page instead of being passed over.
+        last = max(self._ports.store.last_seq(), after_seq)
+        found = self._ports.store.events(after_seq, limit, subject=subject, teams=teams)
+        if found:
+            last = found[-1].seq if len(found) == limit else max(last, found[-1].seq)
+        viewer = self._viewer(principal, lang)
+        return EventList(events=[views.event_view(viewer, event) for event in found], last_seq=last)
+
+    def last_seq(self) -> int:
+        """Return where the event log ends now: the cursor of somebody who wants only what comes."""
+        return self._ports.store.last_seq()
+
+    def output(self, principal: Principal, job_id: str, cursor: str | None, limit: int) -> OutputList:
+        """Return messages of a job's output after `cursor` ("attempt.seq"); attempts follow one another."""
+        job = access.require_owner(principal, self._ports.store.job(job_id), job_id, "read the output of this job")
+        attempt, seq = _parse_output_cursor(cursor)
+        limit = max(1, min(limit, 2 * MAX_PAGE))
+        while True:
+            page = self._ports.outputs.read(job_id, attempt, seq, limit)
+            if page.messages or attempt >= job.attempt:
+                break
+            attempt, seq = attempt + 1, 0
+        messages = [dict(message) | {"attempt": attempt} for message in page.messages]
+        seq = int(messages[-1]["seq"]) if messages else seq
+        done = job.phase.terminal and attempt >= job.attempt and (page.done or not messages)
+        return OutputList(messages=messages, cursor=f"{attempt}.{seq}", done=done)
+
+    def artifact(self, principal: Principal, job_id: str, path: str) -> bytes:
+        """Return one artifact's bytes."""
+        job = access.require_owner(principal, self._ports.store.job(job_id), job_id, "read the artifacts of this job")
+        for artifact in (job.result or {}).get("artifacts", ()):
+            if artifact["path"] == path:
+                content = self._ports.blobs.read(job.team, artifact["digest"])
+                if content is not None:
+                    return content
+        raise CodedError("artifact_not_found", job=job_id, path=path)
+
+    def blob_access(self, principal: Principal, team: str | None) -> BlobAccess:
+        """Return how to reach the blobs of one of the caller's teams."""
+        known = tuple(t.name for t in self._platform.current.teams)
+        return BlobAccess(**self._ports.blobs.access(access.team_of(principal, team, known)))
+
+    def _teams(self, principal: Principal, team: str | None) -> tuple[str, ...] | None:
+        if team is None:
+            return None if principal.admin else principal.teams
+        return (team,) if principal.admin or team in principal.teams else ()
+
+    def _plan(self, active: Sequence[Job] | None = None) -> Plan:
+        """The leader's last plan, in which a job that came a moment ago is still missing; else one decided now."""
+        plan = self._current_plan()
+        if plan is not None:
+            return plan
+        everything = tuple(active if active is not None else self._ports.store.active()[0])
+        return decide(Snapshot(self._ports.clock.now(), self._platform.current, everything))
+
+    def _viewer(self, principal: Principal, lang: str, active: Sequence[Job] | None = None) -> views.Viewer:
+        """Who looks; unfinished jobs are read once and only when a verdict names one."""
+        known: dict[str, Job] = {}
+
+        def find(job_id: str) -> Job | None:
+            if not known:
+                known.update((job.id, job) for job in (active or self._ports.store.active()[0]))
+            return known.get(job_id)
+
+        return views.Viewer(principal, self._platform.current, lang, find)
+
+
+def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:
+    if cursor is None:
+        return None
+    at, _, job_id = cursor.partition("_")
+    try:
+        return float(at), job_id
+    except ValueError:
+        raise CodedError("invalid_request", problem=f"cursor {cursor!r} is not one that this server gave") from None
+
+
+def _parse_output_cursor(cursor: str | None) -> tuple[int, int]:
+    if cursor is None:
+        return 1, 0
+    attempt, _, seq = cursor.partition(".")
+    if not (attempt.isdigit() and seq.isdigit()):
+        raise CodedError("invalid_request", problem=f"cursor {cursor!r} is not one that this server gave")
+    return max(1, int(attempt)), int(seq)

@@ -1,0 +1,205 @@
+"""Turns the truth into what a person may see of it: core objects to wire models, in the person's language.
+
+The trap: a verdict names other jobs. What belongs to a team that the viewer is not in is reduced to the team's name
+here, before any sentence is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dure.control import access
+from dure.core import sentences
+from dure.core.events import Event
+from dure.core.model import (
+    WHOLE_GPU_MILLI,
+    BudgetMode,
+    Cluster,
+    ClusterKind,
+    Job,
+    Lease,
+    Node,
+    Phase,
+    Platform,
+)
+from dure.core.queueing.explain import visible
+from dure.core.reasons import Verdict
+from dure.ports import Principal
+from dure.wire.messages import Artifact, EventView, GpuView, JobView, LeaseView, VerdictView
+
+FindJob = Callable[[str], Job | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks, at which platform, in which language ("en" or "ko"). `find` returns an unfinished job by its id."""
+
+    principal: Principal
+    platform: Platform
+    lang: str
+    find: FindJob
+
+
+def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None) -> JobView:
+    """Return the job as the viewer may see it; result and artifacts only for its owner and administrators."""
+    owner = access.may_change(viewer.principal, job)
+    platform = viewer.platform
+    result = dict(job.result) if job.result and owner else None
+    artifacts = [Artifact(**a) for a in (result or {}).get("artifacts", ())]
+    return JobView(
+        id=job.id,
+        name=job.name,
+        kind=job.kind.value,
+        user=job.user,
+        team=job.team,
+        phase=job.phase.value,
+        goal=job.goal.value,
+        attempt=job.attempt,
+        tier=job.lease.tier if job.lease else job.request.tier,
+        gpus=job.request.gpus_milli / WHOLE_GPU_MILLI,
+        priority=job.priority,
+        environment=job.environment,
+        budget=_budget(job),
+        burst=job.burstable,
+        data=job.data_class,
+        deadline_at=job.deadline_at,
+        timeout_s=job.timeout_s,
+        submitted_at=job.submitted_at,
+        admitted_at=job.admitted_at,
+        began_at=job.began_at,
+        ended_at=job.ended_at,
+        waited_s=job.waited_s,
+        ran_s=job.ran_s,
+        cost=job.cost,
+        currency=platform.currency,
+        reason=job.reason,
+        reason_sentence=_reason(job, viewer.lang, platform.currency),
+        lease=lease_view(job.lease, platform) if job.lease else None,
+        verdict=verdict_view(viewer, verdict) if verdict and job.phase is Phase.QUEUED else None,
+        result=result,
+        artifacts=artifacts,
+    )
+
+
+def verdict_view(viewer: Viewer, verdict: Verdict) -> VerdictView:
+    """Return the verdict with only those blockers that the viewer may know."""
+
+    def may_know(job_id: str) -> bool:
+        job = viewer.find(job_id)
+        return viewer.principal.admin or (job is not None and access.may_see(viewer.principal, job))
+
+    shown = visible(verdict, may_know)
+    lang, currency = viewer.lang, viewer.platform.currency
+    return VerdictView(
+        code=shown.code.value,
+        position=shown.position,
+        sentence=sentences.verdict_sentence(shown, lang, currency),
+        helps=[sentences.help_sentence(h, lang, currency) for h in shown.helps],
+        blockers=list(shown.blockers),
+        data=dict(shown.data),
+    )
+
+
+def lease_view(lease: Lease, platform: Platform) -> LeaseView:
+    """Return where a job runs, with whether that GPU is simulated."""
+    cluster = next((c for c in platform.clusters if c.name == lease.cluster), None)
+    node = next((n for n in cluster.nodes if n.name == lease.node), None) if cluster else None
+    return LeaseView(
+        cluster=lease.cluster,
+        cluster_kind=cluster.kind.value if cluster else ClusterKind.PRIVATE.value,
+        node=lease.node,
+        tier=lease.tier,
+        gpus=[gpu.index for gpu in lease.gpus],
+        share=lease.gpus_milli / WHOLE_GPU_MILLI,
+        price_per_gpu_hour=lease.price_per_gpu_hour,
+        simulated=bool(node and node.simulated),
+    )
+
+
+def event_view(viewer: Viewer, event: Event) -> EventView:
+    """Return one entry of the log with its sentence."""
+    return EventView(
+        seq=event.seq,
+        at=event.at,
+        actor=event.actor,
+        subject=event.subject,
+        kind=event.kind,
+        data=dict(event.data),
+        sentence=sentences.event_sentence(event, viewer.lang, viewer.platform.currency),
+    )
+
+
+def gpu_views(principal: Principal, platform: Platform, jobs: tuple[Job, ...]) -> list[GpuView]:
+    """Return every GPU of the platform with who holds which part of it."""
+    holders: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    used: dict[tuple[str, str, int], int] = {}
+    for job in jobs:
+        if job.lease is None:
+            continue
+        for gpu in job.lease.gpus:
+            key = (job.lease.cluster, job.lease.node, gpu.index)
+            used[key] = used.get(key, 0) + gpu.share_milli
+            holders.setdefault(key, []).append(_held(principal, job, gpu.share_milli))
+    return [
+        _gpu_view(cluster, node, index, price_of(platform, cluster, node.tier), used, holders)
+        for cluster in platform.clusters
+        for node in cluster.nodes
+        for index in range(node.gpus)
+    ]
+
+
+def price_of(platform: Platform, cluster: Cluster, tier: str) -> float:
+    """Return the price of one GPU-hour of a tier on a cluster, in the platform's currency."""
+    internal = next((t.price_per_gpu_hour for t in platform.tiers if t.name == tier), 0.0)
+    return float(cluster.prices.get(tier, internal))
+
+
+def _gpu_view(  # noqa: PLR0917 -- one GPU's place, price and use
+    cluster: Cluster,
+    node: Node,
+    index: int,
+    price_per_gpu_hour: float,
+    used: Mapping[tuple[str, str, int], int],
+    holders: Mapping[tuple[str, str, int], list[dict[str, Any]]],
+) -> GpuView:
+    key = (cluster.name, node.name, index)
+    return GpuView(
+        cluster=cluster.name,
+        cluster_kind=cluster.kind.value,
+        node=node.name,
+        index=index,
+        tier=node.tier,
+        model=node.model,
+        simulated=node.simulated,
+        price_per_gpu_hour=price_per_gpu_hour,
+        free=max(0, WHOLE_GPU_MILLI - used.get(key, 0)) / WHOLE_GPU_MILLI,
+        holders=holders.get(key, []),
+    )
+
+
+def _held(principal: Principal, job: Job, share_milli: int) -> dict[str, Any]:
+    held: dict[str, Any] = {"team": job.team, "share": share_milli / WHOLE_GPU_MILLI, "since": job.admitted_at}
+    if access.may_see(principal, job):
+        held |= {"job": job.id, "user": job.user, "name": job.name, "phase": job.phase.value}
+    return held
+
+
+def _budget(job: Job) -> Any:
+    return job.budget.limit if job.budget.mode is BudgetMode.AMOUNT else job.budget.mode.value
+
+
+def _reason(job: Job, lang: str, currency: str) -> str | None:
+    if job.reason is None or job.phase is Phase.QUEUED or not job.phase.terminal:
+        return None
+    error = (job.result or {}).get("error") or {}
+    data = {
+        "ename": error.get("ename"),
+        "evalue": error.get("evalue"),
+        "exit_code": (job.result or {}).get("exit_code"),
+        "timeout_s": job.timeout_s,
+        "memory_bytes": job.request.memory_bytes,
+        "job": job.id,
+    }
+    return sentences.ended_sentence(job.reason, {k: v for k, v in data.items() if v is not None}, lang, currency)

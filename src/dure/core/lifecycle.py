@@ -1,0 +1,185 @@
+"""The only place where a job's phase changes: one transition table and the function that applies it.
+
+Who decides *that* a signal is due (retry, give up, preempt) is the loop; this module decides only what a signal does.
+The trap: an unknown (phase, signal) pair is a defect of the caller and raises, it is never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from dure.core.events import Draft
+from dure.core.model import Goal, Job, Lease, Phase
+from dure.core.pricing import cost_of
+
+
+class Signal(StrEnum):
+    """What can happen to a job."""
+
+    ADMIT = "admit"
+    START = "start"
+    BEGIN = "begin"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    REQUEUE = "requeue"
+
+
+_ENDINGS = {Signal.SUCCEED: Phase.SUCCEEDED, Signal.FAIL: Phase.FAILED, Signal.CANCEL: Phase.CANCELLED}
+
+TABLE: Mapping[Phase, Mapping[Signal, Phase]] = {
+    Phase.QUEUED: {Signal.ADMIT: Phase.ADMITTED, Signal.FAIL: Phase.FAILED, Signal.CANCEL: Phase.CANCELLED},
+    Phase.ADMITTED: {
+        Signal.START: Phase.STARTING,
+        Signal.REQUEUE: Phase.QUEUED,
+        Signal.FAIL: Phase.FAILED,
+        Signal.CANCEL: Phase.CANCELLED,
+    },
+    Phase.STARTING: {Signal.BEGIN: Phase.RUNNING, Signal.REQUEUE: Phase.QUEUED, **_ENDINGS},
+    Phase.RUNNING: {Signal.REQUEUE: Phase.QUEUED, **_ENDINGS},
+    Phase.SUCCEEDED: {},
+    Phase.FAILED: {},
+    Phase.CANCELLED: {},
+}
+
+EVENT_OF_PHASE: Mapping[Phase, str] = {
+    Phase.QUEUED: "job.requeued",
+    Phase.ADMITTED: "job.admitted",
+    Phase.STARTING: "job.starting",
+    Phase.RUNNING: "job.running",
+    Phase.SUCCEEDED: "job.succeeded",
+    Phase.FAILED: "job.failed",
+    Phase.CANCELLED: "job.cancelled",
+}
+
+
+class UnknownTransitionError(Exception):
+    """A signal that the table does not know for the job's phase; carries what is known of the job."""
+
+    def __init__(self, job: Job, signal: Signal) -> None:
+        super().__init__(
+            f"job {job.id} (attempt {job.attempt}, version {job.version}) is {job.phase} and cannot {signal}; "
+            f"allowed: {', '.join(TABLE[job.phase]) or 'nothing'}"
+        )
+        self.job = job
+        self.signal = signal
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A job after a signal, and the event that tells of it."""
+
+    job: Job
+    event: Draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What came with a signal: the lease for `admit`, a reason code, a result, whether it counts as a loss."""
+
+    lease: Lease | None = None
+    reason: str | None = None
+    result: Mapping[str, Any] | None = None
+    lost: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) -> Step:
+    """Return the job after `signal` and the event to write with it.
+
+    Raises UnknownTransitionError when the table has no such step. Leaving a phase that holds GPUs settles the lease's
+    cost and running time; `now` is seconds since the epoch.
+    """
+    facts = facts or Facts()
+    target = TABLE[job.phase].get(signal)
+    if target is None:
+        raise UnknownTransitionError(job, signal)
+    changes: dict[str, Any] = {"phase": target, "reason": facts.reason, "version": job.version + 1}
+    if target is Phase.ADMITTED:
+        if facts.lease is None:
+            raise UnknownTransitionError(job, signal)
+        changes |= {
+            "lease": facts.lease,
+            "attempt": job.attempt + 1,
+            "admitted_at": now,
+            "waited_s": job.waited_s + max(0.0, now - job.queued_at),
+        }
+    elif target is Phase.RUNNING:
+        changes["began_at"] = now
+    elif target is Phase.QUEUED:
+        changes |= _settled(job, now) | {
+            "lease": None,
+            "queued_at": now,
+            "admitted_at": None,
+            "began_at": None,
+            "losses": job.losses + int(facts.lost),
+        }
+    elif target.terminal:
+        changes |= _settled(job, now) | {"ended_at": now, "result": facts.result}
+        if job.phase is Phase.QUEUED:
+            changes["waited_s"] = job.waited_s + max(0.0, now - job.queued_at)
+    after = replace(job, **changes)
+    return Step(after, Draft(EVENT_OF_PHASE[target], job.id, _told(job, after, facts)))
+
+
+def submitted(job: Job) -> Draft:
+    """Return the event of a job's submission."""
+    data = {
+        "name": job.name,
+        "user": job.user,
+        "team": job.team,
+        "tier": job.request.tier,
+        "gpus_milli": job.request.gpus_milli,
+        "priority": job.priority,
+        "environment": job.environment,
+    }
+    return Draft("job.submitted", job.id, data)
+
+
+def ask_cancel(job: Job, reason: str) -> Step | None:
+    """Return the job with goal `cancel`, or None when it has that goal or has ended."""
+    if job.phase.terminal or job.goal is Goal.CANCEL:
+        return None
+    after = replace(job, goal=Goal.CANCEL, version=job.version + 1)
+    return Step(after, Draft("job.cancel_requested", job.id, {"reason": reason, "team": job.team, "user": job.user}))
+
+
+def diagram() -> str:
+    """Return the transition table as a Mermaid state diagram (docs/ARCHITECTURE.md is checked against it)."""
+    lines = ["stateDiagram-v2", "    [*] --> queued: submit"]
+    for phase, steps in TABLE.items():
+        lines += [f"    {phase} --> {target}: {signal}" for signal, target in steps.items()]
+        if not steps:
+            lines.append(f"    {phase} --> [*]")
+    return "\n".join(lines) + "\n"
+
+
+def _settled(job: Job, now: float) -> dict[str, Any]:
+    if job.lease is None or job.admitted_at is None:
+        return {}
+    ran_s = 0.0 if job.began_at is None else max(0.0, now - job.began_at)
+    held_s = max(0.0, now - job.admitted_at)
+    return {"ran_s": job.ran_s + ran_s, "cost": job.cost + cost_of(job.lease, held_s)}
+
+
+def _told(before: Job, after: Job, facts: Facts) -> dict[str, Any]:
+    data: dict[str, Any] = {"team": after.team, "user": after.user, "attempt": after.attempt}
+    lease = after.lease or before.lease
+    if lease is not None:
+        data |= {
+            "cluster": lease.cluster,
+            "node": lease.node,
+            "tier": lease.tier,
+            "gpus_milli": lease.gpus_milli,
+        }
+        data["gpus"] = [gpu.index for gpu in lease.gpus]
+    if facts.reason is not None:
+        data["reason"] = facts.reason
+    if after.phase is Phase.ADMITTED:
+        data["waited_s"] = after.waited_s
+    if after.phase.terminal or after.phase is Phase.QUEUED:
+        data |= {"waited_s": after.waited_s, "ran_s": after.ran_s, "cost": after.cost}
+    return data | dict(facts.data)

@@ -1,0 +1,278 @@
+"""The truth about jobs, GPUs and the platform: frozen data that every other part derives its view from.
+
+GPUs are counted in thousandths (`gpus_milli`, 1000 = one GPU) because fractions must add up exactly; money is a
+float in the platform's currency; times are seconds since the epoch. The trap: a `Job` is one row *and* one
+immutable value, so a change is always a new value with `version + 1` made by `lifecycle`, never an edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+WHOLE_GPU_MILLI = 1000
+EVERYONE = "*"
+
+
+class Phase(StrEnum):
+    """What is observed of a job. Changed by `lifecycle.advance` only."""
+
+    QUEUED = "queued"
+    ADMITTED = "admitted"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing can happen to the job any more."""
+        return self in TERMINAL
+
+    @property
+    def holds_gpus(self) -> bool:
+        """True while an attempt of the job has a lease."""
+        return self in HOLDING
+
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+HOLDING = frozenset({Phase.ADMITTED, Phase.STARTING, Phase.RUNNING})
+
+
+class Goal(StrEnum):
+    """What the user wants, kept apart from what is observed."""
+
+    RUN = "run"
+    CANCEL = "cancel"
+
+
+class Kind(StrEnum):
+    """What a job executes."""
+
+    CELL = "cell"
+    COMMAND = "command"
+    FUNCTION = "function"
+
+
+class BudgetMode(StrEnum):
+    """Whether a job may cost money: `flex` up to the team's budget, `strict` never, `amount` up to a limit."""
+
+    FLEX = "flex"
+    STRICT = "strict"
+    AMOUNT = "amount"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A job's willingness to pay; `limit` is money and set only for `amount`."""
+
+    mode: BudgetMode = BudgetMode.STRICT
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuShare:
+    """One GPU of a node, or a part of it."""
+
+    index: int
+    share_milli: int = WHOLE_GPU_MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """GPUs given to one attempt of a job until it ends. All of them lie on one node."""
+
+    cluster: str
+    node: str
+    tier: str
+    gpus: tuple[GpuShare, ...]
+    price_per_gpu_hour: float = 0.0
+
+    @property
+    def gpus_milli(self) -> int:
+        """Thousandths of a GPU held."""
+        return sum(gpu.share_milli for gpu in self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a job asks of the queue. `tier` None means any tier."""
+
+    gpus_milli: int = WHOLE_GPU_MILLI
+    tier: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One submission by a person, with everything that is known of it."""
+
+    id: str
+    name: str
+    kind: Kind
+    user: str
+    team: str
+    request: Request
+    submitted_at: float
+    environment: str = "default"
+    priority: str = "normal"
+    priority_value: int = 0
+    budget: Budget = Budget()
+    deadline_at: float | None = None
+    burstable: bool = True
+    data_class: str = "open"
+    timeout_s: float | None = None
+    keep_s: float = 0.0
+    retries: int = 0
+    predicted_s: float | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+    request_key: str | None = None
+    goal: Goal = Goal.RUN
+    phase: Phase = Phase.QUEUED
+    attempt: int = 0
+    losses: int = 0
+    lease: Lease | None = None
+    queued_at: float = 0.0
+    admitted_at: float | None = None
+    began_at: float | None = None
+    ended_at: float | None = None
+    waited_s: float = 0.0
+    ran_s: float = 0.0
+    cost: float = 0.0
+    reason: str | None = None
+    result: Mapping[str, Any] | None = None
+    version: int = 0
+
+
+class ClusterKind(StrEnum):
+    """Whether using a cluster costs money and lets data leave the house."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine with GPUs of one tier. `simulated` GPUs only exist in the books and are said to be so.
+
+    `uuids` names its real GPUs, by index, as CUDA_VISIBLE_DEVICES takes them; empty when the index is the name.
+    """
+
+    name: str
+    tier: str
+    gpus: int
+    model: str = "simulated"
+    gpu_memory_bytes: int | None = None
+    simulated: bool = False
+    uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A place with GPUs. `provision_s` is how long a node takes to be ready after it was asked for."""
+
+    name: str
+    kind: ClusterKind
+    nodes: tuple[Node, ...]
+    provision_s: float = 0.0
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A class of GPU. `price_per_gpu_hour` is the internal price on private clusters."""
+
+    name: str
+    price_per_gpu_hour: float = 0.0
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People who share a queue, a quota, a weight and a budget.
+
+    A member `*` is everyone who is signed in. A tier that `quota_milli` does not name has no limit for this team.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    quota_milli: Mapping[str, int] = field(default_factory=dict)
+    weight: float = 1.0
+    budget_per_month: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Where a team's jobs wait (Kueue: LocalQueue). `stopped` holds new admissions."""
+
+    name: str
+    team: str
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityClass:
+    """A named priority (Kueue: WorkloadPriorityClass); higher goes first."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataClass:
+    """How far a job's data may travel."""
+
+    name: str
+    may_leave: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Software to run in: a Python interpreter and what its fork server imports beforehand."""
+
+    name: str
+    python: str
+    preimports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BurstPolicy:
+    """When a waiting job may go to a public cluster.
+
+    `fixed` waits `wait_s`; `proportional` waits `wait_s` per predicted GPU-hour, within `min_wait_s` and `max_wait_s`.
+    A job without a prediction of its own is taken to run `default_predicted_s`.
+    """
+
+    enabled: bool = True
+    rule: str = "proportional"
+    wait_s: float = 300.0
+    min_wait_s: float = 0.0
+    max_wait_s: float = 3600.0
+    default_predicted_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The whole of `platform.yaml`, valid as a whole. Lists keep the file's order: it is the order of preference."""
+
+    name: str
+    clusters: tuple[Cluster, ...]
+    tiers: tuple[Tier, ...]
+    teams: tuple[Team, ...]
+    queues: tuple[Queue, ...]
+    priorities: tuple[PriorityClass, ...]
+    data_classes: tuple[DataClass, ...]
+    environments: tuple[Environment, ...]
+    burst: BurstPolicy = BurstPolicy()
+    currency: str = "KRW"
+    admins: tuple[str, ...] = ()
+    default_timeout_s: float | None = None
+    digest: str = ""
+
+    def teams_of(self, user: str) -> tuple[str, ...]:
+        """Names of the teams that list `user`, or `*` for everyone, as a member, in the file's order."""
+        return tuple(team.name for team in self.teams if user in team.members or EVERYONE in team.members)

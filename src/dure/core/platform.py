@@ -1,0 +1,323 @@
+"""Decides whether a platform document is valid, and turns it into a `Platform`: plain data in, all problems out.
+
+Keys follow Kueue's words where Kueue has one (`nominal_quota`, `stop_policy`, `weight`). The trap: a reference
+is only checked against a section that could be read, or one misspelt section would be reported once per line
+that names it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dure.core.document import Path, Problem, Reader, did_you_mean
+from dure.core.model import (
+    EVERYONE,
+    BurstPolicy,
+    Cluster,
+    ClusterKind,
+    DataClass,
+    Environment,
+    Node,
+    Platform,
+    PriorityClass,
+    Queue,
+    Team,
+    Tier,
+)
+
+__all__ = ["Problem", "parse"]
+
+MAX_GPUS_PER_NODE = 1024
+BURST_RULES = ("fixed", "proportional")
+STOP_POLICIES = ("None", "Hold")
+DEFAULT_PRIORITY = "normal"
+DEFAULT_ENVIRONMENT = "default"
+DEFAULT_PRIORITIES = (
+    PriorityClass("high", 100),
+    PriorityClass(DEFAULT_PRIORITY, 0),
+    PriorityClass("low", -100),
+)
+DEFAULT_DATA_CLASSES = (DataClass("open", may_leave=True), DataClass("private", may_leave=False))
+
+_KEYS = (
+    "name",
+    "currency",
+    "admins",
+    "default_timeout_s",
+    "clusters",
+    "tiers",
+    "teams",
+    "queues",
+    "priorities",
+    "burst",
+    "data_classes",
+    "environments",
+)
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+_LABEL_RULE = "1 to 63 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+_PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_PERSON_RULE = "a user name of letters, digits and . _ @ -"
+_UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{8,80}")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def parse(
+    document: Mapping[Any, Any],
+    *,
+    digest: str = "",
+    check_python: Callable[[str], Problem | None] | None = None,
+) -> Platform | tuple[Problem, ...]:
+    """Return the platform that `document` describes, or every problem that it has.
+
+    `check_python` looks at one environment's interpreter on the real machine and returns what is wrong (its
+    path is set here); without it any non-empty text passes.
+    """
+    reader = Reader()
+    top = reader.mapping((), document, _KEYS)
+    name = reader.text((), top, "name", default="Dure")
+    currency = reader.text((), top, "currency", default="KRW", pattern=re.compile("[A-Z]{3}"), rule="an ISO 4217 code")
+    admins = _people(reader, ("admins",), top.get("admins", []), everyone=False)
+    timeout_s = reader.number((), top, "default_timeout_s", default=None, above=0)
+    tiers = _tiers(reader, top)
+    clusters = _clusters(reader, top)
+    teams = _teams(reader, top)
+    queues = _queues(reader, top, teams)
+    priorities = _priorities(reader, top)
+    burst = _burst(reader, top)
+    data_classes = _data_classes(reader, top)
+    environments = _environments(reader, top, check_python)
+    if reader.problems:
+        return tuple(reader.problems)
+    return Platform(
+        name=name,
+        clusters=clusters,
+        tiers=tiers,
+        teams=teams,
+        queues=queues,
+        priorities=priorities,
+        data_classes=data_classes,
+        environments=environments,
+        burst=burst,
+        currency=currency,
+        admins=admins,
+        default_timeout_s=timeout_s,
+        digest=digest,
+    )
+
+
+def _tiers(reader: Reader, top: Mapping[str, Any]) -> tuple[Tier, ...]:
+    tiers = []
+    for path, item in reader.items(top, "tiers", ("name", "price_per_gpu_hour", "description"), required=True):
+        tiers.append(
+            Tier(
+                name=_name(reader, path, item, "tiers"),
+                price_per_gpu_hour=reader.number(path, item, "price_per_gpu_hour", default=0.0) or 0.0,
+                description=reader.text(path, item, "description", default=""),
+            )
+        )
+    return tuple(tiers)
+
+
+def _clusters(reader: Reader, top: Mapping[str, Any]) -> tuple[Cluster, ...]:
+    clusters = []
+    keys = ("name", "kind", "provision_s", "prices", "nodes")
+    for path, item in reader.items(top, "clusters", keys, required=True):
+        name = _name(reader, path, item, "clusters")
+        kind = reader.choice(path, item, "kind", tuple(kind.value for kind in ClusterKind), default="private")
+        nodes = _nodes(reader, path, item)
+        prices = _by_tier(reader, (*path, "prices"), item.get("prices", {}), reader.money)
+        public = kind == ClusterKind.PUBLIC
+        if kind == ClusterKind.PRIVATE and "prices" in item:
+            reader.add(
+                (*path, "prices"),
+                "a private cluster has no prices of its own",
+                "to leave it out: what its GPUs cost is price_per_gpu_hour of tiers",
+            )
+        if public:
+            for tier in dict.fromkeys(node.tier for node in nodes if node.tier):
+                if tier not in prices and not reader.has(((*path, "prices", tier), (*path, "prices"))):
+                    reader.add(
+                        (*path, "prices") if "prices" in item else path,
+                        f"public cluster {name!r} has GPUs of tier {tier!r} without a price",
+                        f"`prices: {{{tier}: 4000}}`, the price of one GPU for an hour",
+                    )
+        clusters.append(
+            Cluster(
+                name=name,
+                kind=ClusterKind(kind or ClusterKind.PRIVATE),
+                nodes=nodes,
+                provision_s=reader.number(path, item, "provision_s", default=0.0) or 0.0,
+                prices=prices,
+            )
+        )
+    return tuple(clusters)
+
+
+def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node, ...]:
+    nodes = []
+    keys = ("name", "tier", "gpus", "model", "gpu_memory_bytes", "simulated", "uuids")
+    for path, node in reader.items(item, "nodes", keys, required=True, parent=cluster):
+        simulated = reader.flag(path, node, "simulated", default=False)
+        gpus = reader.integer(path, node, "gpus", least=1, most=MAX_GPUS_PER_NODE)
+        uuids = reader.texts((*path, "uuids"), node.get("uuids", []), _UUID, "a GPU's UUID as `nvidia-smi -L` shows it")
+        if uuids and len(node["uuids"]) != gpus:
+            reader.add(
+                (*path, "uuids"), f"there are {len(node['uuids'])} UUIDs for {gpus} GPUs", "one for each GPU, or none"
+            )
+        nodes.append(
+            Node(
+                name=_name(reader, path, node, (*cluster, "nodes")),
+                tier=reader.reference(path, node, "tier", "tiers", "tier"),
+                gpus=gpus,
+                model=reader.text(path, node, "model", default="simulated" if simulated else "unknown"),
+                gpu_memory_bytes=(
+                    reader.integer(path, node, "gpu_memory_bytes", least=1) if "gpu_memory_bytes" in node else None
+                ),
+                simulated=simulated,
+                uuids=uuids,
+            )
+        )
+    return tuple(nodes)
+
+
+def _teams(reader: Reader, top: Mapping[str, Any]) -> tuple[Team, ...]:
+    teams = []
+    keys = ("name", "members", "nominal_quota", "weight", "budget_per_month")
+    for path, item in reader.items(top, "teams", keys, required=True):
+        weight = reader.number(path, item, "weight", default=1.0)
+        teams.append(
+            Team(
+                name=_name(reader, path, item, "teams"),
+                members=_people(reader, (*path, "members"), item.get("members", []), everyone=True),
+                quota_milli=_by_tier(
+                    reader, (*path, "nominal_quota"), item.get("nominal_quota", {}), reader.gpus_milli
+                ),
+                weight=1.0 if weight is None else weight,
+                budget_per_month=reader.number(path, item, "budget_per_month", default=None),
+            )
+        )
+    return tuple(teams)
+
+
+def _queues(reader: Reader, top: Mapping[str, Any], teams: tuple[Team, ...]) -> tuple[Queue, ...]:
+    queues = []
+    seen: dict[str, Path] = {}
+    for path, item in reader.items(top, "queues", ("name", "team", "stop_policy")):
+        name = _name(reader, path, item, "queues")
+        team = reader.reference(path, item, "team", "teams", "team")
+        if team and team in seen:
+            reader.add(
+                (*path, "team"),
+                f"team {team!r} has a queue already ({_dotted(seen[team])})",
+                "one queue per team",
+            )
+        seen.setdefault(team, path)
+        stop = reader.choice(path, item, "stop_policy", STOP_POLICIES, default="None")
+        queues.append(Queue(name=name, team=team, stopped=stop == "Hold"))
+    taken = {queue.name for queue in queues}
+    queues.extend(
+        Queue(name=owner.name if owner.name not in taken else f"{owner.name}-queue", team=owner.name)
+        for owner in teams
+        if owner.name not in seen
+    )
+    return tuple(queues)
+
+
+def _priorities(reader: Reader, top: Mapping[str, Any]) -> tuple[PriorityClass, ...]:
+    if "priorities" not in top:
+        return DEFAULT_PRIORITIES
+    priorities = tuple(
+        PriorityClass(
+            _name(reader, path, item, "priorities"),
+            reader.integer(path, item, "value", least=-1_000_000_000, most=1_000_000_000),
+        )
+        for path, item in reader.items(top, "priorities", ("name", "value"))
+    )
+    _needs(reader, top, "priorities", DEFAULT_PRIORITY, "priority")
+    return priorities
+
+
+def _burst(reader: Reader, top: Mapping[str, Any]) -> BurstPolicy:
+    path: Path = ("burst",)
+    keys = ("enabled", "rule", "wait_s", "min_wait_s", "max_wait_s", "default_predicted_s")
+    item = reader.mapping(path, top.get("burst", {}), keys)
+    usual = BurstPolicy()
+    policy = BurstPolicy(
+        enabled=reader.flag(path, item, "enabled", default=usual.enabled),
+        rule=reader.choice(path, item, "rule", BURST_RULES, default=usual.rule),
+        wait_s=reader.seconds(path, item, "wait_s", usual.wait_s),
+        min_wait_s=reader.seconds(path, item, "min_wait_s", usual.min_wait_s),
+        max_wait_s=reader.seconds(path, item, "max_wait_s", usual.max_wait_s),
+        default_predicted_s=reader.seconds(path, item, "default_predicted_s", usual.default_predicted_s),
+    )
+    if policy.min_wait_s > policy.max_wait_s:
+        reader.add(
+            (*path, "min_wait_s" if "min_wait_s" in item else "max_wait_s"),
+            f"min_wait_s {policy.min_wait_s:g} is more than max_wait_s {policy.max_wait_s:g}",
+            "min_wait_s of at most max_wait_s",
+        )
+    return policy
+
+
+def _data_classes(reader: Reader, top: Mapping[str, Any]) -> tuple[DataClass, ...]:
+    if "data_classes" not in top:
+        return DEFAULT_DATA_CLASSES
+    return tuple(
+        DataClass(_name(reader, path, item, "data_classes"), reader.flag(path, item, "may_leave", default=None))
+        for path, item in reader.items(top, "data_classes", ("name", "may_leave"), required=True)
+    )
+
+
+def _environments(
+    reader: Reader, top: Mapping[str, Any], check_python: Callable[[str], Problem | None] | None
+) -> tuple[Environment, ...]:
+    environments = []
+    for path, item in reader.items(top, "environments", ("name", "python", "preimports"), required=True):
+        python = reader.text(path, item, "python", default=None)
+        problem = check_python(python) if python and check_python else None
+        if problem:
+            reader.add((*path, "python"), problem.wrong, problem.right)
+        preimports = reader.texts((*path, "preimports"), item.get("preimports", []), _MODULE, "a module's name")
+        name = _name(reader, path, item, "environments")
+        environments.append(Environment(name=name, python=python, preimports=preimports))
+    _needs(reader, top, "environments", DEFAULT_ENVIRONMENT, "environment")
+    return tuple(environments)
+
+
+def _name(reader: Reader, path: Path, item: Mapping[str, Any], section: str | Path) -> str:
+    """Return the item's name, checked to be a Kubernetes label and the only one of its section."""
+    name = reader.text(path, item, "name", default=None, pattern=_LABEL, rule=_LABEL_RULE)
+    if isinstance(item.get("name"), str):
+        reader.register(section, item["name"], (*path, "name"))
+    return name
+
+
+def _people(reader: Reader, path: Path, value: Any, *, everyone: bool) -> tuple[str, ...]:
+    pattern = re.compile(rf"{_PERSON.pattern}|{re.escape(EVERYONE)}") if everyone else _PERSON
+    rule = f"{_PERSON_RULE}, or '*' for everyone who is signed in" if everyone else _PERSON_RULE
+    return reader.texts(path, value, pattern, rule)
+
+
+def _by_tier(reader: Reader, path: Path, value: Any, read: Callable[[Path, Any], float | int | None]) -> dict[str, Any]:
+    """Return a mapping from tier to number; a tier that does not exist is a problem at its own key."""
+    found = {}
+    for tier, number in reader.mapping(path, value, None).items():
+        if not reader.known("tiers", tier):
+            right = f"one of {', '.join(reader.names('tiers'))}{did_you_mean(tier, reader.names('tiers'))}"
+            reader.add((*path, tier), f"{tier!r} is not a tier", right)
+        read_number = read((*path, tier), number)
+        if read_number is not None:
+            found[tier] = read_number
+    return found
+
+
+def _needs(reader: Reader, top: Mapping[str, Any], section: str, name: str, what: str) -> None:
+    if top.get(section) and isinstance(top[section], list) and name not in reader.names(section):
+        right = f"one of them with `name: {name}`, which jobs have unless they name another"
+        reader.add((section,), f"there is no {what} {name!r}", right)
+
+
+def _dotted(path: Path) -> str:
+    return Problem(path, "", "").where

@@ -1,0 +1,59 @@
+"""What `decide` reads and returns. The Queueing work replaces `decide`'s inside; these shapes stay.
+
+The invariant, checked in `Plan.check`: placed and explained jobs together are exactly the queued ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dure.core.model import Job, Lease, Phase, Platform
+from dure.core.reasons import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision may depend on. `spent` is each team's money this month; `now` is seconds since the epoch.
+
+    `jobs` are all that have not ended; `unavailable` names clusters whose executor does not answer: nothing is
+    placed there.
+    """
+
+    now: float
+    platform: Platform
+    jobs: tuple[Job, ...]
+    spent: Mapping[str, float] = field(default_factory=dict)
+    unavailable: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """One job to admit now. `burst` holds the inputs of the burst decision when it goes to a public cluster."""
+
+    job_id: str
+    lease: Lease
+    burst: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due."""
+
+    admissions: tuple[Admission, ...] = ()
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    wake_at: float | None = None
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Raise AssertionError unless placed and explained jobs are exactly the queued ones, each once."""
+        placed = [admission.job_id for admission in self.admissions]
+        queued = {job.id for job in snapshot.jobs if job.phase is Phase.QUEUED}
+        if (
+            len(set(placed)) != len(placed)
+            or set(placed) & set(self.verdicts)
+            or set(placed) | set(self.verdicts) != queued
+        ):
+            raise AssertionError(
+                f"placed {placed} and explained {sorted(self.verdicts)} are not exactly queued {sorted(queued)}"
+            )

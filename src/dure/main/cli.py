@@ -1,0 +1,139 @@
+"""The commands that run a platform: `dure up`, `down`, `init`, `doctor`, `demo`, `user`, and the hidden `control`.
+
+Heavy parts are imported inside the commands, so that `dure --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+_DIR = click.option(
+    "--dir",
+    "state_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=lambda: Path(os.environ.get("DURE_DIR", Path.home() / ".dure")),
+    help="The folder that holds all state (default: ~/.dure, or $DURE_DIR).",
+)
+
+
+@click.command()
+@_DIR
+@click.option("--port", type=click.IntRange(1, 65535), help="The address's port (default: a free one, kept for later).")
+@click.option("--address", default="127.0.0.1", help="Where to listen (default: this machine only).")
+@click.option("--no-hub", is_flag=True, help="Only the control plane, with a token, for one person's own Jupyter.")
+@click.option("--system-users", is_flag=True, help="As root: an operating-system account for each person.")
+@click.option("--detach", "-d", is_flag=True, help="Return when it is ready; end it with `dure down`.")
+@click.option("--lang", type=click.Choice(["en", "ko"]), help="Language of what is printed (default: your locale's).")
+def up(
+    state_dir: Path, port: int | None, address: str, *, no_hub: bool, system_users: bool, detach: bool, lang: str | None
+) -> None:
+    """Start the platform and print one link that signs you in."""
+    from dure.main import running
+
+    options = running.UpOptions(
+        state_dir=state_dir.resolve(), port=port, address=address, no_hub=no_hub, system_users=system_users, lang=lang
+    )
+    with running.told():
+        (running.up_detached if detach else running.up)(options)
+
+
+@click.command()
+@_DIR
+def down(state_dir: Path) -> None:
+    """End the platform of a folder and leave nothing running. State is kept."""
+    from dure.main import running
+
+    with running.told():
+        running.down(state_dir.resolve())
+
+
+@click.command()
+@_DIR
+def init(state_dir: Path) -> None:
+    """Write a commented platform.yaml from what this machine has."""
+    from dure.main import running
+
+    with running.told():
+        running.init(state_dir.resolve())
+
+
+@click.command()
+@_DIR
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(state_dir: Path, *, as_json: bool) -> None:
+    """Check this machine and the platform: one line a check, green or with one command that mends it."""
+    from dure.main.doctor import report
+
+    sys.exit(report(state_dir.resolve(), as_json=as_json))
+
+
+@click.command()
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Where to leave notebooks and report.")
+@click.option("--lang", type=click.Choice(["en", "ko"]), help="Language of the story (default: your locale's).")
+def demo(keep: Path | None, lang: str | None) -> None:
+    """The scripted tour: two people, real notebooks, more cells than GPUs, and a control plane that is killed."""
+    from dure.main.tour import tour
+
+    sys.exit(tour((keep or Path("dure-demo")).resolve(), lang))
+
+
+@click.group()
+def user() -> None:
+    """Invite people and see who may sign in."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--team", "teams", multiple=True, help="A team of platform.yaml to put the person into; may be repeated.")
+@click.option("--admin", is_flag=True, help="May administer the platform.")
+@_DIR
+def user_add(name: str, teams: tuple[str, ...], state_dir: Path, *, admin: bool) -> None:
+    """Make a link that signs NAME in once; they choose a password then."""
+    from dure.main import running
+
+    with running.told():
+        running.invite(state_dir.resolve(), name, teams, admin=admin)
+
+
+@user.command("list")
+@_DIR
+def user_list(state_dir: Path) -> None:
+    """List who has an account."""
+    from dure.main import running
+
+    with running.told():
+        running.list_users(state_dir.resolve())
+
+
+@click.command(hidden=True)
+@_DIR
+@click.option("--port", type=int, required=True)
+@click.option("--address", default="127.0.0.1")
+@click.option("--identity", type=click.Choice(["token", "hub", "header"]), default="token")
+@click.option("--base-path", default="")
+@click.option("--system-users", is_flag=True)
+def control(state_dir: Path, port: int, address: str, identity: str, base_path: str, *, system_users: bool) -> None:
+    """Run one control plane in this process."""
+    from typing import cast
+
+    from dure.main import control_plane, running
+    from dure.settings import IdentityKind, read_settings
+
+    settings = read_settings(
+        state_dir,
+        os.environ,
+        port=port,
+        address=address,
+        identity=cast("IdentityKind", identity),
+        base_path=base_path,
+        system_users=system_users,
+    )
+    with running.told():
+        control_plane.run(settings)
+
+
+COMMANDS: list[click.Command] = [up, down, init, doctor, demo, user, control]

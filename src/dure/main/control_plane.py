@@ -1,0 +1,75 @@
+"""One control plane in this process: composes it, serves HTTP, ends cleanly on SIGTERM.
+
+The trap: the state folder's database may be led by another control plane for a few seconds more (one that was killed);
+this one serves requests at once and begins to act when leadership has run out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import uvicorn
+
+from dure.main.compose import Composition, compose
+from dure.main.serving import application
+from dure.main.watch import Chores
+from dure.settings import Settings
+
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_SHUTDOWN_S = 3
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, event, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _RECORD_FIELDS}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what `compose` raises."""
+    _log_to_stderr(settings.log_level)
+    parts: Composition = compose(settings)
+    chores = Chores(parts)
+    config = uvicorn.Config(
+        application(parts),
+        host=settings.address,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+        proxy_headers=False,
+        server_header=False,
+    )
+    parts.start()
+    chores.start()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again after a clean end
+            uvicorn.Server(config).run()
+    finally:
+        chores.close()
+        parts.close()
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    logging.getLogger("httpx").setLevel("WARNING")
+    logging.getLogger("alembic").setLevel("WARNING")

@@ -1,0 +1,58 @@
+"""Runs the loop in a thread of its own: at once when hinted, else when the loop asked to be woken.
+
+The trap: a tick that raises must not end the platform; it is logged, and the next one starts from what is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from dure.control.loop import Loop
+from dure.core.queueing.plan import Plan
+
+log = logging.getLogger("dure.loop")
+
+_AFTER_FAILURE_S = 1.0
+_MIN_WAIT_S = 0.001
+
+
+class LoopThread:
+    """A loop and the thread that ticks it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dure-loop", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def hint(self) -> None:
+        """Something changed: tick at once."""
+        self._wake.set()
+
+    def current_plan(self) -> Plan | None:
+        """Return the last tick's plan while this loop leads."""
+        return self._loop.plan
+
+    def close(self) -> None:
+        """Finish the tick under way and give leadership up."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._loop.resign()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            # Cleared before the tick, so that what happens during it wakes the next one.
+            self._wake.clear()
+            try:
+                wait_s = self._loop.tick()
+            except Exception:
+                log.exception("tick.failed")
+                wait_s = _AFTER_FAILURE_S
+            self._wake.wait(max(wait_s, _MIN_WAIT_S))

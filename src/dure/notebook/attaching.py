@@ -1,0 +1,40 @@
+"""Attaches this kernel to a job that left earlier: shows everything that it said, follows it, brings its names.
+
+The trap: looking must be safe, so ■ ends the watching and leaves the job alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook import records
+from dure.notebook.cell import Kernel, answers_from, finish
+from dure.notebook.line import StatusLine
+from dure.notebook.replay import Replay
+from dure.notebook.watching import Follower, Watch
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.client import Client
+
+
+def attach_job(kernel: Kernel, client: Client, job_id: str, *, overwrite: bool = False) -> Any:
+    """Replay and follow `job_id`, then commit what its cell changed; raises what shows how it failed."""
+    from dure.client import DureError
+
+    try:
+        job = client.job(job_id)
+    except DureError as error:
+        if error.code == "job_not_found":
+            records.forget(job_id)
+        raise
+    status = StatusLine(kernel.shell)
+    status.show(say("attached", job=job.id, name=job.name))
+    sent = kernel.sent.get(job.id)
+    replay = Replay(kernel.shell, status)
+    answers = None
+    if job.kind == "cell":
+        blobs = sent.blobs if sent is not None and sent.blobs is not None else client.blobs(job.team)
+        answers = answers_from(kernel.shell.user_ns, blobs, replay)
+    outcome = Watch(Follower(client, job.id), status, replay, answers, watching_only=True).run()
+    return finish(kernel, client, outcome, sent, status, overwrite=overwrite, watching_only=True)

@@ -1,0 +1,238 @@
+"""`%gpu …`: what waits and runs, one's own jobs, why something waits, cancelling, attaching, tiers, the language.
+
+The trap: tables show what other people called their jobs, so nothing of it reaches the page unescaped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook import records, session
+from dure.notebook.attaching import attach_job
+from dure.notebook.cell import Kernel, split_words
+from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.tables import Table, show
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.wire.messages import JobView
+
+_HISTORY = 20
+_PENDING = ("queued", "admitted", "starting", "running")
+_HELP = {
+    "en": """%gpu status          your jobs that have not ended, and what is free
+%gpu queue           everything that waits and runs, and who holds which GPU
+%gpu history         your latest jobs
+%gpu why [JOB]       a job's story, and why it waits (by default your latest)
+%gpu cancel JOB      end a job
+%gpu attach [JOB]    show what a job printed while you were away and bring its results; without JOB: all of this
+                     notebook's that were not brought yet. --overwrite also takes names that changed here meanwhile
+%gpu tiers           the kinds of GPU, what is free and what they cost
+%gpu lang en|ko      the language of all this
+%%gpu [options]      at the top of a cell: run the cell on a GPU; %%gpu --help lists the options""",
+    "ko": """%gpu status          끝나지 않은 내 작업과 남은 GPU
+%gpu queue           대기·실행 중인 모든 작업과 GPU 사용 현황
+%gpu history         최근 내 작업
+%gpu why [JOB]       작업의 경과와 대기 이유(기본: 가장 최근 작업)
+%gpu cancel JOB      작업 종료
+%gpu attach [JOB]    자리를 비운 동안의 출력과 결과를 가져옵니다. JOB이 없으면 이 노트북에서
+                     아직 가져오지 않은 모든 작업. --overwrite는 그동안 여기서 바뀐 이름도 덮어씁니다
+%gpu tiers           GPU 종류, 남은 수, 가격
+%gpu lang en|ko      언어 선택
+%%gpu [옵션]         셀 맨 위에: 셀을 GPU에서 실행합니다. 옵션은 %%gpu --help""",
+}
+
+
+@told_plainly
+def run_line(kernel: Kernel, line: str) -> None:
+    """Do what the words after `%gpu` say; without any, show the status."""
+    words = split_words(line)
+    if not words:
+        words = ["status"]
+    command, *rest = words
+    if command in {"help", "-h", "--help"} or "--help" in rest:
+        print(_HELP[session.language()])  # noqa: T201 -- help is for the reader
+        return
+    if command not in COMMANDS:
+        raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
+    COMMANDS[command](kernel, rest)
+
+
+def _status(kernel: Kernel, _: Sequence[str]) -> None:
+    client = session.client()
+    mine = client.jobs(user=client.me().name, phases=_PENDING).jobs
+    show(kernel.shell, _job_table(say("your_jobs"), mine, say("no_jobs")), _tier_table())
+
+
+def _queue(kernel: Kernel, _: Sequence[str]) -> None:
+    view = session.client().queue()
+    jobs = _job_table(say("title_queue"), [*view.running, *view.waiting], say("none_waiting"))
+    if view.others_waiting:
+        jobs.below.append(say("others_waiting", count=view.others_waiting))
+    columns = [say(f"column_{name}") for name in ("where", "tier", "model", "free", "holders")]
+    rows = [
+        (
+            f"{gpu.cluster}/{gpu.node}#{gpu.index}",
+            gpu.tier,
+            say("simulated_short") if gpu.simulated else gpu.model,
+            f"{gpu.free:g}",
+            ", ".join(_holder(holder) for holder in gpu.holders),
+        )
+        for gpu in view.gpus
+    ]
+    show(kernel.shell, jobs, Table(say("title_gpus"), columns, rows, frozenset({columns[3]})))
+
+
+def _holder(holder: Mapping[str, Any]) -> str:
+    parts = [str(holder[key]) for key in ("user", "job") if holder.get(key)] or [str(holder.get("team", "?"))]
+    return " ".join(parts)
+
+
+def _history(kernel: Kernel, _: Sequence[str]) -> None:
+    client = session.client()
+    jobs = client.jobs(user=client.me().name, limit=_HISTORY).jobs
+    show(kernel.shell, _job_table(say("title_history"), jobs, say("no_jobs")))
+
+
+def _why(kernel: Kernel, rest: Sequence[str]) -> None:
+    client = session.client()
+    job_id = rest[0] if rest else _latest(kernel, "why")
+    story = client.why(job_id)
+    job = story.job
+    sentence = job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job)
+    helps = [say("helps", helps=" · ".join(job.verdict.helps))] if job.verdict and job.verdict.helps else []
+    columns = [say("column_at"), say("column_event")]
+    rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), event.sentence) for event in story.events]
+    show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=helps))
+
+
+def _cancel(_: Kernel, rest: Sequence[str]) -> None:
+    if not rest:
+        raise QuietError(say("job_needed", command="cancel"))
+    for job_id in rest:
+        session.client().cancel(job_id)
+        print(say("asked_to_cancel", job=job_id))  # noqa: T201
+
+
+def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
+    client = session.client()
+    overwrite = "--overwrite" in rest
+    asked = [word for word in rest if not word.startswith("-")]
+    if not asked:
+        notebook = session.notebook_id(kernel.shell.user_ns)
+        asked = [record.job for record in records.undelivered(notebook, client.login.url, time.time())]
+    if not asked:
+        print(say("nothing_to_attach"))  # noqa: T201
+        return
+    failed: list[BaseException] = []
+    for job_id in asked:
+        try:
+            attach_job(kernel, client, job_id, overwrite=overwrite)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            failed.append(error)
+            if len(asked) > 1:
+                print(*_lines(error), sep="\n", file=sys.stderr)  # noqa: T201
+    if failed:
+        raise failed[0]
+
+
+def _lines(error: Exception) -> list[str]:
+    render = getattr(error, "_render_traceback_", None)
+    return list(render()) if render is not None else [f"{type(error).__name__}: {error}"]
+
+
+def _tiers(kernel: Kernel, _: Sequence[str]) -> None:
+    show(kernel.shell, _tier_table())
+
+
+def _lang(_: Kernel, rest: Sequence[str]) -> None:
+    if len(rest) != 1 or rest[0] not in {"en", "ko"}:
+        raise QuietError(say("language_needed"))
+    session.set_language(rest[0])
+    print(say("language_set"))  # noqa: T201
+
+
+COMMANDS: Mapping[str, Callable[[Kernel, Sequence[str]], None]] = {
+    "status": _status,
+    "queue": _queue,
+    "history": _history,
+    "why": _why,
+    "cancel": _cancel,
+    "attach": _attach,
+    "tiers": _tiers,
+    "lang": _lang,
+}
+
+
+def _latest(kernel: Kernel, command: str) -> str:
+    if kernel.sent:
+        return list(kernel.sent)[-1]
+    client = session.client()
+    jobs = client.jobs(user=client.me().name, limit=1).jobs
+    if not jobs:
+        raise QuietError(say("job_needed", command=command))
+    latest: str = jobs[0].id
+    return latest
+
+
+def _phase(job: JobView) -> str:
+    from dure.client.words import phase_word
+
+    word: str = phase_word(job.phase, session.language())
+    return word
+
+
+def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
+    from dure.client.words import money, span
+
+    lang = session.language()
+    keys = ("job", "name", "phase", "who", "gpus", "tier", "where", "waited", "ran", "cost", "why")
+    columns = [say(f"column_{key}") for key in keys]
+    numbers = frozenset(columns[index] for index in (4, 7, 8, 9))
+    rows = [
+        (
+            job.id,
+            job.name,
+            _phase(job),
+            job.user,
+            f"{job.gpus:g}",
+            job.lease.tier if job.lease else job.tier or "",
+            _place(job),
+            span(job.waited_s, lang),
+            span(job.ran_s, lang) if job.ran_s else "",
+            money(job.cost, job.currency) if job.cost else "",
+            (job.verdict.sentence if job.verdict else job.reason_sentence) or "",
+        )
+        for job in jobs
+    ]
+    return Table(title, columns, rows, numbers, empty)
+
+
+def _place(job: JobView) -> str:
+    if job.lease is None:
+        return ""
+    simulated = f" ({say('simulated_short')})" if job.lease.simulated else ""
+    return f"{job.lease.cluster}/{job.lease.node}{simulated}"
+
+
+def _tier_table() -> Table:
+    from dure.client.words import money
+
+    view = session.client().platform()
+    columns = [say(f"column_{key}") for key in ("tier", "free", "total", "prices", "description")]
+    rows = [
+        (
+            tier.name,
+            f"{tier.free:g}",
+            f"{tier.total:g}",
+            ", ".join(f"{cluster} {money(price, view.currency)}" for cluster, price in sorted(tier.prices.items())),
+            tier.description + (f" ({say('simulated_short')})" if tier.simulated else ""),
+        )
+        for tier in view.tiers
+    ]
+    return Table(say("title_tiers"), columns, rows, frozenset({columns[1], columns[2]}))

@@ -1,0 +1,50 @@
+"""Says how a job that did not succeed ended, as the exception to raise for it.
+
+The trap: what the person's code raised is shown as its own traceback; all else is one sentence, never our frames.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.failures import QuietError, RemoteInterrupt, remote_error
+from dure.notebook.watching import Outcome
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.wire.messages import JobView
+
+_MODULE = re.compile(r"No module named '([^']+)'|it needs the package ([^\s,]+),")
+_NOT_USER_CODE = frozenset({"NotStarted", "DiskFull", "Timeout", "MemoryLimit", "Stopped", "Killed", "ProcessDied"})
+
+
+def failure_of(outcome: Outcome, job: JobView, end: dict[str, Any]) -> BaseException:
+    """Return the exception that shows the end of `job`."""
+    status = end.get("status")
+    lines = list((outcome.error or {}).get("traceback") or ())
+    if job.phase == "cancelled" and not end:
+        sentence = job.reason_sentence or say("cancelled_queued")
+        return RemoteInterrupt(say("cancelled_queued")) if outcome.interrupts else QuietError(sentence)
+    if status == "interrupted" or (outcome.interrupts and status in {"killed", None}):
+        return RemoteInterrupt(say("interrupted"), lines)
+    error = end.get("error") or {}
+    ename, evalue = str(error.get("ename", "")), str(error.get("evalue", ""))
+    hint = package_hint(ename, evalue, job.environment)
+    if status == "error" and ename not in _NOT_USER_CODE:
+        return remote_error(ename, evalue, lines, [hint] if hint else [])
+    if status == "exit" and ename in {"SystemExit", "ProcessExited"}:
+        return QuietError(say("exited", code=end.get("exit_code")))
+    sentence = evalue or job.reason_sentence or say("ended", phase=job.phase, reason="")
+    return QuietError(f"{sentence}\n{hint}" if hint else sentence)
+
+
+def package_hint(ename: str, text: str, environment: str) -> str | None:
+    """Return what to do about a package that the worker lacks; None when that is not the trouble."""
+    if ename not in {"ModuleNotFoundError", "NotStarted"}:
+        return None
+    found = _MODULE.search(text)
+    if found is None:
+        return None
+    package = (found[1] or found[2]).split(".")[0]
+    return say("missing_package", package=package, environment=environment)

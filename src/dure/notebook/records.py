@@ -1,0 +1,83 @@
+"""Remembers on disk which jobs of which notebook have not been delivered, so that a new kernel can attach to them.
+
+One small file per job under the person's state folder, written once the job is queued and removed when its results
+are in the notebook. The trap: it is a convenience; where the folder cannot be written, `%gpu attach JOB` still works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MAX_AGE_S = 90 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job whose results are not in its notebook yet. `pid` and `pid_ticks` are the kernel that submitted it."""
+
+    job: str
+    url: str
+    notebook: str
+    cell: str
+    submitted_at: float
+    detached: bool
+    pid: int
+    pid_ticks: int
+
+
+def folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the records are kept, `$XDG_STATE_HOME/dure/undelivered`."""
+    environ = os.environ if environ is None else environ
+    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "dure" / "undelivered"
+
+
+def own_ticks(pid: int | None = None) -> int:
+    """Return when a process started, in clock ticks; 0 when that cannot be known or it is gone."""
+    try:
+        stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def remember(record: Record) -> None:
+    """Keep `record`; does nothing where the folder cannot be written."""
+    with contextlib.suppress(OSError):
+        where = folder()
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = where / f".{record.job}.{record.pid}"
+        partial.write_text(json.dumps(asdict(record)))
+        partial.replace(where / f"{record.job}.json")
+
+
+def forget(job: str) -> None:
+    """Note that `job` is delivered or gone."""
+    with contextlib.suppress(OSError):
+        (folder() / f"{job}.json").unlink(missing_ok=True)
+
+
+def undelivered(notebook: str, url: str, now: float) -> list[Record]:
+    """Return this notebook's jobs that nobody has, oldest first, without those that a live kernel waits for."""
+    found = []
+    for path in folder().glob("*.json"):
+        try:
+            record = Record(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        if now - record.submitted_at > MAX_AGE_S:
+            forget(record.job)
+        elif record.notebook == notebook and record.url == url and not _waited_for(record):
+            found.append(record)
+    return sorted(found, key=lambda record: record.submitted_at)
+
+
+def _waited_for(record: Record) -> bool:
+    if record.detached or record.pid == os.getpid():
+        return False
+    return bool(record.pid_ticks) and own_ticks(record.pid) == record.pid_ticks

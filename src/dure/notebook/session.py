@@ -1,0 +1,118 @@
+"""What a kernel or script shares between its jobs: one client, the language, and the notebook's name.
+
+The trap: the sign-in and the language may change while the kernel lives (`dure login`, `%gpu lang ko`), so the client
+is kept only as long as both are the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.wire.messages import PlatformView
+
+COMPLETION_WAIT_S = 0.8
+_PLATFORM_AGE_S = 30.0
+
+_lock = threading.Lock()
+_kept: dict[str, Any] = {}
+_away = threading.local()
+
+
+def language() -> str:
+    """Return "en" or "ko": `%gpu lang`, else the locale."""
+    from dure.client import language as chosen
+
+    lang: str = chosen()
+    return lang
+
+
+def set_language(lang: str) -> None:
+    """Make everything that is shown from now on appear in `lang`; processes started later inherit it."""
+    os.environ["DURE_LANG"] = lang
+
+
+def client() -> Client:
+    """Return the client of the present sign-in; raises DureError when there is none."""
+    from dure.client import Client, find_login
+
+    login = find_login()
+    key = (os.getpid(), login.url, login.token, language())
+    with _lock:
+        if _kept.get("key") != key:
+            _kept.clear()
+            _kept.update(key=key, client=Client(login, lang=language(), progress=_route))
+        found: Client = _kept["client"]
+    return found
+
+
+def forget_client() -> None:
+    """Make the next call of `client` start afresh, with a sign-in read anew."""
+    with _lock:
+        _kept.clear()
+
+
+def hear_outages(listener: Callable[[Any], None] | None) -> None:
+    """Have `listener` told when a call made by this thread waits for a control plane that is away."""
+    _away.listener = listener
+
+
+def _route(retry: Any) -> None:
+    listener = getattr(_away, "listener", None)
+    if listener is not None:
+        listener(retry)
+
+
+class PlatformCache:
+    """The platform's names for completion, fetched aside so that a key press never waits long."""
+
+    def __init__(self) -> None:
+        self._view: PlatformView | None = None
+        self._fetch: threading.Thread | None = None
+        self._at = float("-inf")
+
+    def get(self, wait_s: float = COMPLETION_WAIT_S) -> PlatformView | None:
+        """Return what is known, at most `wait_s` later; None when the platform did not answer yet."""
+        import time
+
+        running = self._fetch is not None and self._fetch.is_alive()
+        if not running and time.monotonic() - self._at > _PLATFORM_AGE_S:
+            self._fetch = threading.Thread(target=self._load, name="dure-completion", daemon=True)
+            self._fetch.start()
+            running = True
+        if self._view is None and running and self._fetch is not None:
+            self._fetch.join(wait_s)
+        return self._view
+
+    def _load(self) -> None:
+        import time
+
+        from dure.client import Client, DureError, find_login
+
+        try:
+            with Client(find_login(), lang=language(), retry_s=0, timeout_s=5) as asking:
+                self._view = asking.platform()
+        except (DureError, OSError, ValueError):
+            pass
+        finally:
+            self._at = time.monotonic()
+
+
+def notebook_id(namespace: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> str:
+    """Return what tells this notebook from others when it is opened again: its path, else the folder."""
+    environ = os.environ if environ is None else environ
+    for found in (namespace.get("__session__"), environ.get("JPY_SESSION_NAME"), namespace.get("__vsc_ipynb_file__")):
+        if isinstance(found, str) and found:
+            return found
+    return str(Path.cwd())
+
+
+def python_minor() -> str:
+    """Return this kernel's Python, as "3.11"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,78 @@
+"""Small tables as HTML with a text fallback: everything is escaped, colours are left to the notebook's theme."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_NUMBER_STYLE = ' style="text-align:right;font-variant-numeric:tabular-nums"'
+
+
+@dataclass(slots=True)
+class Table:
+    """`rows` of cells under `columns`; columns whose name is in `numbers` are aligned to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    numbers: frozenset[str] = frozenset()
+    empty: str = ""
+    below: list[str] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """Return the table in fixed-width text; Korean letters count two columns."""
+        if not self.rows:
+            return "\n".join(text for text in (self.title, self.empty, *self.below) if text)
+        cells = [[str(cell) for cell in row] for row in self.rows]
+        widths = [
+            max(_width(text) for text in (name, *(row[index] for row in cells)))
+            for index, name in enumerate(self.columns)
+        ]
+        lines = [self._line(self.columns, widths), *(self._line(row, widths) for row in cells)]
+        return "\n".join([self.title, *lines, *self.below])
+
+    def as_html(self) -> str:
+        """Return the table as HTML without colours, scripts or styles of its own but alignment."""
+        title = html.escape(self.title)
+        below = "".join(f"<p><small>{html.escape(text)}</small></p>" for text in self.below)
+        if not self.rows:
+            return f"<p><strong>{title}</strong> {html.escape(self.empty)}</p>{below}"
+        head = "".join(f'<th scope="col"{self._style(name)}>{html.escape(name)}</th>' for name in self.columns)
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f"<td{self._style(name)}>{html.escape(str(cell))}</td>"
+                for name, cell in zip(self.columns, row, strict=True)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+
+    def _style(self, name: str) -> str:
+        return _NUMBER_STYLE if name in self.numbers else ' style="text-align:left"'
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        padded = []
+        for name, text, width in zip(self.columns, cells, widths, strict=True):
+            space = " " * (width - _width(text))
+            padded.append(space + text if name in self.numbers else text + space)
+        return "  ".join(padded).rstrip()
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def show(shell: Any, *tables: Table) -> None:
+    """Display tables in the notebook, or print them in a terminal."""
+    shell.display_pub.publish(
+        data={
+            "text/plain": "\n\n".join(table.as_text() for table in tables),
+            "text/html": "".join(table.as_html() for table in tables),
+        },
+        metadata={},
+    )

@@ -1,0 +1,246 @@
+"""The notebook's own sentences in English and Korean; those of the platform come from the server in the asked language.
+
+The trap: every key needs both languages (tests/notebook checks it), and a sentence says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dure.notebook import session
+
+SENTENCES: Mapping[str, tuple[str, str]] = {
+    "submitting": ("Sending the cell…", "셀을 보내는 중…"),
+    "not_queued": ("Not queued.", "등록되지 않았습니다."),
+    "left_preparing": (
+        "Interrupted before anything was queued.",
+        "작업이 등록되기 전에 중단되었습니다.",
+    ),
+    "attached": ("Attached to {job} ({name}).", "{job}({name})에 연결했습니다."),
+    "helps": ("Would help, too: {helps}", "다른 방법: {helps}"),
+    "again": (
+        "The job was moved and starts again (attempt {attempt}).",
+        "작업이 옮겨져 다시 시작합니다(시도 {attempt}).",
+    ),
+    "cut": (
+        "… output cut here: the limit is reached. Its last lines follow when the job has ended.",
+        "… 출력 한도에 도달하여 여기서 잘렸습니다. 마지막 줄은 작업이 끝나면 표시됩니다.",
+    ),
+    "tail": (
+        (
+            "… {dropped} of output were not shown; write large results to a file under $DURE_OUTPUT_DIR, or print "
+            "less. The last of it:"
+        ),
+        "… 출력 {dropped}가 생략되었습니다. 큰 결과는 $DURE_OUTPUT_DIR 아래 파일로 저장하세요. 마지막 출력:",
+    ),
+    "interrupting": (
+        "Interrupting; press ■ again to end it at once…",
+        "중단하는 중입니다. 즉시 끝내려면 ■를 한 번 더 누르세요…",
+    ),
+    "killing": ("Ending it…", "종료하는 중…"),
+    "cancelled_queued": (
+        "Cancelled while it waited; it never started.",
+        "대기 중에 취소되어 시작되지 않았습니다.",
+    ),
+    "interrupted": ("The cell was interrupted.", "셀이 중단되었습니다."),
+    "left_stopping": (
+        (
+            "Interrupted; {job} is still stopping in the background and frees its GPU when it has ended. "
+            "The kernel is free. `%gpu why {job}` tells how it ends."
+        ),
+        (
+            "중단되었습니다. {job}은(는) 백그라운드에서 종료 중이며 끝나면 GPU를 반환합니다. 커널은 바로 "
+            "사용할 수 있습니다. `%gpu why {job}`로 확인하세요."
+        ),
+    ),
+    "left_running": (
+        (
+            "Interrupted, but the code of {job} goes on. The kernel is free: `%gpu attach {job}` follows "
+            "it and brings its names, `%gpu cancel {job}` ends it."
+        ),
+        (
+            "중단 신호를 보냈지만 {job}의 코드가 계속 실행 중입니다. 커널은 사용할 수 있습니다. `%gpu "
+            "attach {job}`로 이어서 보고, `%gpu cancel {job}`로 끝낼 수 있습니다."
+        ),
+    ),
+    "left_submitting": (
+        ("Interrupted before the platform answered; if the job reached it, it is cancelled in the background."),
+        "플랫폼이 응답하기 전에 중단되었습니다. 작업이 접수되었다면 백그라운드에서 취소합니다.",
+    ),
+    "left_attached": (
+        ("No longer watching {job}, which goes on. `%gpu attach {job}` follows it again, `%gpu cancel {job}` ends it."),
+        (
+            "{job}은(는) 계속 실행되며 보기만 중단했습니다. `%gpu attach {job}`로 다시 보고, `%gpu "
+            "cancel {job}`로 끝낼 수 있습니다."
+        ),
+    ),
+    "lost_stream": (
+        (
+            "{sentence} The job {job} goes on without this cell: `%gpu attach {job}` shows what it does "
+            "and brings its results."
+        ),
+        (
+            "{sentence} 작업 {job}은(는) 이 셀과 상관없이 계속됩니다. `%gpu attach {job}`로 출력과 "
+            "결과를 가져올 수 있습니다."
+        ),
+    ),
+    "unpicklable": (
+        (
+            "The cell needs {names}, which cannot be sent to the GPU, so nothing was queued: make or "
+            "open it inside the %%gpu cell instead.\n{reasons}"
+        ),
+        (
+            "셀에 필요한 {names}을(를) GPU로 보낼 수 없어 작업을 등록하지 않았습니다. %%gpu 셀 안에서 "
+            "만들거나 여세요.\n{reasons}"
+        ),
+    ),
+    "unpicklable_call": (
+        (
+            "The call of {names} cannot be sent to the GPU, so nothing was queued: pass values that can "
+            "be pickled, and open files or connections inside the function.\n{reasons}"
+        ),
+        (
+            "{names} 호출을 GPU로 보낼 수 없어 작업을 등록하지 않았습니다. 피클 가능한 값을 전달하고 "
+            "파일이나 연결은 함수 안에서 여세요.\n{reasons}"
+        ),
+    ),
+    "unpicklable_reason": ("  {name}: {reason}", "  {name}: {reason}"),
+    "need_refused": (
+        "{name}, which the cell asked for while it ran, cannot be sent: {reason}",
+        "실행 중에 필요했던 {name}을(를) 보낼 수 없습니다: {reason}",
+    ),
+    "nothing_committed": (
+        "Nothing in the notebook was changed: a cell brings its names back only when it ends well.",
+        "노트북의 변수는 바뀌지 않았습니다. 정상적으로 끝난 셀만 이름을 가져옵니다.",
+    ),
+    "unsaved": (
+        "{name} stayed behind on the worker: {reason}",
+        "{name}은(는) 가져오지 못했습니다: {reason}",
+    ),
+    "unloadable": (
+        "{name} came back but cannot be loaded in this kernel: {reason}",
+        "{name}을(를) 이 커널에서 읽을 수 없습니다: {reason}",
+    ),
+    "conflict": (
+        (
+            "{names} changed in the notebook while the cell was away, so the notebook's own was kept. To "
+            "take the job's: `%gpu attach {job} --overwrite`."
+        ),
+        (
+            "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 노트북의 값을 유지했습니다. 작업의 값을 "
+            "쓰려면 `%gpu attach {job} --overwrite`를 실행하세요."
+        ),
+    ),
+    "load_interrupted": (
+        (
+            "Interrupted while the results were being loaded; nothing in the notebook was changed. `%gpu "
+            "attach {job}` loads them again."
+        ),
+        ("결과를 읽는 중에 중단되어 노트북은 바뀌지 않았습니다. `%gpu attach {job}`로 다시 읽을 수 있습니다."),
+    ),
+    "load_failed": (
+        (
+            "The cell ended well but its results cannot be read ({reason}); nothing in the notebook was "
+            "changed. `%gpu attach {job}` tries again."
+        ),
+        (
+            "셀은 정상 종료되었지만 결과를 읽을 수 없습니다({reason}). 노트북은 바뀌지 않았습니다. `%gpu "
+            "attach {job}`로 다시 시도하세요."
+        ),
+    ),
+    "missing_package": (
+        (
+            "Package {package!r} is missing in environment {environment!r}, where the cell ran: choose "
+            "an environment that has it (--env NAME), or have it added to {environment!r} (`pip "
+            "install {package}` there)."
+        ),
+        (
+            "셀이 실행된 {environment!r} 환경에 {package!r} 패키지가 없습니다. 패키지가 있는 환경을 "
+            "고르거나(--env NAME) {environment!r} 환경에 추가하세요(그 환경에서 `pip install "
+            "{package}`)."
+        ),
+    ),
+    "exited": (
+        "The code ended its process with exit code {code}, so there is nothing to bring back.",
+        "코드가 종료 코드 {code}로 프로세스를 끝내 가져올 결과가 없습니다.",
+    ),
+    "ended": ("The job ended as {phase}. {reason}", "작업이 {phase} 상태로 끝났습니다. {reason}"),
+    "no_input": (
+        ("The job asks for input, but here nobody can answer; it was interrupted. Run it in a notebook or a terminal."),
+        ("작업이 입력을 요청했지만 여기서는 답할 수 없어 중단했습니다. 노트북이나 터미널에서 실행하세요."),
+    ),
+    "nothing_to_attach": (
+        ("This notebook has no job to attach to; `%gpu history` lists yours, and `%gpu attach JOB` takes any of them."),
+        ("이 노트북에 연결할 작업이 없습니다. `%gpu history`로 목록을 보고 `%gpu attach JOB`으로 연결하세요."),
+    ),
+    "empty_cell": (
+        "There is no code below %%gpu: write it on the next lines.",
+        "%%gpu 아래에 코드가 없습니다. 다음 줄에 코드를 작성하세요.",
+    ),
+    "unknown_command": (
+        "%gpu has no command {command!r}; there are: {choices}.",
+        "%gpu에는 {command!r} 명령이 없습니다. 사용할 수 있는 명령: {choices}.",
+    ),
+    "job_needed": (
+        "Say which job: `%gpu {command} JOB`; `%gpu history` lists them.",
+        "작업을 지정하세요: `%gpu {command} JOB`. `%gpu history`로 목록을 볼 수 있습니다.",
+    ),
+    "language_set": ("Language: English.", "언어: 한국어."),
+    "language_needed": (
+        "Say which language: `%gpu lang en` or `%gpu lang ko`.",
+        "언어를 지정하세요: `%gpu lang en` 또는 `%gpu lang ko`.",
+    ),
+    "asked_to_cancel": ("{job} is being cancelled.", "{job}을(를) 취소하는 중입니다."),
+    "bad_quotes": (
+        "The options cannot be read ({problem}): close every quote.",
+        "옵션을 읽을 수 없습니다({problem}). 따옴표를 닫으세요.",
+    ),
+    "none_waiting": ("Nothing waits and nothing runs.", "대기 중이거나 실행 중인 작업이 없습니다."),
+    "others_waiting": ("{count} more of other teams wait.", "다른 팀의 작업 {count}개가 대기 중입니다."),
+    "no_jobs": ("No jobs yet.", "아직 작업이 없습니다."),
+    "not_done": (
+        "{job} has not ended within {seconds} s.",
+        "{job}이(가) {seconds}초 안에 끝나지 않았습니다.",
+    ),
+    "no_result": (
+        "{job} ended well but left no result that can be read: {reason}",
+        "{job}은(는) 정상 종료되었지만 읽을 수 있는 결과가 없습니다: {reason}",
+    ),
+    "not_callable": (
+        '@dure.gpu takes a function; write `@dure.gpu` or `@dure.gpu(tier="gold")` above a `def`.',
+        ('@dure.gpu는 함수에만 쓸 수 있습니다. `def` 위에 `@dure.gpu` 또는 `@dure.gpu(tier="gold")`를 쓰세요.'),
+    ),
+    "column_job": ("job", "작업"),
+    "column_name": ("name", "이름"),
+    "column_phase": ("phase", "단계"),
+    "column_who": ("who", "사용자"),
+    "column_gpus": ("GPUs", "GPU"),
+    "column_tier": ("tier", "티어"),
+    "column_where": ("where", "위치"),
+    "column_waited": ("waited", "대기"),
+    "column_ran": ("ran", "실행"),
+    "column_cost": ("cost", "비용"),
+    "column_why": ("why", "이유"),
+    "column_free": ("free", "남음"),
+    "column_total": ("total", "전체"),
+    "column_prices": ("price per GPU hour", "GPU 시간당 가격"),
+    "column_description": ("what", "설명"),
+    "column_at": ("at", "시각"),
+    "column_event": ("what happened", "내용"),
+    "column_model": ("model", "모델"),
+    "column_holders": ("held by", "사용 중"),
+    "title_gpus": ("GPUs", "GPU"),
+    "title_queue": ("Waiting and running", "대기 및 실행 중"),
+    "title_history": ("Your jobs, newest first", "내 작업(최신순)"),
+    "title_tiers": ("Tiers", "티어"),
+    "simulated_short": ("simulated", "시뮬레이션"),
+    "title_why": ("{job}: {sentence}", "{job}: {sentence}"),
+    "your_jobs": ("Your jobs that have not ended", "아직 끝나지 않은 내 작업"),
+}
+
+
+def say(key: str, /, lang: str | None = None, **data: Any) -> str:
+    """Return the sentence `key` in `lang`, by default the person's language."""
+    english, korean = SENTENCES[key]
+    return (korean if (lang or session.language()) == "ko" else english).format(**data)

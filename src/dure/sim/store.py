@@ -1,0 +1,159 @@
+"""The Store port in memory: passes the same contract suite as the databases, and is quick enough for many worlds.
+
+The trap: it must refuse exactly what a database refuses (versions, fences), since the simulation's worth rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dure.core.events import Draft, Event
+from dure.core.model import Job
+from dure.ports import Changes, JobQuery, Leadership, StaleFenceError, VersionConflictError
+
+
+class MemoryStore:
+    """Jobs, events and leadership in dictionaries. Not thread-safe: a simulated world has one thread."""
+
+    def __init__(self) -> None:
+        self.all_jobs: dict[str, Job] = {}
+        self.log: list[Event] = []
+        self._keys: dict[tuple[str, str], str] = {}
+        self._unfinished: dict[str, None] = {}
+        self._leadership: Leadership | None = None
+        self._fence = 0
+
+    def submit(self, job: Job, events: Sequence[Draft], at: float) -> Job:
+        """Insert once per (user, request_key)."""
+        if job.request_key is not None:
+            known = self._keys.get((job.user, job.request_key))
+            if known is not None:
+                return self.all_jobs[known]
+            self._keys[job.user, job.request_key] = job.id
+        if job.id in self.all_jobs:
+            raise VersionConflictError(f"job {job.id} is there already")
+        self._put(job)
+        self._append(events, at, job.user)
+        return job
+
+    def job(self, job_id: str) -> Job | None:
+        """Return the whole job."""
+        return self.all_jobs.get(job_id)
+
+    def jobs(self, query: JobQuery) -> Sequence[Job]:
+        """Return matching jobs, newest first, without payload and result."""
+        found = [job for job in self.all_jobs.values() if _matches(job, query)]
+        if query.before is not None:
+            found = [job for job in found if (job.submitted_at, job.id) < query.before]
+        found.sort(key=lambda job: (job.submitted_at, job.id), reverse=True)
+        return [_light(job) for job in found[: query.limit]]
+
+    def count(self, query: JobQuery) -> int:
+        """Return how many match, at most `query.limit`."""
+        return min(query.limit, sum(_matches(job, query) for job in self.all_jobs.values()))
+
+    def active(self) -> tuple[Sequence[Job], int]:
+        """Return the unfinished jobs without payload, and the log's last number."""
+        return [_light(self.all_jobs[job_id]) for job_id in self._unfinished], self.last_seq()
+
+    def changed(self, after_seq: int) -> tuple[Sequence[Job], int]:
+        """Return the jobs that events after a number concern."""
+        subjects = dict.fromkeys(event.subject for event in self.log[after_seq:])
+        return [_light(self.all_jobs[s]) for s in subjects if s in self.all_jobs], self.last_seq()
+
+    def commit(self, changes: Changes, at: float, fence: int | None = None) -> Sequence[Event]:
+        """Write all or nothing."""
+        if fence is not None and fence != self._fence:
+            raise StaleFenceError(f"fence {fence} is not the newest ({self._fence})")
+        for job in changes.jobs:
+            stored = self.all_jobs.get(job.id)
+            if stored is None or stored.version != job.version - 1:
+                raise VersionConflictError(f"job {job.id} moved on")
+        for job in changes.jobs:
+            stored = self.all_jobs[job.id]
+            self._put(replace(job, payload=stored.payload, references=stored.references))
+        return self._append(changes.events, at, changes.actor)
+
+    def events(
+        self, after_seq: int, limit: int, *, subject: str | None = None, teams: Sequence[str] | None = None
+    ) -> Sequence[Event]:
+        """Return a page of the log."""
+        found = []
+        for event in self.log[max(0, after_seq) :]:
+            team = event.data.get("team")
+            if (subject is None or event.subject == subject) and (teams is None or team is None or team in teams):
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return found
+
+    def last_seq(self) -> int:
+        """Return the newest number."""
+        return len(self.log)
+
+    def lead(self, holder: str, now: float, ttl_s: float) -> Leadership | None:
+        """Take or renew leadership."""
+        held = self._leadership
+        if held is not None and held.holder != holder and held.until > now:
+            return None
+        if held is None or held.holder != holder:
+            self._fence += 1
+        self._leadership = Leadership(holder, self._fence, now + ttl_s)
+        return self._leadership
+
+    def resign(self, holder: str) -> None:
+        """Give leadership up."""
+        if self._leadership is not None and self._leadership.holder == holder:
+            self._leadership = None
+
+    def spent(self, since: float) -> Mapping[str, float]:
+        """Return each team's cost since then."""
+        spent: dict[str, float] = {}
+        for job in self.all_jobs.values():
+            if job.ended_at is not None and job.ended_at >= since:
+                spent[job.team] = spent.get(job.team, 0.0) + job.cost
+        return spent
+
+    def references(self, ended_after: float) -> frozenset[str]:
+        """Return digests that jobs still need."""
+        living = (j for j in self.all_jobs.values() if j.ended_at is None or j.ended_at > ended_after)
+        return frozenset(digest for job in living for digest in (*job.references, *_digests(job.result)))
+
+    def _put(self, job: Job) -> None:
+        self.all_jobs[job.id] = job
+        if job.phase.terminal:
+            self._unfinished.pop(job.id, None)
+        else:
+            self._unfinished[job.id] = None
+
+    def _append(self, drafts: Sequence[Draft], at: float, actor: str) -> list[Event]:
+        added = [
+            Event(len(self.log) + 1 + i, at, actor, draft.subject, draft.kind, draft.data)
+            for i, draft in enumerate(drafts)
+        ]
+        self.log += added
+        return added
+
+
+def _matches(job: Job, query: JobQuery) -> bool:
+    return (
+        (query.teams is None or job.team in query.teams)
+        and (query.user is None or job.user == query.user)
+        and (not query.phases or job.phase in query.phases)
+    )
+
+
+def _light(job: Job) -> Job:
+    return replace(job, payload={}, references=(), result=None)
+
+
+def _digests(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if len(value) == 64 else []
+    if isinstance(value, Mapping):
+        return [digest for item in value.values() for digest in _digests(item)]
+    if isinstance(value, (list, tuple)):
+        return [digest for item in value for digest in _digests(item)]
+    return []

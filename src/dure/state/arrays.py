@@ -1,0 +1,199 @@
+"""numpy arrays as memory and views of it, so that views stay views and every byte is kept once.
+
+Each array is either a root (its memory is a buffer of the pickle) or a view: a root, a type, a shape, strides
+and an offset. The one trap: an array's base may be anything; memory that belongs to a file or to another
+mutable buffer is never quietly copied, while memory inside another library's object is, as that library's own
+pickles do.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from pickle import PickleBuffer
+from typing import Any
+
+from dure.state.refusals import RefusedError
+from dure.state.regions import Block, Mapped
+
+_OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
+
+
+def reduce_array(array: Any, plains: dict[int, Any]) -> Any:
+    """Return the reduction of an array, or NotImplemented where its type's own pickling must do.
+
+    `plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory;
+    one dict for all that is captured together, so that two variables find the same one.
+    """
+    numpy = sys.modules["numpy"]
+    kind = type(array)
+    if isinstance(array, numpy.memmap) or _file_below(array) is not None:
+        raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
+    if kind is numpy.ma.MaskedArray:
+        return masked, (array.data, array.mask, array.fill_value, bool(array.hardmask))
+    if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__:
+        return NotImplemented
+    if kind is not numpy.ndarray:
+        state = getattr(array, "__dict__", None) or None
+        plain = _plain_of(array, plains) if array.base is None else array.view(numpy.ndarray)
+        return subclass, (kind, plain, array.dtype), state, None, None, set_attributes
+    if id(array) in plains and plains[id(array)][1] is array:
+        return _root(array)
+    top = array
+    while isinstance(top.base, numpy.ndarray):
+        top = top.base
+    if type(top) is not numpy.ndarray:
+        top = _plain_of(top, plains)
+    if top is not array:
+        return _view_of(array, top)
+    if isinstance(array.base, bytearray) and not isinstance(array.base, Block) and array.nbytes:
+        return _view_of(array, array.base)
+    return _root(array)
+
+
+def _plain_of(array: Any, plains: dict[int, Any]) -> Any:
+    found = plains.get(id(array))
+    if found is None or found[0] is not array:
+        plain = array.view(sys.modules["numpy"].ndarray)
+        found = plains[id(array)] = (array, plain)
+        plains[id(plain)] = (None, plain)
+    return found[1]
+
+
+def _file_below(array: Any) -> Any:
+    base = array.base
+    while base is not None:
+        if isinstance(base, mmap.mmap):
+            return base
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return None
+
+
+def _address(source: Any) -> tuple[int, int]:
+    """Return where a buffer starts and how many bytes it has."""
+    numpy = sys.modules["numpy"]
+    if isinstance(source, numpy.ndarray):
+        low, high = numpy.lib.array_utils.byte_bounds(source)
+        return int(low), int(high - low)
+    whole = numpy.frombuffer(source, "u1")
+    return int(whole.__array_interface__["data"][0]), int(whole.nbytes)
+
+
+def _view_of(array: Any, source: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    start, size = _address(source)
+    if _opaque(array.dtype):
+        if not isinstance(source, numpy.ndarray) or source.dtype != array.dtype or not source.flags.forc:
+            raise RefusedError(array, "a view of an object array in another layout; copy it to save it")
+    elif isinstance(source, numpy.ndarray) and not source.flags.forc and not _dense(source):
+        return _root(array)
+    offset = int(array.__array_interface__["data"][0]) - start
+    if array.size and not 0 <= offset < max(size, 1):
+        return _root(array)
+    place = (array.dtype, array.shape, array.strides, offset, bool(array.flags.writeable))
+    return view, (source, *place)
+
+
+def _dense(array: Any) -> bool:
+    start, size = _address(array)
+    return bool(size == array.nbytes) and all(stride >= 0 for stride in array.strides) and start >= 0
+
+
+def _root(array: Any) -> Any:
+    if _opaque(array.dtype):
+        # numpy's own pickle: the elements are references, which go through the pickler
+        return NotImplemented
+    writeable = bool(array.flags.writeable)
+    if array.flags.c_contiguous:
+        return root, (_bytes_of(array, "C"), array.dtype, array.shape, "C", writeable)
+    if array.flags.f_contiguous:
+        return root, (_bytes_of(array, "F"), array.dtype, array.shape, "F", writeable)
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    turned = array.transpose(order)
+    if not turned.flags.c_contiguous:
+        # a view into memory that another library owns: its elements are what can be kept
+        return root, (_bytes_of(array.copy("C"), "C"), array.dtype, array.shape, "C", writeable)
+    back = tuple(order.index(axis) for axis in range(array.ndim))
+    return transposed, (_bytes_of(turned, "C"), array.dtype, turned.shape, back, writeable)
+
+
+def _opaque(dtype: Any) -> bool:
+    return bool(dtype.hasobject) or dtype.kind == "T"
+
+
+def _bytes_of(array: Any, order: str) -> Any:
+    # as plain bytes, because times have no buffer format of their own
+    return PickleBuffer(array.reshape(-1, order=order).view("u1")) if array.nbytes else b""
+
+
+def root(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled
+    """Return an array on `buffer`: with memory of its own where that is small, else on the restored memory
+    itself.
+    """
+    import numpy as np
+
+    array: Any = np.ndarray.__new__(np.ndarray, shape, dtype, buffer, 0, None, order)
+    if array.nbytes < _OWNED_BYTES or not isinstance(array.base, Mapped | Block):
+        own = np.empty(shape, dtype, order)
+        if own.nbytes:
+            # as bytes: numpy's own copy leaves out the padding between fields, which then looks like a change
+            own.reshape(-1, order=order).view("u1")[:] = array.reshape(-1, order=order).view("u1")
+        array = own
+    if array.flags.writeable != writeable:
+        array.flags.writeable = writeable
+    return array
+
+
+def transposed(buffer: Any, dtype: Any, shape: tuple[int, ...], axes: tuple[int, ...], writeable: bool) -> Any:  # noqa: FBT001 - pickled
+    """Return an array whose axes lie in memory in another order."""
+    return root(buffer, dtype, shape, "C", writeable).transpose(axes)
+
+
+def view(  # noqa: PLR0917 - pickled by position
+    source: Any,
+    dtype: Any,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int,
+    writeable: bool,  # noqa: FBT001 - pickled
+) -> Any:
+    """Return a view of an array's or another buffer's memory."""
+    import numpy as np
+
+    if _opaque(dtype):
+        flat = source.ravel("K")[offset // dtype.itemsize :]
+        found: Any = np.lib.stride_tricks.as_strided(flat, shape, strides)
+    else:
+        memory = source
+        if isinstance(source, np.ndarray) and not source.flags.forc:
+            memory = source.transpose(sorted(range(source.ndim), key=lambda axis: -source.strides[axis]))
+        if isinstance(memory, np.ndarray) and not memory.flags.writeable and writeable:
+            # numpy lets a view be writable only while its base is; a base locked later comes back unlocked first
+            memory.flags.writeable = True
+            found = np.ndarray.__new__(np.ndarray, shape, dtype, memory, offset, strides)
+            memory.flags.writeable = False
+            return found
+        found = np.ndarray.__new__(np.ndarray, shape, dtype, memory, offset, strides)
+    if found.flags.writeable and not writeable:
+        found.flags.writeable = False
+    return found
+
+
+def subclass(kind: type, plain: Any, dtype: Any) -> Any:
+    """Return the same memory as an array of a subclass."""
+    found = plain.view(kind)
+    if found.dtype != dtype:
+        found.dtype = dtype
+    return found
+
+
+def set_attributes(target: Any, state: dict[str, Any]) -> None:
+    """Give an object the attributes that it had."""
+    target.__dict__.update(state)
+
+
+def masked(data: Any, mask: Any, fill_value: Any, hard: bool) -> Any:  # noqa: FBT001 - pickled
+    """Return a masked array on the same data and the same mask."""
+    import numpy as np
+
+    return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value, hard_mask=hard, copy=False)

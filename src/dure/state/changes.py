@@ -1,0 +1,118 @@
+"""What a cell changed: every group is pickled again and compared, by digest, with the snapshot that was
+restored.
+
+Nothing that changed is missed, because a pickle says all that a restore needs. The one trap: some pickles
+differ without a change (strings that are one object here and two there); a group that differs is therefore
+compared once more with a pickle of the base, loaded afresh in this process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dure.state.capturing import Writer, snapshot_of
+from dure.state.grouping import Gathered, gather
+from dure.state.pickling import GroupPickler, Shared
+from dure.state.restoring import Loader
+from dure.state.secrecy import hidden
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from dure.state.blobs import Blobs
+    from dure.state.manifest import Group, Snapshot
+
+_SECOND_LOOK_BYTES = 64 * 1024 * 1024  # a larger stream that differs is reported as changed without a second look
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The names that are new or differ, those that are gone, and those that cannot be saved, with the
+    reason.
+    """
+
+    snapshot: Snapshot | None = None
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    unsaved: dict[str, str] = field(default_factory=dict)
+
+
+def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, ignore: Container[str] = ()) -> Changes:
+    """Compare the namespace with `base` and save what differs; the snapshot's blobs are written, its manifest
+    is not.
+
+    Names in `ignore` count only if `base` has them. A group of names that share objects changes as a whole.
+    """
+    known = base.variables if base is not None else {}
+    chosen = [
+        name for name, value in namespace.items() if name in known or (name not in ignore and not hidden(name, value))
+    ]
+    gathered, unsaved = gather(namespace, chosen)
+    writer = Writer(blobs, base.references() if base is not None else frozenset())
+    prepared = [writer.prepare(group) for group in gathered]
+    before = {group.key() for group in base.groups} if base is not None else set()
+    differing = [
+        index
+        for index, (group, _) in enumerate(prepared)
+        if group.key() not in before and not _same_after_all(base, group, gathered[index], namespace, blobs)
+    ]
+    names = tuple(sorted(name for index in differing for name in prepared[index][0].names))
+    deleted = tuple(sorted(name for name in known if name not in namespace))
+    if not names:
+        return Changes(None, (), deleted, unsaved)
+    sent = _with_needs([group for group, _ in prepared], differing)
+    writer.write([piece for index in sent for piece in prepared[index][1]])
+    groups = [prepared[index][0] if index in differing else replace(prepared[index][0], names={}) for index in sent]
+    return Changes(snapshot_of([gathered[index] for index in sent], groups, unsaved), names, deleted, unsaved)
+
+
+def _with_needs(groups: list[Group], wanted: list[int]) -> list[int]:
+    """Return `wanted` and the groups that define the classes which those need."""
+    defines = {token: index for index, group in enumerate(groups) for token in group.classes}
+    found = set(wanted)
+    queue = list(wanted)
+    while queue:
+        for token in groups[queue.pop()].needs:
+            index = defines.get(token)
+            if index is not None and index not in found:
+                found.add(index)
+                queue.append(index)
+    return sorted(found)
+
+
+def _same_after_all(
+    base: Snapshot | None, group: Group, gathered: Gathered, namespace: dict[str, Any], blobs: Blobs
+) -> bool:
+    """Tell whether the base's group, loaded afresh and pickled here, gives the same bytes as the living
+    one.
+    """
+    if base is None:
+        return False
+    index = next(
+        (
+            number
+            for number, other in enumerate(base.groups)
+            if other.names == group.names and set(other.classes) == set(group.classes)
+        ),
+        None,
+    )
+    if index is None or len(gathered.pickled.stream) > _SECOND_LOOK_BYTES:
+        return False
+    old = base.groups[index]
+    if old.classes != group.classes or len(old.buffers) != len(group.buffers):
+        return False
+    loader = Loader(base, blobs, namespace, fresh=True)
+    shared = Shared(namespace)
+    try:
+        slots = loader.load(index)
+        shared.tokens = {id(cls): token for token, cls in loader.made.items()}
+        pickler = GroupPickler(shared, {id(slots[slot]) for slot in old.classes.values()})
+        pickler.dump(tuple(slots))
+    except Exception:
+        # what cannot be loaded or saved again cannot be shown to be the same
+        return False
+    fresh = [buffer.raw() for buffer in pickler.buffers]
+    return pickler.file.getvalue() == gathered.pickled.stream and all(
+        one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True)
+    )

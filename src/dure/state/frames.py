@@ -1,0 +1,86 @@
+"""pandas: blocks keep knowing which other blocks share their memory, so that copy-on-write still copies.
+
+pandas' own pickle forgets it. That is harmless where each frame gets memory of its own, and wrong here, where
+shared memory stays shared: a write to one frame would show in another.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def reduce_block(block: Any) -> Any:
+    """Return the reduction of a pandas Block with its references."""
+    refs = getattr(block, "refs", None)
+    if refs is None:
+        return NotImplemented
+    return restore_block, (block.values, block.mgr_locs.indexer, block.ndim, refs)
+
+
+def reduce_series_manager(manager: Any) -> Any:
+    """Return the reduction of a Series' manager by its block, since its own would leave the references
+    out.
+    """
+    return restore_series_manager, (manager.blocks[0], manager.axes[0])
+
+
+def reduce_refs(_: Any) -> Any:
+    """Return the reduction of pandas' record of who shares memory: an empty one, which the blocks enter
+    again.
+    """
+    return new_refs, ()
+
+
+def reduce_index(index: Any) -> Any:
+    """Return the reduction of an Index that shares memory with columns."""
+    refs = vars(index).get("_references")
+    if refs is None or not refs.has_reference():
+        return NotImplemented
+    own = index.__reduce__()
+    if not isinstance(own, tuple) or len(own) < 2:
+        return NotImplemented
+    return restore_index, (own[0], own[1], refs)
+
+
+def index_arrays(index: Any) -> list[Any]:
+    """Return the objects inside an Index, which are never changed and so need not be shared."""
+    data = getattr(index, "_data", None)
+    inner = getattr(data, "_ndarray", None)
+    found = [item for item in (data, inner) if item is not None]
+    numpy = sys.modules["numpy"]
+    for item in list(found):
+        while isinstance(item, numpy.ndarray) and isinstance(item.base, numpy.ndarray):
+            item = item.base  # noqa: PLW2901 - climbing to the memory's owner
+            found.append(item)
+    return found
+
+
+def new_refs() -> Any:
+    """Return an empty record of who shares memory."""
+    from pandas._libs.internals import BlockValuesRefs
+
+    return BlockValuesRefs()
+
+
+def restore_block(values: Any, placement: Any, ndim: int, refs: Any) -> Any:
+    """Return a block that shares memory with those in `refs`."""
+    from pandas._libs.internals import BlockPlacement
+    from pandas.core.internals.blocks import new_block
+
+    return new_block(values, BlockPlacement(placement), ndim=ndim, refs=refs)
+
+
+def restore_series_manager(block: Any, axis: Any) -> Any:
+    """Return the manager of a Series."""
+    from pandas.core.internals.managers import SingleBlockManager
+
+    return SingleBlockManager(block, axis)
+
+
+def restore_index(make: Any, arguments: tuple[Any, ...], refs: Any) -> Any:
+    """Return an index that shares memory with those in `refs`."""
+    index = make(*arguments)
+    index._references = refs  # noqa: SLF001 - pandas has no public way to say that memory is shared
+    refs.add_index_reference(index)
+    return index

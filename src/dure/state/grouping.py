@@ -1,0 +1,323 @@
+"""Which variables share mutable objects: each is pickled once, and the pickler's memo says what it reached.
+
+Variables whose memos meet in a mutable object are pickled again together; most share nothing and are pickled
+once. The one trap: a memo holds ids, which mean something only while the objects live, so every pickler is
+kept until all is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import decimal
+import enum
+import fractions
+import gc
+import logging
+import pathlib
+import re
+import sys
+import types
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.state import classes
+from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+from dure.state.refusals import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pickle import PickleBuffer
+
+_PENDING = "pending"  # a class whose token is asked for when it is pickled
+_BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
+_PLAIN = (int, float, complex, bool, type(None))
+_FROZEN_KINDS = (
+    tuple,
+    frozenset,
+    range,
+    slice,
+    type,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+    types.CodeType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    enum.Enum,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    dt.tzinfo,
+    decimal.Decimal,
+    fractions.Fraction,
+    pathlib.PurePath,
+    uuid.UUID,
+    re.Pattern,
+    logging.Logger,
+    NamespaceMark,
+    *_PLAIN,
+)
+
+
+@dataclass(slots=True)
+class Pickled:
+    """One pickle of some objects, not yet written anywhere."""
+
+    stream: bytes
+    buffers: list[PickleBuffer]
+    needs: dict[str, type]
+    modules: set[str]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of stream and buffers."""
+        return len(self.stream) + sum(buffer.raw().nbytes for buffer in self.buffers)
+
+
+@dataclass(slots=True)
+class Node:
+    """A distinct object that some names are bound to, or a class that something needs."""
+
+    value: Any
+    key: int
+    names: list[str] = field(default_factory=list)
+    token: str | None = None
+    pickled: Pickled | None = None
+    reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it in a sentence."""
+        if self.names:
+            return self.names[0]
+        return f"class {self.value.__qualname__}"
+
+
+@dataclass(slots=True)
+class Gathered:
+    """A group, ready to be written: names and classes by slot, one pickle of the tuple of slots."""
+
+    names: dict[str, int]
+    classes: dict[str, int]
+    pickled: Pickled
+    sizes: dict[str, int]
+    types: dict[str, str]
+
+
+def gather(
+    namespace: dict[str, Any], names: Iterable[str], reads: set[str] | None = None
+) -> tuple[list[Gathered], dict[str, str]]:
+    """Return the groups of the named variables, and for each that cannot be saved `path: reason`.
+
+    Into `reads` go the globals that notebook functions inside the values may look up.
+    """
+    shared = Shared(namespace)
+    shared.reads = set() if reads is None else reads
+    with _collector_paused():
+        return _gather(shared, _nodes(namespace, names))
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking memos of millions of objects, which live until the end anyway."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _gather(shared: Shared, nodes: dict[int, Node]) -> tuple[list[Gathered], dict[str, str]]:
+    unions = _Unions()
+    kinds = _Kinds()
+    picklers: list[GroupPickler] = []
+    queue = list(nodes.values())
+    while queue:
+        node = queue.pop(0)
+        pickler = _pickle_alone(node, shared)
+        picklers.append(pickler)
+        for token, cls in pickler.needs.items():
+            known = nodes.get(id(cls))
+            if known is None:
+                known = nodes[id(cls)] = Node(cls, id(cls), [], token)
+                queue.append(known)
+            known.token = token
+            if isinstance(node.value, type) and node.token:
+                # classes that define each other are one group, so that groups never need each other in a circle
+                unions.join(node.key, id(cls))
+        if node.reason is None:
+            unions.reached(node.key, pickler, kinds)
+    _spread_failures(nodes)
+    groups = [_join(members, shared) for members in unions.groups(nodes)]
+    unsaved = {
+        name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
+    }
+    return [group for group in groups if group is not None], unsaved
+
+
+def _nodes(namespace: dict[str, Any], names: Iterable[str]) -> dict[int, Node]:
+    nodes: dict[int, Node] = {}
+    mark = NamespaceMark()
+    for name in names:
+        value = namespace[name]
+        if value is namespace:
+            value = mark
+        # equal small values are often one object; they are no aliases
+        plain = type(value) in _PLAIN or (type(value) in (str, bytes) and len(value) < _BIG_BYTES)
+        key = -1 - len(nodes) if plain else id(value)
+        node = nodes.setdefault(key, Node(value, key))
+        node.names.append(name)
+        if isinstance(value, type) and not classes.by_reference(value) and value.__module__ != "builtins":
+            node.token = _PENDING
+    return nodes
+
+
+def _pickle_alone(node: Node, shared: Shared) -> GroupPickler:
+    own = set()
+    if node.token:
+        own = {id(node.value)}
+        node.token = shared.token(node.value)
+    pickler = GroupPickler(shared, own)
+    try:
+        pickler.dump((node.value,))
+    except Exception as error:
+        node.reason = explain(node.label, node.value, error, pickler.last)
+    else:
+        node.pickled = _taken(pickler)
+    return pickler
+
+
+def _taken(pickler: GroupPickler) -> Pickled:
+    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, pickler.modules)
+
+
+def _spread_failures(nodes: dict[int, Node]) -> None:
+    """Name every variable that needs a class which cannot be saved."""
+    changed = True
+    while changed:
+        changed = False
+        for node in nodes.values():
+            if node.reason is not None or node.pickled is None:
+                continue
+            for cls in node.pickled.needs.values():
+                reason = nodes[id(cls)].reason
+                if reason is not None:
+                    node.reason = f"{node.label}: its class {cls.__qualname__} cannot be saved ({reason})"
+                    node.pickled = None
+                    changed = True
+                    break
+
+
+def _join(members: list[Node], shared: Shared) -> Gathered | None:
+    members.sort(key=lambda node: (not node.names, min(node.names, default=""), node.token or ""))
+    own = {id(node.value) for node in members if node.token}
+    first = members[0].pickled
+    assert first is not None
+    joined: Pickled = first
+    sizes = {name: node.pickled.size_bytes for node in members if node.pickled for name in node.names}
+    if len(members) > 1:
+        pickler = GroupPickler(shared, own)
+        try:
+            pickler.dump(tuple(node.value for node in members))
+        except Exception as error:
+            for node in members:
+                node.reason = explain(node.label, node.value, error, pickler.last)
+            return None
+        joined = _taken(pickler)
+    return Gathered(
+        names={name: slot for slot, node in enumerate(members) for name in node.names},
+        classes={node.token: slot for slot, node in enumerate(members) if node.token},
+        pickled=joined,
+        sizes=sizes,
+        types={name: type_name(node.value) for node in members for name in node.names},
+    )
+
+
+def type_name(value: Any) -> str:
+    """Return what a person calls the type of a value: `pandas.DataFrame`, `int`, `Config`."""
+    kind = type(value)
+    module = (kind.__module__ or "").partition(".")[0]
+    if module in ("builtins", "__main__", ""):
+        return kind.__qualname__
+    return f"{module}.{kind.__qualname__}"
+
+
+class _Kinds:
+    """Remembers, by type, whether sharing an instance matters."""
+
+    def __init__(self) -> None:
+        self._frozen: dict[type, bool] = {}
+        self._also: tuple[type, ...] = ()
+        numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+        if numpy is not None:
+            self._also += (numpy.dtype, numpy.generic, numpy.ufunc)
+        if pandas is not None:
+            self._also += (pandas.api.extensions.ExtensionDtype, pandas.Index, pandas.Timestamp)
+        torch = sys.modules.get("torch")
+        if torch is not None and hasattr(torch, "memory_format"):
+            self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+    def frozen(self, kind: type) -> bool:
+        """Tell whether instances cannot change, or are found again by name."""
+        found = self._frozen.get(kind)
+        if found is None:
+            found = self._frozen[kind] = issubclass(kind, _FROZEN_KINDS + self._also)
+        return found
+
+
+class _Unions:
+    """Union-find over objects by id."""
+
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+        self._holder: dict[int, int] = {}
+        self._only_frozen: dict[int, list[int]] = {}
+
+    def reached(self, node: int, pickler: GroupPickler, kinds: _Kinds) -> None:
+        """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
+        referenced, frozen = pickler.referenced, pickler.frozen
+        for key, (_, value) in pickler.memo.copy().items():
+            kind = type(value)
+            if kind is str or kind is bytes:
+                if len(value) < _BIG_BYTES:
+                    continue
+            elif kinds.frozen(kind) or key in referenced:
+                # a notebook class in its own group is held by its id through the node itself
+                continue
+            if key in frozen:
+                self._only_frozen.setdefault(key, []).append(node)
+                if key in self._holder:
+                    self.join(node, self._holder[key])
+                continue
+            holder = self._holder.setdefault(key, node)
+            if holder != node:
+                self.join(holder, node)
+            for other in self._only_frozen.get(key, ()):
+                self.join(holder, other)
+
+    def join(self, one: int, other: int) -> None:
+        """Put two nodes into one group."""
+        a, b = self._root(one), self._root(other)
+        if a != b:
+            self._parent[a] = b
+
+    def groups(self, nodes: dict[int, Node]) -> list[list[Node]]:
+        """Return the saved nodes by group, in the order of the first name."""
+        found: dict[int, list[Node]] = {}
+        for key, node in nodes.items():
+            if node.pickled is not None and node.reason is None:
+                found.setdefault(self._root(key), []).append(node)
+        return list(found.values())
+
+    def _root(self, key: int) -> int:
+        path = []
+        while (parent := self._parent.get(key, key)) != key:
+            path.append(key)
+            key = parent
+        for step in path:
+            self._parent[step] = key
+        return key

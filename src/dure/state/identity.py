@@ -1,0 +1,88 @@
+"""The Python that a snapshot was written by, and whether another one can read it.
+
+Read from package metadata without importing anything: asking for torch's version must not import torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_PACKAGES = (
+    "numpy",
+    "pandas",
+    "torch",
+    "scikit-learn",
+    "scipy",
+    "pyarrow",
+    "jax",
+    "cloudpickle",
+    "ipython",
+    "dure",
+)
+# pickles of one major version are not promised to load in another; below 1.0 that holds for the minor
+_BINARY = ("numpy", "pandas", "torch", "scikit-learn", "scipy", "pyarrow", "jax")
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def fingerprint() -> dict[str, Any]:
+    """Return this Python's identity: version, implementation, platform, and the packages that matter to
+    pickles.
+    """
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "packages": dict(_packages()),
+    }
+
+
+def fingerprint_problems(
+    kernel: Mapping[str, Any], worker: Mapping[str, Any], modules: Iterable[str] = ()
+) -> list[str]:
+    """Return one sentence per difference that breaks a round trip; empty where the two fit.
+
+    `modules` are the top-level modules that the values need (Snapshot.modules): only packages among them are
+    compared.
+    """
+    problems = []
+    here, there = str(kernel.get("python", "")), str(worker.get("python", ""))
+    if here.split(".")[:2] != there.split(".")[:2] or kernel.get("implementation") != worker.get("implementation"):
+        problems.append(
+            f"The notebook runs {kernel.get('implementation')} {here} and the environment "
+            f"{worker.get('implementation')} {there}: functions and classes cannot cross between minor versions; "
+            f"choose an environment with Python {'.'.join(here.split('.')[:2])}."
+        )
+    used = set(modules)
+    for name in _BINARY:
+        if (name if name != "scikit-learn" else "sklearn") not in used:
+            continue
+        mine, theirs = kernel.get("packages", {}).get(name), worker.get("packages", {}).get(name)
+        if mine and not theirs:
+            problems.append(
+                f"The cell needs {name} {mine}, which the environment does not have: "
+                f"add {name} to it or choose another environment."
+            )
+        elif mine and theirs and mine.split(".")[0] != theirs.split(".")[0]:
+            problems.append(
+                f"The notebook has {name} {mine} and the environment {name} {theirs}: values may not load across major "
+                f"versions; choose an environment with {name} {mine.split('.')[0]}."
+            )
+    return problems

@@ -1,0 +1,75 @@
+"""Look at snapshots without loading them: what they hold, how two differ, whether their bytes are all there
+and whole.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dure.state.blobs import BlobError, Blobs, digest_of
+
+if TYPE_CHECKING:
+    from dure.state.manifest import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Names by what happened to them from one snapshot to another."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def diff(before: Snapshot, after: Snapshot) -> Diff:
+    """Return which names came, went and differ; a name whose group's bytes differ counts as changed."""
+    old = {name: before.groups[variable.group].key() for name, variable in before.variables.items()}
+    new = {name: after.groups[variable.group].key() for name, variable in after.variables.items()}
+    return Diff(
+        added=tuple(sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
+    )
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Return a table of the variables, largest first, and what could not be saved."""
+    rows = sorted(snapshot.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"{name:<{width}}  {size_text(variable.size_bytes):>9}  {variable.type}" for name, variable in rows]
+    total = f"{len(rows)} variables in {len(snapshot.groups)} groups, {size_text(snapshot.size_bytes)}."
+    lines.append(total)
+    if snapshot.unsaved:
+        lines.append("Not saved:")
+        lines += [f"  {reason}" for _, reason in sorted(snapshot.unsaved.items())]
+    return "\n".join(lines)
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as a person reads it, in powers of 1024."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def verify(snapshot: Snapshot, blobs: Blobs) -> list[str]:
+    """Return one sentence per blob that is missing or damaged and per damaged part of the manifest; empty
+    when whole.
+    """
+    problems = []
+    for group in snapshot.groups:
+        names = ", ".join(sorted(group.names)) or "a class"
+        for run in (group.stream, *group.buffers):
+            if run.inline is not None and digest_of(base64.b64decode(run.inline)) != run.digest:
+                problems.append(f"{names}: the part in the manifest is damaged.")
+            for digest in run.chunks:
+                try:
+                    blobs.get(digest)
+                except BlobError as error:
+                    problems.append(f"{names}: {error}")
+    return problems

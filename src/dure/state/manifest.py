@@ -1,0 +1,268 @@
+"""What a snapshot says about itself: plain JSON that names variables, groups and the blobs they need.
+
+The server side may import this module alone: standard library only, and nothing here unpickles. The one trap:
+a manifest comes from a person's process, so it is checked whole when it is read and every digest in it is a
+claim.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dure.state.blobs import Blobs
+
+FORMAT = "dure.snapshot"
+VERSION = 1
+MANIFEST_BYTES = 64 * 1024 * 1024
+_MEMBERS = 1_000_000  # a bound on every list of a manifest
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ManifestError(ValueError):
+    """These bytes are not a manifest that this version reads; one sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A run of bytes: kept in the manifest itself (`inline`, base64) or as chunks, each a blob."""
+
+    size_bytes: int
+    chunks: tuple[str, ...] = ()
+    inline: str | None = None
+    digest: str = ""  # of the whole where it is inline, else of the chunks' digests joined
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Variables that share mutable objects, in one pickle; `names` and `classes` say which slot holds
+    which.
+    """
+
+    names: dict[str, int]
+    stream: Buffer
+    buffers: tuple[Buffer, ...] = ()
+    classes: dict[str, int] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()  # classes that other groups define
+    modules: tuple[str, ...] = ()
+
+    def key(self) -> tuple[object, ...]:
+        """Return what makes two groups equal: the same names on the same bytes."""
+        return (
+            tuple(sorted(self.names.items())),
+            tuple(sorted(self.classes)),
+            self.stream.digest,
+            tuple(buffer.digest for buffer in self.buffers),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What can be said of a variable without loading it. `size_bytes` counts shared bytes for each that
+    shares them.
+    """
+
+    type: str
+    size_bytes: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A saved namespace. Immutable; equal JSON means equal state."""
+
+    groups: tuple[Group, ...] = ()
+    variables: dict[str, Variable] = field(default_factory=dict)
+    unsaved: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The saved names, sorted."""
+        return tuple(sorted(self.variables))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The top-level modules that a restore imports."""
+        return tuple(sorted({module for group in self.groups for module in group.modules}))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all streams and buffers, each counted once per group."""
+        return sum(
+            group.stream.size_bytes + sum(buffer.size_bytes for buffer in group.buffers) for group in self.groups
+        )
+
+    @property
+    def digest(self) -> str:
+        """The manifest blob's digest."""
+        from dure.state.blobs import digest_of
+
+        return digest_of(self.to_json())
+
+    def references(self) -> frozenset[str]:
+        """Return the digests of all blobs that a restore reads; the manifest's own is not among them."""
+        return frozenset(
+            chunk for group in self.groups for run in (group.stream, *group.buffers) for chunk in run.chunks
+        )
+
+    def to_json(self) -> bytes:
+        """Return the manifest as canonical JSON."""
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": self.fingerprint,
+            "groups": [_group_json(group) for group in self.groups],
+            "variables": {name: [item.type, item.size_bytes, item.group] for name, item in self.variables.items()},
+            "unsaved": self.unsaved,
+            "absent": list(self.absent),
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Snapshot:
+        """Read a manifest; ManifestError says what is wrong with it."""
+        return parse(data)
+
+    def store(self, blobs: Blobs) -> str:
+        """Keep the manifest as a blob, after all that it refers to, and return its digest."""
+        return blobs.put(self.to_json())
+
+    @classmethod
+    def load(cls, digest: str, blobs: Blobs) -> Snapshot:
+        """Read the manifest with this digest."""
+        return parse(blobs.get(digest))
+
+    def merged(self, newer: Snapshot) -> Snapshot:
+        """Return the state after `newer` was restored on top of this; a group that lost a name to it goes
+        whole.
+        """
+        replaced = set(newer.variables)
+        classes = {token for group in newer.groups for token in group.classes}
+        kept = [
+            group
+            for group in self.groups
+            if not (group.names and replaced.issuperset(group.names))
+            and not (group.classes and classes.issuperset(group.classes) and not group.names)
+        ]
+        kept = [
+            replace(group, names={name: slot for name, slot in group.names.items() if name not in replaced})
+            for group in kept
+        ]
+        groups = (*kept, *newer.groups)
+        position = {name: index for index, group in enumerate(groups) for name in group.names}
+        variables = {**self.variables, **newer.variables}
+        return Snapshot(
+            groups=groups,
+            variables={name: replace(variables[name], group=index) for name, index in position.items()},
+            unsaved={**{n: r for n, r in self.unsaved.items() if n not in replaced}, **newer.unsaved},
+            absent=newer.absent,
+            fingerprint=newer.fingerprint or self.fingerprint,
+        )
+
+
+def parse(data: bytes) -> Snapshot:
+    """Read a manifest from JSON without trusting it; ManifestError says what is wrong."""
+    if len(data) > MANIFEST_BYTES:
+        raise ManifestError(f"The manifest has {len(data)} bytes; at most {MANIFEST_BYTES} are read.")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"These bytes are not a snapshot's manifest: {error}.") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ManifestError("This JSON is not a snapshot's manifest: its format is not 'dure.snapshot'.")
+    if document.get("version") != VERSION:
+        raise ManifestError(
+            f"The snapshot has format version {document.get('version')!r} and this dure reads {VERSION}: "
+            "install the dure that wrote it."
+        )
+    try:
+        snapshot = Snapshot(
+            groups=tuple(_group(item) for item in _items(document["groups"])),
+            variables={
+                _text(name): Variable(_text(item[0]), _count(item[1]), _count(item[2]))
+                for name, item in document["variables"].items()
+            },
+            unsaved={_text(name): _text(reason) for name, reason in document["unsaved"].items()},
+            absent=tuple(_text(name) for name in _items(document["absent"])),
+            fingerprint=dict(document["fingerprint"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ManifestError(f"The snapshot's manifest is damaged: {type(error).__name__} at {error}.") from None
+    if any(variable.group >= len(snapshot.groups) for variable in snapshot.variables.values()):
+        raise ManifestError("The snapshot's manifest is damaged: a variable is in a group that is not there.")
+    return snapshot
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    document: dict[str, Any] = {"names": group.names, "stream": _buffer_json(group.stream)}
+    if group.buffers:
+        document["buffers"] = [_buffer_json(buffer) for buffer in group.buffers]
+    if group.classes:
+        document["classes"] = group.classes
+    if group.needs:
+        document["needs"] = list(group.needs)
+    if group.modules:
+        document["modules"] = list(group.modules)
+    return document
+
+
+def _buffer_json(buffer: Buffer) -> dict[str, Any]:
+    document: dict[str, Any] = {"size": buffer.size_bytes, "digest": buffer.digest}
+    if buffer.inline is not None:
+        document["inline"] = buffer.inline
+    else:
+        document["chunks"] = list(buffer.chunks)
+    return document
+
+
+def _group(item: dict[str, Any]) -> Group:
+    return Group(
+        names={_text(name): _count(slot) for name, slot in item["names"].items()},
+        stream=_buffer(item["stream"]),
+        buffers=tuple(_buffer(buffer) for buffer in _items(item.get("buffers", []))),
+        classes={_text(name): _count(slot) for name, slot in item.get("classes", {}).items()},
+        needs=tuple(_text(name) for name in _items(item.get("needs", []))),
+        modules=tuple(_text(name) for name in _items(item.get("modules", []))),
+    )
+
+
+def _buffer(item: dict[str, Any]) -> Buffer:
+    inline = item.get("inline")
+    return Buffer(
+        size_bytes=_count(item["size"]),
+        chunks=tuple(_digests(_items(item.get("chunks", [])))),
+        inline=None if inline is None else _text(inline),
+        digest=_text(item["digest"]),
+    )
+
+
+def _digests(items: Iterable[Any]) -> Iterator[str]:
+    for item in items:
+        if not isinstance(item, str) or not _DIGEST.fullmatch(item):
+            raise ValueError(f"{item!r} is not a digest")
+        yield item
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) > _MEMBERS:
+        raise TypeError("a list was expected")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text was expected")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("a number of zero or more was expected")
+    return value

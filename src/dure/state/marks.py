@@ -1,0 +1,39 @@
+"""The names that our pickles call and that only a restore can answer: the namespace, its classes and its
+functions.
+
+A stream that is loaded by plain `pickle` would meet these stand-ins, and each says so instead of half
+working.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+def _outside(*_: Any) -> NoReturn:
+    raise RuntimeError("This pickle is a part of a Dure snapshot: load it with dure.state.restore.")
+
+
+def class_ref(*args: Any) -> NoReturn:
+    """Stand for a class that the notebook defined, by its token."""
+    _outside(*args)
+
+
+def class_shell(*args: Any) -> NoReturn:
+    """Stand for making a notebook class, or finding it when it is there."""
+    _outside(*args)
+
+
+def class_state(*args: Any) -> NoReturn:
+    """Stand for filling a class that `class_shell` made."""
+    _outside(*args)
+
+
+def function(*args: Any) -> NoReturn:
+    """Stand for making a function on the live namespace."""
+    _outside(*args)
+
+
+def namespace(*args: Any) -> NoReturn:
+    """Stand for the namespace itself."""
+    _outside(*args)

@@ -1,0 +1,330 @@
+"""The pickler of one group: functions by code, classes by token, arrays as views, and refusals instead of
+lies.
+
+It stands on cloudpickle, whose reducers carry the odd types (properties, cells of classes, enums, loggers),
+and replaces what cloudpickle does to functions (a private copy of their globals), files (their text) and
+views (copies). The one trap: pickle asks `reducer_override` for everything but exact built-in containers, so
+nothing here sees a dict or a list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import functools
+import io
+import logging
+import os
+import sys
+import types
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from dure.state import arrays, classes, frames, marks, rebuild, tensors
+from dure.state.refusals import RefusedError, reason_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INLINE_BUFFER_BYTES = 64 * 1024  # smaller buffers stay in the stream: a blob each would cost more than it saves
+_SUBMODULES = 64
+_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
+# dataclasses compares with these by identity
+_SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+_OURS = {"dure", "cloudpickle", "__main__"}
+
+
+class NamespaceMark:
+    """Stands for the namespace itself where a variable holds it (`g = globals()`)."""
+
+
+class Shared:
+    """What the picklers of one capture have in common: the namespace, routes by type, stand-ins for
+    memory.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
+        self.plains: dict[int, Any] = {}
+        self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
+        self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
+
+    def token(self, cls: type) -> str:
+        """Return the class's token."""
+        return self.tokens.get(id(cls)) or classes.token_of(cls)
+
+
+class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles one group. `own` are the ids of the classes that this group defines; others become
+    references.
+    """
+
+    def __init__(self, shared: Shared, own: set[int]) -> None:
+        self.file = io.BytesIO()
+        self.buffers: list[PickleBuffer] = []
+        super().__init__(self.file, protocol=5, buffer_callback=self._keep_buffer)
+        self.shared = shared
+        self.own = own
+        self.needs: dict[str, type] = {}
+        self.modules: set[str] = set()
+        self.referenced: set[int] = set()  # reached by name only
+        self.frozen: set[int] = set()  # inside what never changes
+        self.last: Any = None
+        self._foreign: dict[int, dict[str, Any]] = {}
+        self._cells: set[int] = set()
+
+    def _keep_buffer(self, buffer: PickleBuffer) -> bool:
+        if buffer.raw().nbytes < INLINE_BUFFER_BYTES:
+            return True
+        self.buffers.append(buffer)
+        return False
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to make `obj` again, NotImplemented where pickle knows, or raise RefusedError."""
+        self.last = obj
+        kind = type(obj)
+        try:
+            route = self.shared.routes[kind]
+        except KeyError:
+            route = self.shared.routes[kind] = _route(kind)
+        return NotImplemented if route is None else route(self, obj)
+
+    def by_name(self, obj: Any, module: str | None) -> Any:
+        """Note that `obj` is reached through a module and let pickle save its name."""
+        self.referenced.add(id(obj))
+        top = (module or "builtins").partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in _OURS:
+            self.modules.add(top)
+        return NotImplemented
+
+    def reduce_class(self, cls: type) -> Any:
+        """Return a class by name, by token, or, in its own group, by value."""
+        if classes.by_reference(cls):
+            return self.by_name(cls, cls.__module__)
+        if cls.__module__ == "builtins":
+            self.referenced.add(id(cls))
+            return super().reducer_override(cls)
+        token = self.shared.token(cls)
+        if id(cls) not in self.own:
+            self.referenced.add(id(cls))
+            self.needs[token] = cls
+            return marks.class_ref, (token,)
+        make, arguments, state, _, _, setter = super().reducer_override(cls)
+        state[0].pop("__slotnames__", None)  # pickling an instance puts it there
+        # the place of cloudpickle's own tracker, which would hand out and overwrite live classes
+        arguments = (*arguments[:-2], None, arguments[-1])
+        shell = (token, classes.shape_of(cls), cls.__qualname__, make, arguments)
+        return marks.class_shell, shell, (setter, state), None, None, marks.class_state
+
+    def reduce_function(self, function: types.FunctionType) -> Any:
+        """Return a function as its code on a namespace: the live one, its module's, or the part of another it
+        reads.
+        """
+        if classes.by_reference(function):
+            return self.by_name(function, function.__module__)
+        owner = self._owner(function)
+        if owner is not None:
+            return rebuild.attribute, owner
+        where, foreign = self._globals_of(function)
+        cells = function.__closure__ or ()
+        self._cells.update(id(cell) for cell in cells)
+        contents = []
+        for cell in cells:
+            try:
+                contents.append((cell, cell.cell_contents))
+            except ValueError:
+                continue
+        slots: dict[str, Any] = {
+            "__qualname__": function.__qualname__,
+            "__module__": function.__module__,
+            "__doc__": function.__doc__,
+            "__defaults__": function.__defaults__,
+            "__kwdefaults__": function.__kwdefaults__,
+            "__annotations__": function.__annotations__,
+        }
+        slots = {name: value for name, value in slots.items() if value}
+        if foreign is not None:
+            slots["globals"] = foreign
+        state = (dict(function.__dict__), slots, contents)
+        arguments = (*classes.code_of(function), function.__name__, where, cells or None)
+        return marks.function, arguments, state, None, None, rebuild.set_function_state
+
+    def _owner(self, function: types.FunctionType) -> tuple[Any, str] | None:
+        """Return the notebook class that holds this function, where another group defines it."""
+        head, _, path = function.__qualname__.partition(".")
+        cls = self.shared.namespace.get(head)
+        if not path or "<locals>" in path or not isinstance(cls, type) or id(cls) in self.own:
+            return None
+        found = cls.__dict__.get(path)
+        return (cls, path) if found is function and not classes.by_reference(cls) else None
+
+    def _globals_of(self, function: types.FunctionType) -> tuple[Any, dict[str, Any] | None]:
+        """Return where the function's globals are: None for the live namespace, a module's name, or a dict of
+        its own.
+        """
+        found = function.__globals__
+        name = found.get("__name__")
+        if found is self.shared.namespace or name == "__main__":
+            self.shared.reads |= code_globals(function.__code__)
+            return None, None
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is not None and vars(module) is found:
+            self.by_name(module, name)
+            return name, None
+        own = self._foreign.setdefault(id(found), {"__name__": name})
+        reads = {key: found[key] for key in code_globals(function.__code__) if key in found}
+        return own, reads
+
+    def reduce_cell(self, cell: types.CellType) -> Any:
+        """Return a closure cell; a function fills its own cells, after it is known to the pickle."""
+        if id(cell) in self._cells:
+            return rebuild.empty_cell, ()
+        try:
+            return rebuild.empty_cell, (), (cell.cell_contents,), None, None, rebuild.set_cell
+        except ValueError:
+            return rebuild.empty_cell, ()
+
+    def reduce_module(self, module: types.ModuleType) -> Any:
+        """Return a module by its name, with the submodules that were imported beside it."""
+        name = module.__name__
+        if name == "__main__":
+            raise RefusedError(module, "the notebook's own module")
+        if sys.modules.get(name) is not module:
+            return super().reducer_override(module)
+        self.by_name(module, name)
+        prefix = name + "."
+        below = [sub for sub in list(sys.modules) if sub.startswith(prefix) and "._" not in sub and sub.count(".") <= 2]
+        return rebuild.module, (name, tuple(sorted(below)) if len(below) <= _SUBMODULES else ())
+
+
+@functools.lru_cache(maxsize=4096)
+def code_globals(code: types.CodeType) -> frozenset[str]:
+    """Return the names that code and the code inside it look up as globals."""
+    found = {
+        str(instruction.argval)
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+    }
+    for item in code.co_consts:
+        if isinstance(item, types.CodeType):
+            found |= code_globals(item)
+    return frozenset(found)
+
+
+def _method(_: GroupPickler, method: types.MethodType) -> Any:
+    name = method.__func__.__name__ if hasattr(method.__func__, "__name__") else ""
+    owner = method.__self__ if isinstance(method.__self__, type) else type(method.__self__)
+    held = getattr(owner, name, None)
+    if name and getattr(held, "__func__", held) is method.__func__:
+        return rebuild.attribute, (method.__self__, name)
+    return types.MethodType, (method.__func__, method.__self__)
+
+
+def _builtin(pickler: GroupPickler, function: types.BuiltinFunctionType) -> Any:
+    if isinstance(function.__self__, types.ModuleType) or function.__self__ is None:
+        pickler.by_name(function, function.__module__)
+    return NotImplemented
+
+
+def _memory_view(_: GroupPickler, view: memoryview) -> Any:
+    source = view.obj
+    if not view.c_contiguous or (not isinstance(source, bytes | bytearray) and type(source).__name__ != "ndarray"):
+        raise RefusedError(view, f"a memoryview of a {type(source).__name__}; bytes(…) of it can be saved")
+    whole = memoryview(source)
+    if not whole.c_contiguous:
+        raise RefusedError(view, "a memoryview of an array that is not contiguous; bytes(…) of it can be saved")
+    import numpy as np
+
+    start = _start(np, view) - _start(np, whole)
+    made = rebuild.memory_view, (source, start, view.nbytes, view.format, view.shape)
+    if view.readonly and not whole.readonly:
+        raise RefusedError(view, "a read-only memoryview of writable memory; bytes(…) of it can be saved")
+    return made
+
+
+def _start(numpy: Any, view: memoryview) -> int:
+    return int(numpy.frombuffer(view.cast("B"), "u1").__array_interface__["data"][0]) if view.nbytes else 0
+
+
+def _file(_: GroupPickler, file: Any) -> Any:
+    for name in _STREAMS:
+        if getattr(sys, name, None) is file:
+            return getattr, (sys, name)
+    raise RefusedError(file, reason_for(type(file)) or "an open file: open it again after the restore")
+
+
+def _environment(_: GroupPickler, environment: Any) -> Any:
+    if environment is os.environ:
+        return getattr, (os, "environ")
+    return NotImplemented
+
+
+def _lru_cache(pickler: GroupPickler, function: Any) -> Any:
+    if classes.by_reference(function):
+        return pickler.by_name(function, function.__module__)
+    parameters = function.cache_parameters()
+    state = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
+    made = rebuild.lru_cache, (function.__wrapped__, parameters["maxsize"], parameters["typed"])
+    return (*made, state, None, None, arrays.set_attributes)
+
+
+def _index(pickler: GroupPickler, index: Any) -> Any:
+    pickler.frozen.update(id(item) for item in frames.index_arrays(index))
+    return frames.reduce_index(index)
+
+
+def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+    """Return what reduces instances of `kind`, or None for pickle's own way."""
+    if issubclass(kind, type):
+        return GroupPickler.reduce_class
+    simple: dict[type, Callable[[GroupPickler, Any], Any]] = {
+        types.FunctionType: GroupPickler.reduce_function,
+        types.CellType: GroupPickler.reduce_cell,
+        types.ModuleType: GroupPickler.reduce_module,
+        types.MethodType: _method,
+        types.BuiltinFunctionType: _builtin,
+        types.CodeType: lambda _, code: (rebuild.code_object, rebuild.dump_code(code)),
+        memoryview: _memory_view,
+        functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
+        type(os.environ): _environment,
+        NamespaceMark: lambda *_: (marks.namespace, ()),
+    }
+    if kind in simple:
+        return simple[kind]
+    if kind in _SINGLETONS:
+        return lambda *_: (getattr, (dataclasses, _SINGLETONS[kind]))
+    if issubclass(kind, io.IOBase) and not issubclass(kind, io.StringIO | io.BytesIO):
+        return _file
+    if issubclass(kind, types.ModuleType):
+        return GroupPickler.reduce_module
+    if issubclass(kind, logging.Logger):
+        return None
+    reason = reason_for(kind)
+    if reason is not None:
+        return functools.partial(_refuse, reason)
+    return _library_route(kind)
+
+
+def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
+    raise RefusedError(value, reason)
+
+
+def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and issubclass(kind, numpy.ndarray):
+        return lambda pickler, array: arrays.reduce_array(array, pickler.shared.plains)
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        internals = sys.modules["pandas._libs.internals"]
+        if issubclass(kind, internals.Block):
+            return lambda _, block: frames.reduce_block(block)
+        if issubclass(kind, sys.modules["pandas.core.internals.managers"].SingleBlockManager):
+            return lambda _, manager: frames.reduce_series_manager(manager)
+        if issubclass(kind, internals.BlockValuesRefs):
+            return lambda _, refs: frames.reduce_refs(refs)
+        if issubclass(kind, pandas.Index):
+            return _index
+    return tensors.route(kind)

@@ -1,0 +1,89 @@
+"""The functions that our pickles call to make objects again: cells, functions' state, modules, views.
+
+They are looked up by name when a stream is loaded, so a rename here makes old snapshots unreadable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import marshal
+import sys
+import types
+from typing import Any
+
+# Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
+# From Python 3.14 constants may be slices, which need version 5.
+_MARSHAL = 2 if sys.version_info < (3, 14) else 5
+
+
+def dump_code(code: types.CodeType) -> tuple[str, bytes]:
+    """Return a code object as bytes, with the mark of the Python that can read them."""
+    return str(sys.implementation.cache_tag), marshal.dumps(code, _MARSHAL)
+
+
+def code_object(tag: str, data: bytes) -> types.CodeType:
+    """Return the code object, or say that another Python minor version wrote it."""
+    here = sys.implementation.cache_tag
+    if tag != here:
+        raise RuntimeError(
+            f"a function saved by {tag} cannot run on {here}: use an environment with the same Python minor version"
+        )
+    code = marshal.loads(data)  # noqa: S302 - the person's own function, in the person's own process
+    assert isinstance(code, types.CodeType)
+    return code
+
+
+def empty_cell() -> types.CellType:
+    """Return a closure cell without contents."""
+    return types.CellType()
+
+
+def set_cell(cell: types.CellType, state: tuple[Any]) -> None:
+    """Fill a cell that was pickled outside a function."""
+    cell.cell_contents = state[0]
+
+
+def set_function_state(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
+    """Fill a function's attributes, slots and closure cells, after it is known to the pickle (cycles)."""
+    attributes, slots, cells = state
+    function.__dict__.update(attributes)
+    foreign = slots.pop("globals", None)
+    if foreign is not None:
+        function.__globals__.update(foreign)
+    for name, value in slots.items():
+        setattr(function, name, value)
+    for cell, contents in cells:
+        cell.cell_contents = contents
+
+
+def module(name: str, submodules: tuple[str, ...]) -> types.ModuleType:
+    """Import a module and those of its submodules that were imported where it came from."""
+    found = importlib.import_module(name)
+    for submodule in submodules:
+        if submodule not in sys.modules:
+            # a submodule that is missing here matters only to code that uses it, and says so then
+            with contextlib.suppress(Exception):
+                importlib.import_module(submodule)
+    return found
+
+
+def lru_cache(function: Any, maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - positional in the pickle
+    """Return a cached function whose cache is empty."""
+    return functools.lru_cache(maxsize=maxsize, typed=typed)(function)
+
+
+def attribute(owner: Any, path: str) -> Any:
+    """Return `owner.path`: a class's own function, or a bound method."""
+    for name in path.split("."):
+        owner = getattr(owner, name)
+    return owner
+
+
+def memory_view(source: Any, start: int, size_bytes: int, layout: str, shape: tuple[int, ...]) -> memoryview:
+    """Return a view of `source`'s memory."""
+    view = memoryview(source).cast("B")[start : start + size_bytes]
+    if layout == "B" and len(shape) == 1:
+        return view
+    return view.cast(layout, shape)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,123 @@
+"""Memory that restored buffers live in: blob files mapped copy-on-write one after another, or plain anonymous
+pages.
+
+Mapping makes a restore cost the same at any size; a write makes private pages and never reaches a blob. The
+one trap: a file that is cut short after it was mapped kills the process with SIGBUS, so sizes are checked
+first and blobs are never opened for writing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_MAP_PRIVATE = 0x02
+_MAP_FIXED = 0x10
+_MAP_ANONYMOUS = 0x20
+_MAP_NORESERVE = 0x4000
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class Region:
+    """Writable bytes at one address. Use `view()`: the array it returns keeps the memory for as long as it
+    lives.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.owner: Any = Block()
+        self._address = 0
+
+    @classmethod
+    def empty(cls, size_bytes: int) -> Region:
+        """Return zeroed memory; on Linux pages appear when they are first written."""
+        region = cls(size_bytes)
+        if not mapping_works() or not size_bytes:
+            region.owner = Block(size_bytes)
+            return region
+        region._reserve()
+        return region
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path], chunk_bytes: int, size_bytes: int) -> Region:
+        """Map files, all but the last of `chunk_bytes`, as one run of `size_bytes`. OSError where a size is
+        wrong.
+        """
+        region = cls(size_bytes)
+        region._reserve()
+        for index, path in enumerate(paths):
+            offset = index * chunk_bytes
+            expected = min(chunk_bytes, size_bytes - offset)
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found = os.fstat(handle).st_size
+                if found != expected:
+                    raise OSError(f"{path} has {found} bytes where {expected} were saved")
+                region._map(region._address + offset, expected, _MAP_PRIVATE | _MAP_FIXED, handle)
+            finally:
+                os.close(handle)
+        return region
+
+    def view(self) -> memoryview:
+        """Return the whole as writable bytes."""
+        return memoryview(self.owner).cast("B")
+
+    def _reserve(self) -> None:
+        self._address = self._map(0, self.size_bytes, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1)
+        self.owner = _mapped_type(self.size_bytes).from_address(self._address)
+
+    def _map(self, address: int, size_bytes: int, flags: int, handle: int) -> int:
+        found = _libc().mmap(address, size_bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, handle, 0)
+        if found == _FAILED:
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot map {size_bytes} bytes: {os.strerror(code)}")
+        return int(found)
+
+
+class Block(bytearray):
+    """Memory of a restored buffer where nothing is mapped; its type says that no one else holds it."""
+
+
+class Mapped(ctypes.Array):  # type: ignore[type-arg]
+    """The Python owner of mapped memory: numpy keeps it as an array's base, and its end unmaps."""
+
+    _type_ = ctypes.c_ubyte
+    _length_ = 0
+
+    def __del__(self) -> None:
+        if self._length_ and not sys.is_finalizing():
+            _libc().munmap(ctypes.addressof(self), self._length_)
+
+
+def mapping_works() -> bool:
+    """Tell whether this system maps as we do it (Linux; elsewhere buffers are read into memory)."""
+    return sys.platform == "linux"
+
+
+@functools.lru_cache(maxsize=256)
+def _mapped_type(size_bytes: int) -> Any:
+    return type("Mapped", (Mapped,), {"_type_": ctypes.c_ubyte, "_length_": size_bytes})
+
+
+@functools.cache
+def _libc() -> Any:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int64,
+    ]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return libc

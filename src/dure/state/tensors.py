@@ -1,0 +1,113 @@
+"""torch: storages as buffers that tensors share, on the device they came from or on the CPU where there is no
+such device.
+
+torch is never imported before the person did. The one trap: torch's own pickle writes each tensor's storage
+anew, so two tensors of one memory would part; storages are known here by their address in C++ instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
+
+from dure.state.refusals import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OWNED_BYTES = 256 * 1024
+
+
+class Holder:
+    """Stands for one storage among the picklers of a capture, and keeps it alive meanwhile."""
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+
+
+def route(kind: type) -> Callable[[Any, Any], Any] | None:
+    """Return what reduces torch's tensors and storages; None for other types."""
+    if kind is Holder:
+        return lambda _, holder: _reduce_holder(holder)
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "UntypedStorage"):
+        return None
+    if issubclass(kind, torch.Tensor):
+        return _reduce_tensor
+    if issubclass(kind, torch.storage.TypedStorage):
+        return lambda pickler, typed: (typed_storage, (_holder(pickler, typed._untyped_storage), typed.dtype))  # noqa: SLF001
+    if issubclass(kind, torch.UntypedStorage):
+        return lambda pickler, storage: (untyped_storage, (_holder(pickler, storage),))
+    return None
+
+
+def _reduce_tensor(_: Any, tensor: Any) -> Any:
+    if not tensor.is_leaf and tensor.requires_grad:
+        raise RefusedError(tensor, "a tensor with its autograd graph; its .detach() can be saved")
+    made = tensor.__reduce_ex__(5)
+    if not isinstance(made, tuple) or not tensor.is_leaf or tensor.grad is None or len(made) != 2:
+        return made
+    return made[0], made[1], (tensor.grad,), None, None, set_gradient
+
+
+def _holder(pickler: Any, storage: Any) -> Holder:
+    holders = pickler.shared.plains
+    key = ("storage", storage._cdata)  # noqa: SLF001 - the address is the storage's only lasting identity
+    if key not in holders:
+        holders[key] = Holder(storage)
+    found = holders[key]
+    assert isinstance(found, Holder)
+    return found
+
+
+def _reduce_holder(holder: Holder) -> Any:
+    storage = holder.storage
+    device = getattr(storage, "_dure_device", None) or str(storage.device)
+    if storage.device.type != "cpu":
+        storage = storage.cpu()
+    size = storage.nbytes()
+    if not size:
+        return restore_storage, (b"", device)
+    memory = (ctypes.c_ubyte * size).from_address(storage.data_ptr())
+    memory._dure_storage = storage  # noqa: SLF001 - keeps a copy made for this alive as long as its bytes are read
+    return restore_storage, (PickleBuffer(memory), device)
+
+
+def restore_storage(buffer: Any, device: str) -> Any:
+    """Return a storage on `device`, or on the CPU, remembering the device for the way back."""
+    import torch
+
+    if not memoryview(buffer):
+        storage = torch.UntypedStorage(0)
+    else:
+        view = memoryview(buffer)
+        # the memory's owner, not a view of it: torch holds it where Python's garbage collector cannot see
+        memory = bytearray(buffer) if view.nbytes < _OWNED_BYTES else view.obj
+        storage = torch.frombuffer(memory, dtype=torch.uint8).untyped_storage()
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        return storage
+    if kind == "cuda" and torch.cuda.is_available():
+        index = int(device.partition(":")[2] or 0)
+        return storage.cuda(index if index < torch.cuda.device_count() else 0)
+    storage._dure_device = device  # noqa: SLF001
+    return storage
+
+
+def typed_storage(storage: Any, dtype: Any) -> Any:
+    """Return torch's older, typed name for the same storage."""
+    import torch
+
+    return torch.storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def untyped_storage(storage: Any) -> Any:
+    """Return the storage itself."""
+    return storage
+
+
+def set_gradient(tensor: Any, state: tuple[Any]) -> None:
+    """Give a leaf tensor its gradient back."""
+    tensor.grad = state[0]

@@ -1,0 +1,284 @@
+"""What goes over HTTP: requests, views, problems. Plain pydantic models; imports nothing else of Dure.
+
+Times are seconds since the epoch, GPUs a number (0.5 is half a GPU), money in the platform's currency. The trap:
+clients of other versions read these, so fields are only ever added, with a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["cell", "command", "function"]
+Phase = Literal["queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+MAX_REFERENCES = 10_000
+
+
+class Wire(BaseModel):
+    """Common strictness: unknown fields are refused, so that a misspelt option is told and not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class View(BaseModel):
+    """Common leniency of answers: a client passes over fields that a newer server added."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class JobRequest(Wire):
+    """A submission. `budget` is "flex", "strict" or an amount of money; None means the platform's default."""
+
+    kind: Kind
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    payload: dict[str, Any]
+    team: Name | None = None
+    tier: Name | None = None
+    gpus: Annotated[float, Field(gt=0, le=1024)] = 1
+    priority: Name | None = None
+    budget: Literal["flex", "strict"] | Annotated[float, Field(ge=0)] | None = None
+    deadline_at: float | None = None
+    burst: bool | None = None
+    data: Name | None = None
+    environment: Name | None = None
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    keep_s: Annotated[float, Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
+    references: Annotated[list[Digest], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+
+
+class LeaseView(View):
+    """Where a job runs or ran."""
+
+    cluster: str
+    cluster_kind: Literal["private", "public"]
+    node: str
+    tier: str
+    gpus: list[int]
+    share: float
+    price_per_gpu_hour: float
+    simulated: bool
+
+
+class VerdictView(View):
+    """Why a job waits, as code and numbers and as one sentence in the asked language."""
+
+    code: str
+    position: int
+    sentence: str
+    helps: list[str] = Field(default_factory=list)
+    blockers: list[str] = Field(default_factory=list)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Artifact(View):
+    """A file that a job left under $DURE_OUTPUT_DIR."""
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
+class ArtifactList(View):
+    """The files that a job left."""
+
+    artifacts: list[Artifact]
+
+
+class JobView(View):
+    """A job as its owner sees it. For members of the team who are neither owner nor admin `payload` data is absent."""
+
+    id: str
+    name: str
+    kind: Kind
+    user: str
+    team: str
+    phase: Phase
+    goal: Literal["run", "cancel"]
+    attempt: int
+    tier: str | None
+    gpus: float
+    priority: str
+    environment: str
+    budget: Literal["flex", "strict"] | float
+    burst: bool
+    data: str
+    deadline_at: float | None
+    timeout_s: float | None
+    submitted_at: float
+    admitted_at: float | None
+    began_at: float | None
+    ended_at: float | None
+    waited_s: float
+    ran_s: float
+    cost: float
+    currency: str
+    reason: str | None = None
+    reason_sentence: str | None = None
+    lease: LeaseView | None = None
+    verdict: VerdictView | None = None
+    result: dict[str, Any] | None = None
+    artifacts: list[Artifact] = Field(default_factory=list)
+
+
+class JobList(View):
+    """A page of jobs, newest first; `next` is the cursor of the following page."""
+
+    jobs: list[JobView]
+    next: str | None = None
+
+
+class OutputList(View):
+    """A page of output messages; `cursor` ("attempt.seq") continues after them; `done` when nothing more will come."""
+
+    messages: list[dict[str, Any]]
+    cursor: str
+    done: bool
+
+
+class EventView(View):
+    """One entry of the event log."""
+
+    seq: int
+    at: float
+    actor: str
+    subject: str
+    kind: str
+    data: dict[str, Any]
+    sentence: str
+
+
+class EventList(View):
+    """A page of events in order."""
+
+    events: list[EventView]
+    last_seq: int
+
+
+class WhyView(View):
+    """A job's story: what it is now, why, and every event in order."""
+
+    job: JobView
+    events: list[EventView]
+
+
+class GpuView(View):
+    """One GPU and who holds which part of it. `holders` of other teams show the team, not the job."""
+
+    cluster: str
+    cluster_kind: Literal["private", "public"]
+    node: str
+    index: int
+    tier: str
+    model: str
+    simulated: bool
+    price_per_gpu_hour: float
+    free: float
+    holders: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class QueueView(View):
+    """The whole picture: what waits, in order, what runs, and every GPU."""
+
+    waiting: list[JobView]
+    running: list[JobView]
+    others_waiting: int = 0
+    gpus: list[GpuView]
+    now: float
+
+
+class TierView(View):
+    """A tier with what is free now and its prices by cluster."""
+
+    name: str
+    description: str
+    total: float
+    free: float
+    prices: dict[str, float]
+    simulated: bool
+
+
+class EnvironmentView(View):
+    """An environment and, once its fork server answered, the versions in it."""
+
+    name: str
+    python: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    error: str | None = None
+
+
+class EnvironmentList(View):
+    """The platform's environments, in the order of preference."""
+
+    environments: list[EnvironmentView]
+
+
+class PlatformView(View):
+    """What a user may know of the platform: choices, prices, defaults, notices."""
+
+    name: str
+    version: str
+    currency: str
+    simulated: bool
+    tiers: list[TierView]
+    teams: list[str]
+    priorities: list[str]
+    data_classes: list[str]
+    environments: list[EnvironmentView]
+    notices: list[str] = Field(default_factory=list)
+
+
+class Health(View):
+    """The control plane answers; which version of Dure it is."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Me(View):
+    """The caller."""
+
+    name: str
+    admin: bool
+    teams: list[str]
+
+
+class BlobAccess(View):
+    """How to reach a team's blobs; exactly what `dure.state.blobs.open_blobs` takes."""
+
+    kind: Literal["folder", "s3"]
+    root: str | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    session_token: str | None = None
+
+
+class Control(Wire):
+    """A message to a running job: interrupt it, answer its input(), or provide names it misses."""
+
+    op: Literal["interrupt", "stdin", "provide"]
+    text: str | None = None
+    names: dict[str, Digest | None] | None = None
+    snapshot: Digest | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details with our `code`; `detail` is one sentence with what, where and what to do."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    data: dict[str, Any] = Field(default_factory=dict)

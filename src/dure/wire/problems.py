@@ -1,0 +1,320 @@
+"""Every refusal that a person can meet: code, HTTP status, and one sentence in each language.
+
+API, CLI, notebook and portal show the same sentence: what, where, what to do. The trap: `data` goes to the client
+as it is, so it never holds a secret or another team's facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dure.wire.messages import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One code of the catalogue; sentences are `str.format` templates over the error's data."""
+
+    status: int
+    title: str
+    en: str
+    ko: str
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    "not_signed_in": Entry(
+        401,
+        "Not signed in",
+        "You are not signed in, or your sign-in has run out: run `dure login`, or open the portal and sign in again.",
+        "로그인되어 있지 않거나 로그인이 만료되었습니다. `dure login`을 실행하거나 포털에서 다시 로그인하세요.",
+    ),
+    "not_allowed": Entry(
+        403,
+        "Not allowed",
+        "{user} may not {action}: only {who} may. Ask an administrator if you need it.",
+        "{user}님은 이 작업({action})을 할 수 없습니다. {who}만 할 수 있으니 관리자에게 요청하세요.",
+    ),
+    "no_team": Entry(
+        403,
+        "Not in a team",
+        "{user} is in no team, so there is no queue to submit to: ask an administrator to add you to a team's "
+        "members in platform.yaml.",
+        "{user}님은 속한 팀이 없어 작업을 제출할 수 없습니다. 관리자에게 platform.yaml의 팀 구성원으로 추가를 "
+        "요청하세요.",
+    ),
+    "unknown_team": Entry(
+        422,
+        "Unknown team",
+        "There is no team {team!r} that you are a member of; yours: {choices}. Use one of them.",
+        "{team!r} 팀이 없거나 구성원이 아닙니다. 사용할 수 있는 팀: {choices}.",
+    ),
+    "team_needed": Entry(
+        422,
+        "Which team?",
+        "You are in several teams ({choices}): say which one with --team.",
+        "여러 팀({choices})에 속해 있습니다. --team으로 팀을 지정하세요.",
+    ),
+    "job_not_found": Entry(
+        404,
+        "No such job",
+        "There is no job {job!r} that you can see: list yours with `dure jobs`.",
+        "볼 수 있는 작업 중 {job!r}이(가) 없습니다. `dure jobs`로 목록을 확인하세요.",
+    ),
+    "unknown_tier": Entry(
+        422,
+        "Unknown tier",
+        "There is no tier {tier!r} on this platform; there are: {choices}. Use one of them with --tier, or "
+        "leave it out.",
+        "{tier!r} 티어는 없습니다. 사용할 수 있는 티어: {choices}. --tier로 고르거나 생략하세요.",
+    ),
+    "unknown_environment": Entry(
+        422,
+        "Unknown environment",
+        "There is no environment {environment!r}; there are: {choices}. Use one of them with --env.",
+        "{environment!r} 환경은 없습니다. 사용할 수 있는 환경: {choices}. --env로 지정하세요.",
+    ),
+    "environment_python": Entry(
+        409,
+        "Another Python",
+        "Your kernel runs Python {kernel} but environment {environment!r} has Python {python}, and values do "
+        "not travel "
+        "between Python minors: choose an environment with Python {kernel} (--env: {choices}) or a kernel with "
+        "{python}.",
+        "커널은 Python {kernel}이고 {environment!r} 환경은 Python {python}이라 값을 주고받을 수 없습니다. "
+        "Python {kernel} 환경(--env: {choices})이나 Python {python} 커널을 선택하세요.",
+    ),
+    "unknown_priority": Entry(
+        422,
+        "Unknown priority",
+        "There is no priority {priority!r}; there are: {choices}. Use one of them with --priority.",
+        "{priority!r} 우선순위는 없습니다. 사용할 수 있는 값: {choices}. --priority로 지정하세요.",
+    ),
+    "unknown_data_class": Entry(
+        422,
+        "Unknown data class",
+        "There is no data class {data!r}; there are: {choices}. Use one of them with --data.",
+        "{data!r} 데이터 등급은 없습니다. 사용할 수 있는 값: {choices}. --data로 지정하세요.",
+    ),
+    "too_many_gpus": Entry(
+        422,
+        "More GPUs than exist",
+        "{gpus} GPUs{of_tier} on one node do not exist on this platform; the most is {most}. Ask for at most {most}.",
+        "한 노드에서 {gpus}개의 GPU{of_tier}를 제공할 수 없습니다. 최대 {most}개까지 요청하세요.",
+    ),
+    "bad_fraction": Entry(
+        422,
+        "Not a GPU count",
+        "{gpus} is not a possible number of GPUs: use a whole number, or a part of one such as 0.5 (steps of 0.001).",
+        "{gpus}은(는) 사용할 수 없는 GPU 수입니다. 정수 또는 0.5와 같은 소수(0.001 단위)를 사용하세요.",
+    ),
+    "payload_invalid": Entry(
+        422,
+        "Not a valid payload",
+        "The {kind} cannot be submitted: {problem}. Update the client with `pip install -U dure`.",
+        "{kind} 작업을 제출할 수 없습니다: {problem}. `pip install -U dure`로 클라이언트를 업데이트하세요.",
+    ),
+    "too_large": Entry(
+        413,
+        "Too large",
+        "The {what} has {size_bytes} bytes and at most {limit_bytes} are allowed: {hint}.",
+        "{what}의 크기가 {size_bytes}바이트로 한도 {limit_bytes}바이트를 넘습니다: {hint}.",
+    ),
+    "queue_full": Entry(
+        429,
+        "Queue is full",
+        "{user} already has {pending} jobs waiting, the most allowed ({limit}): wait for some to start or cancel "
+        "them with `dure cancel JOB`.",
+        "{user}님의 대기 작업이 이미 {pending}개로 한도({limit})에 도달했습니다. 기다리거나 `dure cancel "
+        "JOB`으로 취소하세요.",
+    ),
+    "already_ended": Entry(
+        409,
+        "Already ended",
+        "Job {job} has already ended ({phase}); there is nothing to {action}.",
+        "작업 {job}은(는) 이미 끝났습니다({phase}).",
+    ),
+    "not_running": Entry(
+        409,
+        "Not running",
+        "Job {job} is {phase}, so it cannot take this message now: it can once it is running.",
+        "작업 {job}이(가) {phase} 상태라 지금은 메시지를 받을 수 없습니다.",
+    ),
+    "artifact_not_found": Entry(
+        404,
+        "No such artifact",
+        "Job {job} has no artifact {path!r}: list them with `dure artifacts list {job}`.",
+        "작업 {job}에 {path!r} 산출물이 없습니다. `dure artifacts list {job}`로 확인하세요.",
+    ),
+    "disk_full": Entry(
+        507,
+        "Disk full",
+        "The platform's disk is full, so nothing was changed: an administrator frees space in {where}, then try again.",
+        "플랫폼의 디스크가 가득 차서 아무것도 변경되지 않았습니다. 관리자가 {where}의 공간을 확보한 뒤 다시 "
+        "시도하세요.",
+    ),
+    "invalid_request": Entry(
+        422,
+        "Not a valid request",
+        "The request cannot be understood: {problem}. See the API description at /api/docs.",
+        "요청을 이해할 수 없습니다: {problem}. API 설명은 /api/docs에 있습니다.",
+    ),
+    "malformed_json": Entry(
+        400,
+        "Not JSON",
+        "The request's body is not valid JSON: {problem}.",
+        "요청 본문이 올바른 JSON이 아닙니다: {problem}.",
+    ),
+    "not_found": Entry(
+        404,
+        "Not found",
+        "There is nothing at {path}: see the API description at /api/docs.",
+        "{path}에는 아무것도 없습니다. API 설명은 /api/docs에 있습니다.",
+    ),
+    "method_not_allowed": Entry(
+        405,
+        "Method not allowed",
+        "{method} is not possible at {path}: see the API description at /api/docs.",
+        "{path}에서는 {method}를 사용할 수 없습니다. API 설명은 /api/docs에 있습니다.",
+    ),
+    "busy": Entry(
+        503,
+        "Busy",
+        "The platform is busy and did not take this: nothing was changed, try again in a few seconds.",
+        "플랫폼이 바빠 요청을 처리하지 못했습니다. 변경된 것은 없으니 잠시 후 다시 시도하세요.",
+    ),
+    "cross_site": Entry(
+        403,
+        "From another site",
+        "The browser sent this change from another site or without the X-Dure-CSRF header, so it was refused: "
+        "open the "
+        "portal and repeat it there.",
+        "다른 사이트에서 보냈거나 X-Dure-CSRF 헤더가 없는 변경 요청이라 거부했습니다. 포털을 열어 다시 시도하세요.",
+    ),
+    "too_many_streams": Entry(
+        429,
+        "Too many open streams",
+        "{user} already has {limit} live streams open, the most allowed: close some notebooks, portal pages or "
+        "`dure logs -f`, then try again.",
+        "{user}님의 실시간 스트림이 이미 한도인 {limit}개 열려 있습니다. 노트북, 포털 창 또는 `dure logs -f`를 "
+        "닫고 다시 시도하세요.",
+    ),
+    # Status 0: found on the user's side, before any server answered.
+    "not_configured": Entry(
+        0,
+        "No platform known",
+        "No Dure platform is known here: run `dure login URL` with the address of your portal, or start one "
+        "with `dure up`.",
+        "연결할 Dure 플랫폼이 설정되지 않았습니다. 포털 주소로 `dure login URL`을 실행하거나 `dure up`으로 시작하세요.",
+    ),
+    "unreachable": Entry(
+        0,
+        "No answer",
+        "The Dure platform at {url} does not answer ({reason}); jobs that run there go on. Check the address with "
+        "`dure whoami`, or start it with `dure up`.",
+        "{url}의 Dure 플랫폼이 응답하지 않습니다({reason}). 실행 중인 작업은 계속됩니다. `dure whoami`로 "
+        "주소를 확인하거나 `dure up`으로 "
+        "시작하세요.",
+    ),
+    "not_dure": Entry(
+        0,
+        "Not Dure's answer",
+        "What answers at {url} is not a Dure platform of this version ({problem}): check the address, or update with "
+        "`pip install -U dure`.",
+        "{url}의 응답이 이 버전의 Dure 플랫폼이 아닙니다({problem}). 주소를 확인하거나 `pip install -U dure`로 "
+        "업데이트하세요.",
+    ),
+    "config_unreadable": Entry(
+        0,
+        "Login file unreadable",
+        "The login file {path} cannot be used ({problem}): run `dure login URL` to write it anew.",
+        "로그인 파일 {path}을(를) 사용할 수 없습니다({problem}). `dure login URL`을 실행해 다시 만드세요.",
+    ),
+    "invalid_option": Entry(
+        0,
+        "Not a valid option",
+        "{option} cannot be {value!r}: use {expected}.",
+        "{option}에 {value!r}은(는) 사용할 수 없습니다. {expected} 형식을 사용하세요.",
+    ),
+    "unknown_option": Entry(
+        0,
+        "Unknown option",
+        "There is no option {option}: {hint}.",
+        "{option} 옵션은 없습니다. {hint}.",
+    ),
+    "folder_too_large": Entry(
+        0,
+        "Folder too large",
+        "The folder {folder} has {size} to ship and at most {limit} are allowed; the largest files are "
+        "{largest}. Add them to "
+        ".gitignore, or allow more with --max-size.",
+        "{folder} 폴더에서 보낼 파일이 {size}로 한도 {limit}을(를) 넘습니다. 가장 큰 파일: {largest}. "
+        ".gitignore에 추가하거나 --max-size로 "
+        "한도를 늘리세요.",
+    ),
+    "folder_unreadable": Entry(
+        0,
+        "Folder unreadable",
+        "{path} cannot be read ({problem}), so the folder was not shipped: mend it, or add it to .gitignore.",
+        "{path}을(를) 읽을 수 없어({problem}) 폴더를 보내지 않았습니다. 문제를 고치거나 .gitignore에 추가하세요.",
+    ),
+    "blobs_failed": Entry(
+        0,
+        "Blob store failed",
+        "The blob store did not take or give the bytes: {problem}",
+        "블롭 저장소에서 데이터를 주고받지 못했습니다: {problem}",
+    ),
+    "target_exists": Entry(
+        0,
+        "File exists",
+        "{path} exists already: name another place with -o, or replace it with --force.",
+        "{path}이(가) 이미 있습니다. -o로 다른 위치를 지정하거나 --force로 덮어쓰세요.",
+    ),
+    "target_unwritable": Entry(
+        0,
+        "Cannot write",
+        "{path} cannot be written ({problem}): name another place with -o.",
+        "{path}에 쓸 수 없습니다({problem}). -o로 다른 위치를 지정하세요.",
+    ),
+    "server_not_installed": Entry(
+        0,
+        "Server not installed",
+        "`dure {command}` belongs to the server, which is not installed here: run `pip install 'dure[server,hub]'`.",
+        "`dure {command}`은(는) 서버 명령인데 서버가 설치되어 있지 않습니다. `pip install "
+        "'dure[server,hub]'`를 실행하세요.",
+    ),
+    "internal_error": Entry(
+        500,
+        "Defect in Dure",
+        "Something inside Dure failed ({incident}) and nothing of yours was lost: try again, and send this "
+        "number to your administrator, who finds it in the log.",
+        "Dure 내부 오류({incident})가 발생했습니다. 데이터는 손실되지 않았으니 다시 시도하고, 이 번호를 "
+        "관리자에게 알려 주세요.",
+    ),
+}
+
+
+class CodedError(Exception):
+    """A refusal with a code of the catalogue and the data of its sentence."""
+
+    def __init__(self, code: str, **data: Any) -> None:
+        self.code = code
+        self.data = data
+        self.entry = CATALOGUE[code]
+        super().__init__(self.sentence("en"))
+
+    def sentence(self, lang: str) -> str:
+        """Return the one sentence in `lang` ("en" or "ko")."""
+        return (self.entry.ko if lang == "ko" else self.entry.en).format(**self.data)
+
+    def problem(self, lang: str) -> Problem:
+        """Return the RFC 9457 document of this refusal."""
+        return Problem(
+            type=f"urn:dure:problem:{self.code}",
+            title=self.entry.title,
+            status=self.entry.status,
+            code=self.code,
+            detail=self.sentence(lang),
+            data=self.data,
+        )

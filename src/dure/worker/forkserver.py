@@ -1,0 +1,249 @@
+"""`python -m dure.worker.forkserver`: imports what jobs need once, then forks a runner per attempt.
+
+One request a connection, a line of JSON: {"op": "hello"}, {"op": "start", "folder": …}, {"op": "exit"}. It keeps no
+state: runners outlive it, and starting an attempt twice starts it once. The trap: it must stay a process with one
+Python thread, without event loops or CUDA contexts, or its forks may hang; `hello` tells the number of threads.
+OpenBLAS's threads are no harm (measured): it ends them before each fork and starts them anew at first use in the child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import gc
+import importlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dure.worker import environ, processes
+from dure.worker.control import Door, listen
+
+PROTOCOL = 1
+# Exit code when another server has the socket (EX_TEMPFAIL): wait for that one to answer.
+ALREADY_SERVED = 75
+# By this variable whoever started us finds us again, also after a crash (dure.adapters.processes.MARK).
+RUN_MARK = "DURE_RUN_MARK"
+_PADDED = "DURE_FORKSERVER_PADDING"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to exit or idle for too long; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dure.worker.forkserver", description="Starts jobs in milliseconds."
+    )
+    parser.add_argument("--socket", type=Path, required=True, help="unix socket to listen on, for this account alone")
+    parser.add_argument("--preimport", default="", help="modules to import first: numpy,pandas")
+    parser.add_argument("--environment", default="default", help="name of the environment, for messages")
+    parser.add_argument("--idle-timeout", type=float, default=0, help="seconds without jobs before it ends; 0: never")
+    parser.add_argument("--no-cgroups", action="store_true", help="hold memory limits by watching processes only")
+    options = parser.parse_args(argv)
+    _make_room()
+    lock = _lock(options.socket)
+    if lock is None:
+        sys.stderr.write(f"A fork server already listens on {options.socket}. Use it, or give another --socket.\n")
+        return ALREADY_SERVED
+    if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 -- as Python wrote it there
+        del sys.path[0]  # `-m` puts the folder there in which the server was started: no place for a job's modules
+    variables = environ.server_environment(os.environ)
+    marks = {"DURE_FORKSERVER": options.environment}
+    if RUN_MARK in os.environ:
+        marks[RUN_MARK] = os.environ[RUN_MARK]
+    environ.replace_environment(variables, marks)
+    modules = [name.strip() for name in options.preimport.split(",") if name.strip()]
+    ForkServer(listen(options.socket), lock, options, modules).serve()
+    return 0
+
+
+def _make_room() -> None:
+    """Start anew with a larger environment when the block is too small for the marks of a job."""
+    _, size = processes.environ_block()
+    if size and size < processes.MARK_BYTES + 64 + len(os.environ.get(RUN_MARK, "")) and _PADDED not in os.environ:
+        padded = {**os.environ, _PADDED: "x" * 2 * processes.MARK_BYTES}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], padded)  # noqa: S606 -- no shell wanted
+
+
+def _lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock beside the socket, None when another server has it."""
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+class ForkServer:
+    """The loop: requests in, forks out. Children that end are reaped, orphans of dead runners are ended."""
+
+    def __init__(self, server: socket.socket, lock: int, options: argparse.Namespace, modules: Sequence[str]) -> None:
+        self._server = server
+        self._lock = lock
+        self._options = options
+        self._selector = selectors.DefaultSelector()
+        self._runners: set[int] = set()
+        self._leaving = False
+        self._failed = _import_all(modules)
+        self._imported = [name for name in modules if name not in self._failed]
+        self._fingerprint, self._prepared = _prepare(cgroups=not options.no_cgroups)
+        self._idle_since = time.monotonic()
+        if threading.active_count() > 1:
+            names = ", ".join(thread.name for thread in threading.enumerate())
+            sys.stderr.write(f"Threads were started by importing ({names}): jobs may hang. Preimport less.\n")
+
+    def serve(self) -> None:
+        """Answer requests until `exit`, SIGTERM or the idle timeout."""
+        processes.become_subreaper()
+        wakeup_r, wakeup_w = socket.socketpair()
+        for end in (wakeup_r, wakeup_w):
+            end.setblocking(False)
+        self._inherited = [wakeup_r, wakeup_w]
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.set_wakeup_fd(wakeup_w.fileno(), warn_on_full_buffer=False)
+        self._selector.register(wakeup_r, selectors.EVENT_READ, lambda: self._on_signal(wakeup_r))
+        self._door = Door(self._server, self._selector, self._obey)
+        gc.collect()
+        gc.freeze()  # a collection in a fork would touch, and so copy, every page
+        while not self._leaving:
+            for key, _ in self._selector.select(self._wait_s()):
+                key.data()
+            if self._is_idle():
+                break
+        with contextlib.suppress(OSError):
+            self._options.socket.unlink()
+
+    def _wait_s(self) -> float | None:
+        timeout_s = self._options.idle_timeout
+        return max(0.05, timeout_s - (time.monotonic() - self._idle_since)) if timeout_s else None
+
+    def _is_idle(self) -> bool:
+        timeout_s = self._options.idle_timeout
+        return bool(timeout_s) and not self._runners and time.monotonic() - self._idle_since >= timeout_s
+
+    def _on_signal(self, wakeup: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            numbers = wakeup.recv(4096)
+            self._leaving |= signal.SIGTERM in numbers or signal.SIGINT in numbers
+            self._reap()
+
+    def _reap(self) -> None:
+        died = False
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            self._runners.discard(pid)
+            died |= status != 0
+            self._idle_since = time.monotonic()
+        if died:  # a killed runner's children came to us, and nobody else will end them
+            self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        orphans = processes.own_children() - self._runners
+        for pid in orphans | processes.descendants(orphans, processes.table()):
+            processes.kill(pid)
+
+    def _obey(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._idle_since = time.monotonic()
+        operation = message["op"]
+        if operation == "hello":
+            return self._hello()
+        if operation == "exit":
+            self._leaving = True
+            return {"ok": True}
+        if operation == "start":
+            return self._start(Path(str(message["folder"])))
+        return {"ok": False, "error": f"'{operation}' is none of hello, start, exit."}
+
+    def _hello(self) -> dict[str, Any]:
+        return {
+            "ok": True,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "start_ticks": processes.start_ticks(os.getpid()),
+            "environment": self._options.environment,
+            "fingerprint": self._fingerprint,
+            "preimported": self._imported,
+            "failed": self._failed,
+            "threads": len(os.listdir("/proc/self/task")) if Path("/proc/self/task").exists() else 1,  # noqa: PTH208
+            "python_threads": threading.active_count(),
+            "runners": sorted(self._runners),
+        }
+
+    def _start(self, folder: Path) -> dict[str, Any]:
+        if not folder.is_absolute() or not (folder / "spec.json").is_file():
+            return {"ok": False, "error": f"{folder} is no attempt folder: it has no spec.json."}
+        claim = processes.read_record(folder / "runner.json")
+        if claim:
+            return {"ok": True, "pid": claim["pid"], "again": True}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of C threads, which are fork-aware
+            pid = os.fork()
+        if pid == 0:
+            self._become_runner(folder)
+        self._runners.add(pid)
+        return {"ok": True, "pid": pid}
+
+    def _become_runner(self, folder: Path) -> NoReturn:
+        from dure.worker.runner import run_attempt
+
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            self._selector.close()
+            for end in (*self._inherited, *self._door.sockets()):
+                end.close()
+            os.close(self._lock)
+            run_attempt(folder, self._prepared)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+
+
+def _import_all(modules: Sequence[str]) -> dict[str, str]:
+    """Import modules by name; return why those that failed did."""
+    failed: dict[str, str] = {}
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+    return failed
+
+
+def _prepare(*, cgroups: bool) -> tuple[dict[str, Any], Any]:
+    """Load everything that runners and user processes use, so that nothing is imported after the fork."""
+    import zipfile  # noqa: F401 -- for command jobs
+
+    from dure.state import fingerprint
+    from dure.worker import runner  # noqa: F401 -- and with it all of the worker
+    from dure.worker.prepared import Prepared
+    from dure.worker.shell import make_shell
+
+    return fingerprint(), Prepared(make_shell(), dict(os.environ), cgroups=cgroups)
+
+
+if __name__ == "__main__":
+    # The shell takes over `__main__`, so the server runs as the module of its proper name.
+    from dure.worker.forkserver import main as serve
+
+    sys.exit(serve())

@@ -1,0 +1,128 @@
+"""Holds a job to its memory limit: by a cgroup (v1 or v2) where one may be made, else by watching the process tree.
+
+The trap: a user process is forked from a server full of imported libraries, and so are its own children; summing RSS
+counts those shared pages many times. RSS is only the cheap first look, PSS (shared pages divided) decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from dure.worker.processes import descendants, table
+
+POLL_S = 0.1
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class MemoryLimit:
+    """One attempt's limit; `over()` says whether it was broken."""
+
+    def __init__(self, limit_bytes: int, group: Path | None, kills_file: str = "") -> None:
+        self.limit_bytes = limit_bytes
+        self.group = group
+        self._kills_file = kills_file
+
+    def join(self) -> None:
+        """Put the calling process, and all it will fork, under the limit."""
+        if self.group:
+            with contextlib.suppress(OSError):
+                (self.group / "cgroup.procs").write_text("0")
+
+    def over(self, root: int) -> bool:
+        """Return whether the tree below `root` (included) has used more than it may."""
+        if self.killed():
+            return True
+        pids = {root, *descendants([root], table())}
+        if sum(_resident_bytes(pid) for pid in pids) <= self.limit_bytes:
+            return False
+        return sum(_proportional_bytes(pid) for pid in pids) > self.limit_bytes
+
+    def killed(self) -> bool:
+        """Return whether the kernel has ended a process of the cgroup for its memory."""
+        return self.group is not None and _oom_kills(self.group / self._kills_file) > 0
+
+    def close(self) -> None:
+        """Remove the cgroup; its processes must be gone."""
+        if self.group:
+            with contextlib.suppress(OSError):
+                self.group.rmdir()
+
+
+def limit_memory(job: str, attempt: int, limit_bytes: int, *, cgroups: bool = True) -> MemoryLimit:
+    """Return the limit of an attempt, by cgroup where this account may make one."""
+    for make in (_cgroup_v2, _cgroup_v1) if cgroups else ():
+        with contextlib.suppress(OSError):
+            limit = make(f"dure-{job}.{attempt}", limit_bytes)
+            if limit:
+                return limit
+    return MemoryLimit(limit_bytes, None)
+
+
+def _own_group(controller: str) -> str | None:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(",") if controller else controllers == "":
+            return path.lstrip("/")
+    return None
+
+
+def _cgroup_v2(name: str, limit_bytes: int) -> MemoryLimit | None:
+    path = _own_group("")
+    if path is None or not (_CGROUPS / "cgroup.controllers").exists():
+        return None
+    group = _CGROUPS / path / name
+    group.mkdir(exist_ok=True)
+    try:
+        (group / "memory.max").write_text(str(limit_bytes))
+    except OSError:  # the controller is not handed down to us
+        group.rmdir()
+        raise
+    with contextlib.suppress(OSError):
+        (group / "memory.swap.max").write_text("0")
+    return MemoryLimit(limit_bytes, group, "memory.events")
+
+
+def _cgroup_v1(name: str, limit_bytes: int) -> MemoryLimit | None:
+    path = _own_group("memory")
+    if path is None:
+        return None
+    group = _CGROUPS / "memory" / path / name
+    group.mkdir(exist_ok=True)
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+    except OSError:
+        group.rmdir()
+        raise
+    with contextlib.suppress(OSError):
+        (group / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
+    return MemoryLimit(limit_bytes, group, "memory.oom_control")
+
+
+def _oom_kills(events: Path) -> int:
+    with contextlib.suppress(OSError):
+        for line in events.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if not Path("/proc/self/statm").exists():
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return int(psutil.Process(pid).memory_info().rss)
+    return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return _resident_bytes(pid)

@@ -1,0 +1,242 @@
+"""Finds, marks and ends the processes of an attempt, also when everybody who knew them is dead.
+
+Three nets hold them: the runner and the fork server are child subreapers, so daemons come back to them; the user
+process dies with its runner (PR_SET_PDEATHSIG); and `sweep` finds what is left by session, cgroup and by the marks
+DURE_JOB and DURE_ATTEMPT in /proc/PID/environ. The trap: a forked process shows the environment of its *first*
+program there, so `mark_environ` overwrites that block in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROCESSES_FILE = "processes.json"
+MARK_BYTES = 256
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+SWEEP_S = 5.0
+_LINUX = sys.platform.startswith("linux")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of the process table. `ticks` is its start time in the kernel's clock ticks since boot."""
+
+    pid: int
+    ppid: int
+    group: int
+    session: int
+    state: str
+    ticks: int
+
+
+def process(pid: int) -> Process | None:
+    """Return what the kernel knows of `pid`, None when there is no such process (a zombie still is one)."""
+    if not _LINUX:
+        return _process_elsewhere(pid)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 -- pathlib doubles the cost of a scan
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[19]))
+
+
+def _process_elsewhere(pid: int) -> Process | None:
+    import psutil
+
+    try:
+        found = psutil.Process(pid)
+        state = "Z" if found.status() == psutil.STATUS_ZOMBIE else "R"
+        ticks = int(found.create_time() * 100)
+        return Process(pid, found.ppid(), os.getpgid(pid), os.getsid(pid), state, ticks)
+    except (psutil.Error, OSError):
+        return None
+
+
+def start_ticks(pid: int) -> int:
+    """Return the start time of `pid` in clock ticks since boot, 0 when it is gone. (pid, ticks) names it for good."""
+    found = process(pid)
+    return found.ticks if found else 0
+
+
+def alive(pid: int, ticks: int) -> bool:
+    """Return whether the process that was `pid` with this start time still runs; a zombie does not."""
+    found = process(pid)
+    return found is not None and found.ticks == ticks and found.state not in "ZX"
+
+
+def table() -> dict[int, Process]:
+    """Return every process of the machine that can be seen, by pid."""
+    if _LINUX:
+        pids: Iterable[int] = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 -- as above
+    else:
+        import psutil
+
+        pids = psutil.pids()
+    return {found.pid: found for found in map(process, pids) if found}
+
+
+def descendants(roots: Iterable[int], processes: dict[int, Process]) -> set[int]:
+    """Return the pids below `roots` in the table, without the roots themselves."""
+    children: dict[int, list[int]] = {}
+    for found in processes.values():
+        children.setdefault(found.ppid, []).append(found.pid)
+    below: set[int] = set()
+    todo = list(roots)
+    while todo:
+        for pid in children.get(todo.pop(), ()):
+            if pid not in below:
+                below.add(pid)
+                todo.append(pid)
+    return below
+
+
+def own_children() -> set[int]:
+    """Return the pids of this process's direct children, orphans that came back to it included."""
+    with contextlib.suppress(OSError):
+        return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    return {found.pid for found in table().values() if found.ppid == os.getpid()}
+
+
+def become_subreaper() -> bool:
+    """Let orphaned descendants become this process's children; False where the system has no such thing."""
+    return _LINUX and _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to SIGKILL this process when `parent` dies; exits at once when it is dead already."""
+    if _LINUX:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died between the fork and the prctl
+        os._exit(137)
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal, by default SIGKILL; no error when the process is gone or is not ours to signal."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def kill_group(group: int, number: int) -> None:
+    """Send a signal to a process group; no error when there is none."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def environ_block() -> tuple[int, int]:
+    """Return address and size of the environment block this program was started with, (0, 0) when unknown."""
+    try:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0, 0
+    start, end = int(fields[47]), int(fields[48])
+    return (start, end - start) if end > start > 0 else (0, 0)
+
+
+def mark_environ(marks: dict[str, str]) -> bool:
+    """Overwrite the initial environment block, so that /proc/PID/environ shows `marks` and nothing else.
+
+    Call it after the variables were replaced (`os.environ` then points elsewhere). False when they do not fit.
+    """
+    start, size = environ_block()
+    text = b"".join(f"{name}={value}".encode() + b"\0" for name, value in marks.items())
+    if not start or len(text) > size:
+        return False
+    ctypes.memset(start, 0, size)
+    ctypes.memmove(start, text, len(text))
+    return True
+
+
+def _marked(pid: int, marks: set[bytes]) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123 -- as above
+            return marks <= set(environ.read().split(b"\0"))
+    except OSError:
+        return False
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a small file, {} when it is missing or torn."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def runner_alive(folder: Path) -> bool:
+    """Return whether the runner that claimed this attempt folder still runs."""
+    claim = read_record(folder / "runner.json")
+    return bool(claim) and alive(int(claim["pid"]), int(claim["start_ticks"]))
+
+
+def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
+    """Kill what an attempt left behind and return the pids that were killed.
+
+    Does nothing while the attempt's runner lives (it cleans up itself), unless `runner_too`. Bounded to 5 seconds.
+    """
+    folder = Path(folder)
+    claim = read_record(folder / "runner.json")
+    killed: list[int] = []
+    if runner_alive(folder):
+        if not runner_too:
+            return killed
+        kill(int(claim["pid"]))
+        killed.append(int(claim["pid"]))
+    deadline = time.monotonic() + SWEEP_S
+    while time.monotonic() < deadline:
+        left = _left_behind(folder, claim)
+        if not left:
+            break
+        for pid in left:
+            kill(pid)
+            if pid not in killed:
+                killed.append(pid)
+        time.sleep(0.01)  # a killed process needs a moment to leave the table
+    group = read_record(folder / PROCESSES_FILE).get("cgroup")
+    if group and Path(group).name == f"dure-{folder.name}":
+        with contextlib.suppress(OSError):
+            Path(group).rmdir()
+    return killed
+
+
+def _left_behind(folder: Path, claim: dict[str, Any]) -> set[int]:
+    job, _, attempt = folder.name.rpartition(".")
+    marks = {f"DURE_JOB={job}".encode(), f"DURE_ATTEMPT={attempt}".encode()}
+    record = read_record(folder / PROCESSES_FILE)
+    session, since = int(record.get("user_pid", 0)), int(record.get("user_ticks", 0))
+    processes = {pid: found for pid, found in table().items() if found.state not in "ZX"}
+    leader = processes.get(session)
+    if leader and leader.ticks != since:
+        session = 0  # the number belongs to somebody else by now
+    ours = set(_cgroup_members(record.get("cgroup")))
+    for found in processes.values():
+        in_session = session != 0 and found.session == session and found.ticks >= since
+        if in_session or _marked(found.pid, marks):
+            ours.add(found.pid)
+    ours |= descendants(ours, processes)
+    if claim and alive(int(claim["pid"]), int(claim["start_ticks"])):
+        ours.add(int(claim["pid"]))
+    return (ours & processes.keys()) - {os.getpid(), 1}
+
+
+def _cgroup_members(path: str | None) -> list[int]:
+    if not path:
+        return []
+    try:
+        return [int(pid) for pid in (Path(path) / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []

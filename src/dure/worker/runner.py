@@ -1,0 +1,460 @@
+"""Supervises one attempt from its claim to result.json: output, limits, signals, questions, and a clean end.
+
+The runner is a fork of the fork server and outlives it and the control plane; it has one thread and one loop. It
+never runs user code. The trap: the attempt's state is its files, so their order is the protocol: runner.json first,
+`started` right before user code, result.json last, when no process of the attempt is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dure.worker import artifacts, processes
+from dure.worker.channel import ACK, ASK, END, READY, TOO_LARGE, Frames, frame
+from dure.worker.channel import MESSAGE as MESSAGE_FRAME
+from dure.worker.control import Door, listen
+from dure.worker.memory import POLL_S, MemoryLimit, limit_memory
+from dure.worker.outcome import Facts, outcome
+from dure.worker.prepared import Prepared
+from dure.worker.spec import AttemptSpec, SpecError, read_spec
+from dure.worker.spool import STREAMS, Spool, SpoolError
+from dure.worker.userprocess import UserEnds, UserOrder, become_user_process
+
+PIPE_BYTES = 1024 * 1024
+BATCH_S = 0.02
+LINE_S = 0.0005  # print("x") writes the text and the line end apart
+FAST_BYTES = 64 * 1024
+EXIT_S = 10.0
+PREPARE_S = 1800.0
+DRAIN_S = 2.0
+ANSWER_S = 2.0
+_MESSAGES = frozenset({"display_data", "execute_result", "update_display_data", "clear_output", "error"})
+
+
+def run_attempt(folder: Path, prepared: Prepared) -> None:
+    """Claim the attempt in `folder` and see it through; returns when it has ended or when another runner has it."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if not _claim(folder):
+        return
+    try:
+        spec = read_spec(folder)
+    except SpecError as error:
+        job, _, attempt = folder.name.rpartition(".")
+        spec = AttemptSpec(job=job, attempt=int(attempt) if attempt.isdigit() else 0, kind="command")
+        Spool(folder, spec).end(outcome(Facts(refusal=str(error))))
+        return
+    Runner(folder, spec, prepared).run()
+
+
+def _claim(folder: Path) -> bool:
+    """Create runner.json; False when some runner was faster. What it holds is complete from its first moment."""
+    claim = json.dumps({"pid": os.getpid(), "start_ticks": processes.start_ticks(os.getpid())})
+    draft = folder / f".runner.{os.getpid()}"
+    draft.write_text(claim)
+    try:
+        os.link(draft, folder / "runner.json")  # fails when it exists, as O_EXCL does, but is never half written
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+class Runner:
+    """The loop. Its callbacks note what happened; `_tick` acts on time; `outcome` makes the result of the notes."""
+
+    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._prepared = prepared
+        self._spool = Spool(folder, spec)
+        self._facts = Facts(kind=spec.kind, limits=spec.limits)
+        self._selector = selectors.DefaultSelector()
+        self._pipes: dict[int, str] = {}
+        self._paused: set[int] = set()
+        self._resume_at = 0.0
+        self._frames = {"messages": Frames(), "questions": Frames()}
+        self._question: dict[str, Any] | None = None
+        self._seen: set[str] = set()
+        self._user = 0
+        self._memory: MemoryLimit | None = None
+        self._memory_at = 0.0
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._kill_at = time.monotonic() + PREPARE_S
+        self._timeout_at = float("inf")
+        self._drain_until = float("inf")
+
+    def run(self) -> None:
+        """Run the attempt to its end and write the result."""
+        try:
+            self._spec.check_python()
+            self._listen()
+            self._fork()
+            while self._user or self._pipes:
+                for key, _ in self._selector.select(self._wait_s()):
+                    key.data()
+                self._tick()
+        except SpecError as error:
+            self._facts.refusal = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            sentence = (
+                f"The runner of this job failed ({type(error).__name__}: {error}). See the log of the fork server."
+            )
+            self._facts.refusal = sentence
+        self._end()
+
+    # --- beginning -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        for name in ("output", "work"):
+            (self._folder / name).mkdir(mode=0o700, exist_ok=True)
+        processes.become_subreaper()
+        wakeup_r, wakeup_w = socket.socketpair()
+        for end in (wakeup_r, wakeup_w):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wakeup_w.fileno(), warn_on_full_buffer=False)
+        self._wakeup = (wakeup_r, wakeup_w)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(wakeup_r, selectors.EVENT_READ, self._on_signal)
+        self._door = Door(listen(self._folder / "control.sock"), self._selector, self._obey)
+
+    def _fork(self) -> None:
+        if self._spec.limits.memory_bytes:
+            limit, cgroups = self._spec.limits.memory_bytes, self._prepared.cgroups
+            self._memory = limit_memory(self._spec.job, self._spec.attempt, limit, cgroups=cgroups)
+        outputs = [os.pipe() for _ in STREAMS]
+        for reader, _ in outputs:
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        messages, questions = socket.socketpair(), socket.socketpair()
+        ours = [*(reader for reader, _ in outputs), messages[0].fileno(), questions[0].fileno()]
+        ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1])
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        runner = os.getpid()
+        self._user = os.fork()
+        if self._user == 0:
+            for fd in ours:
+                os.close(fd)
+            become_user_process(UserOrder(self._folder, self._spec, self._prepared, runner, self._memory), ends)
+        for fd in ends.outputs:
+            os.close(fd)
+        messages[1].close()
+        questions[1].close()
+        self._messages, self._questions = messages[0], questions[0]
+        for (reader, _), name in zip(outputs, STREAMS, strict=True):
+            os.set_blocking(reader, False)
+            self._pipes[reader] = name
+            self._selector.register(reader, selectors.EVENT_READ, lambda fd=reader: self._on_output(fd))
+        for channel, end in (("messages", self._messages), ("questions", self._questions)):
+            end.setblocking(False)
+            self._selector.register(
+                end, selectors.EVENT_READ, lambda channel=channel, end=end: self._on_frames(channel, end)
+            )
+        record: dict[str, Any] = {"user_pid": self._user, "user_ticks": processes.start_ticks(self._user)}
+        if self._memory and self._memory.group:
+            record["cgroup"] = str(self._memory.group)
+        (self._folder / processes.PROCESSES_FILE).write_text(json.dumps(record))
+
+    # --- output and messages ---------------------------------------------------------------------------------------
+
+    def _on_output(self, fd: int) -> None:
+        """Read once; a trickle is then left alone for a moment, so that a fast progress bar makes few messages."""
+        if self._user:
+            time.sleep(LINE_S)
+        size = self._read(fd)
+        if 0 < size < FAST_BYTES and self._user:
+            for pipe in self._pipes.keys() - self._paused:
+                self._selector.unregister(pipe)
+                self._paused.add(pipe)
+            self._resume_at = time.monotonic() + BATCH_S
+
+    def _read(self, fd: int) -> int:
+        try:
+            data = os.read(fd, PIPE_BYTES)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._spool.text(self._pipes[fd], data)
+            self._check_spool()
+        else:
+            self._close_pipe(fd)
+        return len(data)
+
+    def _close_pipe(self, fd: int) -> None:
+        self._spool.text(self._pipes.pop(fd), b"", final=True)
+        if fd in self._paused:
+            self._paused.discard(fd)
+        else:
+            self._selector.unregister(fd)
+        os.close(fd)
+
+    def _resume(self) -> None:
+        for fd in self._paused:
+            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(fd))
+        self._paused.clear()
+        self._resume_at = 0.0
+
+    def _drain(self) -> None:
+        """Read all that was written before now: no more than a pipe can hold, whoever goes on writing."""
+        for fd in list(self._pipes):
+            left = PIPE_BYTES
+            while left > 0 and fd in self._pipes:
+                size = self._read(fd)
+                if size == 0:
+                    break
+                left -= size
+
+    def _on_frames(self, name: str, end: socket.socket) -> None:
+        try:
+            data = end.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        understood = bool(data)
+        try:
+            for kind, content in self._frames[name].feed(data):
+                self._on_frame(kind, content)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            understood = False
+        if not understood:  # the user process is ending, or no longer keeps to the protocol
+            self._selector.unregister(end)
+            end.close()
+
+    def _on_frame(self, kind: bytes, content: Any) -> None:
+        if kind == ASK:
+            self._on_question(content)
+            return
+        self._drain()
+        if kind == READY:
+            if not self._begin():
+                return
+        elif kind == MESSAGE_FRAME and content["type"] in _MESSAGES:
+            self._spool.message(content["type"], content["content"])
+        elif kind == TOO_LARGE:
+            self._spool.drop(int(content))
+        elif kind == END:
+            self._facts.report = dict(content)
+            self._kill_at = min(self._kill_at, time.monotonic() + EXIT_S)
+            self._timeout_at = float("inf")
+        self._check_spool()
+        with contextlib.suppress(OSError):
+            self._messages.send(ACK)
+
+    def _begin(self) -> bool:
+        """Let user code begin, once its `started` mark is there; False when it must not any more."""
+        if self._facts.stopping or self._facts.interrupts:
+            return False
+        try:
+            self._spool.started()
+        except SpoolError as error:
+            self._facts.refusal = str(error)
+            self._kill()
+            return False
+        self._began = time.monotonic()
+        self._kill_at = float("inf")
+        if self._spec.limits.timeout_s:
+            self._timeout_at = self._began + self._spec.limits.timeout_s
+        return True
+
+    def _on_question(self, content: dict[str, Any]) -> None:
+        if content["type"] not in {"input_request", "need"}:
+            return
+        self._drain()
+        self._question = content  # the user process asks one thing at a time: an older question was given up
+        asked = self._spool.message(content["type"], {key: content[key] for key in content.keys() - {"id", "type"}})
+        if not asked:  # thousands of questions after the bound: nobody would see this one
+            self._answer_question(content["type"], {"text": None, "names": {}}, None)
+        self._check_spool()
+
+    def _check_spool(self) -> None:
+        if self._spool.failure and not self._facts.unwritable:
+            self._facts.unwritable = self._spool.failure
+            self._kill()
+
+    # --- control ---------------------------------------------------------------------------------------------------
+
+    def _obey(self, message: dict[str, Any]) -> dict[str, Any]:
+        known = str(message["id"]) if "id" in message else None
+        if known in self._seen:
+            return {"ok": True, "again": True}  # a repeated request must not count as a second interrupt
+        if known and len(self._seen) < 10_000:
+            self._seen.add(known)
+        operations: dict[str, Callable[[], str | None]] = {
+            "interrupt": self._interrupt,
+            "stop": lambda: self._stop(float(message.get("grace_s", self._spec.limits.grace_s))),
+            "kill": lambda: self._stop(0.0),
+            "stdin": lambda: self._answer_question("input_request", {"text": message["text"]}, None),
+            "provide": lambda: self._answer_question(
+                "need", {"names": message["names"], "snapshot": message.get("snapshot")}, set(message["names"])
+            ),
+        }
+        operation = operations.get(str(message["op"]))
+        if operation is None:
+            return {"ok": False, "error": f"'{message['op']}' is none of {', '.join(operations)}."}
+        problem = operation()
+        return {"ok": problem is None, **({"error": problem} if problem else {})}
+
+    def _answer_question(self, kind: str, answer: dict[str, Any], names: set[str] | None) -> str | None:
+        question = self._question
+        if question is None or question["type"] != kind or (names is not None and not set(question["names"]) <= names):
+            return "The job asks for nothing of the kind at present."
+        self._question = None
+        with contextlib.suppress(OSError):
+            self._questions.settimeout(ANSWER_S)
+            self._questions.sendall(frame(ACK, {**answer, "id": question["id"]}))
+            self._questions.setblocking(False)
+        return None
+
+    def _interrupt(self) -> None:
+        self._facts.interrupts += 1
+        if self._facts.interrupts > 1 or self._began is None:
+            self._kill()
+        else:
+            self._signal(signal.SIGINT)
+
+    def _stop(self, grace_s: float) -> None:
+        self._facts.stopping = True
+        if grace_s <= 0 or self._began is None:
+            self._kill()
+        else:
+            self._signal(signal.SIGTERM)
+            self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
+
+    def _signal(self, number: int) -> None:
+        if self._user:
+            processes.kill_group(self._user, number)
+
+    def _kill(self) -> None:
+        """SIGKILL the user process and its group; what else there is goes when it has been reaped."""
+        if self._user:
+            processes.kill_group(self._user, signal.SIGKILL)
+            processes.kill(self._user)
+
+    # --- time and children -----------------------------------------------------------------------------------------
+
+    def _wait_s(self) -> float:
+        until = min(self._kill_at, self._timeout_at, self._drain_until)
+        if self._resume_at:
+            until = min(until, self._resume_at)
+        if self._memory and self._user:
+            until = min(until, self._memory_at)
+        return max(0.0, min(until - time.monotonic(), 60.0))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._resume_at and now >= self._resume_at:
+            self._resume()
+        if now >= self._timeout_at:
+            self._timeout_at = float("inf")
+            self._facts.timed_out = True
+            self._signal(signal.SIGTERM if self._spec.kind == "command" else signal.SIGINT)
+            self._kill_at = min(self._kill_at, now + self._spec.limits.grace_s)
+        if now >= self._kill_at:
+            self._kill_at = float("inf")
+            if self._began is None and not (self._facts.report or self._facts.stopping):
+                self._facts.refusal = f"The job's data could not be restored within {PREPARE_S:.0f} s. Run it again."
+            self._kill()
+        if self._memory and self._user and now >= self._memory_at:
+            self._memory_at = now + POLL_S
+            self._check_memory(self._memory)
+        if now >= self._drain_until:  # somebody outside the job holds our pipe open
+            for fd in list(self._pipes):
+                self._close_pipe(fd)
+
+    def _check_memory(self, memory: MemoryLimit) -> None:
+        if not self._facts.over_memory and memory.over(self._user):
+            self._facts.over_memory = True
+            self._kill()
+
+    def _on_signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            numbers = self._wakeup[0].recv(4096)
+            if signal.SIGTERM in numbers:
+                self._stop(self._spec.limits.grace_s)
+            if signal.SIGCHLD in numbers:
+                self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._user:
+                self._on_exit(status)
+
+    def _on_exit(self, status: int) -> None:
+        self._ended = time.monotonic()
+        self._facts.exit_status = status
+        if self._memory and self._memory.killed():  # of a subprocess too, whose end the cell may have overlooked
+            self._facts.over_memory = True
+        user, self._user = self._user, 0
+        processes.kill_group(user, signal.SIGKILL)
+        self._kill_orphans()
+        self._resume()
+        self._kill_at = self._timeout_at = float("inf")
+        self._drain_until = time.monotonic() + DRAIN_S
+
+    def _kill_orphans(self) -> None:
+        """End every descendant, whatever session it fled to; each that dies hands its children to us."""
+        deadline = time.monotonic() + processes.SWEEP_S
+        while time.monotonic() < deadline:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid:
+                continue
+            left = processes.own_children()
+            for child in left | processes.descendants(left, processes.table()):
+                processes.kill(child)
+            time.sleep(0.001)
+
+    # --- end -------------------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        if self._user:
+            self._kill()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._user, 0)
+            self._user = 0
+        self._kill_orphans()
+        self._facts.unwritable = self._facts.unwritable or self._spool.failure
+        result = outcome(self._facts)
+        if self._memory:
+            self._memory.close()
+        if self._began is not None:
+            result["ran_s"] = round((self._ended or time.monotonic()) - self._began, 6)
+            kept = artifacts.collect(self._folder / "output", self._spec.blobs)
+            result["artifacts"] = kept.kept
+            if kept.failed:
+                result["artifacts_failed"] = kept.failed
+                lines = [f"Dure could not keep {name}: {reason}\n" for name, reason in kept.failed.items()]
+                self._spool.text("stderr", "".join(lines).encode("utf-8", "replace"))
+        error = result["error"]
+        if error and not self._facts.report and result["status"] != "killed":
+            self._spool.message("error", {**error, "traceback": [f"{error['ename']}: {error['evalue']}"]})
+        self._spool.end(result)
+        with contextlib.suppress(OSError):
+            (self._folder / "control.sock").unlink()
+        sys.stderr.flush()

@@ -1,0 +1,154 @@
+"""Turns a fork of the runner into the process in which a person's code runs, and never returns.
+
+Own session, dies with its runner, scrubbed environment, fresh randomness, output through the runner. The trap: it is
+a fork, so whatever the fork server holds (exit handlers, seeds, signal settings, sys.path) is here until replaced.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import faulthandler
+import getpass
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dure.worker import cell, command, environ, function, processes
+from dure.worker.channel import END, Outlet, input_from, replace_streams
+from dure.worker.memory import MemoryLimit
+from dure.worker.prepared import Prepared
+from dure.worker.spec import AttemptSpec, SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class UserEnds:
+    """The user process's ends: write ends of stdout and stderr, sockets for messages and for questions."""
+
+    outputs: list[int]
+    messages: socket.socket
+    questions: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class UserOrder:
+    """What the user process is to do, and whose child it is."""
+
+    folder: Path
+    spec: AttemptSpec
+    prepared: Prepared
+    runner: int
+    memory: MemoryLimit | None
+
+
+def become_user_process(order: UserOrder, ends: UserEnds) -> NoReturn:
+    """Run the job in this process and exit; called right after the fork."""
+    try:
+        _settle(order, ends)
+        outlet = Outlet(ends.messages, ends.questions, order.spec.limits.output_bytes)
+        try:
+            report = _work(order.folder, order.spec, order.prepared, outlet)
+        except SpecError as error:
+            report = _refusal(outlet, "NotStarted", str(error))
+        except KeyboardInterrupt:
+            report = ended("interrupted", 130, "KeyboardInterrupt", "The job was interrupted.")
+        except Exception as error:
+            report = _refusal(outlet, type(error).__name__, str(error))
+        with outlet.interrupts:  # from here on an interrupt comes too late
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            outlet.report(END, report)
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # noqa: SLF001 -- what user code registered (wandb, loggers)
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        os._exit(70)
+    os._exit(0)
+
+
+def ended(status: str, exit_code: int, ename: str = "", evalue: str = "") -> dict[str, Any]:
+    """Return a report of an end that changed nothing."""
+    error = {"ename": ename, "evalue": evalue} if ename else None
+    return {"status": status, "exit_code": exit_code, "error": error}
+
+
+def _refusal(outlet: Outlet, ename: str, sentence: str) -> dict[str, Any]:
+    outlet.message("error", {"ename": ename, "evalue": sentence, "traceback": [f"{ename}: {sentence}"]})
+    return ended("error", 1, ename, sentence)
+
+
+def _work(folder: Path, spec: AttemptSpec, prepared: Prepared, outlet: Outlet) -> dict[str, Any]:
+    if spec.kind == "command":
+        command.run(spec, folder, outlet)
+    outlet.interrupts.install()
+    replace_streams(outlet)
+    builtins.input, getpass.getpass = input_from(outlet)
+    _enter_folder(spec, folder)
+    run = cell.run if spec.kind == "cell" else function.run
+    return run(spec, prepared.shell, outlet)
+
+
+def _enter_folder(spec: AttemptSpec, folder: Path) -> None:
+    """Go where the notebook is, when the node has that folder; else to work/, and say so."""
+    if spec.cwd:
+        command.enter(spec.cwd)
+        return
+    wanted = spec.payload.get("kernel_cwd")
+    try:
+        os.chdir(wanted or folder / "work")
+    except OSError as error:
+        sys.stderr.write(f"Dure: the folder {wanted} is not on this node ({error.strerror}); the cell runs in work/.\n")
+        os.chdir(folder / "work")
+
+
+def _settle(order: UserOrder, ends: UserEnds) -> None:
+    spec = order.spec
+    processes.die_with(order.runner)
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # the kernel shall rather take us than the fork server
+    if order.memory:
+        order.memory.join()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (ends.outputs[0], 1), (ends.outputs[1], 2)):
+        os.dup2(source, target)
+        os.close(source)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- lives as long as the process
+    faulthandler.enable(2)
+    os.umask(spec.umask)
+    marks = {"DURE_JOB": spec.job, "DURE_ATTEMPT": str(spec.attempt)}
+    environ.replace_environment(environ.user_environment(spec, order.folder, order.prepared.environ), marks)
+    time.tzset()
+    if spec.kind != "command":
+        _renew()
+
+
+def _renew() -> None:
+    """Replace what must not be shared by all forks of one server."""
+    atexit._clear()  # noqa: SLF001 -- the fork server's handlers are its own
+    for finalizer in list(getattr(weakref.finalize, "_registry", ())):
+        finalizer.atexit = False
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]  # noqa: SLF001 -- for TemporaryDirectory
+    atexit.register(logging.shutdown)
+    if "multiprocessing.util" in sys.modules:
+        atexit.register(sys.modules["multiprocessing.util"]._exit_function)  # noqa: SLF001
+    if "numpy.random" in sys.modules:  # Python's own generator is reseeded by its fork hook
+        sys.modules["numpy.random"].seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].seed()
+    sys.path[:] = ["", *(path for path in sys.path if path)]
+    sys.argv = [""]
+    importlib.invalidate_caches()

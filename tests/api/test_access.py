@@ -1,0 +1,79 @@
+"""Who may call which endpoint: every route and every role, in one table that a new route must join."""
+
+from typing import Any
+
+import pytest
+
+from dure.ports import Principal
+from dure.wire.messages import JobRequest
+
+ROLES = (None, "other", "mate", "alice", "root")  # nobody, another team, a team mate, the owner, an administrator
+# Streams that may be opened are not opened here (they do not end): tests/api/test_streams.py does.
+OPENS = "opens"
+TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("GET", "/api/health"): (200, 200, 200, 200, 200),
+    ("GET", "/api/me"): (401, 200, 200, 200, 200),
+    ("GET", "/api/platform"): (401, 200, 200, 200, 200),
+    ("GET", "/api/environments"): (401, 200, 200, 200, 200),
+    ("GET", "/api/queue"): (401, 200, 200, 200, 200),
+    ("GET", "/api/events"): (401, 200, 200, 200, 200),
+    ("GET", "/api/events/stream"): (401, OPENS, OPENS, OPENS, OPENS),
+    ("GET", "/api/blobs/access?team=vision"): (401, 422, 200, 200, 200),
+    ("POST", "/api/jobs"): (401, 422, 201, 201, 201),
+    ("GET", "/api/jobs"): (401, 200, 200, 200, 200),
+    ("GET", "/api/jobs/{job_id}"): (401, 404, 200, 200, 200),
+    ("GET", "/api/jobs/{job_id}/why"): (401, 404, 200, 200, 200),
+    ("POST", "/api/jobs/{job_id}/cancel"): (401, 404, 403, 200, 200),
+    ("POST", "/api/jobs/{job_id}/control"): (401, 404, 403, 204, 204),
+    ("GET", "/api/jobs/{job_id}/output"): (401, 404, 403, 200, 200),
+    ("GET", "/api/jobs/{job_id}/stream"): (401, 404, 403, OPENS, OPENS),
+    ("GET", "/api/jobs/{job_id}/artifacts"): (401, 404, 403, 200, 200),
+    # The owner may ask, and is told that there is no such file.
+    ("GET", "/api/jobs/{job_id}/artifacts/{path:path}"): (401, 404, 403, 404, 404),
+}
+BODIES = {
+    "/api/jobs": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
+    "/api/jobs/{job_id}/control": {"op": "interrupt"},
+}
+
+
+def test_every_route_is_in_the_table(plane):
+    paths = plane.app().openapi()["paths"]
+    found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert found == {(method, _plain(path)) for method, path in TABLE}
+
+
+def test_every_route_says_who_may_call_it(plane):
+    for path, methods in plane.app().openapi()["paths"].items():
+        for method, told in methods.items():
+            assert told["x-who"], (method, path)
+            assert f"Who: {told['x-who']}" in told["description"], (method, path)
+
+
+@pytest.mark.parametrize(("method", "path"), TABLE)
+def test_what_each_role_is_answered(plane, http, method, path):
+    request = JobRequest(kind="command", name="n", payload={"argv": ["true"]}, team="vision")
+    for role, expected in zip(ROLES, TABLE[method, path], strict=True):
+        if expected == OPENS:
+            continue
+        job = plane.commands.submit(Principal("alice", teams=("vision",)), request, None)
+        url = path.replace("{job_id}", job.id).replace("{path:path}", "x/y.txt")
+        answer = http(role).request(method, url, json=BODIES.get(path))
+        assert answer.status_code == expected, (role, answer.text)
+        if expected >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "alice" not in answer.text or expected == 403
+
+
+def test_what_a_team_mate_sees_of_a_job_is_its_row(plane, http):
+    request = JobRequest(kind="cell", name="n", payload={"code": "secret = 1"}, team="vision")
+    job = plane.commands.submit(Principal("alice", teams=("vision",)), request, None)
+    assert "secret" not in http("mate").get(f"/api/jobs/{job.id}").text
+    assert job.id not in http("other").get("/api/jobs").text
+    assert job.id not in http("other").get("/api/queue").text
+    assert job.id not in http("other").get("/api/events").text
+    assert job.id in http("mate").get("/api/jobs").text
+
+
+def _plain(path):
+    return path.partition("?")[0].replace(":path}", "}")

@@ -1,0 +1,45 @@
+"""Where requests go on nodes: fractions packed, whole nodes kept for gangs."""
+
+from dure.core.model import GpuShare
+from dure.core.placement import NodeState, choose
+
+
+def node(name: str, *free: int) -> NodeState:
+    return NodeState("lab", name, "gold", 0.0, list(free))
+
+
+def chosen(nodes, gpus_milli):
+    found = choose(nodes, gpus_milli)
+    return None if found is None else (found[0].name, [(gpu.index, gpu.share_milli) for gpu in found[1]])
+
+
+def test_a_fraction_goes_to_the_shared_gpu_with_the_least_room_that_suffices():
+    nodes = [node("a", 1000, 700), node("b", 400, 500)]
+    assert chosen(nodes, 400) == ("b", [(0, 400)])
+    assert chosen(nodes, 450) == ("b", [(1, 450)])
+    assert chosen(nodes, 600) == ("a", [(1, 600)])
+
+
+def test_a_fraction_opens_a_new_gpu_on_the_node_with_the_fewest_free_ones():
+    assert chosen([node("a", 1000, 1000), node("b", 1000, 0)], 500) == ("b", [(0, 500)])
+
+
+def test_whole_gpus_go_to_the_tightest_node_and_never_to_shared_gpus():
+    nodes = [node("a", 1000, 1000, 1000), node("b", 1000, 999, 1000)]
+    assert chosen(nodes, 2000) == ("b", [(0, 1000), (2, 1000)])
+    assert chosen(nodes, 3000) == ("a", [(0, 1000), (1, 1000), (2, 1000)])
+    assert chosen(nodes, 4000) is None
+
+
+def test_a_gang_is_never_split_over_nodes():
+    assert chosen([node("a", 1000), node("b", 1000)], 2000) is None
+
+
+def test_a_fraction_needs_one_gpu_with_room_not_crumbs():
+    assert chosen([node("a", 400, 400)], 500) is None
+
+
+def test_a_lease_on_a_gpu_that_the_node_no_longer_has_is_ignored():
+    state = node("a", 1000)
+    state.take([GpuShare(0, 300), GpuShare(7, 1000)])
+    assert state.free_milli == [700]

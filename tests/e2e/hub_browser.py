@@ -1,0 +1,135 @@
+"""A browser without a screen for these tests: signs in at the Hub, starts a workspace, runs code in its kernels."""
+
+import json
+import re
+import time
+import uuid
+
+import httpx
+import websocket
+
+
+def wait_for(condition, what, timeout_s=60.0):
+    """Return the condition's first true value; fail with `what` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.1)
+
+
+class HubBrowser:
+    """Keeps cookies as a browser does; follows redirects only where a method says so."""
+
+    def __init__(self, url):
+        self.url = url
+        self.http = httpx.Client(timeout=60, follow_redirects=True, trust_env=False, base_url=url)
+
+    def close(self):
+        self.http.close()
+
+    def xsrf(self, path="/hub/"):
+        return next(c.value for c in self.http.cookies.jar if c.name == "_xsrf" and c.path == path)
+
+    def open_link(self, link):
+        """Open a one-time link and send the form that its page sends by itself; return the last answer."""
+        page = self.http.get(link)
+        found = re.search(r'name="token" value="([^"]+)"', page.text)
+        if found is None:
+            return page
+        return self.http.post("hub/link", data={"_xsrf": self.xsrf(), "token": found[1]})
+
+    def login(self, user, password):
+        self.http.get("hub/login")
+        form = {"_xsrf": self.xsrf(), "username": user, "password": password}
+        return self.http.post("hub/login", data=form)
+
+    def set_password(self, password):
+        self.http.get("hub/password")
+        form = {"_xsrf": self.xsrf(), "password": password, "again": password}
+        return self.http.post("hub/password", data=form)
+
+    def hub_api(self, method, path, **kwargs):
+        headers = {"X-XSRFToken": self.xsrf(), "Referer": f"{self.url}hub/home"}
+        return self.http.request(method, f"hub/api/{path}", headers=headers, **kwargs)
+
+    def start_workspace(self, user):
+        """Start the user's JupyterLab, wait until it is ready, open it; return its last page."""
+        self.http.get("hub/home")
+        answer = self.hub_api("POST", f"users/{user}/server")
+        assert answer.status_code in (201, 202), answer.text
+        wait_for(lambda: self.server(user).get("ready"), f"{user}'s workspace", 120)
+        return self.http.get(f"user/{user}/lab")
+
+    def server(self, user):
+        return self.hub_api("GET", f"users/{user}").json()["servers"].get("", {})
+
+    def stop_workspace(self, user):
+        answer = self.hub_api("DELETE", f"users/{user}/server")
+        assert answer.status_code in (202, 204), answer.text
+        wait_for(lambda: not self.server(user), f"the end of {user}'s workspace")
+
+    def kernel(self, user, subprotocol=None):
+        return Kernel(self, user, subprotocol)
+
+
+class Kernel:
+    """One kernel of a workspace, over the same websocket that JupyterLab opens."""
+
+    def __init__(self, browser, user, subprotocol=None):
+        http = browser.http
+        path = f"/user/{user}/"
+        headers = {"X-XSRFToken": browser.xsrf(path), "Referer": f"{browser.url}user/{user}/lab"}
+        answer = http.post(f"user/{user}/api/kernels", json={"name": "python3"}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        self.id = answer.json()["id"]
+        cookies = "; ".join(f"{c.name}={c.value}" for c in http.cookies.jar if path.startswith(c.path))
+        self.socket = websocket.create_connection(
+            f"{browser.url.replace('http', 'ws')}user/{user}/api/kernels/{self.id}/channels",
+            header=[f"Cookie: {cookies}"],
+            subprotocols=[subprotocol] if subprotocol else None,
+            timeout=60,
+        )
+
+    def run(self, code):
+        """Run a cell; return (what it wrote to stdout, to stderr, and its error's name or None)."""
+        message = uuid.uuid4().hex
+        header = {
+            "msg_id": message,
+            "username": "t",
+            "session": message,
+            "msg_type": "execute_request",
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        self.socket.send(
+            json.dumps(
+                {
+                    "header": header,
+                    "parent_header": {},
+                    "metadata": {},
+                    "content": content,
+                    "channel": "shell",
+                    "buffers": [],
+                }
+            )
+        )
+        out, err, error = "", "", None
+        while True:
+            reply = json.loads(self.socket.recv())
+            if reply["parent_header"].get("msg_id") != message:
+                continue
+            kind, content = reply["msg_type"], reply["content"]
+            if kind == "stream" and content["name"] == "stdout":
+                out += content["text"]
+            elif kind == "stream":
+                err += content["text"]
+            elif kind == "error":
+                error = content["ename"]
+            elif kind == "status" and content["execution_state"] == "idle":
+                return out.strip(), err.strip(), error
+
+    def close(self):
+        self.socket.close()

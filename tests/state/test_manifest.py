@@ -1,0 +1,121 @@
+"""A manifest is read without trust and without pickle; identity and inspection say what they find."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dure.state import (
+    FolderBlobs,
+    ManifestError,
+    Snapshot,
+    capture,
+    describe,
+    diff,
+    fingerprint,
+    fingerprint_problems,
+    verify,
+)
+
+
+def _manifest(**parts):
+    whole: dict[str, Any] = {"groups": [], "variables": {}, "unsaved": {}, "absent": [], "fingerprint": {}}
+    return json.dumps({"format": "dure.snapshot", "version": 1, **whole, **parts}).encode()
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return FolderBlobs(tmp_path)
+
+
+def test_the_server_reads_manifests_with_the_standard_library_only():
+    code = (
+        "import sys; before = set(sys.modules); import dure.state.manifest; "
+        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names), "
+        "'pickle' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['dure'] False"
+
+
+def test_a_manifest_comes_back_equal(blobs):
+    snapshot = capture({"x": 1, "big": np.zeros(100_000), "g": iter([])}, ["x", "big", "g", "y"], blobs=blobs)
+    again = Snapshot.load(snapshot.store(blobs), blobs)
+    assert again == snapshot
+    assert again.digest == snapshot.digest
+    assert again.absent == ("y",)
+
+
+def test_references_are_all_that_a_restore_reads(blobs):
+    snapshot = capture({"big": np.zeros(1_000_000), "text": "x" * 100_000}, blobs=blobs)
+    on_disk = {path.name for path in (blobs.root / "blobs").rglob("*") if path.is_file()}
+    assert snapshot.references() == on_disk
+
+
+def test_a_small_cell_writes_one_blob(blobs):
+    capture({"a": 1, "b": "two", "c": [3.0]}, blobs=blobs).store(blobs)
+    assert len([path for path in (blobs.root / "blobs").rglob("*") if path.is_file()]) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"format":"dure.snapshot","version":2}',
+        b'{"format":"dure.snapshot","version":1}',
+        _manifest(groups=[{"names": {"x": 0}, "stream": {"size": 1, "digest": "d", "chunks": ["../../x"]}}]),
+        _manifest(variables={"x": ["int", 1, 0]}),
+        b"[" * 100_000,
+    ],
+)
+def test_bytes_that_are_no_manifest_are_refused_in_one_sentence(data):
+    with pytest.raises(ManifestError):
+        Snapshot.from_json(data)
+
+
+def test_what_was_damaged_in_a_manifest_is_found(blobs):
+    from dure.state import restore
+
+    document = json.loads(capture({"x": [1, 2]}, blobs=blobs).to_json())
+    document["groups"][0]["stream"]["inline"] = "gAWVBQAAAAAAAABLAoWULg=="
+    snapshot = Snapshot.from_json(json.dumps(document).encode())
+    assert verify(snapshot, blobs) == ["x: the part in the manifest is damaged."]
+    assert "damaged" in restore(snapshot, blobs, into={}).failed["x"]
+
+
+def test_verify_names_what_is_missing(blobs):
+    snapshot = capture({"big": np.zeros(100_000)}, blobs=blobs)
+    assert verify(snapshot, blobs) == []
+    blobs.path(next(iter(snapshot.references()))).unlink()
+    assert verify(snapshot, blobs)[0].startswith("big: Blob")
+
+
+def test_diff_and_describe(blobs):
+    shared = [1]
+    before = capture({"a": 1, "b": shared, "c": shared, "gone": 1}, blobs=blobs)
+    shared.append(2)
+    after = capture({"a": 1, "b": shared, "c": shared, "new": 1}, blobs=blobs)
+    found = diff(before, after)
+    assert (found.added, found.removed, found.changed) == (("new",), ("gone",), ("b", "c"))
+    assert "4 variables in 3 groups" in describe(after)
+
+
+def test_the_same_python_fits_itself_and_another_minor_does_not():
+    here = fingerprint()
+    assert fingerprint_problems(here, here, ["numpy"]) == []
+    other = {**here, "python": "3.99.1"}
+    assert "choose an environment with Python 3." in fingerprint_problems(here, other)[0]
+    without = {**here, "packages": {}}
+    assert "numpy" in fingerprint_problems(here, without, ["numpy"])[0]
+    assert fingerprint_problems(here, without, []) == []
+
+
+def test_modules_that_a_restore_needs_are_listed(blobs):
+    snapshot = capture({"array": np.zeros(3), "n": 1}, blobs=blobs)
+    assert snapshot.modules == ("numpy",)

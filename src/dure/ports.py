@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dure.core.events import Draft, Event
-from dure.core.model import Environment, Job, Lease, Phase
+from dure.core.model import Environment, Job, Lease, Node, Phase
 
 
 class StaleFenceError(Exception):
@@ -164,12 +164,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """All an executor needs to start one attempt. Starting it twice starts it once."""
+    """All an executor needs to start one attempt. Starting it twice starts it once.
+
+    `node` is the lease's node as the platform file describes it now: its GPUs' names and memory, and whether simulated.
+    """
 
     job: Job
     lease: Lease
     environment: Environment
-    simulated: bool
+    node: Node
     timeout_s: float | None
     output_bytes: int
     grace_s: float

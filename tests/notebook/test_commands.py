@@ -35,7 +35,7 @@ def test_names_of_jobs_are_escaped(new_kernel: Callable[..., NotebookKernel]):
 
 def test_tiers_show_prices_and_say_that_they_are_simulated(kernel: NotebookKernel):
     text = kernel.run("%gpu tiers").displays[0]["data"]["text/plain"]
-    assert "cloud 4,000 KRW" in text
+    assert "cloud ₩4,000" in text
     assert "simulated" in text
 
 

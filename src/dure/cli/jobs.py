@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, warn, when
 from dure.client.errors import DureError
-from dure.client.words import end_line, gpus_word, money, phase_word, span, waiting_line
+from dure.client.words import end_line, gpus_word, phase_word, waiting_line
 
 if TYPE_CHECKING:
     from dure.wire.messages import JobView
@@ -74,9 +75,9 @@ def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
         phase_word(job.phase, lang),
         job.tier or "-",
         gpus_word(job.gpus),
-        span(waited_s, lang),
-        span(ran_s, lang),
-        money(job.cost, job.currency),
+        duration(waited_s, lang),
+        duration(ran_s, lang),
+        money(job.cost, job.currency, lang),
         when(job.submitted_at),
     )
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, when
-from dure.client.words import gpus_word, money, phase_word, place, span
+from dure.client.words import gpus_word, phase_word, place
 
 if TYPE_CHECKING:
     from dure.wire.messages import EventView, GpuView, QueueView
@@ -77,7 +78,7 @@ def _waiting(found: QueueView, lang: str) -> None:
 
 
 def _for(found: QueueView, began_at: float | None, lang: str) -> str:
-    return span(found.now - began_at, lang) if began_at else "-"
+    return duration(found.now - began_at, lang) if began_at else "-"
 
 
 def _gpu_row(gpu: GpuView, currency: str, lang: str) -> tuple[str, ...]:

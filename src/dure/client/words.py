@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dure.amounts import duration, money
+
 if TYPE_CHECKING:
     from dure.wire.messages import JobView
 
@@ -25,23 +27,6 @@ _PHASES_KO = {
 def phase_word(phase: str, lang: str) -> str:
     """Return the phase's name for people."""
     return _PHASES_KO.get(phase, phase) if lang == "ko" else phase
-
-
-def span(seconds: float, lang: str = "en") -> str:
-    """Return a length of time such as "3.1 s", "2 min 5 s" or "1 h 3 min"."""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}{'초' if lang == 'ko' else ' s'}"
-    whole = round(seconds)
-    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
-    units = ("일", "시간", "분", "초") if lang == "ko" else (" d", " h", " min", " s")
-    parts = [f"{n}{unit}" for n, unit in zip((days, hours, minutes, rest), units, strict=True) if n]
-    return " ".join(parts[:2])
-
-
-def money(amount: float, currency: str) -> str:
-    """Return an amount such as "1,250 KRW" or "0.35 USD"."""
-    digits = 0 if amount == round(amount) or abs(amount) >= 1000 else 2
-    return f"{amount:,.{digits}f} {currency}"
 
 
 def gpus_word(gpus: float) -> str:
@@ -79,10 +64,10 @@ def end_line(job: JobView, lang: str = "en") -> str:
     parts = [f"{job.id} {phase_word(job.phase, lang)}"]
     if where:
         parts.append(where)
-    parts.append(f"대기 {span(job.waited_s, lang)}" if korean else f"waited {span(job.waited_s)}")
+    parts.append(f"대기 {duration(job.waited_s, 'ko')}" if korean else f"waited {duration(job.waited_s)}")
     if where:
-        parts.append(f"실행 {span(job.ran_s, lang)}" if korean else f"ran {span(job.ran_s)}")
-        parts.append(money(job.cost, job.currency))
+        parts.append(f"실행 {duration(job.ran_s, 'ko')}" if korean else f"ran {duration(job.ran_s)}")
+        parts.append(money(job.cost, job.currency, lang))
         parts.append("GPU 반납됨" if korean else "GPU freed")
     return " · ".join(parts)
 

@@ -62,10 +62,15 @@ class Commands:
         team = access.team_of(principal, request.team, tuple(t.name for t in platform.teams))
         self._check_environment(platform, request)
         self._check_pending(principal)
-        job = self._job_of(principal, team, platform, request, request_key)
-        stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
-        self._hint()
-        return stored
+        for _ in range(_CONFLICT_RETRIES):
+            job = self._job_of(principal, team, platform, request, request_key)
+            try:
+                stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
+            except VersionConflictError:
+                continue  # the random id is taken; the next one will not be
+            self._hint()
+            return stored
+        raise CodedError("busy")
 
     def cancel(self, principal: Principal, job_id: str) -> Job:
         """Ask for the job's end and return it; asking again changes nothing. Raises `already_ended`."""

@@ -15,7 +15,7 @@ from dure.control.platform_holder import PlatformHolder
 from dure.core import lifecycle
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
-from dure.core.model import Cluster, Job, Phase
+from dure.core.model import Cluster, Job, Lease, Node, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.explain import visible
 from dure.core.queueing.plan import Admission, Plan, Snapshot
@@ -291,7 +291,7 @@ class Loop:
             job=job,
             lease=lease,
             environment=environment,
-            simulated=_is_simulated(platform.clusters, lease.cluster, lease.node),
+            node=_node(platform.clusters, lease),
             timeout_s=job.timeout_s,
             output_bytes=self._settings.output_bytes,
             grace_s=self._settings.rules.grace_s,
@@ -312,6 +312,10 @@ def _discard(cluster: str, seen: Observation) -> Act:
     return Act("forget" if over else "stop", seen.job_id, seen.attempt, cluster)
 
 
-def _is_simulated(clusters: tuple[Cluster, ...], cluster: str, node: str) -> bool:
-    found = (n for c in clusters if c.name == cluster for n in c.nodes if n.name == node)
-    return any(n.simulated for n in found)
+def _node(clusters: tuple[Cluster, ...], lease: Lease) -> Node:
+    """The leased node; StartRefusedError when an edit of platform.yaml took it away in between."""
+    for cluster in clusters:
+        for node in cluster.nodes:
+            if (cluster.name, node.name) == (lease.cluster, lease.node):
+                return node
+    raise StartRefusedError(f"node {lease.cluster}/{lease.node} is no longer in platform.yaml; submit the job again")

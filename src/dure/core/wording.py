@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dure.amounts import duration, money
 from dure.core.model import WHOLE_GPU_MILLI
 
-_SIGNS = {"KRW": "₩", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-_WHOLE = ("KRW", "JPY")  # currencies without cents
+__all__ = ["Told", "amount_of", "duration", "gpus", "josa", "money", "ordinal"]
+
 _DIGITS_WITH_FINAL = "013678"
 _DIGITS_WITH_L = "178"
 _VOWELS = "aeiouy"
-_UNITS = ((86_400, "d", "일"), (3_600, "h", "시간"), (60, "min", "분"), (1, "s", "초"))
 
 
 class Told:
@@ -55,42 +55,6 @@ class Told:
     def part(self, key: str) -> Told:
         """Return a mapping, empty when it is absent."""
         return Told(self._data.get(key))
-
-
-def money(amount: float | None, currency: str = "KRW", lang: str = "en") -> str:
-    """Return an amount such as `₩3,200`, `3,200원`, `$1.25`; what is less than the smallest coin says so."""
-    value = amount or 0.0
-    digits = 0 if currency in _WHOLE else 2
-    smallest = 10.0**-digits
-    tiny = 0 < value < smallest / 2
-    number = f"{smallest if tiny else value:,.{digits}f}"
-    if currency == "KRW" and lang == "ko":
-        return f"{number}원 미만" if tiny else f"{number}원"
-    sign = _SIGNS.get(currency)
-    told = f"{sign}{number}" if sign else f"{number} {currency}"
-    if not tiny:
-        return told
-    return f"{told} 미만" if lang == "ko" else f"under {told}"
-
-
-def duration(seconds: float | None, lang: str = "en") -> str:
-    """Return a span such as `0.4 s`, `3 s`, `2 min 5 s`, `1 h 5 min`; two units at most."""
-    value = max(0.0, seconds or 0.0)
-    index = 2 if lang == "ko" else 1
-    space = "" if lang == "ko" else " "
-    if 0.05 <= value < 0.95:
-        return f"{value:.1f}{space}{_UNITS[-1][index]}"
-    left = round(value)
-    words = []
-    for unit in _UNITS:
-        amount, left = divmod(left, unit[0])
-        if amount:
-            words.append(f"{amount}{space}{unit[index]}")
-        elif words:
-            break
-        if len(words) == 2:
-            break
-    return " ".join(words) or f"0{space}{_UNITS[-1][index]}"
 
 
 def gpus(milli: float | None, lang: str = "en") -> str:

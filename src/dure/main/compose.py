@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Composition:
     servers: ForkServers
     hints: HintSocket
     executors: dict[str, LocalExecutor]
+    holder: str
 
     def start(self) -> None:
         """Begin to listen to runners and to run the loop."""
@@ -112,7 +114,7 @@ def compose(settings: Settings) -> Composition:
         ids=SystemIds(),
     )
     changes = Changes()
-    holder = f"{socket.gethostname()}:{os.getpid()}"
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_start, changes.notify))
     composition = Composition(
         settings=settings,
@@ -126,6 +128,7 @@ def compose(settings: Settings) -> Composition:
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
         hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),
         executors=executors,
+        holder=holder,
     )
     for cluster in platform.current.clusters:
         executors[cluster.name] = _executor(composition, cluster.name, cluster.provision_s)

@@ -17,6 +17,7 @@ import uvicorn
 
 from dure.main.compose import Composition, compose
 from dure.main.serving import application
+from dure.main.succession import Succession
 from dure.main.watch import Chores
 from dure.settings import Settings
 
@@ -56,6 +57,9 @@ def run(settings: Settings) -> None:
         proxy_headers=False,
         server_header=False,
     )
+    # Kept for as long as this process lives: the lock in it says that we do.
+    succession = Succession(settings.state_dir)
+    succession.follow(parts.holder, parts.store)
     parts.start()
     chores.start()
     try:

@@ -188,7 +188,7 @@ def _phase(job: JobView) -> str:
 
 
 def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
-    from dure.client.words import money, span
+    from dure.amounts import duration, money
 
     lang = session.language()
     keys = ("job", "name", "phase", "who", "gpus", "tier", "where", "waited", "ran", "cost", "why")
@@ -203,9 +203,9 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
             f"{job.gpus:g}",
             job.lease.tier if job.lease else job.tier or "",
             _place(job),
-            span(job.waited_s, lang),
-            span(job.ran_s, lang) if job.ran_s else "",
-            money(job.cost, job.currency) if job.cost else "",
+            duration(job.waited_s, lang),
+            duration(job.ran_s, lang) if job.ran_s else "",
+            money(job.cost, job.currency, lang) if job.cost else "",
             (job.verdict.sentence if job.verdict else job.reason_sentence) or "",
         )
         for job in jobs
@@ -221,7 +221,7 @@ def _place(job: JobView) -> str:
 
 
 def _tier_table() -> Table:
-    from dure.client.words import money
+    from dure.amounts import money
 
     view = session.client().platform()
     columns = [say(f"column_{key}") for key in ("tier", "free", "total", "prices", "description")]

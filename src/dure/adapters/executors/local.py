@@ -27,7 +27,7 @@ from dure.adapters.executors.attempts import (
     write_json,
 )
 from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServerError, ForkServers, unix_address
-from dure.core.model import WHOLE_GPU_MILLI, Environment
+from dure.core.model import WHOLE_GPU_MILLI, Environment, GpuShare, Node
 from dure.ports import (
     BlobStores,
     Clock,
@@ -213,8 +213,8 @@ class LocalExecutor:
             "cluster": lease.cluster,
             "tier": lease.tier,
             "node": lease.node,
-            "gpus": [{"index": g.index, "uuid": None, "share": g.share_milli / WHOLE_GPU_MILLI} for g in lease.gpus],
-            "simulated": launch.simulated,
+            "gpus": [_gpu(launch.node, gpu) for gpu in lease.gpus],
+            "simulated": launch.node.simulated,
             "python": job.payload.get("python"),
             "env": {"HOME": str(home)} if home else {},
             "cwd": None,
@@ -296,3 +296,10 @@ class LocalExecutor:
     def _kill(self, attempt: Attempt) -> None:
         log.warning("attempt.killed", extra={"job": attempt.job_id, "attempt": attempt.number})
         processes.sweep(attempt.folder, runner_too=True)
+
+
+def _gpu(node: Node, gpu: GpuShare) -> dict[str, Any]:
+    """What a worker is told of one GPU: a real one goes by its uuid, so that other programs' order cannot shift it."""
+    uuid = node.uuids[gpu.index] if gpu.index < len(node.uuids) else None
+    share = gpu.share_milli / WHOLE_GPU_MILLI
+    return {"index": gpu.index, "uuid": uuid, "share": share, "memory_bytes": node.gpu_memory_bytes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from dure.client.words import money, span
+from dure.amounts import duration, money
 from dure.main.tour.story import Chapter, Story
 
 _WIDTH = 1000
@@ -80,7 +80,7 @@ def _bar(chapter: Chapter, y: int, first: float, per_s: float) -> str:
     kind = "cloud" if job.lease and job.lease.cluster_kind == "public" else "run"
     x0, x1, x2 = (_LEFT + (at - first) * per_s for at in (job.submitted_at, admitted, ended))
     name = escape(f"{job.user} · {job.name}"[:36])
-    title = escape(f"{job.name}: waited {span(job.waited_s, 'en')}, ran {span(job.ran_s, 'en')}, {job.phase}")
+    title = escape(f"{job.name}: waited {duration(job.waited_s, 'en')}, ran {duration(job.ran_s, 'en')}, {job.phase}")
     return (
         f'<g><title>{title}</title><text x="{_LEFT - 10}" y="{y + 13}" text-anchor="end">{name}</text>'
         f'<rect class="wait" x="{x0:.1f}" y="{y + 4}" width="{max(x1 - x0, 0):.1f}" height="10"/>'
@@ -93,6 +93,6 @@ def _row(chapter: Chapter, currency: str) -> str:
     where = f"{job.lease.tier} on {job.lease.cluster}/{job.lease.node} (simulated)" if job.lease else ""
     told = " ".join(text for text in (chapter.why if job.waited_s >= 0.1 else None, job.reason_sentence) if text)
     cells = (
-        job.user, job.name, job.phase, span(job.waited_s, "en"), span(job.ran_s, "en"), money(job.cost, currency), where, told,
+        job.user, job.name, job.phase, duration(job.waited_s, "en"), duration(job.ran_s, "en"), money(job.cost, currency), where, told,
     )  # fmt: skip
     return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells) + "</tr>"

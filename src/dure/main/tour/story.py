@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dure.amounts import duration, money
 from dure.client import Client
-from dure.client.words import money, span
 from dure.wire.messages import EventView, JobView
 
 
@@ -88,8 +88,8 @@ class Story:
             job = chapter.job
             where = f"{job.lease.tier} on {job.lease.cluster}/{job.lease.node} (simulated)" if job.lease else "nowhere"
             lines.append(
-                f"  {job.user:<6} {job.name[:34]:<34} {job.phase:<10} waited {span(job.waited_s, 'en'):>7}  ran "
-                f"{span(job.ran_s, 'en'):>7}  {money(job.cost, self.currency):>10}  {where}"
+                f"  {job.user:<6} {job.name[:34]:<34} {job.phase:<10} waited {duration(job.waited_s, 'en'):>7}  ran "
+                f"{duration(job.ran_s, 'en'):>7}  {money(job.cost, self.currency):>10}  {where}"
             )
             if chapter.why and job.waited_s >= 0.1:
                 lines.append(f"         why: {chapter.why}")

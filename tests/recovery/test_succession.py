@@ -27,6 +27,7 @@ def test_the_successor_of_a_killed_control_plane_need_not_wait(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
+        assert holder.stdout is not None
         assert holder.stdout.readline().strip() == "True"
         assert not Succession(tmp_path).follow("second", store), "the first is alive"
         assert store.lead("second", now=1.0, ttl_s=60.0) is None
@@ -34,4 +35,8 @@ def test_the_successor_of_a_killed_control_plane_need_not_wait(tmp_path):
         holder.wait()
     second = Succession(tmp_path)
     assert second.follow("second", store)
-    assert store.lead("second", now=1.0, ttl_s=60.0).fence == first.fence + 1
+    taken = store.lead("second", now=1.0, ttl_s=60.0)
+    assert first is not None
+    assert taken is not None
+    assert taken.fence == first.fence + 1
+    second.close()

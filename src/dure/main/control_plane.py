@@ -68,6 +68,7 @@ def run(settings: Settings) -> None:
     finally:
         chores.close()
         parts.close()
+        succession.close()
 
 
 def _log_to_stderr(level: str) -> None:

@@ -39,3 +39,9 @@ class Succession:
         file.flush()
         self._file = file
         return True
+
+    def close(self) -> None:
+        """Give the right up; whoever follows then finds no living predecessor."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

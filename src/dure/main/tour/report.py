@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from dure.amounts import duration, money
+from dure.client.words import phase_word
 from dure.main.tour.story import Chapter, Story
 
 _WIDTH = 1000
@@ -22,25 +23,27 @@ svg text { fill: currentColor; font: 13px system-ui, sans-serif; } .wait { fill:
 
 
 def write_report(story: Story, path: Path) -> None:
-    """Write the report."""
-    rows = "".join(_row(chapter, story.currency) for chapter in story.chapters)
+    """Write the report in the story's language."""
+    say = story.say
+    columns = "".join(f"<th>{escape(column)}" for column in say("columns").split("|"))
+    rows = "".join(_row(story, chapter) for chapter in story.chapters)
     checks = "".join(
         f"<li{'' if c.held else ' class=bad'}>{'✔' if c.held else '✘'} {escape(c.what)} <small>{escape(c.detail)}</small></li>"
         for c in story.checks
     )
     path.write_text(
-        f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Dure: what the tour did</title><style>{_STYLE}</style>
-<h1>What the tour did</h1>
-<p>Two people, real JupyterHub workspaces, real kernels and processes; the GPUs are <strong>simulated</strong>, so code ran on the CPU.
-It took {story.took_s:.0f} s.</p>
-<h2>Timeline</h2>
-<p><span class="key" style="background:var(--wait)"></span> waited · <span class="key" style="background:var(--run)"></span>
-ran in the lab · <span class="key" style="background:var(--cloud)"></span> ran in the public cloud</p>
+        f"""<!doctype html><html lang="{story.lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Dure: {say("title")}</title><style>{_STYLE}</style>
+<h1>{say("title")}</h1>
+<p>{say("intro", took=duration(story.took_s, story.lang))}</p>
+<h2>{say("timeline")}</h2>
+<p><span class="key" style="background:var(--wait)"></span> {say("key_waited")} ·
+<span class="key" style="background:var(--run)"></span> {say("key_lab")} ·
+<span class="key" style="background:var(--cloud)"></span> {say("key_cloud")}</p>
 {timeline(story)}
-<h2>Jobs</h2>
-<table><thead><tr><th>Who<th>What<th>End<th>Waited<th>Ran<th>Cost<th>Where<th>Why it waited, how it ended</tr></thead><tbody>{rows}</tbody></table>
-<h2>Checks</h2><ul>{checks}</ul></html>
+<h2>{say("job_heading")}</h2>
+<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>
+<h2>{say("checks")}</h2><ul>{checks}</ul></html>
 """,
         encoding="utf-8",
     )
@@ -49,17 +52,15 @@ ran in the lab · <span class="key" style="background:var(--cloud)"></span> ran 
 def timeline(story: Story) -> str:
     """Return the picture: one row per job, from submission to end, waiting and running told apart."""
     if not story.chapters:
-        return "<p>No jobs.</p>"
+        return ""
     first = min(chapter.job.submitted_at for chapter in story.chapters)
     last = max(chapter.job.ended_at or first for chapter in story.chapters)
     per_s = (_WIDTH - _LEFT - 20) / max(last - first, 1.0)
     height = len(story.chapters) * _ROW + 40
     parts = [_grid(last - first, per_s, height)]
     for index, chapter in enumerate(story.chapters):
-        parts.append(_bar(chapter, index * _ROW + 8, first, per_s))
-    label = (
-        f"Timeline of {len(story.chapters)} jobs over {last - first:.0f} seconds; the table below has the same numbers."
-    )
+        parts.append(_bar(story, chapter, index * _ROW + 8, (first, per_s)))
+    label = escape(story.say("timeline_label", count=len(story.chapters), took=duration(last - first, story.lang)))
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -73,14 +74,16 @@ def _grid(length_s: float, per_s: float, height: int) -> str:
     return "".join(lines)
 
 
-def _bar(chapter: Chapter, y: int, first: float, per_s: float) -> str:
+def _bar(story: Story, chapter: Chapter, y: int, scale: tuple[float, float]) -> str:
+    first, per_s = scale
     job = chapter.job
     ended = job.ended_at or job.submitted_at
     admitted = job.admitted_at or ended
     kind = "cloud" if job.lease and job.lease.cluster_kind == "public" else "run"
     x0, x1, x2 = (_LEFT + (at - first) * per_s for at in (job.submitted_at, admitted, ended))
     name = escape(f"{job.user} · {job.name}"[:36])
-    title = escape(f"{job.name}: waited {duration(job.waited_s, 'en')}, ran {duration(job.ran_s, 'en')}, {job.phase}")
+    numbers = f"{duration(job.waited_s, story.lang)} + {duration(job.ran_s, story.lang)}"
+    title = escape(f"{job.name}: {numbers}, {phase_word(job.phase, story.lang)}")
     return (
         f'<g><title>{title}</title><text x="{_LEFT - 10}" y="{y + 13}" text-anchor="end">{name}</text>'
         f'<rect class="wait" x="{x0:.1f}" y="{y + 4}" width="{max(x1 - x0, 0):.1f}" height="10"/>'
@@ -88,11 +91,16 @@ def _bar(chapter: Chapter, y: int, first: float, per_s: float) -> str:
     )
 
 
-def _row(chapter: Chapter, currency: str) -> str:
+def _row(story: Story, chapter: Chapter) -> str:
     job = chapter.job
-    where = f"{job.lease.tier} on {job.lease.cluster}/{job.lease.node} (simulated)" if job.lease else ""
-    told = " ".join(text for text in (chapter.why if job.waited_s >= 0.1 else None, job.reason_sentence) if text)
     cells = (
-        job.user, job.name, job.phase, duration(job.waited_s, "en"), duration(job.ran_s, "en"), money(job.cost, currency), where, told,
-    )  # fmt: skip
+        job.user,
+        job.name,
+        phase_word(job.phase, story.lang),
+        duration(job.waited_s, story.lang),
+        duration(job.ran_s, story.lang),
+        money(job.cost, story.currency, story.lang),
+        story.where(job),
+        " ".join(story.told(chapter)),
+    )
     return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells) + "</tr>"

@@ -22,12 +22,14 @@ import click
 
 import dure
 from dure.adapters import processes
+from dure.amounts import duration
 from dure.client import Client, DureError, Login
 from dure.client.config import language
 from dure.hub import front_door
 from dure.main import running
 from dure.main.tour.report import write_report
 from dure.main.tour.story import Story, read_story
+from dure.main.tour.words import say
 from dure.main.tour.workspace import Notebook, Person, TourError
 
 EXAMPLES = Path(dure.__file__).with_name("examples")
@@ -99,6 +101,7 @@ class Tour:
     platform: front_door.Running
     people: dict[str, Person]
     client: Client
+    lang: str
     moments: dict[str, threading.Event] = field(default_factory=dict)
     killed: int = 0
 
@@ -132,21 +135,21 @@ def tour(keep: Path, lang: str | None) -> int:
         try:
             platform = _start(state_dir, lang)
             try:
-                story = _run(platform, keep)
+                story = _run(platform, keep, lang)
             finally:
-                left = platform.stop()
+                platform.stop()
                 running.end_attempts(state_dir)
         except (TourError, DureError) as error:
-            click.echo(f"The tour failed: {error}", err=True)
-            _show_log(state_dir, keep)
+            click.echo(say(lang, "failed", error=error), err=True)
+            _show_log(state_dir, keep, lang)
             return 1
-        story.check("`stop` leaves no process running", not processes.marked(state_dir), f"{len(left)} had to be ended")
+        story.check(say(lang, "nothing_left"), not processes.marked(state_dir))
         story.took_s = time.monotonic() - started
         write_report(story, keep / "report.html")
         if not story.held:
-            _show_log(state_dir, keep)
+            _show_log(state_dir, keep, lang)
     click.echo(story.text())
-    click.echo(f"Executed notebooks and the report with the timeline are in {keep}: open {keep / 'report.html'}")
+    click.echo(say(lang, "left", folder=keep, report=keep / "report.html"))
     return 0 if story.held else 1
 
 
@@ -155,19 +158,19 @@ def _start(state_dir: Path, lang: str) -> front_door.Running:
     return front_door.serve(running.front_of(options, running.platform_of(state_dir)), click.echo)
 
 
-def _run(platform: front_door.Running, keep: Path) -> Story:
+def _run(platform: front_door.Running, keep: Path, lang: str) -> Story:
     people = {}
     for name in ("alice", "bob"):
         people[name] = Person(name, platform.sign_in_link(name, admin=name == "alice"))
-        click.echo(f"{name} signed in with a one-time link.")
+        click.echo(say(lang, "signed_in", name=name))
     with ThreadPoolExecutor() as pool:
         for name, ready_s in zip(people, pool.map(Person.open_workspace, people.values()), strict=True):
-            click.echo(f"{name}'s workspace was ready after {ready_s:.1f} s.")
-    client = Client(Login(f"{platform.portal_url.rstrip('/')}", people["alice"].token, "environment"), lang="en")
+            click.echo(say(lang, "workspace", name=name, took=duration(ready_s, lang)))
+    client = Client(Login(f"{platform.portal_url.rstrip('/')}", people["alice"].token, "environment"), lang=lang)
     parts = (*PARTS, PYTORCH) if find_spec("torch") else PARTS
     if len(parts) == len(PARTS):
-        click.echo("The PyTorch notebook is left out: this environment has no torch (pip install torch adds it).")
-    at_work = Tour(platform, people, client, {part.after: threading.Event() for part in parts if part.after})
+        click.echo(say(lang, "no_torch"))
+    at_work = Tour(platform, people, client, lang, {part.after: threading.Event() for part in parts if part.after})
     with ThreadPoolExecutor(len(parts)) as pool:
         doing = {part.notebook: pool.submit(_do_part, at_work, part) for part in parts}
         try:
@@ -179,12 +182,11 @@ def _run(platform: front_door.Running, keep: Path) -> Story:
     for notebook in done.values():
         notebook.save(keep)
     at_work.wait("every GPU is free", lambda: not client.queue().running)
-    story = read_story(client)
+    story = read_story(client, lang)
     for part in parts:
         errors = done[part.notebook].errors
-        story.check(
-            f"{part.notebook} ends as it should", tuple(errors) == part.errors, f"errors: {', '.join(errors) or 'none'}"
-        )
+        detail = say(lang, "errors", errors=", ".join(errors)) if errors else say(lang, "no_errors")
+        story.check(say(lang, "notebook_ends", notebook=part.notebook), tuple(errors) == part.errors, detail)
     story.check_run(killed=at_work.killed)
     return story
 
@@ -207,21 +209,21 @@ def _direct(at_work: Tour) -> None:
     for process in processes.marked(at_work.platform.front.state_dir, ["control"]):
         os.kill(process.pid, signal.SIGKILL)
         at_work.killed += 1
-    click.echo(f"The control plane was killed (kill -9, {at_work.killed} process) while jobs ran and waited.")
+    click.echo(say(at_work.lang, "killed", count=at_work.killed))
 
 
 def _stop_it(at_work: Tour, notebook: Notebook) -> None:
     at_work.wait("the cell to stop runs", lambda: at_work.phase("interrupted", ["running"]))
     at_work.wait("the control plane is back", lambda: at_work.killed > 0 and bool(at_work.client.me().name))
     notebook.person.interrupt(notebook.kernel)
-    click.echo(f"{notebook.person.name} pressed ■ on a running cell.")
+    click.echo(say(at_work.lang, "stopped", name=notebook.person.name))
 
 
-def _show_log(state_dir: Path, keep: Path) -> None:
+def _show_log(state_dir: Path, keep: Path, lang: str) -> None:
     log = front_door.log_path(state_dir)
     if log.exists():
         (keep / "hub.log").write_bytes(log.read_bytes())
-        click.echo(f"The platform's log was kept: {keep / 'hub.log'}", err=True)
+        click.echo(say(lang, "log_kept", path=keep / "hub.log"), err=True)
 
 
 def _as_interrupt(_signal: int, _frame: object) -> None:

@@ -6,11 +6,14 @@ The story is made from events only, as `dure why` does it; the checks are the to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from dure.amounts import duration, money
 from dure.client import Client
+from dure.client.words import phase_word
+from dure.main.tour.words import say
 from dure.wire.messages import EventView, JobView
+
+_LONG_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class Chapter:
         return waits[-1] if waits else None
 
     @property
-    def burst(self) -> dict[str, Any] | None:
-        """The inputs of the decision that sent it to a public cluster."""
-        return next((event.data for event in self.events if event.kind == "job.burst_decided"), None)
+    def burst(self) -> EventView | None:
+        """The decision that sent it to a public cluster, with all its inputs."""
+        return next((event for event in self.events if event.kind == "job.burst_decided"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Story:
     chapters: tuple[Chapter, ...]
     gpus_free: bool
     currency: str
+    lang: str = "en"
     checks: list[Check] = field(default_factory=list)
     took_s: float = 0.0
 
@@ -60,58 +64,77 @@ class Story:
         """Note one thing that had to hold."""
         self.checks.append(Check(what, held, detail))
 
+    def say(self, key: str, **blanks: object) -> str:
+        """Return a sentence of the tour in the story's language."""
+        return say(self.lang, key, **blanks)
+
     def check_run(self, *, killed: int) -> None:
         """Check what every tour must show."""
         jobs = [chapter.job for chapter in self.chapters]
         phases = sorted(job.phase for job in jobs)
         waited = [chapter for chapter in self.chapters if chapter.why]
         burst = [chapter for chapter in self.chapters if chapter.burst]
+        ended = all(phase in {"succeeded", "failed", "cancelled"} for phase in phases)
+        self.check(self.say("all_ended"), ended, self.say("jobs", count=len(jobs)))
+        self.check(self.say("some_waited"), len(waited) >= 2, self.say("waited", count=len(waited)))
         self.check(
-            "every job ended", all(p in {"succeeded", "failed", "cancelled"} for p in phases), f"{len(jobs)} jobs"
-        )
-        self.check("some cells waited, each with a reason", len(waited) >= 2, f"{len(waited)} waited")
-        self.check(
-            "exactly one cell went to the public cloud and was charged for it",
+            self.say("one_burst"),
             len(burst) == 1 and burst[0].job.phase == "succeeded" and burst[0].job.cost > 0,
             ", ".join(chapter.job.name for chapter in burst),
         )
-        self.check("exactly one cell was stopped", phases.count("cancelled") == 1)
-        self.check("exactly one cell failed by its own error", phases.count("failed") == 1)
-        self.check("the control plane was killed once", killed == 1)
-        self.check("every job ran exactly once", all(job.attempt == 1 for job in jobs))
-        self.check("every GPU is free", self.gpus_free)
+        self.check(self.say("one_stopped"), phases.count("cancelled") == 1)
+        self.check(self.say("one_failed"), phases.count("failed") == 1)
+        self.check(self.say("one_kill"), killed == 1)
+        self.check(self.say("ran_once"), all(job.attempt == 1 for job in jobs))
+        self.check(self.say("all_free"), self.gpus_free)
+
+    def where(self, job: JobView) -> str:
+        """Return where a job ran; everything in the tour is simulated, and said to be so."""
+        if job.lease is None:
+            return self.say("nowhere")
+        return self.say("where", tier=job.lease.tier, place=f"{job.lease.cluster}/{job.lease.node}")
+
+    def told(self, chapter: Chapter) -> list[str]:
+        """Return why a job waited long, why it left the house, and how it ended."""
+        lines = []
+        if chapter.why and chapter.job.waited_s >= _LONG_S:
+            lines.append(self.say("why", sentence=chapter.why))
+        if chapter.burst:
+            lines.append(self.say("burst", sentence=chapter.burst.sentence))
+        if chapter.job.reason_sentence:
+            lines.append(self.say("end", sentence=chapter.job.reason_sentence))
+        return lines
 
     def text(self) -> str:
         """Return the story for a terminal."""
-        lines = ["", "What happened", ""]
+        lines = ["", self.say("what_happened"), ""]
         for chapter in self.chapters:
             job = chapter.job
-            where = f"{job.lease.tier} on {job.lease.cluster}/{job.lease.node} (simulated)" if job.lease else "nowhere"
-            lines.append(
-                f"  {job.user:<6} {job.name[:34]:<34} {job.phase:<10} waited {duration(job.waited_s, 'en'):>7}  ran "
-                f"{duration(job.ran_s, 'en'):>7}  {money(job.cost, self.currency):>10}  {where}"
+            numbers = self.say(
+                "line",
+                phase=phase_word(job.phase, self.lang),
+                waited=duration(job.waited_s, self.lang),
+                ran=duration(job.ran_s, self.lang),
+                cost=money(job.cost, self.currency, self.lang),
+                where=self.where(job),
             )
-            if chapter.why and job.waited_s >= 0.1:
-                lines.append(f"         why: {chapter.why}")
-            if chapter.burst:
-                burst = next(e.sentence for e in chapter.events if e.kind == "job.burst_decided")
-                lines.append(f"         burst: {burst}")
-            if job.reason_sentence:
-                lines.append(f"         end: {job.reason_sentence}")
-        total = sum(chapter.job.cost for chapter in self.chapters)
-        lines += ["", f"  All together {money(total, self.currency)} in {self.took_s:.0f} s.", "", "Checks", ""]
+            lines.append(f"  {job.user:<6} {job.name[:34]:<26} {numbers}")
+            lines += [f"         {line}" for line in self.told(chapter)]
+        total = money(sum(chapter.job.cost for chapter in self.chapters), self.currency, self.lang)
+        lines += ["", f"  {self.say('total', cost=total, took=duration(self.took_s, self.lang))}"]
+        lines += ["", self.say("checks"), ""]
         for check in self.checks:
             detail = f" ({check.detail})" if check.detail else ""
             lines.append(f"  {'ok  ' if check.held else 'FAIL'} {check.what}{detail}")
         return "\n".join(lines) + "\n"
 
 
-def read_story(client: Client) -> Story:
-    """Return what the API tells of every job, oldest first."""
+def read_story(client: Client, lang: str) -> Story:
+    """Return what the API tells of every job, oldest first. `client` speaks the same language."""
     jobs = sorted(client.jobs(limit=500).jobs, key=lambda job: job.submitted_at)
     chapters = []
     for job in jobs:
         why = client.why(job.id)
         chapters.append(Chapter(why.job, tuple(why.events)))
     free = all(gpu.free == 1 and not gpu.holders for gpu in client.queue().gpus)
-    return Story(tuple(chapters), free, client.platform().currency)
+    return Story(tuple(chapters), free, client.platform().currency, lang)

@@ -5,7 +5,6 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH_READY := $(VENV)/.bench-ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -20,13 +19,14 @@ up: $(READY) ## start everything on this machine
 demo: $(READY) ## the scripted tour
 	@$(BIN)/dure demo
 
-# Playwright's synchronous fixtures break asynchronous tests of the same process, so browser tests have their own.
+# Playwright's synchronous fixtures break asynchronous tests of the same process, so browser tests have their own, and
+# those of the portal and of the whole platform each theirs.
 # Tests that share an outside thing (a PostgreSQL server, say) carry @pytest.mark.xdist_group and stay in one process.
 test: $(READY) ## all tests
 	@failed=0; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests --ignore=tests/e2e --ignore=tests/portal || failed=1; \
-	found=$$(find tests/portal tests/e2e -name 'test_*.py' 2>/dev/null); \
-	if [ -n "$$found" ]; then $(BIN)/python -m pytest $$found || failed=1; fi; \
+	$(BIN)/python -m pytest tests/portal || failed=1; \
+	$(BIN)/python -m pytest tests/e2e || failed=1; \
 	exit $$failed
 
 check: $(READY) ## lint, format, types, layers, sizes: under a minute
@@ -41,10 +41,9 @@ check: $(READY) ## lint, format, types, layers, sizes: under a minute
 format: $(READY) ## mend what a program can mend
 	@$(BIN)/ruff check --fix-only --quiet .; $(BIN)/ruff format .
 
-bench: $(BENCH_READY) ## the benchmarks, each beside a peer measured in the same run
-	@for program in $(wildcard benchmarks/[a-z]*.py); do \
-		echo "== $$program"; $(BIN)/python $$program || exit 1; \
-	done
+bench: $(READY) ## the benchmarks, each beside a peer measured in the same run
+	@$(BIN)/python -m benchmarks.cells
+	@$(BIN)/python -m benchmarks.control
 
 constraints: $(READY) ## write the versions of this .venv to constraints.txt
 	@$(BIN)/pip freeze --quiet --exclude-editable --exclude dure > constraints.txt
@@ -52,7 +51,7 @@ constraints: $(READY) ## write the versions of this .venv to constraints.txt
 	@touch $(READY); wc -l < constraints.txt | xargs printf '%s versions pinned in constraints.txt\n'
 
 clean: ## remove what make made; data that Dure wrote stays
-	@rm -rf $(VENV) build dist test-results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
+	@rm -rf $(VENV) .bench-venv build dist test-results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
 	@rm -rf src/dure/portal/static/vendor
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -64,9 +63,4 @@ $(READY): pyproject.toml constraints.txt hatch_build.py
 	@echo "Installing Dure and what it needs into $(VENV): this takes a minute or two …"
 	@$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/pip install -qq -e '.[server,hub,demo,dev]' -c constraints.txt
-	@touch $@
-
-$(BENCH_READY): $(READY)
-	@echo "Installing what the benchmarks compare with into $(VENV): this takes a minute …"
-	@$(BIN)/pip install -qq -e '.[bench]' -c constraints.txt
 	@touch $@

@@ -201,27 +201,33 @@ class Executor(Protocol):
     """Runs attempts on one cluster. It reports what happened; it never decides to retry or give up."""
 
     def fence(self, number: int) -> None:
-        """Refuse, from now on and durably, `start` calls that carry a lower number."""
+        """Refuse, from now on and durably, `start`, `stop` and `forget` calls that carry a lower number."""
         ...
 
     def start(self, launch: Launch, fence: int) -> None:
         """Accept the attempt durably; idempotent per (job, attempt). Raises StartRefusedError or StaleFenceError."""
         ...
 
-    def stop(self, job_id: str, attempt: int, grace_s: float) -> None:
-        """Ask for the attempt's end: SIGTERM, `grace_s`, SIGKILL. An attempt not yet started never will be."""
+    def stop(self, job_id: str, attempt: int, grace_s: float, fence: int) -> None:
+        """Ask for the attempt's end: SIGTERM, `grace_s`, SIGKILL. An attempt not yet started never will be.
+
+        Asked again until the attempt is seen to have ended. Raises StaleFenceError.
+        """
         ...
 
     def send(self, job_id: str, attempt: int, message: Mapping[str, Any]) -> bool:
-        """Pass a control message (`interrupt`, `stdin`, `provide`) to a running attempt; False when nobody took it."""
+        """Pass a control message (wire.messages.Control) to a running attempt; False when nobody took it."""
         ...
 
     def observe(self) -> Sequence[Observation]:
         """Return every attempt this executor knows and has not been told to forget."""
         ...
 
-    def forget(self, job_id: str, attempt: int) -> None:
-        """The end of this attempt is on record: `observe` need not report it again. Its output stays readable."""
+    def forget(self, job_id: str, attempt: int, fence: int) -> None:
+        """The end of this attempt is on record: `observe` need not report it again. Its output stays readable.
+
+        Raises StaleFenceError.
+        """
         ...
 
 

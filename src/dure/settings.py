@@ -14,6 +14,10 @@ from typing import Literal
 IdentityKind = Literal["token", "hub", "header"]
 
 
+class SettingsError(Exception):
+    """A control plane cannot be started as it was asked to; the text says what is missing and what to type."""
+
+
 @dataclass(frozen=True, slots=True)
 class S3Settings:
     """Where blobs lie when not in a folder. The keys need the right to make users, or `role_arn` to assume a role."""
@@ -67,13 +71,19 @@ def read_settings(
     platform_file: Path | None = None,
     system_users: bool = False,
 ) -> Settings:
-    """Return the settings for a state folder. Raises KeyError naming a variable that S3 needs and that is not set.
+    """Return the settings for a state folder. Raises SettingsError for variables that are missing or wrong.
 
     Variables: DURE_DATABASE_URL, DURE_S3_ENDPOINT, DURE_S3_BUCKET, DURE_S3_REGION, DURE_S3_PREFIX, DURE_S3_ROLE_ARN,
     DURE_S3_STATIC_KEYS, DURE_S3_ACCESS_KEY_ID, DURE_S3_SECRET_ACCESS_KEY, DURE_TRUSTED_PROXIES (comma-separated),
     DURE_RETENTION_DAYS, DURE_LOG_LEVEL.
     """
     state_dir = state_dir.resolve()
+    try:
+        retention_days = float(environ.get("DURE_RETENTION_DAYS", "30"))
+    except ValueError:
+        raise SettingsError(
+            "DURE_RETENTION_DAYS is not a number of days. Type: export DURE_RETENTION_DAYS=30"
+        ) from None
     return Settings(
         state_dir=state_dir,
         platform_file=platform_file or state_dir / "platform.yaml",
@@ -85,7 +95,7 @@ def read_settings(
         trusted_proxies=tuple(p.strip() for p in environ.get("DURE_TRUSTED_PROXIES", "").split(",") if p.strip()),
         system_users=system_users,
         s3=_s3(environ),
-        retention_days=float(environ.get("DURE_RETENTION_DAYS", "30")),
+        retention_days=retention_days,
         log_level=environ.get("DURE_LOG_LEVEL", "INFO"),
     )
 
@@ -93,6 +103,13 @@ def read_settings(
 def _s3(environ: Mapping[str, str]) -> S3Settings | None:
     if not environ.get("DURE_S3_BUCKET"):
         return None
+    needed = ("DURE_S3_ENDPOINT", "DURE_S3_ACCESS_KEY_ID", "DURE_S3_SECRET_ACCESS_KEY")
+    missing = [name for name in needed if not environ.get(name)]
+    if missing:
+        what = "; ".join(f"export {name}=…" for name in missing)
+        raise SettingsError(
+            f"DURE_S3_BUCKET is set, but {', '.join(missing)} is not. Type: {what}; then dure up again."
+        )
     return S3Settings(
         endpoint=environ["DURE_S3_ENDPOINT"],
         bucket=environ["DURE_S3_BUCKET"],

@@ -1,6 +1,7 @@
 """The job options: one definition for cell, command and function; each mistake is one sentence."""
 
 import contextlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,8 +48,21 @@ def test_every_option_of_a_cell():
         env="torch", timeout_s=5400.0, keep_s=300.0, team="vision", retries=2, detach=True,
     )  # fmt: skip
     assert found.notes == ()
-    request = job_request(found, kind="cell", name=" In[7]\n ", payload={"code": "1"}, python="3.11")
+    request = job_request(
+        replace(found, retries=0), kind="cell", name=" In[7]\n ", payload={"code": "1"}, python="3.11"
+    )
     assert (request.name, request.environment, request.deadline_at) == ("In[7]", "torch", NOON + 6 * 3600)
+
+
+def test_a_gpu_is_kept_for_cells_only_and_not_for_long():
+    kept = parse_words(["--keep", "1h"])
+    assert job_request(kept, kind="cell", name="n", payload={"code": "1"}).keep_s == 3600
+    with pytest.raises(DureError, match="use it in a %%gpu cell"):
+        job_request(kept, kind="function", name="n", payload={"call": "1"})
+    with pytest.raises(DureError, match="without --retries"):
+        job_request(replace(kept, retries=1), kind="cell", name="n", payload={"code": "1"})
+    with pytest.raises(DureError, match="at most 1h"):
+        parse_words(["--keep", "61m"])
 
 
 def test_functions_take_pythons_own_values():

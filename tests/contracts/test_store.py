@@ -10,7 +10,37 @@ from dure.core.events import Draft
 from dure.core.lifecycle import Signal
 from dure.core.model import Goal, Phase
 from dure.ports import Changes, JobQuery, StaleFenceError, StoreUnavailableError, VersionConflictError
+from dure.sim.store import MemoryStore
+from tests.contracts.conftest import DATABASES
 from tests.contracts.jobs import LEASE, a_job, finished, step, submit, whole_log
+
+
+class ClosedMemoryStore(MemoryStore):
+    def close(self):
+        """What it holds outlives whoever closes it, as a database's content does."""
+
+
+@pytest.fixture(params=[*DATABASES, "memory"])
+def open_store(request, tmp_path):
+    """Open the test's store as often as there are processes; the simulation's store is one object for all of them."""
+    if request.param == "memory":
+        memory = ClosedMemoryStore()
+        yield lambda: memory
+        return
+    address = f"sqlite:///{tmp_path / 'dure.db'}"
+    url = address if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    opened = []
+
+    def opening():
+        store = SqlStore(url)
+        opened.append(store)
+        store.migrate()
+        return store
+
+    yield opening
+    for store in opened:
+        store.close()
+
 
 WAITING = Draft("job.waiting", "j-00000001", {"team": "vision", "code": "quota"})
 

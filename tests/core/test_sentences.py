@@ -40,7 +40,7 @@ def all_sentences(data):
             yield lang, verdict_sentence(Verdict(code, 2, data), lang)
         for ending in Ended:
             yield lang, ended_sentence(ending, data, lang)
-        for kind in KINDS:
+        for kind in sorted(KINDS):
             yield lang, event_sentence(Event(1, NOW, "alice", "j-1", kind, data), lang)
         for offered in HELPS:
             yield lang, help_sentence({**data, "code": offered}, lang)

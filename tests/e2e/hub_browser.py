@@ -25,6 +25,7 @@ class HubBrowser:
 
     def __init__(self, url):
         self.url = url
+        self.token = ""
         self.http = httpx.Client(timeout=60, follow_redirects=True, trust_env=False, base_url=url)
 
     def close(self):

@@ -54,19 +54,6 @@ def start_workspace(folder, url):
     browser.close()
 
 
-def test_down_leaves_nothing_running_not_even_what_a_cell_started(folder):
-    child = up(folder)
-    about = ready(child)
-    start_workspace(folder, about["url"])
-    assert {process.role for process in processes.marked(folder)} == {"hub", "control", "workspace"}
-    front_door.stop(folder)
-    end(child)
-    assert processes.marked(folder) == []
-    assert not psutil.pid_exists(about["pid"])
-    assert processes.holder(folder) is None
-    assert all(processes.is_free(port) for port in json.loads((folder / "ports.json").read_text()).values())
-
-
 def test_after_a_hard_kill_the_next_start_ends_what_was_left_and_answers_by_itself(folder, tmp_path):
     child = up(folder)
     about = ready(child)

@@ -1,11 +1,12 @@
 """A platform document as plain data: every rule, its path, and all problems at once."""
 
 from copy import deepcopy
+from datetime import date
 from typing import Any
 
 import pytest
 
-from dure.core.model import EVERYONE, ClusterKind, Platform
+from dure.core.model import EVERYONE, Authenticator, ClusterKind, Platform
 from dure.core.platform import Problem, parse
 
 GOOD = {
@@ -218,3 +219,39 @@ def test_keys_that_are_no_names_are_told():
 
 def test_an_empty_document_misses_what_is_needed():
     assert {problem.where for problem in problems({})} == {"clusters", "tiers", "teams", "environments"}
+
+
+GITHUB: dict[str, Any] = {
+    "class": "github",
+    "settings": {"client_id": "x", "client_secret": "${GITHUB_SECRET}", "scope": ["a", 1]},
+}
+
+
+def test_an_authenticator_is_taken_with_its_references_as_they_stand():
+    found = parse(SMALL | {"authenticator": GITHUB})
+    assert isinstance(found, Platform)
+    assert found.authenticator == Authenticator("github", GITHUB["settings"])
+    assert getattr(parse(SMALL), "authenticator", "") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "told"),
+    [
+        ({"class": "Git Hub"}, "authenticator.class", "generic-oauth"),
+        ({"klass": "github"}, "authenticator.klass", "did you mean 'class'?"),
+        ({"settings": ["client_id"]}, "authenticator.settings", "is not a mapping"),
+        ({"settings": {"client_secret": "abc"}}, "authenticator.settings.client_secret", "${DURE_CLIENT_SECRET}"),
+        ({"settings": {"extra": {"password": "abc"}}}, "authenticator.settings.extra.password", "a secret stands"),
+        ({"settings": {"url": "https://x/${HOST}"}}, "authenticator.settings.url", "is no reference"),
+        ({"settings": {"since": date(2026, 1, 1)}}, "authenticator.settings.since", "is not allowed"),
+    ],
+)
+def test_what_is_wrong_with_an_authenticator_is_told_at_its_place(change, where, told):
+    found = problems(SMALL | {"authenticator": GITHUB | change})
+    assert [problem.where for problem in found] == [where]
+    assert told in str(found[0])
+
+
+def test_a_secret_in_the_file_is_never_repeated_in_the_error():
+    found = problems(SMALL | {"authenticator": {"class": "github", "settings": {"client_secret": "hunter2"}}})
+    assert "hunter2" not in str(found[0])

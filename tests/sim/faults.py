@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from dure.control.commands import Commands
+from dure.control.compare import Rules
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.core.model import (
@@ -36,13 +37,14 @@ from dure.ports import (
     StoreFullError,
     VersionConflictError,
 )
-from dure.sim.executor import Fate, SimClock, SimCluster, World
+from dure.sim.executor import NEVER, Fate, SimClock, SimCluster, World
 from dure.sim.store import MemoryStore
 from dure.wire.messages import Control, JobRequest
 from dure.wire.problems import CodedError
 
 STORE_CALLS = ("submit", "job", "jobs", "active", "changed", "commit", "lead")
 EXECUTOR_CALLS = ("fence", "start", "stop", "send", "observe", "forget")
+RULES = Rules(start_timeout_s=40.0)
 WRITES = ("submit", "commit", "lead")
 
 
@@ -173,7 +175,8 @@ class Schedule:
             [{"status": "ok"}] * 4 + [{"status": "error"}, {"status": "timeout"}, {"status": "interrupted"}]
         )
         lost = rng.uniform(0, 6) if rng.random() < 0.15 else float("inf")
-        return Fate(rng.choice([0.0, 0.05, 2.0]), rng.choice([0.0, 0.4, 3.0, 9.0]), result, lost)
+        begins = rng.choice([0.0, 0.05, 2.0]) if rng.random() < 0.98 else NEVER
+        return Fate(begins, rng.choice([0.0, 0.4, 3.0, 9.0]), result, lost)
 
     def _ports(self) -> Ports:
         store = Faulty(self.store, "store", STORE_CALLS, self.chaos)
@@ -186,7 +189,9 @@ class Schedule:
 
     def _new_loop(self) -> Loop:
         self.generation += 1
-        settings = LoopSettings(f"cp-{self.generation}", reload_s=self.rng.choice([1.0, 60.0]))
+        # No rest: a stalled call makes a tick long here, and every tick that is asked for shall be one.
+        reload_s = self.rng.choice([1.0, 60.0])
+        settings = LoopSettings(f"cp-{self.generation}", reload_s=reload_s, rest_s=0.0, rules=RULES)
         return Loop(self._ports(), self.platform, settings, lambda _now: 0.0)
 
     def _people(self, step: int) -> None:
@@ -278,7 +283,9 @@ class Schedule:
         saved = self.loops
         self.loops = [self._new_loop(), self._new_loop()]
         self._tick_loop(0)
+        self._people(1000 + self.generation)  # what comes meanwhile is unknown to who has stopped
         self._pass(1.0)
+        self._tick_loop(0)
         self._tick_loop(0)
         self.loops = saved
         self.stalling = False
@@ -321,6 +328,8 @@ class Schedule:
             assert begun <= 1 + job.retries, f"{job.id} began {begun} times with {job.retries} retries"
             if job.phase is Phase.SUCCEEDED:
                 assert begun >= 1, f"{job.id} succeeded without having run"
+            if job.goal is Goal.RUN:
+                assert job.reason != "Killed", f"{job.id} was killed although nobody asked for it"
         self._check_stories()
 
     def _check_stories(self) -> None:

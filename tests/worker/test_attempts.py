@@ -19,6 +19,7 @@ import pytest
 from dure.state import open_blobs
 from dure.worker import processes
 from dure.worker.command import unpack
+from dure.worker.forkserver import ALREADY_SERVED
 from dure.worker.spec import SpecError
 from tests.worker.conftest import leftovers, wait_until
 
@@ -101,7 +102,7 @@ def test_hello_tells_what_the_server_is(new_server):
 def test_a_second_server_on_the_same_socket_refuses(server):
     command = [server.process.args[0], "-m", "dure.worker.forkserver", "--socket", str(server.socket)]
     second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert second.returncode == 1
+    assert second.returncode == ALREADY_SERVED
     assert "already listens" in second.stderr
     assert server.request(op="hello")["ok"]
 

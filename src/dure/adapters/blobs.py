@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blake3 import blake3
 
+from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
 from dure.adapters.system import SystemClock
 from dure.ports import BlobStoreError
 from dure.state.manifest import MANIFEST_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dure.ports import Clock
     from dure.settings import S3Settings
@@ -49,25 +50,48 @@ class _Team(Protocol):
 
 
 class FolderBlobStores:
-    """ports.BlobStores in a folder."""
+    """ports.BlobStores in a folder.
 
-    def __init__(self, root: Path) -> None:
+    With `group_of` (team to group id), people of a team share its blobs by that group, and others cannot list them.
+    Only the folders of two characters are the group's to write: nobody can put a link where a folder should be.
+    """
+
+    def __init__(self, root: Path, group_of: Callable[[str], int] | None = None) -> None:
         self._root = Path(root)
+        self._group_of = group_of
+        self._shared: dict[str, int] = {}
         self._references: dict[str, frozenset[str]] = {}
 
     def access(self, team: str) -> Mapping[str, Any]:
         """Return access to the team's folder, which is made when it is not there."""
         folder = self._root / _checked_team(team)
         with _told(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if self._group_of is not None:
+                self._share(team, folder, self._group_of(team))
         return {"kind": "folder", "root": str(folder.absolute())}
+
+    def _share(self, team: str, folder: Path, group: int) -> None:
+        """Open the team's folders to its group; done once in a process and group, and cheap to repeat."""
+        if self._shared.get(team) == group:
+            return
+        blobs = folder / "blobs"
+        self._root.chmod(0o711)
+        for path, mode in ((folder, 0o2750), (blobs, 0o2750), *((blobs / f"{n:02x}", 0o2770) for n in range(256))):
+            path.mkdir(mode=0o700, exist_ok=True)
+            os.chown(path, -1, group)
+            path.chmod(mode)  # after chown, which clears the bit
+        # A copy under way lies beside them (`put_file`), so that folder, too, takes entries, but only each owner's own.
+        blobs.chmod(0o3770)
+        self._shared[team] = group
 
     def read(self, team: str, digest: str) -> bytes | None:
         """Return a blob's verified bytes, None when absent."""
         path = _FolderTeam(self._root / _checked_team(team)).file(_checked_digest(digest))
         try:
-            with _told(path):
-                data = path.read_bytes()
+            with _told(path), open_regular(path) as file:
+                data = file.read()
         except FileNotFoundError:
             return None
         return _verified(data, digest, str(path))
@@ -163,7 +187,7 @@ class _FolderTeam:
         now = self._now()
         for path in self._blobs.glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(FileNotFoundError):
-                age_s = now - path.stat().st_mtime
+                age_s = now - path.lstat().st_mtime
                 name = path.name
                 if name.endswith(_ASIDE):  # a collection was killed in the middle; this one judges again
                     name = name.removesuffix(_ASIDE)[1:]
@@ -175,7 +199,7 @@ class _FolderTeam:
 
     def head(self, digest: str) -> bytes | None:
         try:
-            with self.file(digest).open("rb") as handle:
+            with open_regular(self.file(digest)) as handle:
                 if os.fstat(handle.fileno()).st_size > MANIFEST_BYTES or handle.read(1) != b"{":
                     return b""
                 return b"{" + handle.read()
@@ -189,7 +213,7 @@ class _FolderTeam:
         aside = path.with_name(f".{digest}{_ASIDE}")
         try:
             path.rename(aside)
-            if self._now() - aside.stat().st_mtime < older_than_s:
+            if self._now() - aside.lstat().st_mtime < older_than_s:
                 aside.rename(path)
                 return False
             aside.unlink()

@@ -7,17 +7,18 @@ in a newline count. Positions of lines read before are remembered, so that follo
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dure.adapters.persons_files import open_regular, read_json
 from dure.ports import OutputPage
 
 _REMEMBERED = 4096
 _PAGE_BYTES = 4 * 1024 * 1024
+_LINE_BYTES = 32 * 1024 * 1024
 
 
 class SpoolOutputs:
@@ -36,24 +37,22 @@ class SpoolOutputs:
         spool = folder / "output.jsonl"
         messages: list[Mapping[str, Any]] = []
         start, done = self._position(str(spool), after)
-        with contextlib.suppress(FileNotFoundError), spool.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), open_regular(spool, owner_of=folder) as file:
             file.seek(start)
             taken = 0
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
+            while (line := file.readline(_LINE_BYTES)).endswith(b"\n"):
                 message = _message(line)
                 taken += len(line)
                 if message is None:
                     continue
                 done = done or message.get("type") == "end"
-                if int(message.get("seq", 0)) <= after:
+                if message["seq"] <= after:
                     continue
                 messages.append(message)
                 if len(messages) >= limit or taken >= _PAGE_BYTES:
                     break
             if messages:
-                self._remember(str(spool), int(messages[-1]["seq"]), start + taken, done=done)
+                self._remember(str(spool), messages[-1]["seq"], start + taken, done=done)
         return OutputPage(messages, done)
 
     def _folder(self, job_id: str, attempt: int) -> Path | None:
@@ -75,7 +74,8 @@ class SpoolOutputs:
 
 def _message(line: bytes) -> Mapping[str, Any] | None:
     try:
-        message = json.loads(line)
-    except ValueError:
+        message = read_json(line)
+    except (ValueError, RecursionError):
         return None
-    return message if isinstance(message, dict) else None
+    # A person's program can write into its own spool; what is no message of ours is passed over.
+    return message if isinstance(message, dict) and type(message.get("seq")) is int else None

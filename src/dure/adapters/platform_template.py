@@ -37,6 +37,18 @@ currency: KRW
 # Who may see and change everything.
 admins: {admins}
 
+# How people sign in. Without this section: by the links that `dure up` and `dure user add NAME` print, and by passwords
+# that people set after their first link. With it: by GitHub, Google or any OpenID Connect provider; members and admins
+# of this file may enter, and whoever `allow_…` settings name. Secrets come from the environment of `dure up`, as
+# ${{NAME}}. Changes count from the next `dure up`. The provider needs the callback http(s)://ADDRESS/hub/oauth_callback.
+# authenticator:
+#   class: github  # or: google, generic-oauth (with authorize_url, token_url, userdata_url, username_claim)
+#   settings:
+#     client_id: 0123456789abcdef
+#     client_secret: ${{DURE_CLIENT_SECRET}}
+#     oauth_callback_url: https://dure.example.org/hub/oauth_callback
+#     # allowed_organizations: [our-lab]
+
 # Places with GPUs, in order of preference. Private ones are yours; public ones cost money and data leaves the house.
 clusters:
   - name: lab
@@ -57,8 +69,9 @@ tiers:
   - {{name: silver, price_per_gpu_hour: 600, description: "medium: everyday training"}}
   - {{name: gold, price_per_gpu_hour: 1500, description: "large: long or big training"}}
 
-# People who share a quota, a weight and a budget. "*" is everyone who is signed in. nominal_quota limits a team's
-# private GPUs per tier; a tier that is not named has no limit. Leave out budget_per_month for no limit of money.
+# People who share a quota, a weight and a budget. "*" is everyone who is signed in; it lets nobody in by itself:
+# people are invited with `dure user add NAME`. nominal_quota limits a team's private GPUs per tier; a tier that is
+# not named has no limit. Leave out budget_per_month for no limit of money.
 teams:
   - name: lab
     members: ["*"]

@@ -114,7 +114,7 @@ def start(
     """
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     trim_log(log)
-    with log.open("ab") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as output:
         child = subprocess.Popen(
             argv,
             env={**environment, MARK: mark(state_dir, role)},
@@ -128,6 +128,7 @@ def start(
     folder = state_dir / "run"
     folder.mkdir(mode=0o700, exist_ok=True)
     temporary = folder / f".{name}.tmp"
+    temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
     temporary.replace(folder / f"{name}.json")
     return child, record

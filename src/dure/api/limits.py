@@ -12,36 +12,37 @@ from dure.api.problems import problem_response
 from dure.wire.messages import MAX_PAYLOAD_BYTES
 from dure.wire.problems import CodedError
 
+MAX_FORM_BYTES = 64 * 1024
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES  # a payload at its limit, its JSON escapes, and the references beside it
 _HINT = "large values travel as blobs, which the client does by itself"
 
 
 class BodyLimit:
-    """ASGI middleware for paths below `prefix`: refuses a body over the limit with `too_large`."""
+    """ASGI middleware: refuses a body over the limit with `too_large`; outside `prefix` there are only small forms."""
 
-    def __init__(self, app: ASGIApp, prefix: str, limit_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
         self._prefix = prefix
-        self._limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body up to the limit, then pass it on or refuse."""
-        if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit_bytes = MAX_BODY_BYTES if scope["path"].startswith(self._prefix) else MAX_FORM_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         size = int(declared) if declared.isdigit() else 0
         came = 0
         chunks: list[Message] = []
-        while size <= self._limit_bytes:
+        while size <= limit_bytes:
             message = await receive()
             chunks.append(message)
             came += len(message.get("body", b""))
             size = max(size, came)
-            if size <= self._limit_bytes and not message.get("more_body", False):
+            if size <= limit_bytes and not message.get("more_body", False):
                 await self._app(scope, _replayed(chunks, receive), send)
                 return
-        refused = CodedError("too_large", what="request", size_bytes=size, limit_bytes=self._limit_bytes, hint=_HINT)
+        refused = CodedError("too_large", what="request", size_bytes=size, limit_bytes=limit_bytes, hint=_HINT)
         await problem_response(Request(scope), refused)(scope, receive, send)
 
 

@@ -219,7 +219,7 @@ def submit(
 ) -> Response:
     """Put a job into the team's queue. Who: members of the team and administrators."""
     job = commands.submit(principal, body, idempotency_key)
-    return answer(queries.job(principal, job.id, lang), 201)
+    return answer(queries.shown(principal, job, lang), 201)
 
 
 def jobs(

@@ -33,6 +33,7 @@ from dure.wire.messages import (
     JobRequest,
     JobView,
     Me,
+    NextCell,
     OutputList,
     PlatformView,
     QueueView,
@@ -134,6 +135,17 @@ class Client:
         """Give a running cell names that it misses; a name that the kernel has not maps to None."""
         self._control(job_id, Control(op="provide", names=dict(names), snapshot=snapshot))
 
+    def next_cell(self, job_id: str, cell: NextCell, key: str) -> None:
+        """Run a cell in the process that is kept for it; the same `key` again runs it once.
+
+        Raises DureError `not_running` or `already_ended` when no process waits there.
+        """
+        self._control(job_id, Control(op="cell", id=key, cell=cell), repeat=True)
+
+    def finish(self, job_id: str) -> None:
+        """End a job that is kept for a next cell; one that runs a cell ends after it."""
+        self._control(job_id, Control(op="finish"), repeat=True)
+
     def output(self, job_id: str, cursor: str | None = None, limit: int = 500) -> OutputList:
         """Return a page of output after `cursor` ("attempt.seq"; None is the beginning)."""
         params = query(cursor=cursor, limit=limit)
@@ -195,10 +207,10 @@ class Client:
             raise failure("target_unwritable", self.lang, path=str(target), problem=problem) from error
         return len(content)
 
-    def _control(self, job_id: str, message: Control) -> None:
+    def _control(self, job_id: str, message: Control, *, repeat: bool = False) -> None:
         # None is an answer here ("this name does not exist"), so it is sent.
         content: dict[str, Any] = message.model_dump(exclude_unset=True)
-        self._transport.send("POST", f"jobs/{_part(job_id)}/control", repeat=False, json=content)
+        self._transport.send("POST", f"jobs/{_part(job_id)}/control", repeat=repeat, json=content)
 
 
 def _part(job_id: str) -> str:

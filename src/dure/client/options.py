@@ -26,6 +26,7 @@ Choices = Literal["tiers", "priorities", "data_classes", "environments", "teams"
 
 MAX_GPUS = 1024
 MAX_RETRIES = 10
+MAX_KEEP_S = 3600.0
 MAX_SPAN_S = 3650 * 86400.0  # ten years; what lies beyond is a slip of the finger
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|min|m|h|d))+")
@@ -80,8 +81,8 @@ OPTIONS: tuple[Option, ...] = (
         ("--priority",),
         "text",
         "PRIORITY",
-        "who goes first within the team",
-        "팀 안에서의 우선순위",
+        "who goes first: high, normal or low",
+        "먼저 시작할 순서: high, normal, low",
         "priorities",
     ),
     Option(
@@ -314,6 +315,11 @@ def job_request(
 
     from dure.wire.messages import JobRequest
 
+    if options.keep_s and (kind != "cell" or options.retries):
+        expected = "it in a %%gpu cell, without --retries: what is kept there for the next cell cannot be started again"
+        if lang == "ko":
+            expected = "--retries 없이 %%gpu 셀에서만 쓸 수 있는"
+        raise failure("invalid_option", lang, option="--keep", value=f"{options.keep_s:g}s", expected=expected)
     asked = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in {"env", "detach", "notes"}}
     try:
         return JobRequest(
@@ -432,6 +438,9 @@ def _duration_of(option: Option, value: Any, lang: str) -> float:
     if option.name == "timeout" and seconds <= 0:
         expected = "0보다 긴 시간" if lang == "ko" else "a time longer than 0"
         raise failure("invalid_option", lang, option=option.flags[0], value=value, expected=expected)
+    if option.name == "keep" and seconds > MAX_KEEP_S:
+        expected = "최대 1시간의 시간(예: 5m)" if lang == "ko" else "at most 1h, since a kept GPU is used by nobody: 5m"
+        raise failure("invalid_option", lang, option=option.flags[0], value=str(value), expected=expected)
     return seconds
 
 

@@ -7,6 +7,7 @@ trap: every check that needs the platform reads it once, so an edit in between c
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -55,6 +56,8 @@ class Commands:
         self._platform = platform
         self._hint = hint
         self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._room: dict[str, int] = {}
 
     def submit(self, principal: Principal, request: JobRequest, request_key: str | None) -> Job:
         """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""
@@ -95,6 +98,8 @@ class Commands:
         job = access.require_owner(principal, self._ports.store.job(job_id), job_id, message.op)
         if job.phase.terminal:
             raise CodedError("already_ended", job=job_id, phase=job.phase.value, action=message.op)
+        if message.op == "cell":
+            _check_cell(message)
         if job.phase is Phase.QUEUED and message.op == "interrupt":
             self.cancel(principal, job_id)
             return
@@ -137,8 +142,14 @@ class Commands:
 
     def _check_pending(self, principal: Principal) -> None:
         limit = self._limits.pending_per_user
+        with self._lock:
+            room = self._room[principal.name] = self._room.get(principal.name, 0) - 1
+        if room > 0:  # so many were missing when last counted, and only submissions make it fewer
+            return
         query = JobQuery(user=principal.name, phases=(Phase.QUEUED,), limit=limit)
         pending = self._ports.store.count(query)
+        with self._lock:
+            self._room[principal.name] = limit - pending
         if pending >= limit:
             raise CodedError("queue_full", user=principal.name, pending=pending, limit=limit)
 
@@ -152,7 +163,7 @@ class Commands:
         data = _named(request.data, "open", {d.name: d for d in platform.data_classes}, "data_class", key="data")
         return Job(
             id=self._ports.ids.job_id(),
-            name=request.name,
+            name=printable(request.name),
             kind=kind,
             user=principal.name,
             team=team,
@@ -175,8 +186,26 @@ class Commands:
         )
 
 
+def printable(text: str) -> str:
+    """Return the text without what would act on a terminal or turn a line around (control and bidi characters)."""
+    return "".join(sign if sign.isprintable() else " " for sign in text).strip() or "job"
+
+
 def _minor(version: object) -> str | None:
     return ".".join(version.split(".")[:2]) if isinstance(version, str) else None
+
+
+def _check_cell(message: Control) -> None:
+    if message.cell is None:
+        raise CodedError("payload_invalid", kind="cell", problem="the message has no 'cell'")
+    _check_size(Kind.CELL, message.cell.model_dump())
+
+
+def _check_size(kind: Kind, payload: object) -> None:
+    size = len(json.dumps(payload))
+    if size > MAX_PAYLOAD_BYTES:
+        hint = "keep large values in variables, which travel as blobs, not in the code"
+        raise CodedError("too_large", what=kind.value, size_bytes=size, limit_bytes=MAX_PAYLOAD_BYTES, hint=hint)
 
 
 def _check_payload(kind: Kind, request: JobRequest) -> None:
@@ -186,10 +215,10 @@ def _check_payload(kind: Kind, request: JobRequest) -> None:
     argv = request.payload.get("argv")
     if kind is Kind.COMMAND and not (isinstance(argv, list) and argv and all(isinstance(a, str) for a in argv)):
         raise CodedError("payload_invalid", kind=kind.value, problem="argv is not a list of at least one text")
-    size = len(json.dumps(request.payload))
-    if size > MAX_PAYLOAD_BYTES:
-        hint = "keep large values in variables, which travel as blobs, not in the code"
-        raise CodedError("too_large", what=kind.value, size_bytes=size, limit_bytes=MAX_PAYLOAD_BYTES, hint=hint)
+    if request.keep_s > 0 and (kind is not Kind.CELL or request.retries):
+        problem = "keep_s is for cells, and not together with retries: what is kept cannot be started again"
+        raise CodedError("payload_invalid", kind=kind.value, problem=problem)
+    _check_size(kind, request.payload)
 
 
 def _named(asked: str | None, default: str | None, known: dict[str, T], what: str, key: str | None = None) -> T:

@@ -15,6 +15,7 @@ from dure.core.lifecycle import Facts, Signal
 from dure.core.model import Goal, Job, Phase
 from dure.core.reasons import Ended
 from dure.ports import Observation
+from dure.wire.messages import MAX_KEEP_S, MAX_KEPT_SESSION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class Rules:
 
     max_losses: int = 5
     grace_s: float = 10.0
-    start_timeout_s: float = 300.0
+    start_timeout_s: float = 2400.0  # longer than a worker may take to restore a job's data
     overtime_s: float = 60.0
+    kept_session_s: float = MAX_KEPT_SESSION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +76,35 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
     if seen is None:
         return _absent(job, rules)
     if seen.state == "ended":
-        return _ended(job, seen)
+        return _ended(job, seen, now, rules)
     if seen.state == "lost":
         return _lost(job, began=seen.began, rules=rules)
     caught_up = _catch_up(job, began=seen.began)
-    if job.goal is Goal.CANCEL or _overdue(job, now, rules):
+    if job.goal is Goal.CANCEL or _overdue(job, now, rules) or _stuck(job, seen, now, rules):
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
     return Judgement(caught_up)
 
 
-def refused(why: str) -> Judgement:
-    """Return what is due when the executor says that it can never start this attempt."""
+def refused(job: Job, seen: Observation | None, why: str) -> Judgement | None:
+    """Return what is due when the attempt can never be started, None when it went on nevertheless.
+
+    One that was accepted before (by an earlier control plane, say) is stopped first: its GPUs are free only then.
+    """
     facts = Facts(reason=Ended.START_REFUSED, result={"status": "refused", "error": {"ename": "", "evalue": why}})
-    return Judgement(((Signal.FAIL, facts),))
+    if seen is None:
+        return Judgement(((Signal.FAIL, facts),)) if job.phase is Phase.ADMITTED else None
+    if seen.state == "pending":
+        return Judgement(_catch_up(job, began=False), (_act(job, "stop"),))
+    if _killed_before_it_began(seen) and job.goal is Goal.RUN:
+        return Judgement((*_catch_up(job, began=False), (Signal.FAIL, facts)), (_act(job, "forget"),))
+    return None
+
+
+def clusterless(job: Job, rules: Rules) -> Judgement:
+    """Return what is due for a job on a cluster that is neither in the platform file nor has an executor any more."""
+    return _lost(job, began=job.phase is Phase.RUNNING, rules=rules)
 
 
 def _absent(job: Job, rules: Rules) -> Judgement:
@@ -109,9 +125,13 @@ def _catch_up(job: Job, *, began: bool) -> tuple[tuple[Signal, Facts], ...]:
     return tuple(signals)
 
 
-def _ended(job: Job, seen: Observation) -> Judgement:
+def _ended(job: Job, seen: Observation, now: float, rules: Rules) -> Judgement:
+    if _killed_before_it_began(seen) and job.goal is Goal.RUN:
+        return _lost(job, began=False, rules=rules)  # nobody's code ran, so it is as good as never started
     result = seen.result or {}
     status = str(result.get("status", "killed"))
+    if status == "killed" and _overdue(job, now, rules):
+        status = "timeout"
     facts = _facts_of(status, result)
     if status == "ok":
         signal = Signal.SUCCEED
@@ -124,13 +144,17 @@ def _ended(job: Job, seen: Observation) -> Judgement:
     return Judgement((*_catch_up(job, began=seen.began), (signal, facts)), (_act(job, "forget"),))
 
 
+def _killed_before_it_began(seen: Observation) -> bool:
+    return seen.state == "ended" and not seen.began and (seen.result or {}).get("status", "killed") == "killed"
+
+
 def _facts_of(status: str, result: Mapping[str, Any]) -> Facts:
     if status == "ok":
         return Facts(result=result)
     data: dict[str, Any] = {}
     error = result.get("error")
     if isinstance(error, Mapping):
-        data |= {"ename": error.get("ename"), "evalue": str(error.get("evalue", ""))[:500]}
+        data |= {"ename": str(error.get("ename", ""))[:100], "evalue": str(error.get("evalue", ""))[:500]}
     if result.get("exit_code") is not None:
         data["exit_code"] = result["exit_code"]
     return Facts(reason=_FAILURES.get(status, Ended.KILLED), result=result, data=data)
@@ -150,10 +174,19 @@ def _lost(job: Job, *, began: bool, rules: Rules) -> Judgement:
 
 
 def _overdue(job: Job, now: float, rules: Rules) -> bool:
-    """The worker keeps the time limit itself; this catches one that did not."""
+    """The worker keeps the time limit itself; this catches one that did not.
+
+    A kept job's limit counts for each of its cells, the last of which may begin at the end of the session.
+    """
     if job.began_at is None or job.timeout_s is None:
         return False
-    return now > job.began_at + job.timeout_s + rules.grace_s + rules.overtime_s
+    kept_s = rules.kept_session_s + MAX_KEEP_S if job.keep_s > 0 else 0.0
+    return now > job.began_at + kept_s + job.timeout_s + rules.grace_s + rules.overtime_s
+
+
+def _stuck(job: Job, seen: Observation, now: float, rules: Rules) -> bool:
+    """An attempt that never begins must not hold its GPUs for ever."""
+    return seen.state == "pending" and job.admitted_at is not None and now > job.admitted_at + rules.start_timeout_s
 
 
 def _act(job: Job, what: Literal["start", "stop", "forget"]) -> Act:

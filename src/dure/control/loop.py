@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from dure.control.compare import NOTHING, Act, Judgement, Rules, compare, refused
+from dure.control.compare import NOTHING, Act, Judgement, Rules, clusterless, compare, refused
 from dure.control.platform_holder import PlatformHolder
 from dure.core import lifecycle
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
-from dure.core.model import Cluster, Job, Lease, Node, Phase
+from dure.core.model import Cluster, Goal, Job, Lease, Node, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.explain import visible
 from dure.core.queueing.plan import Admission, Plan, Snapshot
@@ -34,16 +34,24 @@ from dure.ports import (
 
 log = logging.getLogger("dure.loop")
 
+_LONG_TICK_S = 0.02
+_DECIDE_ANEW_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """Times of the loop in seconds, and what every attempt is bounded by."""
+    """Times of the loop in seconds, and what every attempt is bounded by.
+
+    `rest_s` bounds the pause after a long tick, which lasts as long as the tick did: with a long queue, hints that come
+    faster than ticks must not take the processor from those who ask. 0: none.
+    """
 
     holder: str
     lead_ttl_s: float = 5.0
     idle_s: float = 1.0
     reload_s: float = 60.0
     spent_every_s: float = 5.0
+    rest_s: float = 0.5
     output_bytes: int = 16 * 1024 * 1024
     rules: Rules = field(default_factory=Rules)
 
@@ -85,7 +93,10 @@ class Loop:
         self._image = _Image()
         self._spent: dict[str, float] = {}
         self._spent_at = float("-inf")
-        self._refused: dict[str, str] = {}
+        self._refused: dict[tuple[str, int], str] = {}
+        self._unavailable: set[str] = set()
+        self._rest_until = float("-inf")
+        self._decided_on: Snapshot | None = None
         self.plan: Plan | None = None
 
     @property
@@ -96,10 +107,13 @@ class Loop:
     def tick(self) -> float:
         """Do everything that is due now and return after how many seconds to tick again without a hint."""
         now = self._ports.clock.now()
+        rest_s = self._rest_until - now
+        if 0.0 < rest_s <= self._settings.rest_s:
+            return rest_s
         if not self._lead(now):
             return self._settings.lead_ttl_s / 3
         try:
-            return self._led_tick(now)
+            wait_s = self._led_tick(now)
         except VersionConflictError:
             self._image = _Image()
             return 0.0
@@ -107,6 +121,10 @@ class Loop:
             log.warning("leader.lost", extra={"holder": self._settings.holder})
             self._step_down()
             return self._settings.lead_ttl_s / 3
+        ended = self._ports.clock.now()
+        if ended - now > _LONG_TICK_S:
+            self._rest_until = ended + min(ended - now, self._settings.rest_s)
+        return wait_s
 
     def resign(self) -> None:
         """Give leadership up so that another loop need not wait for it to run out."""
@@ -120,23 +138,44 @@ class Loop:
         drafts: list[Draft] = []
         judged, acts = self._judge(observed, unavailable, now, drafts)
         jobs = {**self._image.jobs, **judged}
-        living = tuple(job for job in jobs.values() if not job.phase.terminal)
-        snapshot = Snapshot(now, self._platform.current, living, self._month_spent(now), frozenset(unavailable))
-        plan = decide(snapshot)
-        plan.check(snapshot)
-        for admission in plan.admissions:
-            job = self._admit(jobs[admission.job_id], admission, now, drafts)
-            judged[job.id] = job
-            acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
-        self._explain(jobs, plan, judged, drafts)
-        self._commit(judged, drafts, now)
-        self.plan = plan
+        spent = dict(self._month_spent(now))
+        for job in judged.values():
+            if job.phase.terminal:
+                del jobs[job.id]
+                spent[job.team] = spent.get(job.team, 0.0) + job.cost  # it is neither running nor yet in the store
+        snapshot = Snapshot(now, self._platform.current, tuple(jobs.values()), spent, frozenset(unavailable))
+        plan = self._still_true(snapshot)
+        if plan is None:
+            plan = decide(snapshot)
+            plan.check(snapshot)
+            for admission in plan.admissions:
+                job = self._admit(jobs[admission.job_id], admission, now, drafts)
+                judged[job.id] = job
+                acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
+            self._explain(jobs, plan, judged, drafts)
+        committed = self._commit(judged, drafts, now)
+        if plan is not self.plan:  # only now: a plan whose commit failed must be made again
+            self.plan, self._decided_on = plan, snapshot
+        if committed:
+            self._changed()
         for act in acts:
             self._do(act)
         due = [self._settings.idle_s]
         if plan.wake_at is not None:
             due.append(max(0.0, plan.wake_at - now))
         return min(due)
+
+    def _still_true(self, snapshot: Snapshot) -> Plan | None:
+        """The last plan while nothing but a few seconds lies between what it was made of and `snapshot`."""
+        plan, last = self.plan, self._decided_on
+        if plan is None or last is None or plan.admissions:
+            return None
+        if not 0.0 <= snapshot.now - last.now < _DECIDE_ANEW_S:
+            return None
+        if plan.wake_at is not None and snapshot.now >= plan.wake_at:
+            return None
+        same = snapshot == replace(last, now=snapshot.now)  # jobs are the same objects, so this is quick
+        return plan if same else None
 
     def _lead(self, now: float) -> bool:
         held = self._leadership
@@ -174,15 +213,21 @@ class Loop:
     def _observe(self) -> tuple[dict[tuple[str, int], tuple[str, Observation]], set[str]]:
         observed: dict[tuple[str, int], tuple[str, Observation]] = {}
         unavailable: set[str] = set()
-        for cluster, executor in self._ports.executors.items():
+        for cluster, executor in tuple(self._ports.executors.items()):
             try:
                 self._fence(cluster, executor)
                 for seen in executor.observe():
                     observed[seen.job_id, seen.attempt] = (cluster, seen)
             except ExecutorUnavailableError as error:
-                log.warning("executor.unavailable", extra={"cluster": cluster, "error": str(error)})
+                self._note_unavailable(cluster, error)
                 unavailable.add(cluster)
+        self._unavailable &= unavailable
         return observed, unavailable
+
+    def _note_unavailable(self, cluster: str, error: ExecutorUnavailableError) -> None:
+        if cluster not in self._unavailable:
+            self._unavailable.add(cluster)
+            log.warning("executor.unavailable", extra={"cluster": cluster, "error": str(error)})
 
     def _fence(self, cluster: str, executor: Executor) -> None:
         if cluster not in self._fenced and self._leadership is not None:
@@ -199,23 +244,30 @@ class Loop:
         judged: dict[str, Job] = {}
         acts: list[Act] = []
         for job in self._image.jobs.values():
+            if job.phase is Phase.QUEUED and job.goal is Goal.RUN:
+                continue  # nothing is ever due for these, and they are nearly all of a long queue
             seen = observed.pop((job.id, job.attempt), None) if job.phase.holds_gpus else None
             judgement = self._judgement(job, seen[1] if seen else None, unavailable, now)
             acts += judgement.acts
             if judgement.signals:
                 judged[job.id] = _apply(job, judgement, now, drafts)
         acts += [_discard(cluster, seen) for cluster, seen in observed.values()]
+        for job_id, attempt in tuple(self._refused):
+            if job_id not in self._image.jobs or self._image.jobs[job_id].attempt != attempt:
+                del self._refused[job_id, attempt]
         return judged, acts
 
     def _judgement(self, job: Job, seen: Observation | None, unavailable: set[str], now: float) -> Judgement:
-        why = self._refused.pop(job.id, None)
-        if why is not None and job.phase is Phase.ADMITTED and seen is None:
-            return refused(why)
+        rules = self._settings.rules
         cluster = job.lease.cluster if job.lease else None
         if cluster is not None and cluster not in self._ports.executors:
-            return NOTHING
+            known = any(found.name == cluster for found in self._platform.current.clusters)
+            return NOTHING if known else clusterless(job, rules)
         answered = cluster not in unavailable
-        return compare(job, seen, answered=answered, now=now, rules=self._settings.rules)
+        why = self._refused.get((job.id, job.attempt))
+        if why is not None and answered and (judgement := refused(job, seen, why)) is not None:
+            return judgement
+        return compare(job, seen, answered=answered, now=now, rules=rules)
 
     def _admit(self, job: Job, admission: Admission, now: float, drafts: list[Draft]) -> Job:
         if admission.burst is not None:
@@ -236,9 +288,9 @@ class Loop:
             data = {**told.data, "code": verdict.code.value, "position": verdict.position, "team": job.team}
             drafts.append(Draft("job.waiting", job_id, data | {"user": job.user}))
 
-    def _commit(self, judged: dict[str, Job], drafts: list[Draft], now: float) -> None:
+    def _commit(self, judged: dict[str, Job], drafts: list[Draft], now: float) -> bool:
         if not judged and not drafts:
-            return
+            return False
         # Several steps of one job are one row change: the stored version plus one, whatever happened in between.
         jobs = tuple(replace(job, version=self._image.jobs[job.id].version + 1) for job in judged.values())
         fence = self._leadership.fence if self._leadership else None
@@ -246,7 +298,7 @@ class Loop:
         self._image.put(jobs)
         if any(job.phase.terminal for job in jobs):
             self._spent_at = float("-inf")
-        self._changed()
+        return True
 
     def _month_spent(self, now: float) -> dict[str, float]:
         if now - self._spent_at > self._settings.spent_every_s:
@@ -255,27 +307,27 @@ class Loop:
         return self._spent
 
     def _do(self, act: Act) -> None:
-        executor = self._ports.executors.get(act.cluster)
-        if executor is None:
+        executor, leadership = self._ports.executors.get(act.cluster), self._leadership
+        if executor is None or leadership is None:
             return
         try:
             if act.what == "start":
-                self._start(executor, act)
+                self._start(executor, act, leadership.fence)
             elif act.what == "stop":
-                executor.stop(act.job_id, act.attempt, self._settings.rules.grace_s)
+                executor.stop(act.job_id, act.attempt, self._settings.rules.grace_s, leadership.fence)
             else:
-                executor.forget(act.job_id, act.attempt)
+                executor.forget(act.job_id, act.attempt, leadership.fence)
         except ExecutorUnavailableError as error:
-            log.warning("executor.unavailable", extra={"cluster": act.cluster, "error": str(error)})
+            self._note_unavailable(act.cluster, error)
 
-    def _start(self, executor: Executor, act: Act) -> None:
+    def _start(self, executor: Executor, act: Act, fence: int) -> None:
         job = self._ports.store.job(act.job_id)
-        if job is None or job.attempt != act.attempt or job.lease is None or self._leadership is None:
+        if job is None or job.attempt != act.attempt or job.lease is None:
             return
         try:
-            executor.start(self._launch(job), self._leadership.fence)
+            executor.start(self._launch(job), fence)
         except StartRefusedError as error:
-            self._refused[job.id] = str(error)
+            self._refused[job.id, job.attempt] = str(error)
 
     def _launch(self, job: Job) -> Launch:
         platform = self._platform.current

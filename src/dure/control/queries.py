@@ -6,7 +6,9 @@ stored: `decide` is pure, so both give the same answer. The trap: `Store.active`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from dure.control import access, views
 from dure.control.platform_holder import PlatformHolder
@@ -31,6 +33,7 @@ from dure.wire.problems import CodedError
 
 MAX_PAGE = 500
 _STORY_EVENTS = 1000
+_OUTPUT_CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})")
 
 
 class Queries:
@@ -49,6 +52,7 @@ class Queries:
         self._version = version
         self._current_plan = current_plan
         self._notices = notices
+        self._known: Mapping[str, Job] = {}
 
     def me(self, principal: Principal) -> Me:
         """Return who the caller is."""
@@ -106,7 +110,10 @@ class Queries:
 
     def job(self, principal: Principal, job_id: str, lang: str) -> JobView:
         """Return one job, with its verdict while it waits."""
-        job = access.require_seen(principal, self._ports.store.job(job_id), job_id)
+        return self.shown(principal, access.require_seen(principal, self._ports.store.job(job_id), job_id), lang)
+
+    def shown(self, principal: Principal, job: Job, lang: str) -> JobView:
+        """Return a job that the caller may see and that was read or written a moment ago, as `job` does."""
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
         return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id))
 
@@ -140,8 +147,11 @@ class Queries:
         viewer = self._viewer(principal, lang)
         return WhyView(job=view, events=[views.event_view(viewer, event) for event in events])
 
-    def queue(self, principal: Principal, lang: str) -> QueueView:
-        """Return what waits (in order), what runs, and every GPU. Other teams' waiting jobs are counted."""
+    def queue(self, principal: Principal, lang: str, limit: int = MAX_PAGE) -> QueueView:
+        """Return what waits (in order), what runs, and every GPU. Other teams' waiting jobs are counted.
+
+        At most `limit` jobs that wait and as many that run are shown; how many more there are is told.
+        """
         active = tuple(self._ports.store.active()[0])
         viewer = self._viewer(principal, lang, active)
         plan = self._plan(active)
@@ -152,9 +162,11 @@ class Queries:
         seen = [job for job in waiting if access.may_see(principal, job)]
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
-            waiting=[views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in seen[:MAX_PAGE]],
-            running=[views.job_view(viewer, job) for job in running[:MAX_PAGE]],
-            others_waiting=len(waiting) - len(seen[:MAX_PAGE]),
+            waiting=[views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in seen[:limit]],
+            waiting_more=max(0, len(seen) - limit),
+            running=[views.job_view(viewer, job) for job in running[:limit]],
+            running_more=max(0, len(running) - limit),
+            others_waiting=len(waiting) - len(seen),
             gpus=views.gpu_views(principal, viewer.platform, active),
             now=self._ports.clock.now(),
         )
@@ -211,21 +223,30 @@ class Queries:
         return (team,) if principal.admin or team in principal.teams else ()
 
     def _plan(self, active: Sequence[Job] | None = None) -> Plan:
-        """The leader's last plan, in which a job that came a moment ago is still missing; else one decided now."""
+        """The leader's last plan, in which a job that came a moment ago may still be missing; else one decided now.
+
+        Who gives all `active` jobs gets a verdict for each of them that waits.
+        """
         plan = self._current_plan()
-        if plan is not None:
+        queued = (job.id for job in active or () if job.phase is Phase.QUEUED)
+        if plan is not None and all(job_id in plan.verdicts for job_id in queued):
             return plan
         everything = tuple(active if active is not None else self._ports.store.active()[0])
         return decide(Snapshot(self._ports.clock.now(), self._platform.current, everything))
 
     def _viewer(self, principal: Principal, lang: str, active: Sequence[Job] | None = None) -> views.Viewer:
-        """Who looks; unfinished jobs are read once and only when a verdict names one."""
-        known: dict[str, Job] = {}
+        """Who looks; unfinished jobs are read once, and only when a verdict names one that is not known yet.
+
+        What is kept of them is good for asking whose they are, which never changes, and for nothing else.
+        """
+        read = False
 
         def find(job_id: str) -> Job | None:
-            if not known:
-                known.update((job.id, job) for job in (active or self._ports.store.active()[0]))
-            return known.get(job_id)
+            nonlocal read
+            if job_id not in self._known and not read:
+                read = True
+                self._known = {job.id: job for job in (active or self._ports.store.active()[0])}
+            return self._known.get(job_id)
 
         return views.Viewer(principal, self._platform.current, lang, find)
 
@@ -235,15 +256,18 @@ def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:
         return None
     at, _, job_id = cursor.partition("_")
     try:
-        return float(at), job_id
+        since = float(at)
     except ValueError:
-        raise CodedError("invalid_request", problem=f"cursor {cursor!r} is not one that this server gave") from None
+        since = math.nan
+    if not math.isfinite(since):
+        raise CodedError("invalid_request", problem=f"cursor {cursor!r:.100} is not one that this server gave")
+    return since, job_id
 
 
 def _parse_output_cursor(cursor: str | None) -> tuple[int, int]:
     if cursor is None:
         return 1, 0
-    attempt, _, seq = cursor.partition(".")
-    if not (attempt.isdigit() and seq.isdigit()):
-        raise CodedError("invalid_request", problem=f"cursor {cursor!r} is not one that this server gave")
-    return max(1, int(attempt)), int(seq)
+    found = _OUTPUT_CURSOR.fullmatch(cursor)
+    if found is None:
+        raise CodedError("invalid_request", problem=f"cursor {cursor!r:.100} is not one that this server gave")
+    return max(1, int(found[1])), int(found[2])

@@ -7,7 +7,7 @@ here, before any sentence is made from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dure.control import access
@@ -30,11 +30,12 @@ from dure.ports import Principal
 from dure.wire.messages import Artifact, EventView, GpuView, JobView, LeaseView, VerdictView
 
 FindJob = Callable[[str], Job | None]
+_PRIVATE = frozenset({"evalue", "error"})
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, at which platform, in which language ("en" or "ko"). `find` returns an unfinished job by its id."""
+    """Who looks, at which platform, in which language ("en" or "ko"). `find` returns whose a job is, by its id."""
 
     principal: Principal
     platform: Platform
@@ -75,7 +76,7 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None) -> JobVie
         cost=job.cost,
         currency=platform.currency,
         reason=job.reason,
-        reason_sentence=_reason(job, viewer.lang, platform.currency),
+        reason_sentence=_reason(job, viewer.lang, platform.currency, owner=owner),
         lease=lease_view(job.lease, platform) if job.lease else None,
         verdict=verdict_view(viewer, verdict) if verdict and job.phase is Phase.QUEUED else None,
         result=result,
@@ -87,8 +88,10 @@ def verdict_view(viewer: Viewer, verdict: Verdict) -> VerdictView:
     """Return the verdict with only those blockers that the viewer may know."""
 
     def may_know(job_id: str) -> bool:
+        if viewer.principal.admin:
+            return True
         job = viewer.find(job_id)
-        return viewer.principal.admin or (job is not None and access.may_see(viewer.principal, job))
+        return job is not None and access.may_see(viewer.principal, job)
 
     shown = visible(verdict, may_know)
     lang, currency = viewer.lang, viewer.platform.currency
@@ -119,7 +122,10 @@ def lease_view(lease: Lease, platform: Platform) -> LeaseView:
 
 
 def event_view(viewer: Viewer, event: Event) -> EventView:
-    """Return one entry of the log with its sentence."""
+    """Return an entry of the log with its sentence; what an exception or the platform file said is not for all."""
+    principal = viewer.principal
+    if not principal.admin and event.data.get("user") != principal.name:
+        event = replace(event, data={name: value for name, value in event.data.items() if name not in _PRIVATE})
     return EventView(
         seq=event.seq,
         at=event.at,
@@ -190,13 +196,14 @@ def _budget(job: Job) -> Any:
     return job.budget.limit if job.budget.mode is BudgetMode.AMOUNT else job.budget.mode.value
 
 
-def _reason(job: Job, lang: str, currency: str) -> str | None:
+def _reason(job: Job, lang: str, currency: str, *, owner: bool) -> str | None:
     if job.reason is None or job.phase is Phase.QUEUED or not job.phase.terminal:
         return None
-    error = (job.result or {}).get("error") or {}
+    error = (job.result or {}).get("error")
+    error = error if isinstance(error, Mapping) else {}
     data = {
         "ename": error.get("ename"),
-        "evalue": error.get("evalue"),
+        "evalue": error.get("evalue") if owner else None,
         "exit_code": (job.result or {}).get("exit_code"),
         "timeout_s": job.timeout_s,
         "memory_bytes": job.request.memory_bytes,

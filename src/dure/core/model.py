@@ -256,6 +256,17 @@ class BurstPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Who signs people in at the Hub instead of Dure's own links and passwords; `settings` are that class's own.
+
+    A text `${NAME}` stands for the environment variable: secrets are nowhere else.
+    """
+
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """The whole of `platform.yaml`, valid as a whole. Lists keep the file's order: it is the order of preference."""
 
@@ -272,6 +283,11 @@ class Platform:
     admins: tuple[str, ...] = ()
     default_timeout_s: float | None = None
     digest: str = ""
+    authenticator: Authenticator | None = None
+
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """Members by team, `*` for everyone among them."""
+        return {team.name: team.members for team in self.teams}
 
     def teams_of(self, user: str) -> tuple[str, ...]:
         """Names of the teams that list `user`, or `*` for everyone, as a member, in the file's order."""

@@ -14,6 +14,7 @@ from typing import Any
 from dure.core.document import Path, Problem, Reader, did_you_mean
 from dure.core.model import (
     EVERYONE,
+    Authenticator,
     BurstPolicy,
     Cluster,
     ClusterKind,
@@ -54,6 +55,7 @@ _KEYS = (
     "burst",
     "data_classes",
     "environments",
+    "authenticator",
 )
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _LABEL_RULE = "1 to 63 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
@@ -61,6 +63,9 @@ _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _PERSON_RULE = "a user name of letters, digits and . _ @ -"
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{8,80}")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_AUTHENTICATOR = re.compile(r"[a-z][a-z0-9-]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_SECRET = re.compile(r"(.*_)?(secret|password|token|private_key)")
 
 
 def parse(
@@ -88,6 +93,7 @@ def parse(
     burst = _burst(reader, top)
     data_classes = _data_classes(reader, top)
     environments = _environments(reader, top, check_python)
+    authenticator = _authenticator(reader, top)
     if reader.problems:
         return tuple(reader.problems)
     return Platform(
@@ -104,6 +110,7 @@ def parse(
         admins=admins,
         default_timeout_s=timeout_s,
         digest=digest,
+        authenticator=authenticator,
     )
 
 
@@ -284,6 +291,39 @@ def _environments(
         environments.append(Environment(name=name, python=python, preimports=preimports))
     _needs(reader, top, "environments", DEFAULT_ENVIRONMENT, "environment")
     return tuple(environments)
+
+
+def _authenticator(reader: Reader, top: Mapping[str, Any]) -> Authenticator | None:
+    if "authenticator" not in top:
+        return None
+    path: Path = ("authenticator",)
+    item = reader.mapping(path, top["authenticator"], ("class", "settings"))
+    rule = "github, google, generic-oauth, or another JupyterHub authenticator such as package.module.Class"
+    kind = reader.text(path, item, "class", default=None, pattern=_AUTHENTICATOR, rule=rule)
+    at = (*path, "settings")
+    settings = reader.mapping(at, item.get("settings", {}), None)
+    for name, value in settings.items():
+        _setting(reader, (*at, name), value, secret=_SECRET.fullmatch(name) is not None)
+    return Authenticator(kind, settings)
+
+
+def _setting(reader: Reader, path: Path, value: Any, *, secret: bool) -> None:
+    """Note what is wrong with a setting: plain data only, and secrets and references only as `${NAME}`."""
+    if isinstance(value, Mapping):
+        for key, content in value.items():
+            _setting(reader, (*path, str(key)), content, secret=_SECRET.fullmatch(str(key)) is not None)
+    elif isinstance(value, list):
+        for index, content in enumerate(value):
+            _setting(reader, (*path, index), content, secret=secret)
+    elif isinstance(value, str) and _REFERENCE.fullmatch(value):
+        return
+    elif secret:
+        right = f"`${{DURE_{str(path[-1]).upper()}}}`, the environment variable that has it when `dure up` starts"
+        reader.add(path, "a secret stands in the file", right)
+    elif isinstance(value, str) and "${" in value:
+        reader.add(path, f"{value!r} is no reference", "`${NAME}` and nothing else, or a text without `${`")
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        reader.add(path, f"{value!r} is not allowed", "text, a number, true, false, or a list or mapping of those")
 
 
 def _name(reader: Reader, path: Path, item: Mapping[str, Any], section: str | Path) -> str:

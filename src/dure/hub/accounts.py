@@ -32,6 +32,7 @@ SCRYPT_COST, SCRYPT_BLOCK, SCRYPT_LANES = 2**15, 8, 3
 SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
 
 MEMBERS_FILE = "members.json"
+EVERYONE = "*"
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 
@@ -236,14 +237,23 @@ def read_members(state_dir: Path) -> Members:
 
 
 def teams_of(state_dir: Path, user: str) -> list[str]:
-    """Return the user's teams, sorted: those of the platform file and those of their invitation."""
+    """Return the user's teams, sorted: those of the platform file and those of their invitation.
+
+    A team with the member `*` is everybody's who is signed in.
+    """
     account = find(state_dir, user)
-    listed = {team for team, members in read_members(state_dir).teams.items() if user in members}
+    listed = {team for team, members in read_members(state_dir).teams.items() if {user, EVERYONE} & set(members)}
     return sorted(listed | set(account.teams if account else ()))
 
 
 def may_enter(state_dir: Path, user: str) -> bool:
-    """Return whether this name is in the platform file, as member or administrator, or was invited."""
+    """Return whether this name is in the platform file, as member or administrator, or was invited.
+
+    The member `*` lets nobody in: it stands for everyone who is signed in, and signing in takes an invitation
+    (`dure user add NAME`), a password that an invited person has set, or an `authenticator` that knows the person.
+    """
+    if user == EVERYONE:
+        return False
     account = find(state_dir, user)
     if account and account.invited:
         return True

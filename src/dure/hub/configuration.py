@@ -5,6 +5,7 @@ Trap: a role that names a service which is not defined stops the Hub at start, s
 
 from __future__ import annotations
 
+import inspect
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from traitlets.utils.importstring import import_item
 
-from dure.hub import hub_settings
+from dure.hub import accounts, hub_settings
 from dure.hub.authenticator import DureAuthenticator
 from dure.hub.services import watch_services
 from dure.hub.spawner import SharedAccountSpawner, SystemUserSpawner
@@ -75,20 +76,44 @@ def configure_service(c: Any, settings: hub_settings.HubSettings) -> None:
 def configure_login(c: Any, settings: hub_settings.HubSettings) -> None:
     """Sign in locally, or by whatever authenticator the platform file names."""
     chosen = settings.authenticator
+    c.Authenticator.refresh_pre_spawn = True  # so that a workspace starts with the teams of now
     if not chosen:
         c.JupyterHub.authenticator_class = DureAuthenticator
         c.DureAuthenticator.state_dir = settings.state_dir
         c.Authenticator.auth_refresh_age = 60
         return
     authenticator = load_authenticator(chosen["class"])
-    c.JupyterHub.authenticator_class = authenticator
     given = {name: from_environment(value) for name, value in dict(chosen.get("settings", {})).items()}
-    if not any(name.startswith("allow") for name in given):
-        members = {name for team in settings.teams.values() for name in team}
-        c.Authenticator.allowed_users = members | set(settings.admins)
+    others = any(name.startswith("allow") for name in given)
+    if not others:
+        c.Authenticator.allow_all = False  # the Hub asks this first, and some classes begin with True
+    c.JupyterHub.authenticator_class = with_members(authenticator, Path(settings.state_dir), others=others)
     c.Authenticator.admin_users = set(settings.admins)
     for name, value in given.items():
         c[authenticator.__name__][name] = value
+
+
+def with_members(authenticator: type[Any], state_dir: Path, *, others: bool) -> type[Any]:
+    """Return the class, letting in the platform file's members as they are now; with `others` whom it allows, too.
+
+    Without `allow…` settings it is not asked at all.
+    """
+
+    class MembersToo(authenticator):
+        def check_allow_config(self) -> None:
+            """Accept settings that allow nobody: the platform file does."""
+
+        async def check_allowed(self, username: str, authentication: Any = None) -> bool:
+            """Return whether the person may enter."""
+            if accounts.may_enter(state_dir, username):
+                return True
+            if not others:
+                return False
+            allowed = super().check_allowed(username, authentication)
+            return bool(await allowed if inspect.isawaitable(allowed) else allowed)
+
+    MembersToo.__name__ = f"{authenticator.__name__}WithMembers"
+    return MembersToo
 
 
 def load_authenticator(name: str) -> type[Any]:
@@ -103,6 +128,10 @@ def load_authenticator(name: str) -> type[Any]:
 
 def from_environment(value: Any) -> Any:
     """Return a setting, taking `${NAME}` from the environment so that secrets stay out of the platform file."""
+    if isinstance(value, dict):
+        return {name: from_environment(content) for name, content in value.items()}
+    if isinstance(value, list):
+        return [from_environment(content) for content in value]
     if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
         name = value[2:-1]
         if name not in os.environ:
@@ -118,6 +147,7 @@ def configure_workspaces(c: Any, settings: hub_settings.HubSettings) -> None:
     c.Spawner.cmd = [settings.python, "-m", "jupyterhub.singleuser"]
     c.Spawner.default_url = "/lab"
     c.Spawner.environment = dict(settings.workspace_environment)
+    c.JupyterHub.implicit_spawn_seconds = 0.2  # "My notebook" starts a workspace that does not run, without asking
     c.Spawner.start_timeout = 120
     c.Spawner.http_timeout = 60
     c.Spawner.poll_interval = 5

@@ -18,7 +18,7 @@ from tornado import web
 from traitlets import Unicode
 
 from dure.adapters.processes import start_ticks
-from dure.hub import system_users
+from dure.hub import accounts, system_users
 
 # No GPU may be visible in a workspace: GPUs are leased per cell, and the lease is what makes them fair.
 NO_GPU = {
@@ -92,9 +92,11 @@ class SystemUserSpawner(WorkspaceSpawner):
 
     async def start(self) -> tuple[str, int]:
         """Make sure of the account, then start; the page says in one sentence why an account is refused."""
-        teams = [group.name for group in self.user.groups]
+        folder = Path(self.state_dir)
+        known = accounts.read_members(folder).teams
+        teams = {group.name for group in self.user.groups} | set(accounts.teams_of(folder, self.user.name))
         try:
-            self.person = system_users.ensure(self.user.name, Path(self.state_dir), teams)
+            self.person = system_users.ensure(self.user.name, folder, teams & set(known))
         except (system_users.SystemUserError, OSError) as error:
             refused: Any = web.HTTPError(500, str(error))
             refused.jupyterhub_message = str(error)

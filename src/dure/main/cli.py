@@ -92,7 +92,7 @@ def user() -> None:
 @click.option("--admin", is_flag=True, help="May administer the platform.")
 @_DIR
 def user_add(name: str, teams: tuple[str, ...], state_dir: Path, *, admin: bool) -> None:
-    """Make a link that signs NAME in once; they choose a password then."""
+    """Make a link that signs NAME in once; a password is set under Workspaces, Password."""
     from dure.main import running
 
     with running.told():
@@ -123,16 +123,16 @@ def control(state_dir: Path, port: int, address: str, identity: str, base_path: 
     from dure.main import control_plane, running
     from dure.settings import IdentityKind, read_settings
 
-    settings = read_settings(
-        state_dir,
-        os.environ,
-        port=port,
-        address=address,
-        identity=cast("IdentityKind", identity),
-        base_path=base_path,
-        system_users=system_users,
-    )
     with running.told():
+        settings = read_settings(
+            state_dir,
+            os.environ,
+            port=port,
+            address=address,
+            identity=cast("IdentityKind", identity),
+            base_path=base_path,
+            system_users=system_users,
+        )
         control_plane.run(settings)
 
 

@@ -6,6 +6,7 @@ reads each tick and only `Composition.take_platform` writes.
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
 import secrets
@@ -13,10 +14,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import dure
-from dure.adapters import platform_file
 from dure.adapters.blobs import FolderBlobStores, S3BlobStores
 from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServers
 from dure.adapters.executors.local import LocalExecutor, LocalSettings
@@ -35,11 +36,12 @@ from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
 from dure.core.events import Draft
 from dure.core.model import Platform
-from dure.hub import notice, system_users
+from dure.hub import accounts, notice, system_users
+from dure.main import accepted
 from dure.main.loop_thread import LoopThread
-from dure.ports import BlobStores, Executor, Identity, Ports, Principal
+from dure.ports import BlobStoreError, BlobStores, Executor, Identity, Ports, Principal
 from dure.ports import Changes as StoreChanges
-from dure.settings import Settings
+from dure.settings import Settings, SettingsError
 
 log = logging.getLogger("dure.main")
 
@@ -75,11 +77,22 @@ class Composition:
         self.store.close()
 
     def take_platform(self, platform: Platform) -> None:
-        """Use an edited platform file: new clusters get an executor, and the log says that it was loaded."""
+        """Use an edited platform file: its clusters have executors, its members may sign in, the log says so."""
         for cluster in platform.clusters:
-            if cluster.name not in self.executors:
+            if cluster.name in self.executors:
+                self.executors[cluster.name].provision_in(cluster.provision_s)
+            else:
                 self.executors[cluster.name] = _executor(self, cluster.name, cluster.provision_s)
         self.platform.replace(platform)
+        accepted.remember(self.settings, platform)
+        identity = self.ports.identity
+        if isinstance(identity, HubIdentity):
+            accounts.write_teams(self.settings.state_dir, platform.members(), platform.admins)
+            identity.forget_all()
+        elif isinstance(identity, TokenIdentity):
+            identity.replace(_tokens(self.settings, self.platform))
+        elif isinstance(identity, HeaderIdentity):
+            identity.admins = frozenset(platform.admins)
         told = Draft("platform.loaded", "platform", {"digest": platform.digest})
         self.store.commit(StoreChanges((), (told,)), self.ports.clock.now())
         self.loop.hint()
@@ -94,11 +107,16 @@ class Composition:
 
 def compose(settings: Settings) -> Composition:
     """Return a control plane that is ready to start. Raises PlatformFileError or a store's error with one sentence."""
-    platform = PlatformHolder(platform_file.load(settings.platform_file))
+    platform = accepted.load(settings)
     run = settings.state_dir / "run"
     logs = settings.state_dir / "log"
-    for folder in (run, logs, settings.clusters_folder):
+    # People's accounts pass through what their jobs use, and read none of it: its entries have modes of their own.
+    passed = 0o711 if settings.system_users else 0o700
+    for folder, mode in ((run, passed), (logs, 0o700), (settings.clusters_folder, passed)):
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)
+    for database in settings.state_dir.glob("dure.sqlite*"):
+        database.chmod(0o600)
     store = SqlStore(settings.database_url)
     store.migrate()
     clock = SystemClock()
@@ -123,15 +141,19 @@ def compose(settings: Settings) -> Composition:
         platform=platform,
         changes=changes,
         commands=Commands(ports, platform, loop.hint),
-        queries=Queries(ports, platform, dure.__version__, loop.current_plan, _notices(settings, platform)),
+        queries=Queries(
+            ports, platform, dure.__version__, loop.current_plan, _notices(settings, platform, platform.current)
+        ),
         loop=loop,
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
         hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),
         executors=executors,
         holder=holder,
     )
-    for cluster in platform.current.clusters:
-        executors[cluster.name] = _executor(composition, cluster.name, cluster.provision_s)
+    # Attempts may still run on a cluster that the platform file no longer has.
+    left = {folder.parent.name: 0.0 for folder in settings.clusters_folder.glob("*/attempts")}
+    for name, provision_s in (left | {c.name: c.provision_s for c in platform.current.clusters}).items():
+        executors[name] = _executor(composition, name, provision_s)
     return composition
 
 
@@ -151,8 +173,10 @@ def _executor(parts: Composition, cluster: str, provision_s: float) -> LocalExec
         folder=settings.clusters_folder / cluster,
         notify=parts.hints.path,
         provision_s=provision_s,
+        folder_mode=0o711 if settings.system_users else 0o700,
         home_of=_home_of(settings),
         account_of=_account_of(settings, parts.platform),
+        changed=parts.loop.hint,
     )
     return LocalExecutor(local, parts.servers, parts.ports.blobs, parts.ports.clock)
 
@@ -160,7 +184,16 @@ def _executor(parts: Composition, cluster: str, provision_s: float) -> LocalExec
 def _blobs(settings: Settings) -> BlobStores:
     if settings.s3 is not None:
         return S3BlobStores(settings.s3, settings.state_dir)
-    return FolderBlobStores(settings.state_dir / "blobs")
+    group_of = _team_gid if settings.system_users else None
+    return FolderBlobStores(settings.state_dir / "blobs", group_of)
+
+
+def _team_gid(team: str) -> int:
+    """Return the group that a team's people share their blobs by, made when it is not there."""
+    try:
+        return grp.getgrnam(system_users.ensure_group(team)).gr_gid
+    except system_users.SystemUserError as error:
+        raise BlobStoreError(str(error)) from error
 
 
 def _identity(settings: Settings, platform: PlatformHolder, clock: SystemClock) -> Identity:
@@ -168,16 +201,34 @@ def _identity(settings: Settings, platform: PlatformHolder, clock: SystemClock) 
         return platform.current.teams_of(name)
 
     if settings.identity == "hub":
+        try:
+            access = HubAccess.from_environment()
+        except KeyError as error:
+            raise SettingsError(
+                f"--identity hub is for control planes that the Hub starts: {error.args[0]} is not set."
+                f" Type: dure up --dir {settings.state_dir}"
+            ) from None
         return HubIdentity(
-            HubAccess.from_environment(),
+            access,
             clock=clock.now,
-            teams_of=teams_of,
-            team_exists=lambda name: any(team.name == name for team in platform.current.teams),
+            teams_of=partial(_teams_of, settings, platform),
+            team_exists=lambda name: _is_outside_team(platform.current, name),
         )
     if settings.identity == "header":
         admins = platform.current.admins
         return HeaderIdentity(settings.trusted_proxies, admins=admins, teams_of=teams_of)
-    return TokenIdentity({settings.token_file.read_text().strip(): owner(platform)})
+    return TokenIdentity(_tokens(settings, platform))
+
+
+def _tokens(settings: Settings, platform: PlatformHolder) -> dict[str, Principal]:
+    try:
+        token = settings.token_file.read_text().strip()
+    except FileNotFoundError:
+        raise SettingsError(
+            f"There is no token in {settings.token_file}, so nobody could sign in."
+            f" Type: dure up --no-hub --dir {settings.state_dir}"
+        ) from None
+    return {token: owner(platform)}
 
 
 def owner(platform: PlatformHolder) -> Principal:
@@ -189,26 +240,48 @@ def owner(platform: PlatformHolder) -> Principal:
     )
 
 
+def _teams_of(settings: Settings, platform: PlatformHolder, user: str) -> tuple[str, ...]:
+    """Return a person's teams by the platform file and by their invitation, as both are now."""
+    invited = accounts.teams_of(settings.state_dir, user)
+    current = platform.current
+    return tuple(team.name for team in current.teams if team.name in {*invited, *current.teams_of(user)})
+
+
+def _is_outside_team(platform: Platform, group: str) -> bool:
+    """Return whether a group of the Hub is a team that an outside `authenticator` may put people into.
+
+    Those of our own sign-in follow the platform file a minute late, so they say nothing that is not known better here.
+    """
+    return platform.authenticator is not None and any(team.name == group for team in platform.teams)
+
+
 def _home_of(settings: Settings) -> Callable[[str], Path | None]:
+    """Jobs have the home of their person's workspace; without the Hub that is the one of whoever started Dure."""
+
     def home(user: str) -> Path | None:
-        folder = settings.state_dir / "homes" / user
-        return folder if folder.is_dir() else None
+        if settings.identity != "hub" or settings.system_users:
+            return None  # with accounts of their own, the fork server has the account's home already
+        folder = system_users.shared_home(settings.state_dir, user)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     return home
 
 
-def _account_of(settings: Settings, platform: PlatformHolder) -> Callable[[str], Account]:
-    def account(user: str) -> Account:
+def _account_of(settings: Settings, platform: PlatformHolder) -> Callable[[str, str], Account]:
+    def account(user: str, team: str) -> Account:
         if not settings.system_users:
             return OWN_ACCOUNT
-        found = system_users.ensure(user, settings.state_dir, platform.current.teams_of(user))
+        # An outside authenticator may have put the person into the job's team; ours does not.
+        teams = {*_teams_of(settings, platform, user), *([team] if _is_outside_team(platform.current, team) else [])}
+        found = system_users.ensure(user, settings.state_dir, teams)
         groups = tuple(os.getgrouplist(found.account, found.gid))
         return Account(found.account, found.uid, found.gid, groups, str(found.home))
 
     return account
 
 
-def _notices(settings: Settings, platform: PlatformHolder) -> Callable[[str], list[str]]:
+def _notices(settings: Settings, platform: PlatformHolder, started_with: Platform) -> Callable[[str], list[str]]:
     def notices(lang: str) -> list[str]:
         found = []
         if settings.identity == "hub":
@@ -216,6 +289,8 @@ def _notices(settings: Settings, platform: PlatformHolder) -> Callable[[str], li
             found.append(notice.isolation_notice(lang, isolation))
         if any(node.simulated for cluster in platform.current.clusters for node in cluster.nodes):
             found.append(_SIMULATED["ko" if lang == "ko" else "en"])
+        if settings.identity == "hub" and platform.current.authenticator != started_with.authenticator:
+            found.append(_SIGN_IN_CHANGED["ko" if lang == "ko" else "en"])
         return found
 
     return notices
@@ -224,4 +299,8 @@ def _notices(settings: Settings, platform: PlatformHolder) -> Callable[[str], li
 _SIMULATED = {
     "en": "Some GPUs here are simulated: they queue, lease and cost like real ones, but the code runs on the CPU.",
     "ko": "이곳의 일부 GPU는 시뮬레이션입니다. 대기, 할당, 비용은 실제와 같지만 코드는 CPU에서 실행됩니다.",
+}
+_SIGN_IN_CHANGED = {
+    "en": "The section `authenticator` of platform.yaml was changed: it counts from the next `dure up`.",
+    "ko": "platform.yaml의 `authenticator` 항목이 바뀌었습니다. 다음 `dure up`부터 적용됩니다.",
 }

@@ -10,7 +10,10 @@ import contextlib
 import json
 import logging
 import logging.config
+import os
+import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -42,13 +45,28 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class _Server(uvicorn.Server):
+    """Ends open streams as soon as it is told to end: it would wait for them as for any request under way."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then do what uvicorn does."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises what `compose` raises."""
+    os.umask(0o077)  # what it writes is its own; what others may pass or share is opened to them one by one
     _log_to_stderr(settings.log_level)
     parts: Composition = compose(settings)
     chores = Chores(parts)
+    web = application(parts)
     config = uvicorn.Config(
-        application(parts),
+        web,
         host=settings.address,
         port=settings.port,
         log_config=None,
@@ -64,7 +82,7 @@ def run(settings: Settings) -> None:
     chores.start()
     try:
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again after a clean end
-            uvicorn.Server(config).run()
+            _Server(config, web.state.streams.close).run()
     finally:
         chores.close()
         parts.close()

@@ -6,6 +6,7 @@ with the reason; it is neither green nor red.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -166,20 +167,18 @@ def _running(state_dir: Path) -> Finding:
     holder = processes.holder(state_dir)
     if holder is None:
         return Finding("Platform", "skipped", "not running", f"dure up --dir {state_dir}")
-    address = _control_address(state_dir, holder["link"])
-    try:
-        answer = httpx.get(f"{address}api/health", timeout=5, trust_env=False)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        return Finding(
-            "Platform", "bad", f"process {holder['pid']} runs but does not answer at {address} ({error})",
-            f"dure down --dir {state_dir} && dure up --dir {state_dir}",
-        )  # fmt: skip
-    return Finding("Platform", "ok", f"answers at {address}")
-
-
-def _control_address(state_dir: Path, link: str) -> str:
-    return link if (state_dir / "token").exists() and not (state_dir / "hub").exists() else f"{link}services/dure/"
+    # Without a Hub the control plane answers at the address itself, with one below the Hub's services.
+    for address in (holder["link"], f"{holder['link']}services/dure/"):
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.get(f"{address}api/health", timeout=5, trust_env=False)
+            if answer.status_code == httpx.codes.OK:
+                return Finding("Platform", "ok", f"answers at {address}")
+    return Finding(
+        "Platform",
+        "bad",
+        f"process {holder['pid']} runs but does not answer at {holder['link']}",
+        f"dure down --dir {state_dir} && dure up --dir {state_dir}",
+    )
 
 
 def _clock(state_dir: Path) -> Finding:
@@ -201,9 +200,8 @@ def _leftovers(state_dir: Path) -> Finding:
     left = processes.marked(state_dir)
     if left:
         pids = ", ".join(str(process.pid) for process in left[:5])
-        return Finding(
-            "Leftover processes", "bad", f"{len(left)} of an earlier run ({pids})", f"dure down --dir {state_dir}"
-        )
+        told = f"{len(left)} of an earlier run ({pids}); starting again ends them and adopts the jobs that run"
+        return Finding("Leftover processes", "bad", told, f"dure up --dir {state_dir}")
     return Finding("Leftover processes", "ok", f"none (this host: {socket.gethostname()})")
 
 

@@ -6,10 +6,13 @@ goes wrong must end in one sentence and exit code 1, never in a traceback, and m
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
+import re
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 import httpx
@@ -29,9 +32,11 @@ from dure.core.model import Platform
 from dure.hub import accounts, front_door, system_users
 from dure.main.private_file import write_once
 from dure.ports import StoreError
+from dure.settings import SettingsError
 from dure.worker import processes as attempt_processes
 
 _READY_S = 60.0
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
 _POLL_S = 0.05
 _RESTART_S = 0.2
 _QUICK_DEATH_S = 3.0
@@ -44,6 +49,7 @@ _FAILURES = (
     system_users.SystemUserError,
     accounts.AccountError,
     StoreError,
+    SettingsError,
 )
 
 
@@ -67,12 +73,20 @@ def told() -> Iterator[None]:
     except _FAILURES as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        click.echo(
-            f"The system refused: {error.strerror or error}{place}. Mend that, then type the command again.", err=True
-        )
+    except sqlite3.Error as error:
+        click.echo(f"The account file cannot be used: {error}. Check the disk with: dure doctor", err=True)
         sys.exit(1)
+    except OSError as error:
+        click.echo(refusal(error), err=True)
+        sys.exit(1)
+
+
+def refusal(error: OSError) -> str:
+    """Return what the operating system refused, and what to do, in one sentence."""
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"The disk is full{place}. Free some space, then type the command again."
+    return f"The system refused: {error.strerror or error}{place}. Mend that, then type the command again."
 
 
 def up(options: UpOptions, ready: Callable[[str], None] = lambda _link: None) -> None:
@@ -89,19 +103,27 @@ def up_detached(options: UpOptions) -> None:
     argv += ["--system-users"] if options.system_users else []
     argv += ["--lang", options.lang] if options.lang else []
     options.state_dir.mkdir(parents=True, exist_ok=True)
-    log = options.state_dir / "up.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    log, errors = options.state_dir / "up.log", options.state_dir / "up.errors.log"
+    with _private(log) as out, _private(errors) as err:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
     shown = 0
     while True:
+        ended = child.poll()  # before reading, so that its last words are in what is read
         text = log.read_text(errors="replace")
         click.echo(text[shown:], nl=False)
         shown = len(text)
-        if child.poll() is not None:
-            sys.exit(child.returncode or 1)
+        if ended is not None:
+            click.echo(errors.read_text(errors="replace"), nl=False, err=True)
+            sys.exit(ended or 1)
         if "\nReady" in text or text.startswith("Ready"):
             return
         time.sleep(_POLL_S)
+
+
+def _private(path: Path) -> IO[bytes]:
+    """Make a file anew for its owner alone: what `up` says has the sign-in link in it."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def down(state_dir: Path) -> None:
@@ -171,9 +193,25 @@ def front_of(options: UpOptions, platform: Platform) -> front_door.FrontDoor:
         health_path="api/health",
         system_users=options.system_users,
         admins=platform.admins,
-        teams={team.name: [m for m in team.members if m != "*"] for team in platform.teams},
+        teams=platform.members(),
+        authenticator=_authenticator(platform),
         lang=options.lang or language(),
     )
+
+
+def _authenticator(platform: Platform) -> dict[str, Any]:
+    """Return what the Hub is told about signing in. Raises FrontDoorError for variables that are not set."""
+    chosen = platform.authenticator
+    if chosen is None:
+        return {}
+    missing = sorted(name for name in set(_REFERENCE.findall(str(chosen.settings))) if name not in os.environ)
+    if missing:
+        names = ", ".join(f"${name}" for name in missing)
+        raise front_door.FrontDoorError(
+            f"The section `authenticator` of platform.yaml needs {names}. "
+            f"Type: {'; '.join(f'export {name}=…' for name in missing)}; then dure up again."
+        )
+    return {"class": chosen.kind, "settings": dict(chosen.settings)}
 
 
 def _up_with_hub(options: UpOptions, ready: Callable[[str], None]) -> None:
@@ -201,6 +239,7 @@ def _up_alone(options: UpOptions, ready: Callable[[str], None]) -> None:
     platform_of(state_dir)
     lock = processes.Lock(state_dir).acquire()
     try:
+        state_dir.chmod(0o700)
         processes.end_leftovers(state_dir)
         port = processes.ports_for(state_dir, {"public": options.port}, address=options.address)["public"]
         token = write_once(state_dir / "token", secrets.token_urlsafe(24))

@@ -17,6 +17,7 @@ from dure.adapters.executors.forkservers import ForkServerError
 from dure.core.events import Draft
 from dure.main.compose import Composition
 from dure.ports import Changes
+from dure.wire.messages import MAX_KEEP_S
 
 log = logging.getLogger("dure.watch")
 
@@ -24,7 +25,7 @@ _FILE_EVERY_S = 1.0
 _WARM_EVERY_S = 3.0
 _COLLECT_EVERY_S = 600.0
 _DAY_S = 86_400.0
-_YOUNG_BLOB_S = 3600.0
+_YOUNG_BLOB_S = 2 * MAX_KEEP_S  # what a kept cell left is on record only when the keep has ended
 
 
 class Chores:
@@ -65,12 +66,12 @@ class Chores:
         settled, self._seen = digest == self._seen, digest
         if not settled or digest == self._taken:
             return
-        self._taken = digest
         try:
             self._parts.take_platform(platform_file.load(path))
         except platform_file.PlatformFileError as error:
             log.warning("platform.refused", extra={"error": str(error)})
             self._parts.refuse_platform(str(error))
+        self._taken = digest  # only now: what could not be recorded (a full disk) is tried again
 
     def _keep_warm(self) -> None:
         for environment in self._parts.platform.current.environments:
@@ -88,7 +89,7 @@ class Chores:
         parts = self._parts
         now = parts.ports.clock.now()
         oldest = now - parts.settings.retention_days * _DAY_S
-        for executor in parts.executors.values():
+        for executor in tuple(parts.executors.values()):
             executor.discard(oldest)
         needed = parts.store.references(oldest)
         # Blobs carry no owner, so what any team's job needs is kept in every team's folder.

@@ -36,5 +36,18 @@ def attach_job(kernel: Kernel, client: Client, job_id: str, *, overwrite: bool =
     if job.kind == "cell":
         blobs = sent.blobs if sent is not None and sent.blobs is not None else client.blobs(job.team)
         answers = answers_from(kernel.shell.user_ns, blobs, replay)
-    outcome = Watch(Follower(client, job.id), status, replay, answers, watching_only=True).run()
+    ended = _last_cell_end(client, job.id) if job.kind == "cell" and job.phase == "running" else None
+    follower = Follower(client, job.id, last=lambda item: item.cursor == ended)
+    outcome = Watch(follower, status, replay, answers, watching_only=True).run()
     return finish(kernel, client, outcome, sent, status, overwrite=overwrite, watching_only=True)
+
+
+def _last_cell_end(client: Client, job_id: str) -> str | None:
+    """Return where the output ends now, if a kept process waits there for a next cell, which need not be awaited."""
+    cursor: str | None = None
+    last = ""
+    while True:
+        page = client.output(job_id, cursor)
+        if not page.messages:
+            return cursor if last == "cell_end" else None
+        cursor, last = page.cursor, str(page.messages[-1].get("type"))

@@ -16,21 +16,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import records, session
+from dure.notebook import keeping, records, session
 from dure.notebook.delivery import Before, Delivered, FreshKernel, deliver
 from dure.notebook.ending import failure_of
 from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as, syntax_error, told_plainly
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay, set_last_value
 from dure.notebook.sources import keep_source, sources_of
-from dure.notebook.watching import Answers, Follower, Outcome, Watch, plain_interrupts
+from dure.notebook.watching import Answers, Follower, Outcome, Watch, at_cell_end, plain_interrupts
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.client.options import JobOptions
     from dure.state import Blobs
-    from dure.wire.messages import JobRequest, JobView
+    from dure.wire.messages import JobRequest, JobView, NextCell
 
 PROVIDE_TIMEOUT_S = 30
 DETACHED_PROVIDE_TIMEOUT_S = 10
@@ -47,14 +47,21 @@ class Sent:
     number: int = 1
     delivered: bool = False
     last_value: Any = None
+    next_cell: NextCell | None = None
 
 
 @dataclass(slots=True)
 class Kernel:
-    """The state of one kernel: its shell and the cells that left it, by job."""
+    """The state of one kernel: its shell, the cells that left it, by job, and the process kept for its next cell."""
 
     shell: Any
     sent: dict[str, Sent] = field(default_factory=dict)
+    kept: keeping.Kept | None = None
+    frees_at_exit: bool = False
+
+    def note(self, text: str) -> None:
+        """Say something of our own beside the cell's output."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @told_plainly
@@ -70,6 +77,8 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     options = parse_words(words, now=time.time(), lang=lang, program="%%gpu")
     if not body.strip():
         raise QuietError(say("empty_cell"))
+    if options.keep_s and options.detach:
+        raise QuietError(say("keep_detached"))
     for note in options.notes:
         print(note, file=sys.stderr)  # noqa: T201
     code = numbered_as_shown(line, body)
@@ -82,9 +91,10 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
         from dure.notebook.handle import detach
 
         return detach(kernel, client, request, sent)
-    follower = Follower(client, lambda: submit(kernel, client, request, sent, detached=False))
+    follower = Follower(client, lambda: keeping.begin(kernel, client, request, sent), last=at_cell_end)
     replay = Replay(kernel.shell, status)
     outcome = Watch(follower, status, replay, answers_from(kernel.shell.user_ns, sent.blobs, replay)).run()
+    keeping.note_end(kernel, client, outcome, options)
     finish(kernel, client, outcome, sent, status)
     return None
 
@@ -173,7 +183,9 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
         lang=session.language(),
     )
     before = Before(namespace, sorted({*wanted, *reads.writes}))
-    return request, Sent(before, options.team, blobs, code, kernel.shell.displayhook.prompt_count)
+    sent = Sent(before, options.team, blobs, code, kernel.shell.displayhook.prompt_count)
+    sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
+    return request, sent
 
 
 def capture_names(
@@ -196,6 +208,12 @@ def capture_names(
 def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, detached: bool) -> JobView:
     """Queue the job and note on disk that its results are not here yet."""
     job: JobView = client.submit(request, uuid.uuid4().hex)
+    remember(kernel, client, job, request, sent, detached=detached)
+    return job
+
+
+def remember(kernel: Kernel, client: Client, job: JobView, request: JobRequest, sent: Sent, *, detached: bool) -> None:
+    """Note, here and on disk, that the results of `job` are not here yet."""
     kernel.sent[job.id] = sent
     records.remember(
         records.Record(
@@ -209,7 +227,6 @@ def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, d
             pid_ticks=records.own_ticks(),
         )
     )
-    return job
 
 
 def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay | None) -> Answers:
@@ -259,14 +276,17 @@ def finish(
             status.show(say("not_queued"))
         raise _not_ended(outcome, watching_only=watching_only)
     end = outcome.end or job.result or {}
-    if job.phase != "succeeded":
+    kept = keeping.is_kept(job, end)
+    line = keeping.kept_line(job, end) if kept else end_line(job, lang)
+    left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
+    if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
         records.forget(job.id)
         details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
-        status.show(end_line(job, lang), details)
+        status.show(line, (*details, *left_kept))
         raise failure_of(outcome, job, end)
     delivered = _deliver(kernel, client, job, end, sent, overwrite=overwrite)
     records.forget(job.id)
-    status.show(end_line(job, lang))
+    status.show(line, left_kept)
     for note in delivered.notes:
         print(note, file=sys.stderr)  # noqa: T201
     set_last_value(kernel.shell, delivered.last_value)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import records, session
+from dure.notebook import keeping, records, session
 from dure.notebook.attaching import attach_job
 from dure.notebook.cell import Kernel, split_words
 from dure.notebook.failures import QuietError, told_plainly
@@ -28,6 +28,7 @@ _HELP = {
 %gpu history         your latest jobs
 %gpu why [JOB]       a job's story, and why it waits (by default your latest)
 %gpu cancel JOB      end a job
+%gpu free            free the GPU that a cell with --keep keeps for this notebook's next cell
 %gpu attach [JOB]    show what a job printed while you were away and bring its results; without JOB: all of this
                      notebook's that were not brought yet. --overwrite also takes names that changed here meanwhile
 %gpu tiers           the kinds of GPU, what is free and what they cost
@@ -38,6 +39,7 @@ _HELP = {
 %gpu history         최근 내 작업
 %gpu why [JOB]       작업의 경과와 대기 이유(기본: 가장 최근 작업)
 %gpu cancel JOB      작업 종료
+%gpu free            --keep으로 다음 셀을 위해 유지하던 GPU 반납
 %gpu attach [JOB]    자리를 비운 동안의 출력과 결과를 가져옵니다. JOB이 없으면 이 노트북에서
                      아직 가져오지 않은 모든 작업. --overwrite는 그동안 여기서 바뀐 이름도 덮어씁니다
 %gpu tiers           GPU 종류, 남은 수, 가격
@@ -117,6 +119,10 @@ def _cancel(_: Kernel, rest: Sequence[str]) -> None:
         print(say("asked_to_cancel", job=job_id))  # noqa: T201
 
 
+def _free(kernel: Kernel, _: Sequence[str]) -> None:
+    print(keeping.free(kernel))  # noqa: T201
+
+
 def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
     client = session.client()
     overwrite = "--overwrite" in rest
@@ -163,6 +169,7 @@ COMMANDS: Mapping[str, Callable[[Kernel, Sequence[str]], None]] = {
     "history": _history,
     "why": _why,
     "cancel": _cancel,
+    "free": _free,
     "attach": _attach,
     "tiers": _tiers,
     "lang": _lang,

@@ -44,16 +44,41 @@ class Outcome:
     interrupts: int = 0
     left: bool = False
     problem: Exception | None = None
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A job that was there before: its output is followed from `cursor` on."""
+
+    job: JobView
+    cursor: str
+
+
+def at_cell_end(item: Any) -> bool:
+    """Return whether this is the last message of a cell, after which a kept process waits for the next."""
+    return bool(item.message["type"] == "cell_end")
 
 
 class Follower:
-    """Submits (or takes) a job and puts everything that its stream says into `inbox`, from a thread of its own."""
+    """Submits (or takes) a job and puts everything that its stream says into `inbox`, from a thread of its own.
 
-    def __init__(self, client: Client, start: Callable[[], JobView] | str, cursor: str | None = None) -> None:
+    It stops at the job's end, or after the message for which `last` is true.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        start: Callable[[], JobView | Continued] | str,
+        cursor: str | None = None,
+        *,
+        last: Callable[[Any], bool] = lambda _: False,
+    ) -> None:
         self.client = client
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._start = start
         self._cursor = cursor
+        self._last = last
         self._abandoned = False
         self._cancel_at_start = False
         self._thread = threading.Thread(target=self._run, name="dure-follow", daemon=True)
@@ -73,15 +98,22 @@ class Follower:
             for item in self.client.stream(job_id, self._cursor):
                 if self._abandoned:
                     return
-                self.inbox.put(("job", item.job) if hasattr(item, "job") else ("message", item))
+                is_job = hasattr(item, "job")
+                self.inbox.put(("job", item.job) if is_job else ("message", item))
+                if not is_job and self._last(item):
+                    return
         except BaseException as error:
             self.inbox.put(("failed", error))
         finally:
             session.hear_outages(None)
             self.inbox.put(("closed", None))
 
-    def _submit(self, start: Callable[[], JobView]) -> str:
-        job = start()
+    def _submit(self, start: Callable[[], JobView | Continued]) -> str:
+        begun = start()
+        if isinstance(begun, Continued):
+            job, self._cursor = begun.job, begun.cursor
+        else:
+            job = begun
         self.inbox.put(("job", job))
         return job.id
 
@@ -146,7 +178,8 @@ class Watch:
     def _on_message(self, item: Any) -> None:
         message = item.message
         kind = message["type"]
-        if kind == "end":
+        self.outcome.cursor = item.cursor
+        if kind in {"end", "cell_end"}:
             self.outcome.end = message
             if self._replay is not None:
                 self._replay.tail(message)

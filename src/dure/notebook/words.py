@@ -165,6 +165,32 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The code ended its process with exit code {code}, so there is nothing to bring back.",
         "코드가 종료 코드 {code}로 프로세스를 끝내 가져올 결과가 없습니다.",
     ),
+    "kept_line": (
+        (
+            "{job} {outcome} · {place} · waited {waited} · ran {ran} · GPU kept until {until} for the next cell "
+            "(costs go on); free it now: `%gpu free`"
+        ),
+        (
+            "{job} {outcome} · {place} · 대기 {waited} · 실행 {ran} · 다음 셀을 위해 {until}까지 GPU 유지(비용 계속 "
+            "발생). 바로 반납: `%gpu free`"
+        ),
+    ),
+    "cell_done": ("succeeded", "성공"),
+    "cell_failed": ("failed", "실패"),
+    "kept_ended": (
+        "It ran in the kept process, which has ended with it; `--keep 5m` on a cell keeps it for the next.",
+        "유지하던 프로세스에서 실행되었고 이제 종료되었습니다. 다음 셀까지 유지하려면 셀에 `--keep 5m`을 쓰세요.",
+    ),
+    "keep_misfit": (
+        "The GPU kept by {job} does not fit this cell's options, so the cell queues; `%gpu free` frees the kept one.",
+        "{job}이(가) 유지하는 GPU가 이 셀의 옵션과 맞지 않아 셀을 새로 등록합니다. `%gpu free`로 반납할 수 있습니다.",
+    ),
+    "keep_detached": (
+        "--keep and --detach do not go together, since only a cell that is waited for has a next one: leave one out.",
+        "--keep과 --detach는 함께 쓸 수 없습니다. 기다리는 셀만 다음 셀로 이어집니다. 하나를 빼세요.",
+    ),
+    "nothing_kept": ("This notebook keeps no GPU.", "이 노트북이 유지하는 GPU가 없습니다."),
+    "asked_to_free": ("{job} is being freed.", "{job}을(를) 반납하는 중입니다."),
     "ended": ("The job ended as {phase}. {reason}", "작업이 {phase} 상태로 끝났습니다. {reason}"),
     "no_input": (
         ("The job asks for input, but here nobody can answer; it was interrupted. Run it in a notebook or a terminal."),

@@ -18,6 +18,7 @@ from dure.portal.terminal import rendered
 from dure.wire.messages import OutputList
 
 SHOWN_MAX = 400
+SHOWN_CHARS_MAX = 16 * 1024 * 1024  # of all blocks together; the last one is always shown
 _PAGE = 500
 _PAGES_MAX = 400
 _IMAGE_CHARS_MAX = 8 * 1024 * 1024
@@ -65,11 +66,12 @@ def tail(read: Read, begin: str | None) -> Tail:
     if dropped and kept:
         first = kept[0]
         began = f"{first['attempt']}.{max(0, int(first['seq']) - 1)}"
-    return Tail(blocks_of(kept), began, cursor or began, began != "1.0", done)
+    blocks, whole = blocks_of(kept)
+    return Tail(blocks, began, cursor or began, began != "1.0" or not whole, done)
 
 
-def blocks_of(messages: Any) -> list[Block]:
-    """Return the blocks of messages in order, with clearing and updating of displays applied."""
+def blocks_of(messages: Any) -> tuple[list[Block], bool]:
+    """Return the last blocks of messages in order, displays cleared and updated, and whether these are all blocks."""
     blocks: list[Block] = []
     clear_next = False
     for message in messages:
@@ -91,9 +93,15 @@ def blocks_of(messages: Any) -> list[Block]:
             blocks[-1].text += block.text
         else:
             blocks.append(block)
-    for block in blocks:
+    left = SHOWN_CHARS_MAX
+    for place in range(len(blocks) - 1, -1, -1):
+        block = blocks[place]
         block.markup = rendered(block.text)
-    return blocks
+        left -= len(block.markup) + len(block.source)
+        if left < 0:
+            first = min(place + 1, len(blocks) - 1)
+            return blocks[first:], first == 0
+    return blocks, True
 
 
 def _block(message: Message) -> Block | None:

@@ -85,7 +85,7 @@ class EventsPage:
 def queue_page(queries: Queries, principal: Principal, lang: str) -> QueuePage:
     """Return what the first page shows. The cursor is read first, so that nothing can fall between it and the rest."""
     seq = queries.last_seq()
-    queue = queries.queue(principal, lang)
+    queue = queries.queue(principal, lang, SHOWN_JOBS)
     ended = queries.jobs(principal, phases=tuple(TERMINAL), limit=_LOOKED_AT, lang=lang).jobs
     ended.sort(key=lambda job: job.ended_at or 0.0, reverse=True)
     return QueuePage(
@@ -94,11 +94,11 @@ def queue_page(queries: Queries, principal: Principal, lang: str) -> QueuePage:
         platform=queries.platform(principal, lang),
         clusters=clusters_of(queue.gpus[:SHOWN_GPUS]),
         gpus_hidden=max(0, len(queue.gpus) - SHOWN_GPUS),
-        waiting=queue.waiting[:SHOWN_JOBS],
-        waiting_more=max(0, len(queue.waiting) - SHOWN_JOBS),
+        waiting=queue.waiting,
+        waiting_more=queue.waiting_more,
         others_waiting=queue.others_waiting,
-        running=queue.running[:SHOWN_JOBS],
-        running_more=max(0, len(queue.running) - SHOWN_JOBS),
+        running=queue.running,
+        running_more=queue.running_more,
         ended=ended[:SHOWN_ENDED],
         gpus_total=len(queue.gpus),
         gpus_used=round(sum(1 - gpu.free for gpu in queue.gpus), 3),

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from dure.core.events import KINDS
 from dure.portal import pages
 from dure.portal.live import LiveResponse, Watch, changes
-from dure.portal.sign_in import SignInRefusedError
+from dure.portal.sign_in import SignInRefusedError, is_below
 from dure.portal.site import LANGUAGE_COOKIE, PREFERENCE_S, THEME_COOKIE, THEMES, Portal, is_secure, without_token
 from dure.portal.wording import LANGUAGES
 from dure.wire.problems import CodedError
@@ -160,6 +160,8 @@ def ask_cancel(request: Request, job_id: JobId, back: Text = "") -> Response:
     found = portal.queries.job(principal, job_id, portal.lang(request))
     if not (principal.admin or found.user == principal.name):
         raise CodedError("not_allowed", user=principal.name, action="cancel", who=f"{found.user} and administrators")
+    if back and not is_below(back, portal.base):
+        back = f"{portal.base}/"
     return portal.page(request, "cancel.html", principal, section="queue", job=found, back=back)
 
 

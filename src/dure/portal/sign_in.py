@@ -204,4 +204,4 @@ class HubSignIn:
 
 def is_below(path: str, base_path: str) -> bool:
     """Return whether the path is one of ours, so that a crafted link cannot send anybody elsewhere."""
-    return path.startswith(f"{base_path}/") and not any(bad in path for bad in ("//", "\\", "..", "\n", "\r"))
+    return path.startswith(f"{base_path}/") and not any(bad in path for bad in ("//", "\\", "..", "\t", "\n", "\r"))

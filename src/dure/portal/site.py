@@ -31,7 +31,7 @@ THEMES = ("system", "light", "dark")
 PREFERENCE_S = 365 * 24 * 3600
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; font-src 'self'; frame-ancestors 'self'; base-uri 'self'; form-action 'self'",
+    "connect-src 'self'; font-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -120,7 +120,8 @@ class Portal:
             "server_now": self.clock.now(),
         }
         content = self.templates[lang].get_template(template).render(shared | values)
-        return HTMLResponse(content, status, headers=HEADERS)
+        # Half a surrogate pair, as a job may print, cannot be encoded.
+        return HTMLResponse(content.encode(errors="replace"), status, headers=HEADERS)
 
     def moved(self, request: Request, move: Move) -> Response:
         """Return the redirect of a sign-in step with its cookies."""

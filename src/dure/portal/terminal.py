@@ -14,8 +14,9 @@ from markupsafe import Markup, escape
 CHARS_MAX = 200_000
 LINES_MAX = 2000
 COLUMNS_MAX = 2000
+CELLS_MAX = 400_000  # a cursor moved to the right fills cells that nothing was printed into
 _SEQUENCE = re.compile(
-    r"\x1b\[([0-9;:?<=>]*)([@-~])"  # what moves, erases and colours
+    r"\x1b\[([0-9;:?<=>]{0,64})([@-~])"  # what moves, erases and colours
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links
     r"|\x1b[@-Z\\-_0-9=>]"
 )
@@ -28,14 +29,15 @@ def rendered(text: str) -> Markup:
     """Return the text as HTML for inside a `<pre>`; only the last part of a very long one."""
     screen = _Screen()
     screen.write(text[-CHARS_MAX:])
-    return Markup("\n").join(_line(line) for line in screen.lines[-LINES_MAX:])
+    return Markup("\n").join(_line(line) for line in screen.lines)
 
 
 class _Screen:
-    """Lines of (character, style), and where the next one goes."""
+    """Lines of (character, style), and where the next one goes. Too many lines or cells: the first lines go."""
 
     def __init__(self) -> None:
         self.lines: list[list[tuple[str, Style]]] = [[]]
+        self.cells = 0
         self.row = 0
         self.column = 0
         self.style: dict[str, str] = {}
@@ -63,6 +65,7 @@ class _Screen:
             self.column = 0
             if self.row == len(self.lines):
                 self.lines.append([])
+                self._drop()
         elif character == "\r":
             self.column = 0
         elif character == "\b":
@@ -74,6 +77,7 @@ class _Screen:
         if not text or self.column > COLUMNS_MAX:
             return
         line = self.lines[self.row]
+        before = len(line)
         style = tuple(sorted(self.style.values()))
         if len(line) < self.column:
             line += [(" ", ())] * (self.column - len(line))
@@ -83,6 +87,13 @@ class _Screen:
             cells.append(("…", ()))
         line[self.column : self.column + len(cells)] = cells
         self.column += len(cells)
+        self.cells += len(line) - before
+        self._drop()
+
+    def _drop(self) -> None:
+        while self.row and (len(self.lines) > LINES_MAX or self.cells > CELLS_MAX):
+            self.cells -= len(self.lines.pop(0))
+            self.row -= 1
 
     def _control(self, arguments: str, final: str) -> None:
         numbers = [int(part) if part.isdigit() else 0 for part in arguments.replace(":", ";").split(";")]
@@ -101,10 +112,12 @@ class _Screen:
             self.column = min(COLUMNS_MAX, first - 1)
         elif final == "K":
             line = self.lines[self.row]
+            before = len(line)
             if numbers[0] == 0:
                 del line[self.column :]
             elif numbers[0] == 2:
                 line.clear()
+            self.cells -= before - len(line)
 
     def _colour(self, numbers: list[int]) -> None:
         left = list(numbers)

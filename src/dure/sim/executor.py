@@ -54,6 +54,7 @@ class SimAttempt:
     fate: Fate
     claimed_at: float | None = None
     stop_by: float = NEVER
+    stopped_as: str = "killed"
     tombstone: bool = False
     counted: bool = False
     forgotten: bool = False
@@ -136,16 +137,16 @@ class SimCluster:
 
     def start(self, launch: Launch, fence: int) -> None:
         """Accept and claim; asked again it changes nothing."""
-        if fence < self._fence:
-            raise StaleFenceError(f"fence {fence} is older than {self._fence}")
+        self._check(fence)
         key = (launch.job.id, launch.job.attempt)
         if key in self._own:
             return
         attempt = SimAttempt(*key, launch.lease, self._fate_of(*key), claimed_at=self._world.clock.now())
         self._own[key] = self._world.attempts[key] = attempt
 
-    def stop(self, job_id: str, attempt: int, grace_s: float) -> None:
+    def stop(self, job_id: str, attempt: int, grace_s: float, fence: int) -> None:
         """End it within the grace; what was never started never will be."""
+        self._check(fence)
         known = self._own.get((job_id, attempt))
         now = self._world.clock.now()
         if known is None:
@@ -160,19 +161,24 @@ class SimCluster:
         now = self._world.clock.now()
         if known is None or not known.alive(now):
             return False
-        if message.get("op") == "interrupt":
-            known.stop_by = min(known.stop_by, now)
+        if message.get("op") == "interrupt" and known.stop_by > now:
+            known.stop_by, known.stopped_as = now, "interrupted"
         return True
 
     def observe(self) -> Sequence[Observation]:
         """Return every attempt that was not forgotten."""
         return [self._observation(attempt) for attempt in self._own.values() if not attempt.forgotten]
 
-    def forget(self, job_id: str, attempt: int) -> None:
+    def forget(self, job_id: str, attempt: int, fence: int) -> None:
         """Its end is on record."""
+        self._check(fence)
         known = self._own.get((job_id, attempt))
         if known is not None:
             known.forgotten = True
+
+    def _check(self, fence: int) -> None:
+        if fence < self._fence:
+            raise StaleFenceError(f"fence {fence} is older than {self._fence}")
 
     def _observation(self, attempt: SimAttempt) -> Observation:
         now = self._world.clock.now()
@@ -182,7 +188,8 @@ class SimCluster:
             return Observation(*key, "ended", result={"status": "killed"})
         if attempt.ends_at <= now:
             stopped = attempt.stop_by <= attempt.ends_at
-            return Observation(*key, "ended", began, result={"status": "killed"} if stopped else attempt.fate.result)
+            result = {"status": attempt.stopped_as} if stopped else attempt.fate.result
+            return Observation(*key, "ended", began, result=result)
         if attempt.lost_at <= now:
             return Observation(*key, "lost", began)
         return Observation(*key, "running" if began else "pending", began)

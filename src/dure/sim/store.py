@@ -5,6 +5,7 @@ The trap: it must refuse exactly what a database refuses (versions, fences), sin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,13 +28,15 @@ class MemoryStore:
 
     def submit(self, job: Job, events: Sequence[Draft], at: float) -> Job:
         """Insert once per (user, request_key)."""
+        _check_plain(job.payload)
         if job.request_key is not None:
             known = self._keys.get((job.user, job.request_key))
             if known is not None:
                 return self.all_jobs[known]
-            self._keys[job.user, job.request_key] = job.id
         if job.id in self.all_jobs:
-            raise VersionConflictError(f"job {job.id} is there already")
+            raise VersionConflictError(f"A job {job.id} exists already: submit again with a fresh id.")
+        if job.request_key is not None:
+            self._keys[job.user, job.request_key] = job.id
         self._put(job)
         self._append(events, at, job.user)
         return job
@@ -66,14 +69,20 @@ class MemoryStore:
     def commit(self, changes: Changes, at: float, fence: int | None = None) -> Sequence[Event]:
         """Write all or nothing."""
         if fence is not None and fence != self._fence:
-            raise StaleFenceError(f"fence {fence} is not the newest ({self._fence})")
+            raise StaleFenceError(f"This control plane led with fence {fence}, but fence {self._fence} leads now.")
+        unsaid = {job.id for job in changes.jobs} - {draft.subject for draft in changes.events}
+        if unsaid:
+            raise ValueError(f"jobs {sorted(unsaid)} would change without an event, so nobody would see it")
+        versions = {job.id: self.all_jobs[job.id].version for job in changes.jobs if job.id in self.all_jobs}
         for job in changes.jobs:
-            stored = self.all_jobs.get(job.id)
-            if stored is None or stored.version != job.version - 1:
-                raise VersionConflictError(f"job {job.id} moved on")
+            if versions.get(job.id) != job.version - 1:
+                stored = self.all_jobs[job.id].version if job.id in self.all_jobs else "none"
+                raise VersionConflictError(f"{job.id} (stored version {stored}, wanted to write {job.version})")
+            versions[job.id] = job.version
         for job in changes.jobs:
-            stored = self.all_jobs[job.id]
-            self._put(replace(job, payload=stored.payload, references=stored.references))
+            kept = self.all_jobs[job.id]
+            result = kept.result if job.result is None else job.result
+            self._put(replace(job, payload=kept.payload, references=kept.references, result=result))
         return self._append(changes.events, at, changes.actor)
 
     def events(
@@ -119,7 +128,7 @@ class MemoryStore:
     def references(self, ended_after: float) -> frozenset[str]:
         """Return digests that jobs still need."""
         living = (j for j in self.all_jobs.values() if j.ended_at is None or j.ended_at > ended_after)
-        return frozenset(digest for job in living for digest in (*job.references, *_digests(job.result)))
+        return frozenset(d for job in living for d in (*job.references, *_digests(job.payload), *_digests(job.result)))
 
     def _put(self, job: Job) -> None:
         self.all_jobs[job.id] = job
@@ -143,6 +152,13 @@ def _matches(job: Job, query: JobQuery) -> bool:
         and (query.user is None or job.user == query.user)
         and (not query.phases or job.phase in query.phases)
     )
+
+
+def _check_plain(payload: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(payload, default=dict)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{error}: only what JSON knows can be stored") from error
 
 
 def _light(job: Job) -> Job:

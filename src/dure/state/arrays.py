@@ -46,8 +46,9 @@ def reduce_array(array: Any, plains: dict[int, Any]) -> Any:
         top = _plain_of(top, plains)
     if top is not array:
         return _view_of(array, top)
-    if isinstance(array.base, bytearray) and not isinstance(array.base, Block) and array.nbytes:
-        return _view_of(array, array.base)
+    below = array.base.obj if isinstance(array.base, memoryview) else array.base
+    if isinstance(below, bytearray) and not isinstance(below, Block) and array.nbytes:
+        return _view_of(array, below)
     return _root(array)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 CHUNK_BYTES = 4 * 1024 * 1024
-_THREADED_BYTES = 1024 * 1024  # below this, waking the hash's threads costs more than they save
 _S3_THREADS = 8
 # Garbage collection spares blobs that were put within the hour; twice this must be less, with time left to submit.
 _FRESH_S = 900.0
@@ -84,10 +84,12 @@ class Blobs(Protocol):
 
 
 def digest_of(data: Any) -> str:
-    """Return the BLAKE3 of bytes-like `data` in hex, with several threads where that pays."""
-    if len(data) < _THREADED_BYTES:
-        return blake3(data).hexdigest()
-    return blake3(data, max_threads=blake3.AUTO).hexdigest()
+    """Return the BLAKE3 of bytes-like `data` in hex.
+
+    On one thread: BLAKE3's own threads are slower on runs of a chunk's size, and a process that was forked from
+    one which had used them would wait for them for ever.
+    """
+    return blake3(data).hexdigest()
 
 
 def open_blobs(access: Mapping[str, Any]) -> Blobs:
@@ -103,7 +105,8 @@ def open_blobs(access: Mapping[str, Any]) -> Blobs:
 class FolderBlobs:
     """Blobs as files `<root>/blobs/<first two characters>/<digest>`, written beside and renamed into place.
 
-    Permissions follow the umask and the folders' own group bits, so that a team can share one root.
+    A folder that is its group's (setgid and group-writable) makes blobs readable for the group whatever the umask is,
+    so that a team can share one root.
     """
 
     parallel = 1
@@ -125,6 +128,7 @@ class FolderBlobs:
         if not self._freshened(target):
             with self._writing(target) as handle:
                 handle.write(view)
+                _share(handle.fileno(), target.parent)
         return digest
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
@@ -132,7 +136,7 @@ class FolderBlobs:
         between.
         """
         self._make(self._blobs)
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = blake3()
         with _told(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:
             copy = Path(folder, "copy")
             with open(path, "rb") as source, copy.open("xb") as sink:  # noqa: PTH123 - path may be any PathLike
@@ -143,6 +147,7 @@ class FolderBlobs:
             target = self._file(digest)
             if not self._freshened(target):
                 self._make(target.parent)
+                _share(copy, target.parent)
                 copy.replace(target)
         return digest
 
@@ -262,7 +267,7 @@ class S3Blobs:
         """Keep a file's content and return its digest; the hash and the sent bytes come from one open
         file.
         """
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = blake3()
         with open(path, "rb") as handle:  # noqa: PTH123 - path may be any PathLike
             while piece := handle.read(CHUNK_BYTES):
                 hasher.update(piece)
@@ -284,7 +289,7 @@ class S3Blobs:
         """Write the verified bytes to `path` and return their number."""
         target = Path(path)
         partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = blake3()
         written = 0
         with _told(target.parent):
             try:
@@ -370,6 +375,13 @@ class S3Blobs:
                 f"The object store {self._where} refused blob {digest[:12]}… ({first}): check that it runs and that "
                 "the credentials are valid with `dure doctor`."
             ) from error
+
+
+def _share(blob: int | Path, folder: Path) -> None:
+    """Let the group read a blob when its folder is the group's."""
+    shared = stat.S_ISGID | stat.S_IWGRP
+    if folder.stat().st_mode & shared == shared:
+        os.chmod(blob, stat.S_IMODE(os.stat(blob).st_mode) | stat.S_IRGRP)  # noqa: PTH101, PTH116 - descriptors, too
 
 
 def _checked(digest: str) -> str:

@@ -11,6 +11,7 @@ import base64
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from dure.state import written
 from dure.state.blobs import CHUNK_BYTES, Blobs, digest_of
 from dure.state.grouping import Gathered, gather
 from dure.state.identity import fingerprint
@@ -89,6 +90,7 @@ class Writer:
         self._blobs = blobs
         self._known = known
         self._inline_bytes = 0
+        self._watched = written.current()
 
     def prepare(self, gathered: Gathered) -> tuple[Group, list[Piece]]:
         """Return the group's entry for the manifest, and the pieces that must be in the store before it is
@@ -125,11 +127,10 @@ class Writer:
         if size <= INLINE_BYTES and self._inline_bytes + size <= INLINE_TOTAL_BYTES:
             self._inline_bytes += size
             return Buffer(size, (), base64.b64encode(data).decode("ascii"), digest_of(data))
-        chunks = []
-        for start in range(0, size, CHUNK_BYTES):
-            piece = data[start : start + CHUNK_BYTES]
-            chunks.append(digest_of(piece))
-            pieces.append((chunks[-1], piece))
+        chunks = written.chunk_digests(data, self._watched)
+        pieces += [
+            (digest, data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]) for index, digest in enumerate(chunks)
+        ]
         whole = chunks[0] if len(chunks) == 1 else digest_of("".join(chunks).encode("ascii"))
         return Buffer(size, tuple(chunks), None, whole)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from dure.state.blobs import Blobs
 
@@ -50,6 +50,10 @@ class Group:
     classes: dict[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # classes that other groups define
     modules: tuple[str, ...] = ()
+
+    def chunks(self) -> frozenset[str]:
+        """Return the digests of the blobs that it is made of."""
+        return frozenset(chunk for run in (self.stream, *self.buffers) for chunk in run.chunks)
 
     def key(self) -> tuple[object, ...]:
         """Return what makes two groups equal: the same names on the same bytes."""
@@ -138,6 +142,17 @@ class Snapshot:
     def load(cls, digest: str, blobs: Blobs) -> Snapshot:
         """Read the manifest with this digest."""
         return parse(blobs.get(digest))
+
+    def without(self, names: Container[str]) -> Snapshot:
+        """Return the state less the variables in `names`; classes that were saved with them stay known."""
+        groups = [
+            replace(group, names={name: slot for name, slot in group.names.items() if name not in names})
+            for group in self.groups
+        ]
+        groups = [group for group in groups if group.names or group.classes]
+        position = {name: index for index, group in enumerate(groups) for name in group.names}
+        variables = {name: replace(self.variables[name], group=index) for name, index in position.items()}
+        return replace(self, groups=tuple(groups), variables=variables)
 
     def merged(self, newer: Snapshot) -> Snapshot:
         """Return the state after `newer` was restored on top of this; a group that lost a name to it goes

@@ -12,11 +12,15 @@ from __future__ import annotations
 import dataclasses
 import dis
 import functools
+import gc
 import io
 import logging
 import os
+import struct
 import sys
 import types
+import typing
+import weakref
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +118,13 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return marks.class_ref, (token,)
         make, arguments, state, _, _, setter = super().reducer_override(cls)
         state[0].pop("__slotnames__", None)  # pickling an instance puts it there
+        if "__slots__" in cls.__dict__ and typing.NamedTuple not in cls.__dict__.get("__orig_bases__", ()):
+            # cloudpickle leaves the slots out, which would give every instance a __dict__ instead
+            make_kwargs = {**arguments[3], "__slots__": cls.__dict__["__slots__"]}
+            arguments = (*arguments[:3], make_kwargs, *arguments[4:])
+            for name, member in cls.__dict__.items():
+                if isinstance(member, types.MemberDescriptorType):
+                    state[0].pop(name, None)
         # the place of cloudpickle's own tracker, which would hand out and overwrite live classes
         arguments = (*arguments[:-2], None, arguments[-1])
         shell = (token, classes.shape_of(cls), cls.__qualname__, make, arguments)
@@ -271,6 +282,37 @@ def _lru_cache(pickler: GroupPickler, function: Any) -> Any:
     return (*made, state, None, None, arrays.set_attributes)
 
 
+def _cached_property(_: GroupPickler, cached: Any) -> Any:
+    # in Python 3.11 it holds a lock, which is not part of what it means
+    return functools.cached_property, (cached.func,), {"attrname": cached.attrname}, None, None, arrays.set_attributes
+
+
+def _weak_dict(_: GroupPickler, mapping: Any) -> Any:
+    return type(mapping), (), None, None, iter(list(mapping.items()))
+
+
+def _dict_view(_: GroupPickler, view: Any) -> Any:
+    # the proxy is all that Python shows of the dict below, and refers to nothing else
+    return rebuild.dict_view, (gc.get_referents(view.mapping)[0], type(view).__name__.removeprefix("dict_"))
+
+
+def _plain_subclass(kind: type) -> type | None:
+    """Return the immutable built-in type whose value instances hold, where pickle would call the person's
+    `__new__` with that value, which need not give it back.
+    """
+    own = [getattr(kind, name, None) for name in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")]
+    if not isinstance(kind.__new__, types.FunctionType) or any(isinstance(way, types.FunctionType) for way in own):
+        return None
+    if classes.by_reference(kind):
+        return None
+    return next((base for base in (int, float, complex, str, bytes, tuple, frozenset) if issubclass(kind, base)), None)
+
+
+def _value_of(below: Any, value: Any) -> tuple[Any, ...]:
+    # by the built-in type's own method, since the subclass may have its own __str__, __int__ or __iter__
+    return (frozenset.copy(value),) if below is frozenset else tuple(below.__getnewargs__(value))
+
+
 def _index(pickler: GroupPickler, index: Any) -> Any:
     pickler.frozen.update(id(item) for item in frames.index_arrays(index))
     return frames.reduce_index(index)
@@ -291,6 +333,13 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
         type(os.environ): _environment,
         NamespaceMark: lambda *_: (marks.namespace, ()),
+        functools.cached_property: _cached_property,
+        struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
+        weakref.WeakKeyDictionary: _weak_dict,
+        weakref.WeakValueDictionary: _weak_dict,
+        type({}.keys()): _dict_view,
+        type({}.values()): _dict_view,
+        type({}.items()): _dict_view,
     }
     if kind in simple:
         return simple[kind]
@@ -305,7 +354,18 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     reason = reason_for(kind)
     if reason is not None:
         return functools.partial(_refuse, reason)
-    return _library_route(kind)
+    return _subclass_route(kind) or _library_route(kind)
+
+
+def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+    below = _plain_subclass(kind)
+    if below is not None:
+        return lambda _, value: (
+            rebuild.plain_subclass,
+            (below, kind, *_value_of(below, value)),
+            getattr(value, "__dict__", None) or None,
+        )
+    return None
 
 
 def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:

@@ -81,6 +81,16 @@ def attribute(owner: Any, path: str) -> Any:
     return owner
 
 
+def dict_view(source: dict[Any, Any], kind: str) -> Any:
+    """Return the living view of a dict's keys, values or items."""
+    return getattr(source, kind)()
+
+
+def plain_subclass(below: Any, kind: type, *value: Any) -> Any:
+    """Return a built-in value as an instance of a subclass, without calling the `__new__` of the subclass."""
+    return below.__new__(kind, *value)
+
+
 def memory_view(source: Any, start: int, size_bytes: int, layout: str, shape: tuple[int, ...]) -> memoryview:
     """Return a view of `source`'s memory."""
     view = memoryview(source).cast("B")[start : start + size_bytes]

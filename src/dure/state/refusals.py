@@ -67,6 +67,7 @@ _BY_NAME: dict[str, str] = {
     "zipfile.ZipFile": "an open archive",
     "tarfile.TarFile": "an open archive",
     "mmap.mmap": "a memory-mapped file",
+    "ctypes.CDLL": "a C library, loaded into this process: load it again after the restore",
     "tqdm.std.tqdm": "a progress bar on this output",
     "torch.cuda.streams.Stream": "a CUDA stream",
     "torch.cuda.streams.Event": "a CUDA event",

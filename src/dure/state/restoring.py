@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, marks
+from dure.state import classes, marks, written
 from dure.state.blobs import CHUNK_BYTES, BlobError, Blobs, digest_of
 from dure.state.regions import Region, mapping_works
 
@@ -106,6 +106,8 @@ class Loader:
         self.verify = verify
         self.pending: list[Callable[[], None]] = []
         self.made: dict[str, type] = {}
+        watched = written.current()
+        self._watched = None if watched is None else (watched[0], None)  # it looks at regions of its own only
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
         self._loaded: dict[int, tuple[Any, ...]] = {}
         self._errors: dict[int, Exception] = {}
@@ -163,8 +165,9 @@ class Loader:
         region = Region.of_files([path for path in paths if path is not None], CHUNK_BYTES, run.size_bytes)
         memory = region.view()
         if self.verify:
-            for index, digest in enumerate(run.chunks):
-                if digest_of(memory[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]) != digest:
+            # hashed under watch, so that what nobody writes need not be hashed again when the cell has run
+            for digest, found in zip(run.chunks, written.chunk_digests(memory, self._watched), strict=True):
+                if found != digest:
                     raise BlobError(f"blob {digest[:12]}… is damaged (its hash differs): save the snapshot again")
         return memory
 

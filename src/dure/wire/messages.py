@@ -17,6 +17,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_REFERENCES = 10_000
+MAX_KEEP_S = 3600.0  # a kept GPU waits at most this long for a next cell
+MAX_KEPT_SESSION_S = 12 * 3600.0  # and takes cells at most this long after its start
 
 
 class Wire(BaseModel):
@@ -47,7 +49,7 @@ class JobRequest(Wire):
     data: Name | None = None
     environment: Name | None = None
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    keep_s: Annotated[float, Field(ge=0)] = 0
+    keep_s: Annotated[float, Field(ge=0, le=MAX_KEEP_S)] = 0
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
@@ -188,7 +190,9 @@ class QueueView(View):
     """The whole picture: what waits, in order, what runs, and every GPU."""
 
     waiting: list[JobView]
+    waiting_more: int = 0
     running: list[JobView]
+    running_more: int = 0
     others_waiting: int = 0
     gpus: list[GpuView]
     now: float
@@ -264,10 +268,32 @@ class BlobAccess(View):
     session_token: str | None = None
 
 
-class Control(Wire):
-    """A message to a running job: interrupt it, answer its input(), or provide names it misses."""
+class NextCell(Wire):
+    """A cell for the process that an earlier one left (`keep_s`).
 
-    op: Literal["interrupt", "stdin", "provide"]
+    `names` are those that the process may use as it has them once it has restored `snapshot`; `others` are what else
+    the notebook has, which the process has to ask for.
+    """
+
+    code: str
+    snapshot: Digest | None = None
+    names: Annotated[list[str], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+    others: Annotated[list[str], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+    cell_name: str | None = None
+    sources: dict[str, dict[str, str]] = Field(default_factory=dict)
+    keep_s: Annotated[float, Field(ge=0, le=MAX_KEEP_S)] = 0
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    provide_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30
+
+
+class Control(Wire):
+    """A message to a running job: interrupt it, answer its input(), provide names it misses, or as it is kept for a
+    next cell: run that `cell`, or `finish`. With an `id`, repeating it does nothing more.
+    """
+
+    op: Literal["interrupt", "stdin", "provide", "cell", "finish"]
+    id: Annotated[str, Field(max_length=64)] | None = None
+    cell: NextCell | None = None
     text: str | None = None
     names: dict[str, Digest | None] | None = None
     snapshot: Digest | None = None

@@ -27,11 +27,11 @@ class Artifacts:
 def collect(folder: Path, access: Mapping[str, Any]) -> Artifacts:
     """Put every regular file below `folder` into the blob store and return what was kept; raises nothing."""
     found = Artifacts()
-    files = _regular_files(folder)
-    first = next(files, None)
-    if first is None:
-        return found
     try:
+        files = _regular_files(folder)
+        first = next(files, None)
+        if first is None:
+            return found
         from dure.state import open_blobs
 
         blobs = open_blobs(access)
@@ -57,16 +57,19 @@ def _chain(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
+    """Yield files folder by folder. With a list instead of recursion: people make folders thousands deep."""
+    todo = [folder]
+    while todo:
         try:
-            mode = entry.stat(follow_symlinks=False).st_mode
+            entries = sorted(os.scandir(todo.pop()), key=lambda entry: entry.name)
         except OSError:
             continue
-        if stat.S_ISDIR(mode):
-            yield from _regular_files(Path(entry.path))
-        elif stat.S_ISREG(mode):
-            yield Path(entry.path)
+        for entry in entries:
+            try:
+                mode = entry.stat(follow_symlinks=False).st_mode
+            except OSError:
+                continue
+            if stat.S_ISDIR(mode):
+                todo.append(Path(entry.path))
+            elif stat.S_ISREG(mode):
+                yield Path(entry.path)

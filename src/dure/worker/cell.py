@@ -1,38 +1,75 @@
-"""Runs one cell: restores the names it reads, runs it in the ready shell, stores the names that it changed.
+"""Runs a cell: restores the names it reads, runs it in the ready shell, stores the names that it changed.
 
-All or nothing: an exception, an interrupt or sys.exit stores nothing. The trap: names are restored before READY, so
-that what fails there (a missing package, a missing blob) never counts as user code that had begun.
+All or nothing: an exception, an interrupt or sys.exit stores nothing. A kept process then waits and runs the next cell
+where this one ended. The traps: names are restored before READY, so that what fails there (a missing package, a missing
+blob) never counts as user code that had begun; and a kept process must never use a value that the notebook has changed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dure.state import BlobError, Blobs, Snapshot, changed, open_blobs, restore
-from dure.worker.channel import READY, Outlet
+from dure.state import BlobError, Blobs, Changes, Snapshot, changed, open_blobs, restore
+from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.demand import FetchingBuiltins, Misses, misses, runs_unread_code
 from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import AttemptSpec, SpecError
 
 PROVIDE_TIMEOUT_S = 30.0
+_SURVIVED = frozenset({"ok", "error", "interrupted"})
 
 
 def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
-    """Run payload["code"] and return the report; raises SpecError when its names cannot be restored."""
-    payload = spec.payload
+    """Run payload["code"], and the cells after it while the process is kept; return the report of the last.
+
+    Raises SpecError when the first cell's names cannot be restored.
+    """
     session = _Session(spec, shell, outlet)
-    session.restore(payload.get("snapshot"), str(payload["code"]))
-    shell.connect(outlet, payload.get("cell_name"))
-    shell.know_sources(payload.get("sources") or {})
-    outlet.report(READY)
-    result = shell.run(str(payload["code"]))
-    error = result.error_before_exec or result.error_in_exec
-    if error is not None:
-        return _failure(shell, error)
-    return session.store(result.result)
+    kept = spec.keep_s > 0
+    report = _run_first(session, spec.payload, kept=kept)
+    while kept and report["status"] in _SURVIVED:
+        session.settle(report)
+        outlet.report(CELL_END, report)
+        told = outlet.ask({"type": "next"})
+        cell = (told or {}).get("cell")
+        if not cell:
+            break
+        kept = float(cell.get("keep_s") or 0) > 0
+        report = _run_next(session, cell)
+    return report
+
+
+def _run_first(session: _Session, cell: Mapping[str, Any], *, kept: bool) -> dict[str, Any]:
+    session.restore(cell.get("snapshot"), str(cell["code"]))
+    try:
+        return session.run(cell)
+    except KeyboardInterrupt:
+        if not kept:
+            raise
+    return _interrupted()
+
+
+def _run_next(session: _Session, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a next cell in the same process; whatever fails is its own failure, and the process lives on."""
+    try:
+        session.outlet.interrupts.install()
+        session.resume(cell)
+        return session.run(cell)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except (SpecError, BlobError, NameError) as error:
+        text = str(error)
+    session.shell.send("error", {"ename": "NotStarted", "evalue": text, "traceback": [f"NotStarted: {text}"]})
+    return failed("error", 1, "NotStarted", text)
+
+
+def _interrupted() -> dict[str, Any]:
+    return failed("interrupted", 130, "KeyboardInterrupt", "The cell was interrupted.")
 
 
 def failed(status: str, exit_code: int, ename: str, evalue: str) -> dict[str, Any]:
@@ -62,11 +99,14 @@ class _Session:
     """The cell's namespace against the snapshot that it began from."""
 
     def __init__(self, spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> None:
+        self.outlet = outlet
+        self.shell = shell
         self._spec = spec
-        self._shell = shell
-        self._outlet = outlet
         self._before = frozenset(shell.user_ns)
+        self._plain_builtins = shell.user_ns.get("__builtins__")
         self._base: Snapshot | None = None
+        self._hidden: dict[str, Any] = {}
+        self._told: dict[str, int] = {}
         self._absent: set[str] = set()
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
@@ -78,7 +118,17 @@ class _Session:
             self._blobs_opened = open_blobs(self._spec.blobs)
         return self._blobs_opened
 
+    def run(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the code on the names that are there, and return the report."""
+        self.shell.connect(self.outlet, cell.get("cell_name"))
+        self.shell.know_sources(cell.get("sources") or {})
+        self.outlet.report(READY)
+        result = self.shell.run(str(cell["code"]))
+        error = result.error_before_exec or result.error_in_exec
+        return _failure(self.shell, error) if error is not None else self.store(result.result)
+
     def restore(self, digest: str | None, code: str) -> None:
+        """Bring what a first cell reads."""
         if digest:
             self._base = self._load(digest)
         known = {*self._before, *(self._base.names if self._base else ())}
@@ -87,9 +137,9 @@ class _Session:
             self._install_hook()
         self._restore_base()
         if found.spoken:
-            answer = self._outlet.ask({"type": "need", "names": list(found.spoken)}, self._timeout_s)
+            answer = self.outlet.ask({"type": "need", "names": list(found.spoken)}, self._timeout_s)
             self._take(answer or {})
-        if not self._hooked and runs_unread_code(self._shell.user_ns):
+        if not self._hooked and runs_unread_code(self.shell.user_ns):
             self._install_hook()  # functions hold the builtins of the moment they were made: make them anew
             self._restore_base()
 
@@ -104,7 +154,7 @@ class _Session:
             self._restore(self._base)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        report = restore(snapshot, self._blobs, into=self._shell.user_ns)
+        report = restore(snapshot, self._blobs, into=self.shell.user_ns)
         if report.failed:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in report.failed.items())
             raise SpecError(
@@ -113,26 +163,26 @@ class _Session:
 
     def _misses(self, code: str, known: set[str]) -> Misses:
         try:
-            tree = self._shell.parse(code)
+            tree = self.shell.parse(code)
         except (SyntaxError, ValueError):
             return Misses(hook=False, spoken=())  # the run will show it
         return misses(tree, known)
 
     @property
     def _hooked(self) -> bool:
-        return isinstance(self._shell.user_ns.get("__builtins__"), FetchingBuiltins)
+        return isinstance(self.shell.user_ns.get("__builtins__"), FetchingBuiltins)
 
     def _install_hook(self) -> None:
-        self._shell.user_ns["__builtins__"] = FetchingBuiltins(self._fetch)
+        self.shell.user_ns["__builtins__"] = FetchingBuiltins(self._fetch)
 
     def _fetch(self, name: str) -> Any:
         """Return the kernel's value of `name`; KeyError when the kernel has none, NameError when it does not answer."""
         with self._fetching:
-            if name in self._shell.user_ns:  # another thread was faster
-                return self._shell.user_ns[name]
+            if name in self.shell.user_ns:  # another thread was faster
+                return self.shell.user_ns[name]
             if name in self._absent:
                 raise KeyError(name)
-            answer = self._outlet.ask({"type": "need", "names": [name]}, self._timeout_s)
+            answer = self.outlet.ask({"type": "need", "names": [name]}, self._timeout_s)
             if answer is None:
                 raise NameError(
                     f"name '{name}' is not defined on the worker, and the notebook did not send it within "
@@ -140,10 +190,10 @@ class _Session:
                     name=name,
                 )
             self._take(answer)
-            if name not in self._shell.user_ns:
+            if name not in self.shell.user_ns:
                 self._absent.add(name)
                 raise KeyError(name)
-            return self._shell.user_ns[name]
+            return self.shell.user_ns[name]
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         digest = answer.get("snapshot")
@@ -157,22 +207,145 @@ class _Session:
             raise NameError(str(error)) from error
         self._base = extra if self._base is None else self._base.merged(extra)
 
+    # --- a kept process ----------------------------------------------------------------------------------------
+
+    def resume(self, cell: Mapping[str, Any]) -> None:
+        """Bring a next cell's names up to what the notebook holds now.
+
+        `names` are those whose value the notebook vouches for: it is here already, or comes with `snapshot`. `others`
+        are what else it has: put aside here, so that the cell fetches it anew when it looks for it. What came from the
+        notebook and is in neither was deleted there. Names that only this process has (an open file) stay.
+        """
+        names = self.shell.user_ns
+        hook: Any = self.shell.displayhook
+        hook.flush()  # Out and _ belong to the notebook
+        if self._plain_builtins is not None:
+            names["__builtins__"] = self._plain_builtins
+        self._absent.clear()
+        self._timeout_s = float(cell.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
+        vouched = set(cell.get("names") or ())
+        self._put_aside(vouched, set(cell.get("others") or ()))
+        extra = self._load(cell["snapshot"]) if cell.get("snapshot") else None
+        found = self._misses(str(cell["code"]), {*names, *(extra.names if extra else ())})
+        if found.hook:
+            self._install_hook()
+        self._add(extra)
+        wanted = sorted({*found.spoken, *(vouched - names.keys())})
+        if wanted:
+            self._take(self.outlet.ask({"type": "need", "names": wanted}, self._timeout_s) or {})
+        if not self._hooked and runs_unread_code(names):
+            self._install_hook()
+            self._add(extra)
+
+    def _put_aside(self, vouched: set[str], others: set[str]) -> None:
+        names = self.shell.user_ns
+        known = set(self._base.names if self._base else ())
+        self._forget(known - vouched - others)
+        for name in others & names.keys() - self._before:
+            value = names.pop(name)
+            if name in known:  # else it is this process's own, such as a failed cell left, and the notebook's counts
+                self._hidden[name] = value
+
+    def _add(self, extra: Snapshot | None) -> None:
+        if extra is not None:
+            self._base = extra if self._base is None else self._base.merged(extra)
+            self._restore(extra)
+
+    def settle(self, report: dict[str, Any]) -> None:
+        """Make the process ready to wait: deaf to interrupts, sure of what it holds, which the report then names.
+
+        After a failure, what the notebook has and the cell changed is dropped: the notebook's own counts.
+        """
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                break
+        self._reveal()
+        self.shell.user_ns.pop(LAST_VALUE, None)
+        if report["status"] != "ok":
+            self._drop_doubtful()
+        report["held"] = self._base.store(self._blobs) if self._base is not None else None
+
+    def _reveal(self) -> None:
+        for name, value in self._hidden.items():
+            self.shell.user_ns.setdefault(name, value)
+        self._hidden.clear()
+
+    def _drop_doubtful(self) -> None:
+        if self._base is None:
+            return
+        try:
+            changes = changed(self.shell.user_ns, self._base, blobs=self._blobs, ignore=self._everything())
+            doubtful: Iterable[str] = {*changes.changed, *changes.deleted, *changes.unsaved}
+        except Exception:  # what cannot be compared cannot be relied on
+            doubtful = self._base.names
+        self._forget(doubtful)
+
+    def _everything(self) -> frozenset[str]:
+        return frozenset(self.shell.user_ns)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        known = set(self._base.names if self._base else ()) & set(names)
+        for name in known:
+            self.shell.user_ns.pop(name, None)
+        if self._base is not None:
+            self._base = self._base.without(known)
+
+    def _spare(self) -> None:
+        """Leave out of the base what garbage collection took meanwhile: no result may refer to it."""
+        if self._base is None or self._spec.keep_s <= 0:
+            return
+        lacking = self._blobs.claim(self._base.references())
+        if lacking:
+            groups = (group for group in self._base.groups if group.chunks() & lacking)
+            self._base = self._base.without({name for group in groups for name in group.names})
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
     def store(self, value: Any = None) -> dict[str, Any]:
         """Store what the cell changed, and its last `value` where that is small; return the report."""
-        names = self._shell.user_ns
+        names = self.shell.user_ns
         holder = holder_of(value, names)
+        aside = dict(self._hidden)
+        self._reveal()
+        self._spare()
         copied = small_copy(value) if holder is None else None
         if copied is not None:
             names[LAST_VALUE] = copied
         changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
+        if aside:
+            changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
         digest = changes.snapshot.store(self._blobs) if changes.snapshot and changes.changed else None
+        unsaved = {name: why for name, why in changes.unsaved.items() if self._told.get(name) != id(names.get(name))}
+        if self._spec.keep_s > 0:
+            self._hold(changes)
         return {
             "status": "ok",
             "exit_code": 0,
             "snapshot": digest,
             "changed": [name for name in changes.changed if name != LAST_VALUE],
             "deleted": list(changes.deleted),
-            "unsaved": {name: reason for name, reason in changes.unsaved.items() if name != LAST_VALUE},
+            "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "error": None,
         }
+
+    def _without_aside(self, changes: Changes, aside: set[str]) -> Changes:
+        """Leave out what the cell did not see: the notebook may hold a newer value. What differs is dropped here."""
+        doubtful = aside & {*changes.changed, *changes.unsaved}
+        self._forget(doubtful)
+        return Changes(
+            changes.snapshot.without(doubtful) if changes.snapshot is not None else None,
+            tuple(name for name in changes.changed if name not in doubtful),
+            changes.deleted,
+            {name: reason for name, reason in changes.unsaved.items() if name not in doubtful},
+        )
+
+    def _hold(self, changes: Changes) -> None:
+        """Note what the notebook will have of this process from now on: the base of the next cell."""
+        base = self._base or Snapshot()
+        if changes.snapshot is not None and changes.changed:
+            base = base.merged(changes.snapshot)
+        gone = {*changes.deleted, *changes.unsaved, LAST_VALUE}
+        self._base = base.without(gone)
+        self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}

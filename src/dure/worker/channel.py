@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 HEADER = struct.Struct("!cI")
-MESSAGE, BARRIER, READY, END, TOO_LARGE, ASK, ACK = b"M", b"B", b"R", b"E", b"L", b"A", b"K"
+MESSAGE, BARRIER, READY, CELL_END, END, TOO_LARGE, ASK, ACK = b"M", b"B", b"R", b"C", b"E", b"L", b"A", b"K"
 
 
 def frame(kind: bytes, content: Any = None) -> bytes:
@@ -121,7 +121,7 @@ class Outlet:
         return True
 
     def report(self, kind: bytes, content: Any = None) -> None:
-        """Send READY (and wait until the runner says go) or END."""
+        """Send READY (and wait until the runner says go), CELL_END or END."""
         self._exchange(frame(kind, content))
 
     def _exchange(self, data: bytes) -> None:

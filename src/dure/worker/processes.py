@@ -22,6 +22,7 @@ from typing import Any
 
 PROCESSES_FILE = "processes.json"
 MARK_BYTES = 256
+RECORD_BYTES = 1024 * 1024
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -169,36 +170,52 @@ def _marked(pid: int, marks: set[bytes]) -> bool:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a small file, {} when it is missing or torn."""
+    """Return the JSON object in a small file, {} when it is missing or torn; links and pipes count as missing."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            content = json.loads(file.read(RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
+def read_claim(folder: Path) -> dict[str, int]:
+    """Return the pid and start_ticks of the runner that claimed the folder, {} when it names none."""
+    claim = read_record(folder / "runner.json")
+    pid, ticks = claim.get("pid"), claim.get("start_ticks")
+    return {"pid": pid, "start_ticks": ticks} if isinstance(pid, int) and isinstance(ticks, int) else {}
+
+
 def runner_alive(folder: Path) -> bool:
     """Return whether the runner that claimed this attempt folder still runs."""
-    claim = read_record(folder / "runner.json")
-    return bool(claim) and alive(int(claim["pid"]), int(claim["start_ticks"]))
+    claim = read_claim(folder)
+    return bool(claim) and alive(claim["pid"], claim["start_ticks"])
 
 
 def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
     """Kill what an attempt left behind and return the pids that were killed.
 
+    The folder may be another account's, whose records may name any process: only that account's own are killed.
+
     Does nothing while the attempt's runner lives (it cleans up itself), unless `runner_too`. Bounded to 5 seconds.
     """
     folder = Path(folder)
-    claim = read_record(folder / "runner.json")
+    claim = read_claim(folder)
     killed: list[int] = []
+    try:
+        owner = folder.stat().st_uid
+    except FileNotFoundError:
+        return killed
     if runner_alive(folder):
         if not runner_too:
             return killed
-        kill(int(claim["pid"]))
-        killed.append(int(claim["pid"]))
+        if belongs(claim["pid"], owner):
+            kill(claim["pid"])
+            killed.append(claim["pid"])
     deadline = time.monotonic() + SWEEP_S
     while time.monotonic() < deadline:
-        left = _left_behind(folder, claim)
+        left = {pid for pid in _left_behind(folder, claim) if belongs(pid, owner)}
         if not left:
             break
         for pid in left:
@@ -207,17 +224,29 @@ def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
                 killed.append(pid)
         time.sleep(0.01)  # a killed process needs a moment to leave the table
     group = read_record(folder / PROCESSES_FILE).get("cgroup")
-    if group and Path(group).name == f"dure-{folder.name}":
+    if isinstance(group, str) and Path(group).name == f"dure-{folder.name}":
         with contextlib.suppress(OSError):
             Path(group).rmdir()
     return killed
 
 
-def _left_behind(folder: Path, claim: dict[str, Any]) -> set[int]:
+def belongs(pid: int, uid: int) -> bool:
+    """Return whether the process may be ended for the account `uid`: any process that we can, when that is ours."""
+    if uid == os.geteuid() or not _LINUX:
+        return True
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False  # gone
+    return any(line.startswith("Uid:") and line.split()[1] == str(uid) for line in lines)
+
+
+def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
     job, _, attempt = folder.name.rpartition(".")
     marks = {f"DURE_JOB={job}".encode(), f"DURE_ATTEMPT={attempt}".encode()}
     record = read_record(folder / PROCESSES_FILE)
-    session, since = int(record.get("user_pid", 0)), int(record.get("user_ticks", 0))
+    numbers = (record.get("user_pid"), record.get("user_ticks"))
+    session, since = (number if isinstance(number, int) else 0 for number in numbers)
     processes = {pid: found for pid, found in table().items() if found.state not in "ZX"}
     leader = processes.get(session)
     if leader and leader.ticks != since:
@@ -228,13 +257,13 @@ def _left_behind(folder: Path, claim: dict[str, Any]) -> set[int]:
         if in_session or _marked(found.pid, marks):
             ours.add(found.pid)
     ours |= descendants(ours, processes)
-    if claim and alive(int(claim["pid"]), int(claim["start_ticks"])):
-        ours.add(int(claim["pid"]))
+    if claim and alive(claim["pid"], claim["start_ticks"]):
+        ours.add(claim["pid"])
     return (ours & processes.keys()) - {os.getpid(), 1}
 
 
-def _cgroup_members(path: str | None) -> list[int]:
-    if not path:
+def _cgroup_members(path: object) -> list[int]:
+    if not isinstance(path, str):
         return []
     try:
         return [int(pid) for pid in (Path(path) / "cgroup.procs").read_text().split()]

@@ -18,13 +18,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dure.worker import artifacts, processes
-from dure.worker.channel import ACK, ASK, END, READY, TOO_LARGE, Frames, frame
+from dure.worker.channel import ACK, ASK, CELL_END, END, READY, TOO_LARGE, Frames, frame
 from dure.worker.channel import MESSAGE as MESSAGE_FRAME
 from dure.worker.control import Door, listen
+from dure.worker.keeping import Keeping
 from dure.worker.memory import POLL_S, MemoryLimit, limit_memory
 from dure.worker.outcome import Facts, outcome
 from dure.worker.prepared import Prepared
@@ -93,7 +95,9 @@ class Runner:
         self._user = 0
         self._memory: MemoryLimit | None = None
         self._memory_at = 0.0
+        self._keeping = Keeping.of(spec)
         self._began: float | None = None
+        self._cell_began: float | None = None
         self._ended: float | None = None
         self._kill_at = time.monotonic() + PREPARE_S
         self._timeout_at = float("inf")
@@ -250,6 +254,8 @@ class Runner:
             self._spool.message(content["type"], content["content"])
         elif kind == TOO_LARGE:
             self._spool.drop(int(content))
+        elif kind == CELL_END:
+            self._rest(dict(content))
         elif kind == END:
             self._facts.report = dict(content)
             self._kill_at = min(self._kill_at, time.monotonic() + EXIT_S)
@@ -257,24 +263,78 @@ class Runner:
         self._check_spool()
         with contextlib.suppress(OSError):
             self._messages.send(ACK)
+        if kind == READY and self._facts.interrupts:  # it came while a kept process took the cell, deaf to signals
+            self._signal(signal.SIGINT)
 
     def _begin(self) -> bool:
         """Let user code begin, once its `started` mark is there; False when it must not any more."""
-        if self._facts.stopping or self._facts.interrupts:
-            return False
-        try:
-            self._spool.started()
-        except SpoolError as error:
-            self._facts.refusal = str(error)
-            self._kill()
-            return False
-        self._began = time.monotonic()
-        self._kill_at = float("inf")
-        if self._spec.limits.timeout_s:
-            self._timeout_at = self._began + self._spec.limits.timeout_s
+        if self._began is None:
+            if self._facts.stopping or self._facts.interrupts:
+                return False
+            try:
+                self._spool.started()
+            except SpoolError as error:
+                self._facts.refusal = str(error)
+                self._kill()
+                return False
+            self._began = time.monotonic()
+        self._cell_began = time.monotonic()
+        if not self._facts.stopping:
+            self._kill_at = float("inf")
+        if self._facts.limits.timeout_s:
+            self._timeout_at = self._cell_began + self._facts.limits.timeout_s
         return True
 
+    # --- kept for a next cell --------------------------------------------------------------------------------------
+
+    def _rest(self, report: dict[str, Any]) -> None:
+        """A cell of a kept process has ended; it waits for the next, unless it is to end."""
+        self._facts.report = report
+        result = outcome(self._facts)
+        self._kill_at = self._timeout_at = float("inf")
+        now = time.monotonic()
+        result["ran_s"] = round(now - (self._cell_began or now), 6)
+        self._keeping.rest(result, now)
+        if self._facts.stopping or self._keeping.keep_s <= 0:
+            self._go()
+        else:
+            self._spool.cell_end({**result, "kept_until": round(time.time() + self._keeping.keep_s, 3)})
+
+    def _go(self) -> None:
+        """End the keep: the process leaves, with its exit handlers run."""
+        self._keeping.go()
+        if self._keeping.going:
+            self._kill_at = min(self._kill_at, time.monotonic() + EXIT_S)
+            self._answer_next()
+
+    def _take_cell(self, order: dict[str, Any]) -> str | None:
+        now = time.monotonic()
+        refusal = self._keeping.refusal(now - (self._began or now), self._spool.size_bytes)
+        if refusal:
+            return refusal
+        limits = self._spec.limits
+        self._facts.limits = replace(limits, timeout_s=order.get("timeout_s") or limits.timeout_s)
+        self._facts.report, self._facts.interrupts, self._facts.timed_out = None, 0, False
+        self._cell_began, self._kill_at = None, now + PREPARE_S
+        self._keeping.take({**order, "code": str(order["code"])})
+        self._answer_next()
+        return None
+
+    def _answer_next(self) -> None:
+        told = self._keeping.answer()
+        if told is None:
+            return
+        try:
+            self._questions.settimeout(ANSWER_S)
+            self._questions.sendall(frame(ACK, told))
+            self._questions.setblocking(False)
+        except OSError:  # it is going, or takes no orders any more
+            self._kill()
+
     def _on_question(self, content: dict[str, Any]) -> None:
+        if content["type"] == "next":
+            self._keeping.question = int(content["id"])
+            self._answer_next()
         if content["type"] not in {"input_request", "need"}:
             return
         self._drain()
@@ -292,15 +352,15 @@ class Runner:
     # --- control ---------------------------------------------------------------------------------------------------
 
     def _obey(self, message: dict[str, Any]) -> dict[str, Any]:
-        known = str(message["id"]) if "id" in message else None
+        known = None if message.get("id") is None else str(message["id"])
         if known in self._seen:
             return {"ok": True, "again": True}  # a repeated request must not count as a second interrupt
-        if known and len(self._seen) < 10_000:
-            self._seen.add(known)
         operations: dict[str, Callable[[], str | None]] = {
             "interrupt": self._interrupt,
             "stop": lambda: self._stop(float(message.get("grace_s", self._spec.limits.grace_s))),
             "kill": lambda: self._stop(0.0),
+            "cell": lambda: self._take_cell(dict(message["cell"])),
+            "finish": self._go,
             "stdin": lambda: self._answer_question("input_request", {"text": message["text"]}, None),
             "provide": lambda: self._answer_question(
                 "need", {"names": message["names"], "snapshot": message.get("snapshot")}, set(message["names"])
@@ -310,6 +370,8 @@ class Runner:
         if operation is None:
             return {"ok": False, "error": f"'{message['op']}' is none of {', '.join(operations)}."}
         problem = operation()
+        if known and problem is None and len(self._seen) < 10_000:
+            self._seen.add(known)
         return {"ok": problem is None, **({"error": problem} if problem else {})}
 
     def _answer_question(self, kind: str, answer: dict[str, Any], names: set[str] | None) -> str | None:
@@ -324,6 +386,8 @@ class Runner:
         return None
 
     def _interrupt(self) -> None:
+        if self._keeping.rests:
+            return
         self._facts.interrupts += 1
         if self._facts.interrupts > 1 or self._began is None:
             self._kill()
@@ -334,6 +398,8 @@ class Runner:
         self._facts.stopping = True
         if grace_s <= 0 or self._began is None:
             self._kill()
+        elif self._keeping.rests:
+            self._go()
         else:
             self._signal(signal.SIGTERM)
             self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
@@ -351,7 +417,7 @@ class Runner:
     # --- time and children -----------------------------------------------------------------------------------------
 
     def _wait_s(self) -> float:
-        until = min(self._kill_at, self._timeout_at, self._drain_until)
+        until = min(self._kill_at, self._timeout_at, self._drain_until, self._keeping.until or float("inf"))
         if self._resume_at:
             until = min(until, self._resume_at)
         if self._memory and self._user:
@@ -362,6 +428,8 @@ class Runner:
         now = time.monotonic()
         if self._resume_at and now >= self._resume_at:
             self._resume()
+        if self._keeping.until is not None and now >= self._keeping.until:
+            self._go()
         if now >= self._timeout_at:
             self._timeout_at = float("inf")
             self._facts.timed_out = True
@@ -369,7 +437,7 @@ class Runner:
             self._kill_at = min(self._kill_at, now + self._spec.limits.grace_s)
         if now >= self._kill_at:
             self._kill_at = float("inf")
-            if self._began is None and not (self._facts.report or self._facts.stopping):
+            if self._cell_began is None and not (self._facts.report or self._facts.stopping):
                 self._facts.refusal = f"The job's data could not be restored within {PREPARE_S:.0f} s. Run it again."
             self._kill()
         if self._memory and self._user and now >= self._memory_at:
@@ -440,7 +508,8 @@ class Runner:
             self._user = 0
         self._kill_orphans()
         self._facts.unwritable = self._facts.unwritable or self._spool.failure
-        result = outcome(self._facts)
+        result = self._keeping.result or outcome(self._facts)
+        result.pop("held", None)  # it speaks of a process that is gone
         if self._memory:
             self._memory.close()
         if self._began is not None:

@@ -114,6 +114,8 @@ class CellShell(InteractiveShell):
         self.outlet = outlet
         self.shown = None
         compiler: Any = self.compile
+        earlier = {name: compiler.cell_name for name in compiler._filename_map if compiler.cell_name}  # noqa: SLF001
+        compiler.others = {**earlier, **compiler.others}
         compiler.cell_name = cell_name
         number = "".join(letter for letter in cell_name or "" if letter.isdigit())
         self.execution_count = int(number or 1)
@@ -121,7 +123,8 @@ class CellShell(InteractiveShell):
     def know_sources(self, sources: Mapping[str, Mapping[str, str]]) -> None:
         """Let tracebacks show lines that came along: file name to {"cell": "In[3]" or "", "text": the code}."""
         compiler: Any = self.compile
-        compiler.others = {name: found["cell"] for name, found in sources.items() if found.get("cell")}
+        told = {name: found["cell"] for name, found in sources.items() if found.get("cell")}
+        compiler.others = {**compiler.others, **told}
         for name, found in sources.items():
             text = str(found.get("text", ""))
             # without a time of change, linecache keeps the entry although there is no such file here

@@ -33,7 +33,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpec:
-    """One attempt of a job, as ordered. `payload` depends on `kind`; `gpus` are dicts of index, uuid, share."""
+    """One attempt of a job, as ordered. `payload` depends on `kind`; `gpus` are dicts of index, uuid, share.
+
+    A cell with `keep_s` stays that long for a next cell; from `keep_session_s` after its start it takes no more.
+    """
 
     job: str
     attempt: int
@@ -52,6 +55,8 @@ class AttemptSpec:
     notify: str | None = None
     python: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+    keep_s: float = 0.0
+    keep_session_s: float = 0.0
 
     def check_python(self) -> None:
         """Raise SpecError when the job was made for another minor version of Python than this one."""
@@ -107,4 +112,6 @@ def parse_spec(content: Mapping[str, Any]) -> AttemptSpec:
         notify=content.get("notify"),
         python=content.get("python"),
         payload=content.get("payload") or {},
+        keep_s=float(content.get("keep_s") or 0.0),
+        keep_session_s=float(content.get("keep_session_s") or 0.0),
     )

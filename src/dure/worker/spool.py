@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dure.worker.control import short_path
 from dure.worker.spec import AttemptSpec
 
 MESSAGE_CHARS = 64 * 1024
@@ -24,7 +25,7 @@ TAIL_BYTES = 4096
 RESULT_RESERVE_BYTES = 256 * 1024
 STREAMS = ("stdout", "stderr")
 # Never dropped: without them the job would hang or its end would be unknown.
-_CONTROL = frozenset({"input_request", "need", "error", "end"})
+_CONTROL = frozenset({"input_request", "need", "error", "cell_end", "end"})
 _CONTROL_BYTES = 256 * 1024
 
 
@@ -72,6 +73,11 @@ class Spool:
         self._reserved = self._reserve()
         self.dropped_bytes = 0
         self.failure: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is written."""
+        return self._size
 
     @property
     def is_cut(self) -> bool:
@@ -132,7 +138,7 @@ class Spool:
         if kind not in _CONTROL and (self.is_cut or self.failure):
             return False
         line = self._line(kind, content)
-        if kind == "end":
+        if kind in {"cell_end", "end"}:
             return self._put(line)
         if kind in _CONTROL and len(line) <= self._control_budget:
             self._control_budget -= len(line)
@@ -172,8 +178,8 @@ class Spool:
         """Send the unreliable datagram that says where to look; nobody listening is no error."""
         if self._notify and self._spec.notify:
             hint = json.dumps({"job": self._spec.job, "attempt": self._spec.attempt, "what": what}).encode()
-            with contextlib.suppress(OSError):
-                self._notify.sendto(hint, self._spec.notify)
+            with contextlib.suppress(OSError), short_path(Path(self._spec.notify)) as address:
+                self._notify.sendto(hint, address)
 
     def started(self) -> None:
         """Leave the mark that user code begins; raises SpoolError, and then user code must not begin."""
@@ -183,12 +189,22 @@ class Spool:
             raise SpoolError(f"{self._folder} cannot be written ({error.strerror}). Free space there.") from error
         self.hint("started")
 
+    def cell_end(self, result: dict[str, Any]) -> None:
+        """Write how one cell of a kept process ended; the next has the whole bound for its own output."""
+        self.message("cell_end", self._with_tail(result))
+        self._budget, self._control_budget = self._spec.limits.output_bytes, _CONTROL_BYTES
+        self._tails = dict.fromkeys(STREAMS, b"")
+        self.dropped_bytes = 0
+
+    def _with_tail(self, result: dict[str, Any]) -> dict[str, Any]:
+        if not self.is_cut:
+            return result
+        tails = {name: tail.decode("utf-8", "replace") for name, tail in self._tails.items() if tail}
+        return {**result, "dropped_bytes": self.dropped_bytes, "tail": tails}
+
     def end(self, result: dict[str, Any]) -> None:
         """Write the end message and, as the very last act, result.json: durable, atomic, the same content."""
-        if self.is_cut:
-            tails = {name: tail.decode("utf-8", "replace") for name, tail in self._tails.items() if tail}
-            result = {**result, "dropped_bytes": self.dropped_bytes, "tail": tails}
-        line = self._line("end", result)
+        line = self._line("end", self._with_tail(result))
         self._put(line)
         assert self._reserved is not None, "a runner ends an attempt once"
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dure.worker import processes
+from dure.adapters.persons_files import JSON_BYTES_MAX, make_empty, open_regular, read_json
 
 SPEC = "spec.json"
 RUNNER = "runner.json"
@@ -24,6 +24,7 @@ RESULT = "result.json"
 FORGOTTEN = "forgotten"
 READY_AT = "ready_at"
 CONTROL_SOCKET = "control.sock"
+WORK = "work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,15 @@ class Attempt:
         """Whether the control plane has its end on record."""
         return (self.folder / FORGOTTEN).exists()
 
+    @property
+    def over(self) -> bool:
+        """Whether nobody will ask for it again: its end is on record, or it was never accepted."""
+        return self.forgotten or not (self.accepted or (self.folder / RUNNER).exists())
+
     def result(self) -> Mapping[str, Any] | None:
         """Return the worker's end message, None while there is none."""
-        return _read_json(self.folder / RESULT)
+        result = _read_json(self.folder / RESULT)
+        return None if result is None else _checked(result)
 
     def runner(self) -> tuple[int, int] | None:
         """Return the claiming runner's (pid, start ticks), None when nobody claimed it yet."""
@@ -60,24 +67,24 @@ class Attempt:
         if claim is None:
             # A runner that died inside its very first write has claimed but left no name; it counts as dead.
             return (0, 0) if (self.folder / RUNNER).exists() else None
-        return int(claim["pid"]), int(claim["start_ticks"])
-
-    def runner_alive(self) -> bool:
-        """Return whether the claiming runner is a living process."""
-        claim = self.runner()
-        return claim is not None and claim[0] > 0 and processes.alive(*claim)
+        try:
+            return int(claim["pid"]), int(claim["start_ticks"])
+        except (KeyError, TypeError, ValueError):
+            return 0, 0  # not what a runner writes: whose folder it is may write anything there
 
     def began_at(self) -> float | None:
         """Return when user code began (seconds since the epoch), None before that."""
         with contextlib.suppress(OSError):
-            return (self.folder / STARTED).stat().st_mtime
+            return (self.folder / STARTED).lstat().st_mtime
         return None
 
     def ready_at(self) -> float:
         """Return when its node is provisioned (seconds since the epoch)."""
-        with contextlib.suppress(OSError, ValueError):
-            return float((self.folder / READY_AT).read_text())
-        return 0.0
+        try:
+            with open_regular(self.folder / READY_AT, owner_of=self.folder) as file:
+                return float(file.read(64))
+        except (OSError, ValueError):
+            return 0.0
 
     def claim_for_nobody(self) -> bool:
         """Claim the attempt so that no runner ever will; False when one has it already."""
@@ -96,22 +103,51 @@ class Attempt:
     def forget(self) -> None:
         """Remember durably that the control plane has this attempt's end."""
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / FORGOTTEN).touch()
+            make_empty(self.folder / FORGOTTEN)
+
+
+def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Drop from an end message what a runner never writes: whose folder it is may write anything there."""
+    checked = dict(result)
+    artifacts = result.get("artifacts")
+    checked["artifacts"] = [a for a in artifacts if _is_artifact(a)] if isinstance(artifacts, list) else []
+    if not isinstance(result.get("error"), dict):
+        checked.pop("error", None)
+    if type(result.get("exit_code")) is not int:
+        checked.pop("exit_code", None)
+    return checked
+
+
+def _is_artifact(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and entry.keys() == {"path", "size_bytes", "digest"}
+        and isinstance(entry["path"], str)
+        and isinstance(entry["digest"], str)
+        and type(entry["size_bytes"]) is int
+    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file that is either absent or complete, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary.unlink(missing_ok=True)
+    try:
+        # Exclusively: in a person's folder, a link of this name may lead anywhere.
+        with temporary.open("x") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     temporary.rename(path)
 
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        with open_regular(path, owner_of=path.parent) as file:
+            content = read_json(file.read(JSON_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

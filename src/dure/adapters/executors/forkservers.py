@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dure.adapters.persons_files import LINE_BYTES_MAX, check_peer
 from dure.core.model import Environment
 from dure.worker.forkserver import ALREADY_SERVED
 
@@ -29,6 +30,7 @@ _HELLO_S = 5.0
 _START_S = 10.0
 _BOOT_S = 120.0
 _ADDRESS_BYTES = 100
+_IDLE_S = 1800  # of a person's own fork server; the platform's own stay
 
 
 class ForkServerError(Exception):
@@ -57,13 +59,14 @@ class ForkServers:
         self._logs = log_folder
         self._marks = dict(marks or {})
         self._locks: dict[str, threading.Lock] = {}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
         self._guard = threading.Lock()
 
     def start(self, environment: Environment, account: Account, folder: Path) -> None:
         """Ask for a runner of the attempt in `folder`. Asking twice is harmless. Raises ForkServerError."""
         self.ensure(environment, account)
-        reply = _ask(self._socket(environment, account), {"op": "start", "folder": str(folder)}, _START_S)
+        path = self._socket(environment, account)
+        reply = _ask(path, {"op": "start", "folder": str(folder)}, _START_S, account.uid)
         if not reply.get("ok"):
             raise ForkServerError(f"the fork server of {environment.name!r} refused: {reply.get('error', reply)}")
 
@@ -74,19 +77,27 @@ class ForkServers:
         """
         path = self._socket(environment, account)
         with self._lock(path.name):
-            hello = self._hello(path)
+            hello = self._hello(path, account.uid)
             if hello is not None:
                 return hello
             process = self._boot(environment, account, path)
-            return self._wait(environment, process, path)
+            return self._wait(environment, account, process, path)
 
     def stop_all(self) -> None:
         """End every fork server of this run folder; running attempts are not touched."""
-        for path in self._run.glob("**/fork-*.sock"):
-            try:
-                _ask(path, {"op": "exit"}, _HELLO_S)
-            except OSError:
-                continue
+        self._end(self._run, None)
+        for folder in self._run.glob("*/"):
+            self._end(folder, folder.lstat().st_uid)
+        with self._guard:
+            for child in self._children:  # or they stay zombies
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_HELLO_S)
+            self._reap()
+
+    def _end(self, folder: Path, uid: int | None) -> None:
+        for path in folder.glob("fork-*.sock"):
+            with contextlib.suppress(OSError, ValueError):
+                _ask(path, {"op": "exit"}, _HELLO_S, uid)
 
     def _lock(self, name: str) -> threading.Lock:
         with self._guard:
@@ -94,27 +105,39 @@ class ForkServers:
 
     def _socket(self, environment: Environment, account: Account) -> Path:
         # The name carries what the server was started with, so that an edited environment gets a new one.
-        text = json.dumps([environment.name, environment.python, environment.preimports, account.name, account.uid])
+        facts = [environment.name, environment.python, environment.preimports, account.name, account.uid]
+        text = json.dumps([*facts, account.groups])
         name = f"fork-{hashlib.blake2s(text.encode(), digest_size=6).hexdigest()}.sock"
         return self._run / name if account.uid is None else self._own_folder(account) / name
 
     def _own_folder(self, account: Account) -> Path:
-        """A folder that the account may make its socket in."""
+        """A folder that the account may make its socket in. Servers with groups of another time are ended."""
         folder = self._run / account.name
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != account.uid:
             os.chown(folder, account.uid or 0, account.gid or 0)
+        groups = self._run / f"{account.name}.groups"
+        now = json.dumps(account.groups)
+        with self._guard:
+            if groups.exists() and groups.read_text() != now:
+                self._end(folder, account.uid)
+            groups.write_text(now)
         return folder
 
-    def _hello(self, path: Path) -> Mapping[str, Any] | None:
+    def _hello(self, path: Path, uid: int | None) -> Mapping[str, Any] | None:
         try:
-            return _ask(path, {"op": "hello"}, _HELLO_S)
+            return _ask(path, {"op": "hello"}, _HELLO_S, uid)
         except (OSError, ValueError):
             return None
 
     def _boot(self, environment: Environment, account: Account, path: Path) -> subprocess.Popen[bytes]:
-        path.unlink(missing_ok=True)
-        argv = [environment.python, "-m", "dure.worker.forkserver", "--socket", str(path)]
+        # An old socket stays: a server that only is slow still has the lock, and would never be found again.
+        if account.uid is not None and (path.is_symlink() or not path.exists()):
+            # But a person may have taken theirs away; then nobody reaches that server, and it ends when idle.
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+        idle = ["--idle-timeout", str(_IDLE_S)] if account.uid is not None else []
+        argv = [environment.python, "-m", "dure.worker.forkserver", "--socket", str(path), *idle]
         argv += ["--environment", environment.name]
         if environment.preimports:
             argv += ["--preimport", ",".join(environment.preimports)]
@@ -142,7 +165,7 @@ class ForkServers:
             ) from error
         with self._guard:
             self._reap()
-            self._children[path.name] = process
+            self._children.append(process)
         return process
 
     def _environ(self, account: Account) -> dict[str, str]:
@@ -165,14 +188,14 @@ class ForkServers:
 
     def _reap(self) -> None:
         """Collect exit statuses of servers that died, so that none stays a zombie."""
-        for name, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[name]
+        self._children = [child for child in self._children if child.poll() is None]
 
-    def _wait(self, environment: Environment, process: subprocess.Popen[bytes], path: Path) -> Mapping[str, Any]:
+    def _wait(
+        self, environment: Environment, account: Account, process: subprocess.Popen[bytes], path: Path
+    ) -> Mapping[str, Any]:
         deadline = time.monotonic() + _BOOT_S
         while time.monotonic() < deadline:
-            hello = self._hello(path) if path.exists() else None
+            hello = self._hello(path, account.uid) if path.exists() else None
             if hello is not None:
                 return hello
             code = process.poll()
@@ -209,14 +232,19 @@ def unix_address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def _ask(path: Path, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-    """Return the reply to one JSON line. Raises OSError when nobody answers, ValueError for what is not JSON."""
+def _ask(path: Path, message: Mapping[str, Any], timeout_s: float, uid: int | None = None) -> dict[str, Any]:
+    """Return the reply to one JSON line. Raises OSError when nobody answers, ValueError for what is not JSON.
+
+    The folder of a person's socket is theirs, so a link there could lead to another account's server, root's even:
+    only a server of the account `uid` (None: our own) is spoken to.
+    """
     with unix_address(path) as address, socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         connection.connect(address)
+        check_peer(connection, os.geteuid() if uid is None else uid)
         connection.sendall(json.dumps(message).encode() + b"\n")
         with connection.makefile("rb") as replies:
-            line = replies.readline()
+            line = replies.readline(LINE_BYTES_MAX)
     if not line:
         raise ConnectionResetError(f"{path} closed the connection without an answer")
     reply = json.loads(line)

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from dure.adapters.executors.forkservers import unix_address
+
 _MAX_BYTES = 4096
 
 
@@ -21,8 +23,10 @@ class HintSocket:
         self._on_progress = on_progress
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
+        with unix_address(path) as address:
+            self._socket.bind(address)
         path.chmod(0o622)  # attempts of other accounts may knock, none may read
+        self._closed = False
         self._thread = threading.Thread(target=self._read, name="dure-hints", daemon=True)
 
     def start(self) -> None:
@@ -31,6 +35,7 @@ class HintSocket:
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -42,10 +47,10 @@ class HintSocket:
                 message = self._socket.recv(_MAX_BYTES)
             except OSError:
                 return
-            if not message:
+            if self._closed:
                 return
             try:
                 what = json.loads(message).get("what")
-            except (ValueError, AttributeError):
-                continue
+            except (ValueError, AttributeError, RecursionError):
+                continue  # anybody may knock with anything
             (self._on_output if what == "output" else self._on_progress)()

@@ -93,6 +93,11 @@ class Cache:
             while len(self.entries) > self.size_max:
                 self.entries.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self.entries.clear()
+
     def drop(self, token: str) -> None:
         """Forget what is known of a token."""
         with self.lock:
@@ -169,6 +174,10 @@ class HubIdentity:
             raise HubUnavailableError(f"JupyterHub answered {answer.status_code}. Try again in a moment.")
         found: dict[str, Any] = answer.json()
         return found
+
+    def forget_all(self) -> None:
+        """Ask the Hub anew about everybody: teams or administrators have changed."""
+        self.cache.clear()
 
     def token_in(self, cookies: Mapping[str, str]) -> str | None:
         """Return the OAuth token inside our session cookie, None when there is none that we signed."""

@@ -16,6 +16,10 @@ class TokenIdentity:
 
     def __init__(self, principals: Mapping[str, Principal]) -> None:
         """Take token to principal; ValueError for a token shorter than 16 characters."""
+        self.replace(principals)
+
+    def replace(self, principals: Mapping[str, Principal]) -> None:
+        """Know these from now on, and no others."""
         if any(len(token) < 16 for token in principals):
             raise ValueError("A token must have at least 16 characters. Let `dure up --no-hub` make one.")
         self.known = [(token.encode(), principal) for token, principal in principals.items()]

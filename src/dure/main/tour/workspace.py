@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
 
 _READY_S = 120.0
 _CELL_S = 150.0
+_KERNEL_START_S = 40.0
+_KERNEL_TRIES = 3
 _POLL_S = 0.1
 _MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -55,8 +58,14 @@ class Person:
         model = {"type": "notebook", "format": "json", "content": content}
         self._need(self._http.put(f"user/{self.name}/api/contents/{path.name}", json=model), f"save {path.name}")
         session = {"path": path.name, "type": "notebook", "name": path.name, "kernel": {"name": "python3"}}
-        answer = self._need(self._http.post(f"user/{self.name}/api/sessions", json=session), f"open {path.name}")
-        return Notebook(self, path.name, content, answer.json()["kernel"]["id"])
+        for _ in range(_KERNEL_TRIES):
+            answer = self._need(self._http.post(f"user/{self.name}/api/sessions", json=session), f"open {path.name}")
+            notebook = Notebook(self, path.name, content, answer.json()["kernel"]["id"])
+            if notebook.answers():
+                return notebook
+            # A kernel picks its ports before it binds them, so another program may come first; people open it again.
+            self._http.delete(f"user/{self.name}/api/sessions/{answer.json()['id']}")
+        raise TourError(f"no kernel of {self.name} answered for {path.name}")
 
     def interrupt(self, kernel: str) -> None:
         """Press ■."""
@@ -98,13 +107,18 @@ class Notebook:
     kernel: str
     errors: list[str] = field(default_factory=list)
 
-    def run_all(self, *, stop_at_error: bool = False) -> None:
+    def answers(self) -> bool:
+        """Return whether the kernel runs an empty cell within the time that a start may take."""
+        try:
+            with self._connect() as socket:
+                Outputs(socket.recv, _KERNEL_START_S).of(socket.send, "")
+        except (TimeoutError, TourError, WebSocketException):
+            return False
+        return True
+
+    def run_all(self) -> None:
         """Run every code cell in order and keep what it shows in the notebook; errors are collected."""
-        address = (
-            f"{self.person.url.replace('http', 'ws', 1)}user/{self.person.name}/api/kernels/{self.kernel}/channels"
-        )
-        headers = {"Authorization": f"token {self.person.token}"}
-        with connect(address, additional_headers=headers, max_size=_MESSAGE_BYTES, open_timeout=60) as socket:
+        with self._connect() as socket:
             count = 0
             for cell in self.content["cells"]:
                 if cell["cell_type"] != "code":
@@ -113,8 +127,12 @@ class Notebook:
                 cell["execution_count"] = count
                 cell["outputs"] = Outputs(socket.recv).of(socket.send, "".join(cell["source"]))
                 self.errors += [output["ename"] for output in cell["outputs"] if output["output_type"] == "error"]
-                if self.errors and stop_at_error:
-                    return
+
+    def _connect(self) -> ClientConnection:
+        root = f"{self.person.url.replace('http', 'ws', 1)}user/{self.person.name}"
+        headers = {"Authorization": f"token {self.person.token}"}
+        address = f"{root}/api/kernels/{self.kernel}/channels"
+        return connect(address, additional_headers=headers, max_size=_MESSAGE_BYTES, open_timeout=_KERNEL_START_S)
 
     def save(self, folder: Path) -> None:
         """Write the executed notebook."""
@@ -124,8 +142,9 @@ class Notebook:
 class Outputs:
     """Collects a cell's messages into nbformat outputs, as JupyterLab does."""
 
-    def __init__(self, receive: Callable[..., Any]) -> None:
+    def __init__(self, receive: Callable[..., Any], timeout_s: float = _CELL_S) -> None:
         self._receive = receive
+        self._timeout_s = timeout_s
         self._outputs: list[dict[str, Any]] = []
         self._displays: dict[str, list[dict[str, Any]]] = {}
 
@@ -142,15 +161,15 @@ class Outputs:
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
         request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         send(json.dumps(request | {"buffers": []}))
-        deadline = time.monotonic() + _CELL_S
+        deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
-            reply = json.loads(self._receive(timeout=_CELL_S))
+            reply = json.loads(self._receive(timeout=self._timeout_s))
             if reply["parent_header"].get("msg_id") != message:
                 continue
             if reply["msg_type"] == "status" and reply["content"]["execution_state"] == "idle":
                 return self._outputs
             self._take(reply["msg_type"], reply["content"])
-        raise TourError(f"a cell was not done within {_CELL_S:.0f} s: {code[:60]!r}")
+        raise TourError(f"a cell was not done within {self._timeout_s:.0f} s: {code[:60]!r}")
 
     def _take(self, kind: str, content: Mapping[str, Any]) -> None:
         if kind == "stream":

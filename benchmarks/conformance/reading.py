@@ -1,0 +1,126 @@
+"""How a case is read: gates, amounts by flavor and resource, and what the engine does not support.
+
+The trap: a field of a case that is not known here makes the case unsupported; it must never be passed over in
+silence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dure.core.queueing.kueue import shapes
+from dure.core.queueing.kueue.objects import GATE_NAMES, Amounts, ClusterQueue, Gates
+from dure.core.queueing.kueue.quantity import parse
+
+Document = dict[str, Any]
+
+# Gates that change nothing that a case without topology can show.
+IRRELEVANT_GATES = {
+    "WorkloadRequestUseMergePatch",
+    "TASRecomputeAssignmentWithinSchedulingCycle",
+    "VectorizedResourceRequests",
+}
+
+
+class UnsupportedError(Exception):
+    """The case needs something that the engine does not do; the message says what."""
+
+
+class MismatchError(Exception):
+    """The engine's answer differs from the case's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of a file of cases."""
+
+    test: str
+    name: str
+    tc: Document
+    shared: Document
+
+    def known(self, *keys: str) -> None:
+        """Refuse the case when it has other fields than these."""
+        odd = sorted(set(self.tc) - set(keys) - {"featureGates"})
+        if odd:
+            raise UnsupportedError(f"field {', '.join(odd)}")
+
+
+def gates_of(tc: Mapping[str, Any], **forced: bool) -> Gates:
+    """Return the gates of a case."""
+    fields = dict(forced)
+    for name, value in (tc.get("featureGates") or {}).items():
+        if name in GATE_NAMES:
+            fields[GATE_NAMES[name]] = value
+        elif name not in IRRELEVANT_GATES:
+            raise UnsupportedError(f"feature gate {name}")
+    return Gates(**fields)
+
+
+def key_of(text: str) -> tuple[str, str]:
+    """Return the flavor and resource that a JSON key names."""
+    pair = json.loads(text)
+    return pair["Flavor"], pair["Resource"]
+
+
+def amounts_of(document: Mapping[str, Any] | None) -> Amounts:
+    """Return amounts that are keyed by flavor and resource; absent values are 0."""
+    return {key_of(text): value.get("value", 0) for text, value in (document or {}).items()}
+
+
+def nonzero(amounts: Mapping[Any, int]) -> dict[Any, int]:
+    """Return the amounts that are not 0."""
+    return {key: value for key, value in amounts.items() if value}
+
+
+def parsed(resources: Mapping[str, str] | None) -> dict[str, int]:
+    """Return a resource list as integers."""
+    return {name: parse(name, str(value)) for name, value in (resources or {}).items()}
+
+
+def word(text: str | None) -> str:
+    """Return the first word of what Go prints for a constant, for instance `Fit` of `Fit(Fit)`."""
+    return (text or "").split("(")[0]
+
+
+def same(what: str, wanted: object, got: object) -> None:
+    """Raise MismatchError when the two differ."""
+    if wanted != got:
+        raise MismatchError(f"{what}: wanted {wanted!r}, got {got!r}")
+
+
+def queue_of(document: Document) -> ClusterQueue:
+    """Return a queue as the case's own code gives it to Kueue: no API server filled in defaults."""
+    return shapes.queue_of(document, fill=False)
+
+
+def no_topology(pod_sets: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse pods that ask for a place in a topology."""
+    if any(one.get("topologyRequest") for one in pod_sets):
+        raise UnsupportedError("topology-aware scheduling")
+
+
+def quota_document(
+    name: str, flavors: Collection[tuple[str, Mapping[str, str | Mapping[str, str]]]], **spec: Any
+) -> Document:
+    """Return a ClusterQueue with one resource group: per flavor the nominal quotas, or the whole quota entries."""
+    listed = [
+        {
+            "name": flavor,
+            "resources": [
+                {"name": res, **({"nominalQuota": value} if isinstance(value, str) else value)}
+                for res, value in quotas.items()
+            ],
+        }
+        for flavor, quotas in flavors
+    ]
+    covered = sorted({res for _, quotas in flavors for res in quotas})
+    groups = spec.pop("groups", [{"coveredResources": covered, "flavors": listed}])
+    defaults = {"whenCanBorrow": "MayStopSearch", "whenCanPreempt": "TryNextFlavor"}
+    return {
+        "metadata": {"name": name},
+        "spec": {"namespaceSelector": {}, "flavorFungibility": defaults, "resourceGroups": groups, **spec},
+    }

@@ -1,0 +1,1 @@
+"""What both benchmarks need: figures and tables, the machine, a running platform, databases, peers."""

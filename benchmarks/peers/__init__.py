@@ -1,0 +1,1 @@
+"""What we are compared with, each run in the peers' own environment."""

@@ -1,0 +1,3 @@
+"""Kueue's admission, exactly: quota arithmetic, flavor assignment, preemption and the scheduling cycle, without
+input or output.
+"""

@@ -1,0 +1,352 @@
+"""One scheduling cycle: nominate the heads on one snapshot, then accept them one by one.
+
+Changes the snapshot while it works and leaves only the accepted workloads in it. The trap: a head is nominated on the
+snapshot before anyone of this cycle was accepted, and checked again when its turn comes; a head that waits for its
+victims keeps what it needs reserved for the rest of the cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dure.core.queueing.kueue import entries as states
+from dure.core.queueing.kueue import pending
+from dure.core.queueing.kueue.assigner import Assigner
+from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT, Assignment
+from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.entries import Entry
+from dure.core.queueing.kueue.matching import selector_holds
+from dure.core.queueing.kueue.objects import Admission, Amounts, PodSetAdmission, Settings, Workload
+from dure.core.queueing.kueue.ordering import in_order
+from dure.core.queueing.kueue.partial import can_shrink, search
+from dure.core.queueing.kueue.preemption import Preemptor
+from dure.core.queueing.kueue.quantity import add, sub
+from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, Snapshot, usage_of
+
+OVERLAP = "Workload has overlapping preemption targets with another workload"
+
+
+@dataclass(slots=True)
+class Refused:
+    """A head that could not be nominated at all."""
+
+    info: Info
+    message: str
+    reason: str
+    requeue: str = pending.GENERIC
+
+
+@dataclass(slots=True)
+class CycleResult:
+    """What a cycle decided. `skipped` counts preemptions not issued and `recomputed` searches repeated, per queue."""
+
+    entries: list[Entry]
+    refused: list[Refused]
+    skipped: dict[str, int] = field(default_factory=dict)
+    recomputed: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Cycle:
+    """A cycle over a snapshot. `namespaces` are labels by name; `admit` takes an accepted head, False if it failed."""
+
+    snapshot: Snapshot
+    settings: Settings
+    now_ns: int
+    number: int = 0
+    namespaces: Mapping[str, Mapping[str, str]] | None = None
+    admit: Callable[[Entry], bool] = lambda _entry: True
+    _victims: dict[str, Info] = field(default_factory=dict)
+    _reserved: list[tuple[QueueNode, Amounts]] = field(default_factory=list)
+
+    def run(self, heads: Sequence[tuple[Info, bool]]) -> CycleResult:
+        """Return what becomes of the heads (with whether each is a preemptor whose victims still leave)."""
+        result = CycleResult([], [])
+        for info, preemptor in heads:
+            self._nominate(info, preemptor, result)
+        for entry in in_order(result.entries, self.settings):
+            self._process(entry, result)
+        for node, usage in reversed(self._reserved):
+            node.give(usage)
+        self._reserved.clear()
+        for entry in result.entries:
+            if entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
+                entry.requeue = pending.FAILED_AFTER_NOMINATION
+        return result
+
+    def _nominate(self, info: Info, preemptor: bool, result: CycleResult) -> None:  # noqa: FBT001 - one fact of a head
+        refusal = self._refusal(info)
+        if refusal is not None:
+            result.refused.append(refusal)
+            return
+        entry = Entry(info=info, node=self.snapshot.queues[info.queue], preemptor=preemptor)
+        info.evaluated_generation = info.workload.generation
+        entry.record(*self._assign(info))
+        result.entries.append(entry)
+
+    def _refusal(self, info: Info) -> Refused | None:
+        if any(check.state in {"Retry", "Rejected"} for check in info.workload.checks):
+            return Refused(info, "The workload has failed admission checks", "PendingEvaluation")
+        if info.queue in self.snapshot.inactive:
+            return Refused(info, f"ClusterQueue {info.queue} is inactive", "Suspended")
+        node = self.snapshot.queues.get(info.queue)
+        if node is None:
+            return Refused(info, f"ClusterQueue {info.queue} not found", "Misconfigured")
+        if self.namespaces is not None:
+            name = info.workload.namespace
+            labels = self.namespaces.get(name)
+            if labels is None:
+                message = f'workload namespace "{name}" does not exist: namespaces "{name}" not found'
+                return Refused(info, message, "Misconfigured")
+            if not selector_holds(node.spec.namespace_selector, labels):
+                message = "workload namespace doesn't match ClusterQueue selector"
+                return Refused(info, message, "Misconfigured", pending.NAMESPACE_MISMATCH)
+        problems = [text for podset in info.workload.pod_sets for text in podset.problems]
+        if problems:
+            joined = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+            return Refused(info, f"resources validation failed: {joined}", "Misconfigured")
+        return None
+
+    def _assign(self, info: Info) -> tuple[Assignment, list[Target]]:
+        queue = self.snapshot.queues[info.queue]
+        if info.progress is not None and self._outdated(info, queue):
+            info.progress = None
+        replaced = self._replaced(info, queue)
+        first = [Target(replaced, "")] if replaced is not None else []
+        preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
+        assigner = Assigner(
+            info, queue, self.snapshot.flavors, preemptor.possibility, self.settings, self.number, replaced
+        )
+        full = assigner.assign()
+        if full.mode == FIT:
+            return full, first
+        if full.mode == PREEMPT:
+            targets = preemptor.targets(info, full, replaced)
+            if targets:
+                return full, first + targets
+        if self.settings.gates.partial_admission and can_shrink(info.workload.pod_sets):
+
+            def fits(counts: list[int]) -> tuple[Assignment, list[Target]] | None:
+                smaller = assigner.assign(counts)
+                if smaller.mode == FIT:
+                    return smaller, []
+                found = preemptor.targets(info, smaller, replaced) if smaller.mode == PREEMPT else []
+                return (smaller, found) if found else None
+
+            found = search(info.workload.pod_sets, fits)
+            if found is not None:
+                return found[0], first + found[1]
+        return full, []
+
+    def _replaced(self, info: Info, queue: QueueNode) -> Info | None:
+        if not self.settings.gates.elastic_slices or info.workload.replaces is None:
+            return None
+        return queue.workloads.get(info.workload.replaces)
+
+    def _outdated(self, info: Info, queue: QueueNode) -> bool:
+        progress = info.progress
+        assert progress is not None
+        if self.settings.gates.preserve_scan_progress:
+            if progress.shape is not None and info.shape is not None and progress.shape != info.shape:
+                return True
+            if self.number - progress.cycle <= 1:
+                return False
+        return queue.generation > progress.generation
+
+    def _process(self, entry: Entry, result: CycleResult) -> None:
+        if self._better_sibling_runs(entry):
+            self._skip(entry, "A more favorable variant is already admitted", "PendingEvaluation")
+            return
+        fits = self._recheck(entry, result)
+        mode = entry.assignment.mode
+        if mode == NO_FIT:
+            entry.requeue, entry.reason = pending.NO_FIT, entry.assignment.no_fit_reason
+        elif mode == PREEMPT and not entry.targets:
+            entry.requeue, entry.reason = pending.NO_CANDIDATES, "WaitingForQuota"
+            self._reserve_blocked(entry)
+        elif mode == PREEMPT and self._gated(entry.info.workload):
+            entry.status, entry.reason = states.GATED, "AdmissionGated"
+            entry.message, entry.requeue = "Workload requires preemption, but it's gated", pending.PREEMPTION_GATED
+            entry.info.progress = None
+        elif mode == DEFERRED_FIT:
+            entry.message = f"{OVERLAP}, but will fit after these preemptions complete"
+            entry.reason, entry.requeue = "WaitingForPreemptedWorkloads", pending.PENDING_PREEMPTION
+            entry.info.progress = None
+            self._reserve(entry.node, entry.usage())
+        elif any(target.info.key in self._victims for target in entry.targets):
+            self._skip(entry, OVERLAP, "WaitingForQuota")
+            result.skipped[entry.node.name] = result.skipped.get(entry.node.name, 0) + 1
+        elif not fits:
+            self._skip(entry, "Workload no longer fits after processing another workload", "WaitingForQuota")
+            if mode == PREEMPT:
+                result.skipped[entry.node.name] = result.skipped.get(entry.node.name, 0) + 1
+        else:
+            self._accept(entry, mode)
+
+    def _accept(self, entry: Entry, mode: int) -> None:
+        self._victims.update({target.info.key: target.info for target in entry.targets})
+        targets = entry.targets
+        if entry.info.workload.replaces is not None and self.settings.gates.elastic_slices:
+            replaced = [one for one in targets if one.info.key == entry.info.workload.replaces]
+            entry.replacing = replaced[0].info if replaced else None
+            targets = [one for one in targets if one not in replaced]
+        if mode == PREEMPT:
+            self._reserve(entry.node, entry.usage())
+            entry.reason = "WaitingForPreemptedWorkloads"
+            entry.preempting = tuple(targets)
+            entry.info.progress = None
+            if targets:
+                entry.message += f". Pending the preemption of {len(targets)} workload(s)"
+                entry.requeue = pending.PENDING_PREEMPTION
+            return
+        worse = self._worse_sibling(entry)
+        if worse is not None:
+            self._reserve(entry.node, entry.usage())
+            self._migrate(entry, worse)
+            return
+        entry.status = states.NOMINATED
+        if not self.admit(entry):
+            self._reserve(entry.node, entry.usage())
+            return
+        entry.status = states.ASSUMED
+        if entry.info.key in entry.node.workloads:
+            self.snapshot.remove(entry.node.workloads[entry.info.key])
+        self.snapshot.insert(admitted_info(entry))
+
+    def _skip(self, entry: Entry, message: str, reason: str) -> None:
+        entry.skip(message, reason, keep_progress=self.settings.gates.preserve_scan_progress)
+
+    def _gated(self, workload: Workload) -> bool:
+        gates = self.settings.gates
+        known = gates.concurrent_admission or gates.multi_kueue_orchestrated_preemption
+        return known and any(gate not in workload.open_gates for gate in workload.gates)
+
+    def _reserve(self, node: QueueNode, usage: Amounts) -> None:
+        usage = dict(usage)
+        node.take(usage)
+        self._reserved.append((node, usage))
+
+    def _reserve_blocked(self, entry: Entry) -> None:
+        """Keep what a blocked head may claim from those after it, unless its queue can always reclaim it."""
+        always = entry.node.spec.preemption.reclaim == "Any"
+        if always and not (self.settings.gates.prioritize_preemptors and entry.preemptor):
+            return
+        kept: Amounts = {}
+        for key, amount in entry.usage().items():
+            quota, used = entry.node.quota(key), entry.node.usage.get(key, 0)
+            if entry.assignment.borrowing == 0:
+                kept[key] = max(0, min(amount, sub(quota.nominal, used)))
+            elif quota.borrowing_limit is None:
+                kept[key] = amount
+            else:
+                kept[key] = min(amount, sub(add(quota.nominal, quota.borrowing_limit), used))
+        self._reserve(entry.node, kept)
+
+    def _fits(self, entry: Entry) -> bool:
+        leaving = {**self._victims, **{target.info.key: target.info for target in entry.targets}}
+        self.snapshot.give_all(leaving.values())
+        fits = entry.node.fits(entry.usage())
+        self.snapshot.take_all(leaving.values())
+        return fits
+
+    def _recheck(self, entry: Entry, result: CycleResult) -> bool:
+        """Return whether the head still fits; when others took its victims, its assignment is computed anew."""
+        fits = self._fits(entry)
+        overlap = any(target.info.key in self._victims for target in entry.targets)
+        if not overlap or not self.settings.gates.recompute_on_overlap:
+            return fits
+        victims = list(self._victims.values())
+        for info in victims:
+            self.snapshot.remove(info)
+        entry.info.progress = None
+        entry.info.nominated = {
+            one.name: {resource: choice.flavor for resource, choice in one.flavors.items()}
+            for one in entry.assignment.pod_sets
+        }
+        entry.record(*self._assign(entry.info))
+        for info in victims:
+            self.snapshot.insert(info)
+        if entry.assignment.mode == FIT:
+            entry.assignment.force(DEFERRED_FIT)
+        entry.info.nominated = {}
+        fits = self._fits(entry)
+        outcome = "skipped"
+        if entry.assignment.mode == DEFERRED_FIT:
+            outcome = "deferred_fit"
+        elif entry.targets and fits and not any(one.info.key in self._victims for one in entry.targets):
+            outcome = "new_targets"
+        counts = result.recomputed.setdefault(entry.node.name, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
+        return fits
+
+    def _siblings(self, entry: Entry) -> list[tuple[int, Info]]:
+        """Return the admitted variants of the same workload, each with its flavor's place less the head's."""
+        workload = entry.info.workload
+        if not self.settings.gates.concurrent_admission or workload.parent is None or not entry.node.spec.groups:
+            return []
+        flavors = entry.node.spec.groups[0].flavors
+        own = _place(workload, flavors)
+        if own is None:
+            return []
+        found = []
+        for other in entry.node.workloads.values():
+            same = other.workload.parent is not None and other.workload.parent[1] == workload.parent[1]
+            place = _place(other.workload, flavors)
+            if same and place is not None and other.workload.uid != workload.uid and other.workload.has("Admitted"):
+                found.append((place - own, other))
+        return found
+
+    def _better_sibling_runs(self, entry: Entry) -> bool:
+        return any(place < 0 for place, _ in self._siblings(entry))
+
+    def _worse_sibling(self, entry: Entry) -> Info | None:
+        return next((other for place, other in self._siblings(entry) if place > 0), None)
+
+    def _migrate(self, entry: Entry, worse: Info) -> None:
+        last = entry.node.spec.last_acceptable_flavor
+        flavors = entry.node.spec.groups[0].flavors
+        place = _place(entry.info.workload, flavors)
+        if last is not None and place is not None and place > (flavors.index(last) if last in flavors else -1):
+            entry.reason = "PendingEvaluation"
+            entry.message = "Target flavor is below LastAcceptableFlavorName"
+            return
+        entry.reason, entry.requeue = "WaitingForPreemptedWorkloads", pending.PENDING_MIGRATION
+        entry.migrating = worse
+        entry.info.progress = None
+        entry.message += ". Pending the migration of 1 workload(s)"
+
+
+def _place(workload: Workload, flavors: Sequence[str]) -> int | None:
+    if not workload.allowed_flavors or workload.allowed_flavors[0] not in flavors:
+        return None
+    return flavors.index(workload.allowed_flavors[0])
+
+
+def admission_of(entry: Entry) -> Admission:
+    """Return the admission that an accepted head gets."""
+    return Admission(
+        cluster_queue=entry.node.name,
+        pod_sets=tuple(
+            PodSetAdmission(
+                name=one.name,
+                flavors={resource: choice.flavor for resource, choice in one.flavors.items()},
+                usage={resource: one.requests.get(resource, 0) for resource in one.flavors},
+                count=one.count,
+            )
+            for one in entry.assignment.pod_sets
+        ),
+    )
+
+
+def admitted_info(entry: Entry) -> Info:
+    """Return the record of an accepted head as it holds quota."""
+    admission = admission_of(entry)
+    requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors) for one in admission.pod_sets)
+    return replace(
+        entry.info,
+        workload=replace(entry.info.workload, admission=admission),
+        requests=requests,
+        usage=usage_of(requests),
+        progress=None,
+    )

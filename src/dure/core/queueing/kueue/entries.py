@@ -1,0 +1,50 @@
+"""One head of a queue on its way through a cycle: its assignment, its targets, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dure.core.queueing.kueue.assignment import Assignment
+from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.objects import Amounts
+from dure.core.queueing.kueue.pending import GENERIC
+from dure.core.queueing.kueue.snapshot import Info, QueueNode
+
+NOT_NOMINATED, SKIPPED, GATED, NOMINATED, ASSUMED = "", "skipped", "preemptionGated", "nominated", "assumed"
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A head within a cycle. `message` and `reason` say why it waits; `requeue` where it goes."""
+
+    info: Info
+    node: QueueNode
+    preemptor: bool = False
+    assignment: Assignment = field(default_factory=Assignment)
+    targets: list[Target] = field(default_factory=list)
+    status: str = NOT_NOMINATED
+    message: str = ""
+    reason: str = ""
+    requeue: str = GENERIC
+    preempting: tuple[Target, ...] = ()
+    migrating: Info | None = None
+    replacing: Info | None = None
+
+    def record(self, assignment: Assignment, targets: list[Target]) -> None:
+        """Keep an assignment, with its message and how far its scan came."""
+        self.assignment = assignment
+        self.targets = targets
+        self.message = assignment.message
+        self.info.progress = assignment.progress
+
+    def usage(self) -> Amounts:
+        """Return what the head adds to its queue; nothing when it holds quota already."""
+        return {} if self.info.workload.has("QuotaReserved") else self.assignment.usage
+
+    def skip(self, message: str, reason: str, *, keep_progress: bool) -> None:
+        """Leave the head for a later cycle."""
+        self.status = SKIPPED
+        self.message = message
+        self.reason = reason
+        if not keep_progress:
+            self.info.progress = None

@@ -1,0 +1,99 @@
+"""Preemption for the cycle and for flavor assignment: targets for an assignment, and what one flavor could yield.
+
+The trap: the search for one flavor ignores the others that a workload needs, so its answer is a hint; the targets for
+the whole assignment decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dure.core.queueing.kueue.assignment import CAN_PREEMPT, CAN_RECLAIM, NO_CANDIDATES, Assignment
+from dure.core.queueing.kueue.candidates import BY_SHARE, IN_COHORT, IN_QUEUE, WHILE_BORROWING, Attack, Target
+from dure.core.queueing.kueue.classical import classical_targets
+from dure.core.queueing.kueue.fair import fair_targets
+from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
+from dure.core.queueing.kueue.quantity import add
+from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
+from dure.core.queueing.kueue.tree import Node, lowest_fit
+
+WORDS = {
+    IN_QUEUE: "prioritization in the ClusterQueue",
+    IN_COHORT: "reclamation within the cohort",
+    BY_SHARE: "Fair Sharing within the cohort",
+    WHILE_BORROWING: "reclamation within the cohort while borrowing",
+}
+"""What each preemption reason is called in messages."""
+
+_NOBODY = {"Never", ""}
+
+JOB_UID = "kueue.x-k8s.io/job-uid"
+
+
+@dataclass(frozen=True, slots=True)
+class Preemptor:
+    """Finds targets on one snapshot, by fair sharing or classically as the settings say."""
+
+    snapshot: Snapshot
+    settings: Settings
+    now_ns: int
+
+    def targets(self, info: Info, assignment: Assignment, replaced: Info | None = None) -> list[Target]:
+        """Return whom to preempt for an assignment; a replaced slice of the workload counts as its own."""
+        needs = requests_for(info, assignment, replaced)
+        return self._search(info, needs, frozenset(assignment.needing_preemption()))
+
+    def possibility(self, queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
+        """Return what preemption could do for one flavor and resource, and the borrowing level afterwards."""
+        targets = self._search(info, {key: amount}, frozenset({key}))
+        if not targets:
+            return NO_CANDIDATES, lowest_fit(queue, key, amount)[0]
+        infos = [target.info for target in targets]
+        self.snapshot.give_all(infos)
+        borrow = lowest_fit(queue, key, amount)[0]
+        self.snapshot.take_all(infos)
+        own = any(one.queue == queue.name for one in infos)
+        return (CAN_PREEMPT if own else CAN_RECLAIM), borrow
+
+    def _search(self, info: Info, needs: Amounts, scarce: frozenset[FlavorResource]) -> list[Target]:
+        queue = self.snapshot.queues[info.queue]
+        if {queue.spec.preemption.within_queue, queue.spec.preemption.reclaim} <= _NOBODY:
+            return []
+        attack = Attack(
+            info=info,
+            queue=queue,
+            snapshot=self.snapshot,
+            needs=needs,
+            scarce=scarce,
+            settings=self.settings,
+            now_ns=self.now_ns,
+        )
+        return fair_targets(attack) if self.settings.fair_sharing else classical_targets(attack)
+
+
+def requests_for(info: Info, assignment: Assignment, replaced: Info | None = None) -> Amounts:
+    """Return what a workload requests of the assigned flavors. The number of pods, which Kueue adds, is not in it."""
+    total: Amounts = {}
+    for index, (one, chosen) in enumerate(zip(info.requests, assignment.pod_sets, strict=False)):
+        count = chosen.count if replaced is None else one.count - replaced.requests[index].count
+        for resource, amount in one.scaled(count).amounts.items():
+            choice = chosen.flavors.get(resource)
+            if amount and choice is not None:
+                key = (choice.flavor, resource)
+                total[key] = add(total.get(key, 0), amount)
+    return total
+
+
+def path_text(queue: Node) -> str:
+    """Return the way from the root cohort to the queue, for instance `/company/team/queue`."""
+    names = [queue.name, *(group.name for group in queue.path())]
+    return "/" + "/".join(reversed(names))
+
+
+def preemption_message(preemptor: Workload, reason: str, own_path: str, target_path: str) -> str:
+    """Return what a preempted workload is told."""
+    return (
+        f"Preempted to accommodate a workload (UID: {preemptor.uid or 'UNKNOWN'}, "
+        f"JobUID: {preemptor.labels.get(JOB_UID) or 'UNKNOWN'}) due to {WORDS.get(reason, 'UNKNOWN')}; "
+        f"preemptor path: {own_path}; preemptee path: {target_path}"
+    )

@@ -1,0 +1,323 @@
+"""Reads Kueue's own YAML shapes (`v1beta2`, and what `v1beta1` called otherwise) into the engine's objects, and
+back.
+
+Works on plain dicts. The trap: absent and empty differ for limits and selectors, so nothing is defaulted with `or`
+there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from dure.core.queueing.kueue.objects import (
+    Admission,
+    CheckState,
+    ClusterQueue,
+    Cohort,
+    Condition,
+    Flavor,
+    FlavorResource,
+    Fungibility,
+    LocalQueue,
+    PodSet,
+    PodSetAdmission,
+    Preemption,
+    Quota,
+    ResourceGroup,
+    Workload,
+)
+from dure.core.queueing.kueue.quantity import add, parse, parse_float, parse_quota
+
+Document = Mapping[str, Any]
+
+BOOST = "kueue.x-k8s.io/priority-boost"
+ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
+REPLACES = "kueue.x-k8s.io/workload-slice-replacement-for"
+
+
+def time_of(text: str | None) -> int:
+    """Return an RFC 3339 time in nanoseconds; 0 when absent."""
+    if not text:
+        return 0
+    return int(datetime.fromisoformat(text).timestamp()) * 10**9
+
+
+def _name(document: Document) -> str:
+    return str(document.get("metadata", {}).get("name", ""))
+
+
+def _limit(resource: str, entry: Document, key: str) -> int | None:
+    value = entry.get(key)
+    return None if value is None else parse_quota(resource, str(value))
+
+
+def quotas_of(groups: Iterable[Document]) -> dict[FlavorResource, Quota]:
+    """Return the quotas of `resourceGroups`."""
+    return {
+        (flavor["name"], entry["name"]): Quota(
+            nominal=parse_quota(entry["name"], str(entry.get("nominalQuota", "0"))),
+            borrowing_limit=_limit(entry["name"], entry, "borrowingLimit"),
+            lending_limit=_limit(entry["name"], entry, "lendingLimit"),
+        )
+        for group in groups
+        for flavor in group.get("flavors") or ()
+        for entry in flavor.get("resources") or ()
+    }
+
+
+def _groups(spec: Document) -> tuple[ResourceGroup, ...]:
+    return tuple(
+        ResourceGroup(
+            covered=frozenset(group.get("coveredResources") or ()),
+            flavors=tuple(flavor["name"] for flavor in group.get("flavors") or ()),
+        )
+        for group in spec.get("resourceGroups") or ()
+    )
+
+
+def _weight(spec: Document) -> float:
+    weight = (spec.get("fairSharing") or {}).get("weight")
+    return 1.0 if weight is None else parse_float(str(weight))
+
+
+def flavor_of(document: Document) -> Flavor:
+    """Return the flavor that a ResourceFlavor describes."""
+    spec = document.get("spec") or {}
+    return Flavor(
+        name=_name(document),
+        labels=spec.get("nodeLabels") or {},
+        taints=tuple(spec.get("nodeTaints") or ()),
+        tolerations=tuple(spec.get("tolerations") or ()),
+        topology=spec.get("topologyName"),
+    )
+
+
+def _checks(spec: Document) -> tuple[tuple[str, frozenset[str]], ...]:
+    plain = [(name, frozenset[str]()) for name in spec.get("admissionChecks") or ()]
+    strategy = spec.get("admissionChecksStrategy") or {}
+    scoped = [
+        (rule["name"], frozenset(str(flavor) for flavor in rule.get("onFlavors") or ()))
+        for rule in strategy.get("admissionChecks") or ()
+    ]
+    return tuple(plain + scoped)
+
+
+def fungibility_of(document: Document | None, *, fill: bool = True) -> Fungibility:
+    """Return when the next flavor is tried; `fill` puts the API server's defaults where nothing is said."""
+    if document is None:
+        return Fungibility()
+    return Fungibility(
+        when_can_borrow=document.get("whenCanBorrow") or ("MayStopSearch" if fill else ""),
+        when_can_preempt=document.get("whenCanPreempt") or ("TryNextFlavor" if fill else ""),
+        preference=document.get("preference"),
+    )
+
+
+def preemption_of(document: Document | None, *, fill: bool = True) -> Preemption:
+    """Return the preemption policies; `fill` puts the API server's defaults where nothing is said."""
+    if document is None:
+        return Preemption()
+    default = "Never" if fill else ""
+    borrow = document.get("borrowWithinCohort")
+    return Preemption(
+        within_queue=document.get("withinClusterQueue") or default,
+        reclaim=document.get("reclaimWithinCohort") or default,
+        borrow_policy=None if borrow is None else borrow.get("policy") or default,
+        borrow_max_priority=None if borrow is None else borrow.get("maxPriorityThreshold"),
+    )
+
+
+def queue_of(document: Document, *, fill: bool = True) -> ClusterQueue:
+    """Return the queue that a ClusterQueue describes.
+
+    `fill` puts the API server's defaults where policies are silent; without it they stay empty, as in an object that
+    never went through an API server, and Kueue does not take an empty policy for `Never` everywhere.
+    """
+    spec = document.get("spec") or {}
+    migration = (spec.get("concurrentAdmissionPolicy") or {}).get("migration") or {}
+    return ClusterQueue(
+        name=_name(document),
+        cohort=spec.get("cohortName") or spec.get("cohort") or None,
+        groups=_groups(spec),
+        quotas=quotas_of(spec.get("resourceGroups") or ()),
+        strategy=spec.get("queueingStrategy") or "BestEffortFIFO",
+        preemption=preemption_of(spec.get("preemption"), fill=fill),
+        fungibility=fungibility_of(spec.get("flavorFungibility"), fill=fill),
+        namespace_selector=spec.get("namespaceSelector"),
+        weight=_weight(spec),
+        stop_policy=spec.get("stopPolicy") or "None",
+        checks=_checks(spec),
+        usage_based=(spec.get("admissionScope") or {}).get("admissionMode") == "UsageBasedAdmissionFairSharing",
+        last_acceptable_flavor=(migration.get("constraints") or {}).get("lastAcceptableFlavorName"),
+    )
+
+
+def cohort_of(document: Document) -> Cohort:
+    """Return the cohort that a Cohort describes."""
+    spec = document.get("spec") or {}
+    return Cohort(
+        name=_name(document),
+        parent=spec.get("parentName") or spec.get("parent") or None,
+        quotas=quotas_of(spec.get("resourceGroups") or ()),
+        weight=_weight(spec),
+    )
+
+
+def local_queue_of(document: Document) -> LocalQueue:
+    """Return the door that a LocalQueue describes."""
+    spec = document.get("spec") or {}
+    return LocalQueue(
+        namespace=document.get("metadata", {}).get("namespace", ""),
+        name=_name(document),
+        cluster_queue=spec.get("clusterQueue", ""),
+        weight=_weight(spec),
+        stop_policy=spec.get("stopPolicy") or "None",
+    )
+
+
+def _amounts(resources: Document | None) -> dict[str, int]:
+    return {name: parse(name, str(value)) for name, value in (resources or {}).items()}
+
+
+def _larger(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
+
+
+def _total(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {name: add(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
+
+
+def pod_requests(spec: Document) -> dict[str, int]:
+    """Return what one pod requests: containers and sidecars, at least the largest init container, plus overhead."""
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        total = _total(total, _amounts((container.get("resources") or {}).get("requests")))
+    sidecars: dict[str, int] = {}
+    start: dict[str, int] = {}
+    for container in spec.get("initContainers") or ():
+        own = _amounts((container.get("resources") or {}).get("requests"))
+        if container.get("restartPolicy") == "Always":
+            total = _total(total, own)
+            sidecars = _total(sidecars, own)
+            start = _larger(start, sidecars)
+        else:
+            start = _larger(start, _total(own, sidecars))
+    total = _larger(total, start)
+    total.update(_amounts((spec.get("resources") or {}).get("requests")))
+    return {name: max(0, amount) for name, amount in _total(total, _amounts(spec.get("overhead"))).items()}
+
+
+def _problems(spec: Document, index: int) -> tuple[str, ...]:
+    found = []
+    for kind in ("initContainers", "containers"):
+        for at, container in enumerate(spec.get(kind) or ()):
+            resources = container.get("resources") or {}
+            requests, limits = _amounts(resources.get("requests")), _amounts(resources.get("limits"))
+            names = sorted(name for name, limit in limits.items() if requests.get(name, 0) > limit)
+            if names:
+                listed = ", ".join(f'"{name}"' for name in names)
+                where = f"spec.podSets[{index}].template.spec.{kind}[{at}]"
+                found.append(f"{where}: Invalid value: [{listed}]: requests must not exceed its limits")
+    return tuple(found)
+
+
+def pod_set_of(document: Document, index: int = 0) -> PodSet:
+    """Return the pod set that one entry of `podSets` describes; `index` is its place, for messages."""
+    spec = (document.get("template") or {}).get("spec") or {}
+    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    shape = {key: value for key, value in spec.items() if key not in {"restartPolicy", "volumes"}}
+    return PodSet(
+        name=document.get("name") or "main",
+        count=document.get("count", 0),
+        requests=pod_requests(spec),
+        min_count=document.get("minCount"),
+        node_selector=spec.get("nodeSelector") or {},
+        affinity_terms=None if required is None else tuple(required.get("nodeSelectorTerms") or ()),
+        tolerations=tuple(spec.get("tolerations") or ()),
+        topology=document.get("topologyRequest"),
+        shape=json.dumps(shape, sort_keys=True),
+        problems=_problems(spec, index),
+    )
+
+
+def admission_of(document: Document | None) -> Admission | None:
+    """Return the admission that `status.admission` describes, or None."""
+    if not document:
+        return None
+    return Admission(
+        cluster_queue=document.get("clusterQueue", ""),
+        pod_sets=tuple(
+            PodSetAdmission(
+                name=entry.get("name", "main"),
+                flavors=entry.get("flavors") or {},
+                usage=_amounts(entry.get("resourceUsage")),
+                count=entry.get("count"),
+            )
+            for entry in document.get("podSetAssignments") or ()
+        ),
+    )
+
+
+def _parent(metadata: Document) -> tuple[str, str] | None:
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == "Workload" and str(owner.get("apiVersion", "")).startswith("kueue.x-k8s.io/"):
+            return str(owner.get("name", "")), str(owner.get("uid", ""))
+    return None
+
+
+def _boost(annotations: Document) -> int:
+    try:
+        return int(annotations.get(BOOST, "0"))
+    except ValueError:
+        return 0
+
+
+def _condition(entry: Document) -> Condition:
+    return Condition(
+        type=entry["type"],
+        status=entry.get("status") == "True",
+        reason=entry.get("reason", ""),
+        message=entry.get("message", ""),
+        at_ns=time_of(entry.get("lastTransitionTime")),
+    )
+
+
+def workload_of(document: Document) -> Workload:
+    """Return the workload that a Workload describes."""
+    metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))
+    annotations = metadata.get("annotations") or {}
+    allowed = annotations.get(ALLOWED_FLAVORS)
+    requeue_at = (status.get("requeueState") or {}).get("requeueAt")
+    return Workload(
+        namespace=metadata.get("namespace", ""),
+        name=metadata.get("name", ""),
+        uid=metadata.get("uid", ""),
+        queue=spec.get("queueName", ""),
+        pod_sets=tuple(pod_set_of(entry, index) for index, entry in enumerate(spec.get("podSets") or ())),
+        priority=spec.get("priority", 0),
+        boost=_boost(annotations),
+        created_ns=time_of(metadata.get("creationTimestamp")),
+        generation=metadata.get("generation", 0),
+        active=spec.get("active", True),
+        labels=metadata.get("labels") or {},
+        allowed_flavors=None if allowed is None else tuple(part.strip() for part in allowed.split(",") if part.strip()),
+        parent=_parent(metadata),
+        gates=tuple(gate["name"] for gate in spec.get("preemptionGates") or ()),
+        open_gates=frozenset(
+            gate["name"] for gate in status.get("preemptionGates") or () if gate.get("position") != "Closed"
+        ),
+        replaces=annotations.get(REPLACES),
+        admission=admission_of(status.get("admission")),
+        conditions=tuple(_condition(entry) for entry in status.get("conditions") or ()),
+        checks=tuple(
+            CheckState(name=entry["name"], state=entry.get("state", "Pending"), message=entry.get("message", ""))
+            for entry in status.get("admissionChecks") or ()
+        ),
+        reclaimable={entry["name"]: entry.get("count", 0) for entry in status.get("reclaimablePods") or ()},
+        requeue_at_ns=time_of(requeue_at) if requeue_at else None,
+    )

@@ -1,0 +1,326 @@
+"""The state that decisions are taken on: the tree of cohorts and queues, and the workloads that hold quota.
+
+`Snapshot` changes in place and every what-if undoes itself. The trap: `remove` and `insert` move a workload together
+with its usage, `take` and `give` only the usage; what-ifs that must not change the candidates use the second pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dure.core.queueing.kueue.objects import (
+    Amounts,
+    ClusterQueue,
+    Cohort,
+    Flavor,
+    Gates,
+    ResourceGroup,
+    Workload,
+)
+from dure.core.queueing.kueue.quantity import add
+from dure.core.queueing.kueue.tree import Group, Node, settle_leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What a pod set asks for, or holds: the sum over its pods."""
+
+    name: str
+    count: int
+    amounts: Mapping[str, int]
+    flavors: Mapping[str, str] = field(default_factory=dict)
+
+    def scaled(self, count: int) -> Requests:
+        """Return the requests of so many pods."""
+        if self.count in {0, count}:
+            return self
+        amounts = {name: amount // self.count * count for name, amount in self.amounts.items()}
+        return Requests(self.name, count, amounts, self.flavors)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the flavors were scanned: per pod set and resource the last flavor tried, -1 when all were."""
+
+    tried: tuple[Mapping[str, int], ...]
+    generation: int
+    cycle: int
+    shape: object
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are flavors left to try."""
+        return any(index != -1 for podset in self.tried for index in podset.values())
+
+    def next_flavor(self, podset: int, resource: str) -> int:
+        """Return the index of the flavor to try next."""
+        if podset >= len(self.tried):
+            return 0
+        return self.tried[podset].get(resource, -1) + 1
+
+
+@dataclass(eq=False, slots=True)
+class Info:
+    """A workload with what the scheduler derives from it and remembers about it; made by `info_of`."""
+
+    workload: Workload
+    queue: str
+    requests: tuple[Requests, ...]
+    priority: int
+    shape: object = None
+    progress: Progress | None = None
+    local_usage: float | None = None
+    evaluated_generation: int = 0
+    nominated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    usage: Amounts = field(default_factory=dict)
+    evicted: bool = False
+    key: str = ""
+
+    def uses(self, keys: Iterable[tuple[str, str]]) -> bool:
+        """Return whether the workload holds one of these flavors and resources."""
+        wanted = set(keys)
+        return any((flavor, res) in wanted for one in self.requests for res, flavor in one.flavors.items())
+
+
+def _counts(workload: Workload, gates: Gates) -> dict[str, int]:
+    counts = {podset.name: podset.count for podset in workload.pod_sets}
+    if gates.reclaimable_pods:
+        for name, reclaimed in workload.reclaimable.items():
+            if name in counts:
+                counts[name] -= min(reclaimed, counts[name])
+    return counts
+
+
+def _requests(workload: Workload, gates: Gates) -> tuple[Requests, ...]:
+    counts = _counts(workload, gates)
+    if workload.admission is None:
+        return tuple(
+            Requests(
+                one.name, counts[one.name], {res: amount * counts[one.name] for res, amount in one.requests.items()}
+            )
+            for one in workload.pod_sets
+        )
+    full = {podset.name: podset.count for podset in workload.pod_sets}
+    held = []
+    for one in workload.admission.pod_sets:
+        count = full.get(one.name, 0) if one.count is None else one.count
+        requests = Requests(one.name, count, dict(one.usage), one.flavors)
+        left = counts.get(one.name, 0)
+        held.append(requests.scaled(left) if left < count else requests)
+    return tuple(held)
+
+
+def usage_of(requests: Iterable[Requests]) -> Amounts:
+    """Return what these requests use of each flavor and resource; what has no flavor does not count."""
+    usage: Amounts = {}
+    for one in requests:
+        for resource, amount in one.amounts.items():
+            flavor = one.flavors.get(resource)
+            if flavor:
+                usage[flavor, resource] = add(usage.get((flavor, resource), 0), amount)
+    return usage
+
+
+def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
+    """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
+    requests = tuple(
+        Requests(r.name, r.count, {k: min(v, 2**63 - 1) for k, v in r.amounts.items()}, r.flavors)
+        for r in _requests(workload, gates)
+    )
+    name = queue or ""
+    if workload.admission is not None and queue is None:
+        name = workload.admission.cluster_queue
+    priority = workload.priority + (workload.boost if gates.priority_boost else 0)
+    shape = None
+    if gates.scheduling_hash:
+        podsets = tuple(
+            (
+                podset.name,
+                podset.shape,
+                one.count,
+                tuple(sorted(one.amounts.items())),
+                podset.min_count,
+                str(podset.topology),
+            )
+            for podset, one in zip(workload.pod_sets, requests, strict=False)
+        )
+        shape = (podsets, priority, workload.allowed_flavors if gates.concurrent_admission else None)
+    return Info(
+        workload=workload,
+        queue=name,
+        requests=requests,
+        priority=priority,
+        shape=shape,
+        usage=usage_of(requests),
+        evicted=workload.has("Evicted"),
+        key=workload.key,
+    )
+
+
+@dataclass(eq=False)
+class QueueNode(Node):
+    """A cluster queue in the tree, with the workloads that hold its quota. `generation` counts changes of quota."""
+
+    spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
+    workloads: dict[str, Info] = field(default_factory=dict)
+    generation: int = 0
+
+    def group_of(self, resource: str) -> ResourceGroup | None:
+        """Return the resource group that covers the resource."""
+        return next((group for group in self.spec.groups if resource in group.covered), None)
+
+    def fits(self, usage: Amounts) -> bool:
+        """Return whether the usage is available."""
+        return all(self.available(key) >= amount for key, amount in usage.items())
+
+    def take(self, usage: Amounts) -> None:
+        """Count the usage."""
+        for key, amount in usage.items():
+            self.add_usage(key, amount)
+
+    def give(self, usage: Amounts) -> None:
+        """Count the usage no longer."""
+        for key, amount in usage.items():
+            self.remove_usage(key, amount)
+
+
+@dataclass(eq=False)
+class Snapshot:
+    """All flavors, queues and cohorts, and the queues that cannot admit now."""
+
+    flavors: dict[str, Flavor]
+    queues: dict[str, QueueNode]
+    cohorts: dict[str, Group]
+    inactive: frozenset[str] = frozenset()
+
+    def insert(self, info: Info) -> None:
+        """Let a workload hold its usage."""
+        queue = self.queues[info.queue]
+        queue.workloads[info.key] = info
+        queue.take(info.usage)
+
+    def remove(self, info: Info) -> None:
+        """Take a workload out, with its usage."""
+        queue = self.queues[info.queue]
+        del queue.workloads[info.key]
+        queue.give(info.usage)
+
+    def give_all(self, infos: Iterable[Info]) -> None:
+        """Count the usage of these workloads no longer."""
+        for info in infos:
+            self.queues[info.queue].give(info.usage)
+
+    def take_all(self, infos: Iterable[Info]) -> None:
+        """Count the usage of these workloads again."""
+        for info in infos:
+            self.queues[info.queue].take(info.usage)
+
+
+def _cyclic(name: str, parents: Mapping[str, str | None]) -> bool:
+    seen = set()
+    at: str | None = name
+    while at is not None:
+        if at in seen:
+            return True
+        seen.add(at)
+        at = parents.get(at)
+    return False
+
+
+def inactive_reasons(
+    queue: ClusterQueue,
+    flavors: Mapping[str, Flavor],
+    known_checks: frozenset[str] | None = None,
+    *,
+    cyclic: bool = False,
+) -> tuple[str, ...]:
+    """Return why a queue admits nothing, as Kueue's tokens; empty when it does. Without `known_checks` all exist."""
+    reasons = []
+    if queue.stop_policy in {"Hold", "HoldAndDrain"}:
+        reasons.append("Stopped")
+    if any(name not in flavors for group in queue.groups for name in group.flavors):
+        reasons.append("FlavorNotFound")
+    if known_checks is not None and any(name not in known_checks for name, _ in queue.checks):
+        reasons.append("AdmissionCheckNotFound")
+    if cyclic:
+        reasons.append("CohortCycle")
+    return tuple(reasons)
+
+
+def _generations(
+    queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort], root_of: Mapping[str, str]
+) -> dict[str, int]:
+    """Return how often each queue's quota was computed when queues, then cohorts, are added in this order."""
+    counts: dict[str, int] = {}
+    homes: dict[str, str] = {}
+    for queue in queues:
+        home = root_of[queue.cohort] if queue.cohort else f"\0{queue.name}"
+        homes[queue.name] = home
+        counts[queue.name] = 0
+        for name, other in homes.items():
+            if other == home:
+                counts[name] += 1
+    for cohort in cohorts:
+        for name, other in homes.items():
+            if other == root_of[cohort.name]:
+                counts[name] += 1
+    return counts
+
+
+def _groups(
+    queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort]
+) -> tuple[dict[str, Group], dict[str, str | None]]:
+    """Return the cohorts that are not in a cycle, linked, and the parent of every cohort that is named."""
+    declared = {cohort.name: cohort for cohort in cohorts}
+    parents: dict[str, str | None] = {cohort.name: cohort.parent for cohort in cohorts}
+    for name in [*[queue.cohort for queue in queues], *[cohort.parent for cohort in cohorts]]:
+        if name:
+            parents.setdefault(name, None)
+    groups: dict[str, Group] = {}
+    for name in parents:
+        if not _cyclic(name, parents):
+            spec = declared.get(name, Cohort(name=name))
+            groups[name] = Group(name=name, quotas=spec.quotas, weight=spec.weight)
+    for name, group in groups.items():
+        above = parents[name]
+        if above is not None:
+            group.parent = groups[above]
+            groups[above].groups.append(group)
+    return groups, parents
+
+
+def build(
+    queues: Sequence[ClusterQueue],
+    cohorts: Sequence[Cohort] = (),
+    flavors: Iterable[Flavor] = (),
+    infos: Iterable[Info] = (),
+    known_checks: frozenset[str] | None = None,
+) -> Snapshot:
+    """Return the snapshot of these objects. Cohorts need not be declared; queues of a cyclic cohort are inactive."""
+    known = {flavor.name: flavor for flavor in flavors}
+    groups, parents = _groups(queues, cohorts)
+    root_of = {name: groups[name].root.name if name in groups else name for name in parents}
+    generations = _generations(queues, cohorts, root_of)
+    snapshot = Snapshot(flavors=known, queues={}, cohorts=groups)
+    inactive = set()
+    for queue in queues:
+        node = QueueNode(
+            name=queue.name, quotas=queue.quotas, weight=queue.weight, spec=queue, generation=generations[queue.name]
+        )
+        settle_leaf(node)
+        cyclic = queue.cohort is not None and queue.cohort not in groups
+        if queue.cohort in groups:
+            node.parent = groups[queue.cohort]
+            node.parent.queues.append(node)
+        if inactive_reasons(queue, known, known_checks, cyclic=cyclic):
+            inactive.add(queue.name)
+        snapshot.queues[queue.name] = node
+    for group in groups.values():
+        if group.parent is None:
+            group.recompute()
+    snapshot.inactive = frozenset(inactive)
+    for info in infos:
+        if info.queue in snapshot.queues:
+            snapshot.insert(info)
+    return snapshot

@@ -1,0 +1,314 @@
+"""Which large runs of memory were written since they were last hashed, as the kernel tells: the rest need no
+look at all.
+
+Linux 6.7 and later mark pages that are written (asynchronous write protection of userfaultfd, asked by
+PAGEMAP_SCAN); elsewhere `Watch.open` gives None and every byte is hashed (docs/decisions/0012). The one trap:
+a mark says only that this process wrote through its page table, so memory that others can write (shared
+mappings, memory that a device was given) is never watched.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import platform
+import re
+import struct
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from dure.state.blobs import CHUNK_BYTES
+
+WATCHED_BYTES = 1024 * 1024  # hashing less costs about as much as asking
+_LOOKS = 8192  # how many runs of memory are remembered
+_REGIONS = 4096  # how many one call to the kernel returns
+_PAGE = mmap.PAGESIZE
+_HASH_THREADS = 8
+
+_SYSCALL = {"x86_64": 323, "aarch64": 282}  # userfaultfd(2)
+_USER_MODE_ONLY = 1  # needs no privilege; protection without a handler works for the kernel's writes as well
+_API = 0xAA
+_FEATURE_WP_ASYNC = 1 << 15
+_MODE_WP = 2
+_IOCTL_API = 0xC018AA3F
+_IOCTL_REGISTER = 0xC020AA00
+_IOCTL_SCAN = 0xC0606610
+_SCAN_PROTECT = 1  # PM_SCAN_WP_MATCHING: read the marks and clear them in one step
+_SCAN_CHECK = 2  # PM_SCAN_CHECK_WPASYNC: refuse memory that is not watched, such as a new mapping at an old address
+_WRITTEN, _PRESENT, _SWAPPED = 1 << 1, 1 << 3, 1 << 4
+
+# a device or the kernel's own threads may hold pages of ours and write them past the page table
+_DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
+# the only file whose private mapping nobody changes under us is a blob
+_BLOB = re.compile(r"/blobs/([0-9a-f]{2})/\1[0-9a-f]{62}( \(deleted\))?$")
+_LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)")
+
+
+@dataclass(slots=True)
+class Look:
+    """One run of memory as it was hashed, by chunk; None where the digest is not known."""
+
+    start: int
+    size_bytes: int
+    digests: list[str | None]
+    written: set[int] = field(default_factory=set)  # chunks that were written while they were being hashed
+
+    @property
+    def low(self) -> int:
+        """Start of its first page."""
+        return self.start & -_PAGE
+
+    @property
+    def high(self) -> int:
+        """End of its last page."""
+        return (self.start + self.size_bytes + _PAGE - 1) & -_PAGE
+
+    def forget(self, low: int, high: int) -> None:
+        """Drop the digests of the chunks that have a byte between two addresses."""
+        first = max(low - self.start, 0) // CHUNK_BYTES
+        last = (min(high - self.start, self.size_bytes) - 1) // CHUNK_BYTES
+        for index in range(first, last + 1):
+            self.digests[index] = None
+            self.written.add(index)
+
+
+class Watch:
+    """What the kernel and this process remember of its memory. One per process; see `current`."""
+
+    def __init__(self, faults: int, pagemap: int) -> None:
+        self._faults = faults
+        self._pagemap = pagemap
+        self._lock = threading.Lock()
+        self._looks: dict[tuple[int, int], Look] = {}
+        self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
+
+    @classmethod
+    def open(cls) -> Watch | None:
+        """Return a watch, or None where this system has none."""
+        number = _SYSCALL.get(platform.machine())
+        if sys.platform != "linux" or number is None or not _kernel_has_it():
+            return None
+        faults = pagemap = -1
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            faults = libc.syscall(number, os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY)
+            if faults < 0:
+                return None
+            fcntl.ioctl(faults, _IOCTL_API, bytearray(struct.pack("3Q", _API, _FEATURE_WP_ASYNC, 0)))
+            pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            return cls(faults, pagemap)
+        except OSError:
+            for handle in (faults, pagemap):
+                if handle >= 0:
+                    os.close(handle)
+            return None
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        os.close(self._faults)
+        os.close(self._pagemap)
+
+    def look(self, start: int, size_bytes: int, private: Private | None) -> Look | None:
+        """Return what is known of a run of memory, after clearing its marks; None where it cannot be watched.
+
+        Without `private` the caller vouches that nobody else can write this memory.
+
+        The marks are cleared before the caller hashes, so what is written meanwhile counts at the next look.
+        """
+        with self._lock:
+            known = self._looks.pop((start, size_bytes), None)
+            look = Look(start, size_bytes, [None] * -(-size_bytes // CHUNK_BYTES))
+            try:
+                written = self._written(look.low, look.high)
+                if written is None:
+                    # not watched yet, or new memory at an address that was: whatever was known of it is void
+                    self._forget(look.low, look.high)
+                    if private is not None and not private.covers(look.low, look.high):
+                        return None
+                    _register(self._faults, look.low, look.high)
+                    if self._written(look.low, look.high) is None:
+                        return None
+                else:
+                    if known is not None:
+                        look.digests = list(known.digests)
+                    for low, high in written:
+                        self._forget(low, high)
+                        if low < start + size_bytes and high > start:
+                            look.forget(low, high)
+            except OSError:
+                self._forget(look.low, look.high)
+                return None
+            look.written.clear()
+            while len(self._looks) >= _LOOKS:
+                del self._looks[next(iter(self._looks))]
+            self._looks[start, size_bytes] = look
+            return look
+
+    def learn(self, look: Look, digests: list[str]) -> None:
+        """Remember the digests of what was looked at, but of chunks whose marks another look has taken
+        since.
+        """
+        with self._lock:
+            look.digests = [None if index in look.written else digest for index, digest in enumerate(digests)]
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        with self._lock:
+            self._looks.clear()
+
+    def _forget(self, low: int, high: int) -> None:
+        for look in self._looks.values():
+            if look.start < high and look.start + look.size_bytes > low:
+                look.forget(low, high)
+
+    def _written(self, low: int, high: int) -> list[tuple[int, int]] | None:
+        """Return the ranges that were written, and clear their marks; None where the range is not watched."""
+        found: list[tuple[int, int]] = []
+        covered = low
+        position = low
+        while position < high:
+            asked = bytearray(
+                struct.pack(
+                    "12Q",
+                    96,
+                    _SCAN_PROTECT | _SCAN_CHECK,
+                    position,
+                    high,
+                    0,
+                    ctypes.addressof(self._vector),
+                    _REGIONS,
+                    0,
+                    0,
+                    0,
+                    0,
+                    _WRITTEN | _PRESENT | _SWAPPED,
+                )
+            )
+            try:
+                count = fcntl.ioctl(self._pagemap, _IOCTL_SCAN, asked)
+            except PermissionError:
+                return None
+            for index in range(count):
+                first, last, categories = self._vector[3 * index : 3 * index + 3]
+                # a page that was protected is there, swapped out, or marked; one that is nothing was given back
+                if first != covered or categories & _WRITTEN or not categories & (_PRESENT | _SWAPPED):
+                    found.append((min(first, covered), last))
+                covered = last
+            reached = struct.unpack("12Q", asked)[4]
+            if reached <= position:
+                raise OSError("the kernel's scan of this process's pages stands still")
+            position = reached
+        if covered < high:
+            found.append((covered, high))
+        return found
+
+
+class Private:
+    """The memory of this process that nobody else can write, as it was mapped when this was made."""
+
+    def __init__(self, maps: str) -> None:
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+        for line in maps.splitlines():
+            match = _LINE.match(line)
+            if match is None:
+                continue
+            low, high, rights, inode, path = match.groups()
+            if rights[3] != "p" or (inode != "0" and not _BLOB.search(path)) or path.startswith("[v"):
+                continue
+            if self._highs and self._highs[-1] == int(low, 16):
+                self._highs[-1] = int(high, 16)
+            else:
+                self._lows.append(int(low, 16))
+                self._highs.append(int(high, 16))
+
+    def covers(self, low: int, high: int) -> bool:
+        """Tell whether all between two addresses is private."""
+        index = bisect.bisect_right(self._lows, low) - 1
+        return index >= 0 and high <= self._highs[index]
+
+
+_current: list[Watch | None] = []
+
+
+def chunk_digests(data: memoryview, watched: tuple[Watch, Private | None] | None) -> list[str]:
+    """Return the BLAKE3 of every chunk of `data`, and hash only those that were written since the last time."""
+    look = None
+    if watched is not None and data.nbytes >= WATCHED_BYTES:
+        watch, private = watched
+        start = _address(data)
+        look = watch.look(start, data.nbytes, private) if start else None
+    known = look.digests if look is not None else [None] * -(-data.nbytes // CHUNK_BYTES)
+    unknown = [index for index, digest in enumerate(known) if digest is None]
+    digests = dict(zip(unknown, _hashed(data, unknown), strict=True))
+    found = [digest or digests[index] for index, digest in enumerate(known)]
+    if look is not None:
+        watch.learn(look, found)
+    return found
+
+
+def _hashed(data: memoryview, chunks: list[int]) -> list[str]:
+    def hashed(index: int) -> str:
+        return blake3(data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]).hexdigest()
+
+    threads = min(_HASH_THREADS, os.cpu_count() or 1, len(chunks))
+    if threads < 2:
+        return [hashed(index) for index in chunks]
+    # one thread a chunk: BLAKE3's own threads are slower than one on runs of this size
+    with ThreadPoolExecutor(threads, thread_name_prefix="dure-hash") as pool:
+        return list(pool.map(hashed, chunks))
+
+
+def _address(data: memoryview) -> int:
+    """Return where the bytes are, 0 where that cannot be told without numpy."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return 0
+    return int(numpy.frombuffer(data, "u1").__array_interface__["data"][0])
+
+
+def current() -> tuple[Watch, Private] | None:
+    """Return this process's watch and what it may watch now; None where every byte must be hashed."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as handle:  # noqa: PTH123 - not a Path's
+            maps = handle.read()
+    except OSError:
+        return None
+    if _DEVICES.search(maps):
+        for watch in _current:
+            if watch is not None:
+                watch.forget()
+        return None
+    if not _current:
+        _current.append(Watch.open())
+    watch = _current[0]
+    return None if watch is None else (watch, Private(maps))
+
+
+def _after_fork() -> None:
+    # the descriptors speak of the parent's memory, of which a child knows nothing
+    for watch in _current:
+        if watch is not None:
+            with contextlib.suppress(OSError):
+                watch.close()
+    _current.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _kernel_has_it() -> bool:
+    release = re.match(r"(\d+)\.(\d+)", platform.release())
+    return release is not None and (int(release[1]), int(release[2])) >= (6, 7)
+
+
+def _register(faults: int, low: int, high: int) -> None:
+    fcntl.ioctl(faults, _IOCTL_REGISTER, bytearray(struct.pack("4Q", low, high - low, _MODE_WP, 0)))

@@ -1,0 +1,158 @@
+"""Edits of the platform file while the platform runs: valid, invalid, half written, gone and back."""
+
+import pytest
+
+from dure.adapters.platform_template import initial_text
+from dure.core.model import Phase
+from dure.main.compose import compose
+from dure.main.watch import Chores
+from dure.ports import Principal, StoreFullError
+from dure.settings import read_settings
+from dure.wire.messages import JobRequest
+
+ROOT = Principal("me", admin=True, teams=("lab",))
+
+
+@pytest.fixture
+def text():
+    return initial_text([], "me")
+
+
+@pytest.fixture
+def parts(tmp_path, text):
+    (tmp_path / "platform.yaml").write_text(text)
+    (tmp_path / "token").write_text("a-token-that-nobody-can-guess-0123456789\n")
+    composed = compose(read_settings(tmp_path, {}, port=0))
+    yield composed
+    composed.close()
+
+
+@pytest.fixture
+def follow(parts):
+    """Look at the file `times` times, as the chore does every second."""
+    chores = Chores(parts)
+
+    def look(times=2):
+        for _ in range(times):
+            chores._follow_file()
+
+    return look
+
+
+def edit(parts, content):
+    parts.settings.platform_file.write_text(content)
+
+
+def kinds(parts):
+    told = [event.kind for event in parts.store.events(0, 1000)]
+    return [kind for kind in told if kind.startswith("platform.")]
+
+
+def test_a_file_that_is_not_touched_is_not_loaded_again(parts, follow):
+    follow(5)
+    assert kinds(parts) == []
+
+
+def test_a_valid_edit_is_taken_once(parts, follow, text):
+    edit(parts, text.replace("name: lab", "name: lab2", 1))
+    before = parts.platform.current
+    follow(1)
+    assert parts.platform.current is before, "an editor may be in the middle of it"
+    follow(5)
+    assert parts.platform.current != before
+    assert kinds(parts) == ["platform.loaded"]
+
+
+def test_an_invalid_edit_is_refused_and_the_old_one_stays(parts, follow, text):
+    before = parts.platform.current
+    edit(parts, text + "\nno_such_section: 1\nclusters: 7\n")
+    follow(5)
+    assert parts.platform.current is before
+    assert kinds(parts) == ["platform.refused"]
+    assert "platform.yaml" in (parts.platform.error or "")
+    assert parts.platform.error in parts.queries.platform(ROOT, "en").notices
+    job = parts.commands.submit(ROOT, JobRequest(kind="cell", name="x", payload={"code": "1"}), None)
+    assert job.phase is Phase.QUEUED, "work goes on"
+    edit(parts, text)
+    follow(5)
+    assert parts.platform.error is None
+    assert kinds(parts) == ["platform.refused", "platform.loaded"]
+
+
+def test_a_file_written_in_pieces_is_read_when_it_rests(parts, follow, text):
+    new = text.replace("currency: KRW", "currency: USD")
+    assert new != text
+    for end in range(0, len(new), max(1, len(new) // 9)):
+        edit(parts, new[:end])
+        follow(1)
+    edit(parts, new)
+    follow(2)
+    assert kinds(parts) == ["platform.loaded"]
+    assert parts.platform.current.currency == "USD"
+
+
+def test_a_file_that_rests_half_written_is_refused_and_taken_when_it_is_whole(parts, follow, text):
+    edit(parts, text[: len(text) // 2])
+    follow(3)
+    edit(parts, text)
+    follow(3)
+    assert kinds(parts) == ["platform.refused", "platform.loaded"]
+    assert parts.platform.error is None
+
+
+def test_a_file_that_is_deleted_is_told_and_its_return_too(parts, follow, text):
+    before = parts.platform.current
+    parts.settings.platform_file.unlink()
+    follow(4)
+    assert parts.platform.current is before
+    assert kinds(parts) == ["platform.refused"]
+    assert "dure init" in (parts.platform.error or "")
+    edit(parts, text)
+    follow(4)
+    assert kinds(parts) == ["platform.refused", "platform.loaded"]
+    assert parts.platform.error is None
+
+
+def test_a_folder_in_its_place_is_told(parts, follow, text):
+    parts.settings.platform_file.unlink()
+    parts.settings.platform_file.mkdir()
+    follow(3)
+    assert kinds(parts) == ["platform.refused"]
+    parts.settings.platform_file.rmdir()
+    edit(parts, text)
+    follow(3)
+    assert parts.platform.error is None
+
+
+def test_an_edit_that_cannot_be_recorded_is_tried_again(parts, follow, text, monkeypatch):
+    edit(parts, text.replace("currency: KRW", "currency: USD"))
+
+    def full(*_arguments):
+        raise StoreFullError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(parts.store), "commit", full)
+        follow(1)
+        for _ in range(3):
+            with pytest.raises(StoreFullError):
+                follow(1)
+    follow(1)
+    assert kinds(parts) == ["platform.loaded"]
+
+
+def test_a_new_cluster_has_an_executor_and_one_that_went_keeps_its_own(parts, follow, text):
+    assert set(parts.executors) == {"lab", "cloud"}
+    edit(parts, text.replace("name: cloud", "name: nimbus"))
+    follow(3)
+    assert parts.platform.error is None
+    assert set(parts.executors) == {"lab", "cloud", "nimbus"}
+
+
+def test_after_a_restart_a_cluster_that_went_still_has_one_while_its_attempts_are_there(tmp_path, parts, text):
+    edit(parts, text.replace("name: cloud", "name: nimbus"))
+    again = compose(read_settings(tmp_path, {}, port=0))
+    try:
+        assert set(again.executors) == {"lab", "cloud", "nimbus"}
+        assert [cluster.name for cluster in again.platform.current.clusters] == ["lab", "nimbus"]
+    finally:
+        again.close()

@@ -1,0 +1,45 @@
+"""Admission fair sharing: usage fades, entering costs, and the queue that used least is served first."""
+
+import math
+
+import pytest
+
+from dure.core.queueing.kueue.objects import Settings, UsagePolicy
+from dure.core.queueing.kueue.pending import PendingQueue
+from dure.core.queueing.kueue.usage import UsageLedger, faded
+from tests.core.kueue.world import a_workload, waiting
+
+POLICY = UsagePolicy(half_life_s=10.0, sampling_s=10.0, resource_weights={"memory": 0.0})
+
+
+def test_after_one_half_life_half_of_the_past_is_left():
+    assert faded({"cpu": 8.0}, {"cpu": 2.0}, 10.0, 10.0) == pytest.approx({"cpu": 5.0})
+
+
+def test_entering_costs_until_it_is_taken_back():
+    ledger = UsageLedger(POLICY, weights={"ns/lq": 2.0})
+    ledger.enter("ns/lq", "ns/w", {"cpu": 4000, "memory": 2**30})
+    assert ledger.usage("ns/lq") == pytest.approx(1.0)
+    ledger.leave("ns/lq", "ns/w")
+    assert ledger.usage("ns/lq") == 0
+
+
+def test_a_local_queue_without_weight_comes_last():
+    assert math.isinf(UsageLedger(POLICY, weights={"ns/lq": 0.0}).usage("ns/lq"))
+
+
+def test_usage_ranks_before_priority():
+    ledger = UsageLedger(POLICY, consumed={"ns/busy": {"cpu": 9.0}})
+    queue = PendingQueue("q", strict=False, settings=Settings(usage_policy=POLICY), usage=ledger.usage)
+    queue.push(waiting(a_workload("urgent", 1, priority=9, local="busy"), "q"))
+    queue.push(waiting(a_workload("modest", 1), "q"))
+    head = queue.pop()
+    assert head is not None
+    assert head.workload.name == "modest"
+
+
+def test_a_workload_that_was_deleted_is_no_head():
+    queue = PendingQueue("q", strict=False, settings=Settings())
+    queue.push(waiting(a_workload("gone", 1), "q"))
+    queue.forget("ns/gone")
+    assert queue.pop() is None

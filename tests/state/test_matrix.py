@@ -1,0 +1,126 @@
+"""Every kind of the fidelity matrix is restored in another process or named, and docs/FIDELITY.md says which."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dure.state import FolderBlobs, capture
+from tests.state.matrix import ROWS
+
+PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"
+
+RESTORE = """
+import json, sys, warnings
+warnings.simplefilter('ignore')
+from dure.state import FolderBlobs, Snapshot, restore
+blobs = FolderBlobs(sys.argv[1])
+answers = []
+for digest, check in json.load(sys.stdin):
+    scope = {'__name__': '__main__', '__builtins__': __builtins__}
+    try:
+        report = restore(Snapshot.load(digest, blobs), blobs, into=scope)
+        answers.append(report.failed or bool(eval(check, scope)))
+    except BaseException as error:
+        answers.append(repr(error))
+json.dump(answers, open(sys.argv[2], 'w'))
+"""
+
+
+def _saved(row, blobs):
+    """Return the snapshot of the row's namespace."""
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(row.source, "<cell>", "exec"), scope)
+        snapshot = capture(scope, blobs=blobs)
+    for name in snapshot.unsaved:
+        if hasattr(scope[name], "close"):
+            with contextlib.suppress(Exception):
+                scope[name].close()
+    return snapshot
+
+
+def outcomes(folder):
+    """Return for every row what is wrong (None where all is well), and the reason of what is named."""
+    blobs = FolderBlobs(folder / "store")
+    snapshots = [_saved(row, blobs) for row in ROWS]
+    asked = [
+        (number, snapshot.store(blobs), row.check)
+        for number, (row, snapshot) in enumerate(zip(ROWS, snapshots, strict=True))
+        if row.check is not None
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RESTORE, str(folder / "store"), str(folder / "answers.json")],
+        input=json.dumps([item[1:] for item in asked]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = dict(
+        zip((item[0] for item in asked), json.loads((folder / "answers.json").read_text("utf-8")), strict=True)
+    )
+    found = []
+    for number, (row, snapshot) in enumerate(zip(ROWS, snapshots, strict=True)):
+        reason = snapshot.unsaved.get("x")
+        wrong: Any = None
+        if row.check is None:
+            wrong = None if reason else "it was saved, though it cannot be"
+        elif answers[number] is not True:
+            wrong = reason or answers[number]
+        found.append((row, wrong, reason))
+    return found
+
+
+def page(found):
+    """Return docs/FIDELITY.md."""
+    restored = sum(row.check is not None for row, _, _ in found)
+    lines = [
+        "# What a snapshot keeps",
+        "",
+        f"{len(found)} kinds of object, each made as a notebook makes it, saved, and looked at in another process:",
+        f"{restored} come back as they were, {len(found) - restored} cannot be saved by anyone and are named with the",
+        "reason. None blocks the rest of the notebook, and none is silently altered. Written from",
+        "`tests/state/matrix.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
+    ]
+    section = ""
+    for row, _, reason in found:
+        if row.section != section:
+            section = row.section
+            lines += ["", f"## {section}", "", "| kind | |", "|---|---|"]
+        said = "restored" if row.check is not None else f"named: `{(reason or '').replace('|', '/')}`"
+        lines.append(f"| {row.kind} | {said} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return outcomes(tmp_path_factory.mktemp("matrix"))
+
+
+def test_there_are_enough_kinds():
+    assert len(ROWS) >= 150
+    assert len({(row.section, row.kind) for row in ROWS}) == len(ROWS)
+
+
+def test_every_kind_is_restored_or_named(found):
+    assert [(row.section, row.kind, wrong) for row, wrong, _ in found if wrong is not None] == []
+
+
+def test_the_page_says_what_is_so(found):
+    assert PAGE.read_text("utf-8") == page(found), "run python -m tests.state.test_matrix"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        result = outcomes(Path(place))
+    if problems := [(item.section, item.kind, problem) for item, problem, _ in result if problem is not None]:
+        raise SystemExit(f"Not restored as they were, nor named: {problems}")
+    PAGE.write_text(page(result), encoding="utf-8")

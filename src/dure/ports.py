@@ -185,6 +185,8 @@ AttemptState = Literal["pending", "running", "ended", "lost"]
 class Observation:
     """What an executor knows of one attempt. `began` tells whether user code was started.
 
+    `accepted_at` is since when a pending one could have begun: accepted, and its node ready.
+
     `ended` carries `result` (the worker's end message) and means that no process of the attempt is left; `lost` means
     the same without a result. An attempt that an answering executor does not list was never accepted by it.
     """
@@ -195,6 +197,7 @@ class Observation:
     began: bool = False
     began_at: float | None = None
     result: Mapping[str, Any] | None = None
+    accepted_at: float | None = None
 
 
 class Executor(Protocol):

@@ -6,9 +6,9 @@ import string
 
 import pytest
 
-from dure.api.limits import MAX_BODY_BYTES
+from dure.api.limits import MAX_BODY_BYTES, MAX_FORM_BYTES
 from dure.ports import ExecutorUnavailableError, StoreBusyError, StoreFullError
-from dure.wire.problems import CATALOGUE
+from dure.wire.problems import CATALOGUE, CodedError
 
 JOB = {"kind": "command", "name": "n", "payload": {"argv": ["true"]}}
 
@@ -42,6 +42,7 @@ JSON = {"content-type": "application/json"}
         (("POST", "/api/jobs", {"json": JOB | {"team": "speech"}}), 422, "unknown_team"),
         (("POST", "/api/jobs", {"json": JOB | {"payload": {}}}), 422, "payload_invalid"),
         (("POST", "/api/jobs", {"content": b"0" * (MAX_BODY_BYTES + 1)}), 413, "too_large"),
+        (("POST", "/sign-in", {"content": b"0" * (MAX_FORM_BYTES + 1)}), 413, "too_large"),
         (("GET", "/api/jobs?limit=501", {}), 422, "invalid_request"),
         (("GET", "/api/jobs?cursor=x", {}), 422, "invalid_request"),
         (("GET", "/api/jobs?phase=asleep", {}), 422, "invalid_request"),
@@ -91,6 +92,7 @@ def test_the_sentence_is_in_the_asked_language(http, headers, query, korean):
         (StoreBusyError("busy"), (503, "busy")),
         (ExecutorUnavailableError("gone"), (503, "busy")),
         (RuntimeError("secret detail"), (500, "internal_error")),
+        (CodedError("invalid_request", problem="half \ud800"), (422, "invalid_request")),
     ],
 )
 def test_trouble_below_becomes_a_problem(plane, http, monkeypatch, caplog, *, error, answered):

@@ -78,6 +78,7 @@ def test_a_hub_that_does_not_answer_is_not_a_refusal(nobody_home):
 
 def test_no_token_and_a_foreign_cookie_ask_nobody(nobody_home):
     assert nobody_home.principal(None, {}, None) is None
+    assert nobody_home.principal("caf\u00e9-token", {}, None) is None
     assert nobody_home.principal(None, {"cookie": "dure-session=forged.by.hand"}, None) is None
     assert nobody_home.principal("x" * 10_000, {}, None) is None
 

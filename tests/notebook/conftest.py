@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -118,7 +120,10 @@ class NotebookKernel:
     """A kernel as a notebook has it."""
 
     def __init__(self, environment: dict[str, str], folder: Path, notebook: str) -> None:
-        self.manager = KernelManager(kernel_name="python3")
+        # Files instead of ports: kernels of test processes side by side would take each other's free ports.
+        # In a folder of their own, since a socket's path may have 107 characters and a test's folder is longer.
+        self.sockets = Path(tempfile.mkdtemp(prefix="dure-"))
+        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(self.sockets / "kernel"))
         environment = {**environment, "JPY_SESSION_NAME": notebook}
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client: BlockingKernelClient = self.manager.client()
@@ -145,6 +150,7 @@ class NotebookKernel:
         """End it as a crash or a closed laptop does: without a word."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A job's messages as blocks, and the window on a long output."""
 
-from dure.portal.output import SHOWN_MAX, blocks_of, tail
+from dure.portal.output import SHOWN_CHARS_MAX, SHOWN_MAX, blocks_of, tail
 from dure.wire.messages import OutputList
 
 
@@ -15,7 +15,7 @@ def shows(display_id=None, kind="display_data", **data):
 
 
 def seen(*messages):
-    return [(block.kind, str(block.markup)) for block in blocks_of(messages)]
+    return [(block.kind, str(block.markup)) for block in blocks_of(messages)[0]]
 
 
 def test_pieces_of_one_stream_are_one_text_and_streams_are_told_apart():
@@ -48,7 +48,7 @@ def test_html_and_svg_are_never_passed_on():
 
 
 def test_only_what_is_base64_becomes_a_picture():
-    (block,) = blocks_of([shows(png="aGk=\n", plain="a figure")])
+    (block,) = blocks_of([shows(png="aGk=\n", plain="a figure")])[0]
     assert (block.kind, block.source, block.text) == ("picture", "data:image/png;base64,aGk=", "a figure")
     assert seen(shows(png='"><script>', plain="a figure")) == [("text", "a figure\n")]
 
@@ -104,3 +104,9 @@ def test_a_long_output_shows_its_end_and_is_followed_from_there():
 def test_no_output_is_no_output():
     read, _ = printed(0, done=False)
     assert tail(read, None).blocks == []
+
+
+def test_all_pictures_together_have_a_limit_and_the_last_ones_stay():
+    picture = "A" * (SHOWN_CHARS_MAX // 3)
+    blocks, whole = blocks_of([*(shows(png=picture) for _ in range(9)), says("end")])
+    assert ([block.kind for block in blocks], whole) == (["picture", "picture", "text"], False)

@@ -56,6 +56,7 @@ def test_no_page_holds_a_script_or_style_of_its_own_or_leaves_the_platform(plane
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
         assert answer.headers["cache-control"] == "no-store"
 
 
@@ -137,6 +138,7 @@ def test_nobody_sends_a_reader_elsewhere_through_us(plane):
         "https://elsewhere.example/",
         "//elsewhere.example",
         "/\\elsewhere.example",
+        "/\t/elsewhere.example",
         "/../x",
         "/x\r\nSet-Cookie: a",
     ):
@@ -144,6 +146,23 @@ def test_nobody_sends_a_reader_elsewhere_through_us(plane):
         assert answer.headers["location"] == "/"
         answer = client.get(f"?token={token(ALICE)}", follow_redirects=False)
         assert answer.headers["location"] == "/"
+
+
+def test_the_question_before_cancelling_leads_nobody_elsewhere(plane):
+    job = plane.submit(name="stays")
+    for back in ("https://elsewhere.example/", "/%09/elsewhere.example", "javascript:alert(1)"):
+        page = plane.http().get(f"jobs/{job.id}/cancel?back={back}").text
+        assert 'name="back" value="/"' in page
+
+
+def test_half_a_surrogate_pair_is_shown_as_a_question_mark(plane):
+    job = plane.running()
+    plane.prints(job, {"type": "stream", "name": "stdout", "text": "half \ud800 pair"})
+    artifacts = [{"path": "odd \udc80", "size_bytes": 8, "digest": "0" * 64}]
+    plane.end(job, {"status": "ok", "artifacts": artifacts})
+    page = plane.http().get(f"jobs/{job.id}")
+    assert page.status_code == 200
+    assert "half ? pair" in page.text
 
 
 def test_language_and_colours_are_kept(plane):

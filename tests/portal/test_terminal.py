@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dure.portal.terminal import CHARS_MAX, COLUMNS_MAX, LINES_MAX, rendered
+from dure.portal.terminal import CELLS_MAX, CHARS_MAX, COLUMNS_MAX, LINES_MAX, rendered
 
 ESC = "\x1b"
 
@@ -53,3 +53,8 @@ def test_no_text_becomes_markup_of_its_own(text):
         without = before + after.partition(">")[2]
     assert "<" not in without
     assert ">" not in without
+
+
+def test_neither_a_moved_cursor_nor_a_number_without_end_takes_more_than_its_share():
+    assert len(rendered(f"{ESC}[2000Cx\n" * 20_000)) < CELLS_MAX * 2
+    assert str(rendered(f"{ESC}[{'1' * 5000}m\nafter")).endswith("\nafter")

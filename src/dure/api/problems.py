@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import logging
 import traceback
 import zlib
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,7 +52,10 @@ def problem_response(request: Request, error: CodedError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="dure"'
     if error.entry.status in {429, 503}:
         headers["Retry-After"] = "2"
-    content = problem.model_dump_json(fallback=str)
+    try:
+        content = problem.model_dump_json(fallback=str)
+    except PydanticSerializationError:  # half a surrogate pair, which a request or a job may hold
+        content = json.dumps(problem.model_dump(mode="python"), default=str)
     return Response(content, problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 

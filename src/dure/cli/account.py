@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, warn
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, warn
 from dure.client.config import Login, config_path, find_login, forget_login, save_login
 from dure.client.errors import DureError
 
@@ -44,7 +44,7 @@ def login(ctx: click.Context, url: str, token: str | None, *, as_json: bool) -> 
     if as_json:
         print_json({"url": url, "file": str(path), **me.model_dump(mode="json")})
         return
-    click.echo(f"{me.name}(으)로 로그인했습니다: {url}" if lang == "ko" else f"Signed in to {url} as {me.name}.")
+    say(f"{me.name}(으)로 로그인했습니다: {url}" if lang == "ko" else f"Signed in to {url} as {me.name}.")
 
 
 @click.command()
@@ -72,7 +72,7 @@ def whoami(ctx: click.Context, *, as_json: bool) -> None:
     korean = lang == "ko"
     admin = ("관리자" if korean else "administrator") if me.admin else ""
     teams = ", ".join(me.teams) or ("팀 없음" if korean else "no team")
-    click.echo("  ".join(part for part in (me.name, admin, teams, known.url) if part))
+    say("  ".join(part for part in (me.name, admin, teams, known.url) if part))
 
 
 def _found(url: str, lang: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from dure.amounts import duration, money
 from dure.cli.completion import job_ids
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, warn, when
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import DureError
 from dure.client.words import end_line, gpus_word, phase_word, waiting_line
 
@@ -121,15 +121,15 @@ def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
         print_json(story)
         return
     job = story.job
-    click.echo(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
+    say(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
     if job.reason_sentence:
-        click.echo(job.reason_sentence)
+        say(job.reason_sentence)
     for helpful in job.verdict.helps if job.verdict else ():
         # The sentence names what helps most; only the rest is new.
         if job.verdict and helpful.rstrip(".").lower() not in job.verdict.sentence.lower():
-            click.echo(f"→ {helpful}")
+            say(f"→ {helpful}")
     for event in story.events:
-        click.echo(f"{when(event.at)}  {event.sentence}")
+        say(f"{when(event.at)}  {event.sentence}")
 
 
 @click.command()
@@ -152,5 +152,5 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool) -> in
         if as_json:
             print_json(job)
         else:
-            click.echo(waiting_line(job, lang) if job.ended_at is None else end_line(job, lang))
+            say(waiting_line(job, lang) if job.ended_at is None else end_line(job, lang))
     return 1 if failed else 0

@@ -11,7 +11,7 @@ import click
 
 from dure.amounts import duration, money
 from dure.cli.completion import job_ids
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, when
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when
 from dure.client.words import gpus_word, phase_word, place
 
 if TYPE_CHECKING:
@@ -149,4 +149,4 @@ def _tell(event: EventView, *, as_json: bool) -> None:
     if as_json:
         click.echo(event.model_dump_json())
     else:
-        click.echo(f"{event.seq:>7}  {when(event.at)}  {event.sentence}")
+        say(f"{event.seq:>7}  {when(event.at)}  {event.sentence}")

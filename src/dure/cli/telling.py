@@ -6,6 +6,7 @@ The trap: people get tables and colours only on a terminal; anything else gets p
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dure.client.config import language
+
+# C0, DEL and C1; line and paragraph separators; marks, embeddings, overrides and isolates of writing direction.
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -64,9 +68,22 @@ def connect(ctx: click.Context, *, retry_s: float = 60.0) -> Client:
     return ctx.with_resource(Client(lang=lang_of(ctx), progress=progress, retry_s=retry_s))
 
 
+def visible(text: str, keep: str = "") -> str:
+    """Return the text with control characters and changes of writing direction spelled out, but for those in `keep`.
+
+    Names and sentences come from other people: none may move the cursor, recolour or reorder what is read here.
+    """
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def say(sentence: str) -> None:
+    """Write one sentence to stdout."""
+    click.echo(visible(sentence, keep="\n\t"))
+
+
 def warn(sentence: str) -> None:
     """Write one sentence to stderr."""
-    click.echo(sentence, err=True)
+    click.echo(visible(sentence, keep="\n\t"), err=True)
 
 
 def print_json(value: BaseModel | Any) -> None:
@@ -80,6 +97,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     if not rows:
         warn(empty)
         return
+    rows = [[visible(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -115,6 +133,7 @@ class Line:
 
     def show(self, text: str) -> None:
         """Replace the line by `text`, cut to the terminal's width; "" removes it."""
+        text = visible(text)
         if not sys.stderr.isatty() or text == self._shown:
             return
         columns = shutil.get_terminal_size().columns - 1

@@ -80,7 +80,7 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
     if seen.state == "lost":
         return _lost(job, began=seen.began, rules=rules)
     caught_up = _catch_up(job, began=seen.began)
-    if job.goal is Goal.CANCEL or _overdue(job, now, rules) or _stuck(job, seen, now, rules):
+    if job.goal is Goal.CANCEL or _overdue(job, now, rules) or _stuck(seen, now, rules):
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
@@ -184,9 +184,9 @@ def _overdue(job: Job, now: float, rules: Rules) -> bool:
     return now > job.began_at + kept_s + job.timeout_s + rules.grace_s + rules.overtime_s
 
 
-def _stuck(job: Job, seen: Observation, now: float, rules: Rules) -> bool:
+def _stuck(seen: Observation, now: float, rules: Rules) -> bool:
     """An attempt that never begins must not hold its GPUs for ever."""
-    return seen.state == "pending" and job.admitted_at is not None and now > job.admitted_at + rules.start_timeout_s
+    return seen.state == "pending" and seen.accepted_at is not None and now > seen.accepted_at + rules.start_timeout_s
 
 
 def _act(job: Job, what: Literal["start", "stop", "forget"]) -> Act:

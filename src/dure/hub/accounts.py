@@ -26,6 +26,7 @@ PASSWORD_CHARS_MAX = 1024
 FAILURES_MAX = 5
 FAILURES_WINDOW_S = 300.0
 ATTEMPTS_KEPT_MAX = 10_000
+NAME_CHARS_KEPT = 64
 
 # OWASP's scrypt advice of 2023: N=2^15, r=8, p=3 (32 MiB, about 0.2 s on one core).
 SCRYPT_COST, SCRYPT_BLOCK, SCRYPT_LANES = 2**15, 8, 3
@@ -149,39 +150,42 @@ def set_password(state_dir: Path, user: str, password: str) -> None:
         db.execute("delete from failures where name = ?", (name,))
 
 
-def verify(state_dir: Path, user: str, password: str, *, now_s: float | None = None) -> bool:
-    """Return whether this is the user's password. Takes the same time for names that do not exist.
+def begin_attempt(state_dir: Path, user: str, *, now_s: float | None = None) -> float:
+    """Count one look at a password of the user before it is looked at; `verify` forgets it when it was the right one.
 
-    Call `wait_s` first: a wrong password is counted here, and too many close the door for a while.
+    Return 0.0, or how many seconds the user must wait: then nothing was counted and the password must not be looked
+    at. Check and count are one transaction, so that many attempts at once are no more than the same one by one.
     """
     now = time.time() if now_s is None else now_s
+    name = user[:NAME_CHARS_KEPT]
+    with opened(state_dir) as db:
+        recent = db.execute(
+            "select at from failures where name = ? and at > ? order by at desc limit ?",
+            (name, now - FAILURES_WINDOW_S, FAILURES_MAX),
+        ).fetchall()
+        if len(recent) >= FAILURES_MAX:
+            return max(0.0, float(recent[-1][0]) + FAILURES_WINDOW_S - now)
+        db.execute("insert into failures values (?, ?)", (name, now))
+        db.execute(
+            "delete from failures where at < ? or rowid <= (select max(rowid) from failures) - ?",
+            (now - FAILURES_WINDOW_S, ATTEMPTS_KEPT_MAX),
+        )
+    return 0.0
+
+
+def verify(state_dir: Path, user: str, password: str) -> bool:
+    """Return whether this is the user's password. Takes the same time for names that do not exist.
+
+    Call `begin_attempt` first: it counts, and too many close the door for a while.
+    """
     with opened(state_dir) as db:
         row = db.execute("select password from accounts where name = ?", (user,)).fetchone()
     right = check_password(password[:PASSWORD_CHARS_MAX], row[0] if row and row[0] else UNKNOWN)
     right = right and bool(row and row[0])
-    with opened(state_dir) as db:
-        if right:
-            db.execute("delete from failures where name = ?", (user,))
-        else:
-            db.execute("delete from failures where at < ?", (now - FAILURES_WINDOW_S,))
-            count = db.execute("select count(*) from failures").fetchone()[0]
-            if count < ATTEMPTS_KEPT_MAX:
-                db.execute("insert into failures values (?, ?)", (user[:64], now))
+    if right:
+        with opened(state_dir) as db:
+            db.execute("delete from failures where name = ?", (user[:NAME_CHARS_KEPT],))
     return right
-
-
-def wait_s(state_dir: Path, user: str, *, now_s: float | None = None) -> float:
-    """Return how many seconds the user must wait before another password is looked at; 0.0 for none."""
-    now = time.time() if now_s is None else now_s
-    with opened(state_dir) as db:
-        recent = [
-            at
-            for (at,) in db.execute(
-                "select at from failures where name = ? and at > ? order by at desc limit ?",
-                (user[:64], now - FAILURES_WINDOW_S, FAILURES_MAX),
-            )
-        ]
-    return max(0.0, recent[-1] + FAILURES_WINDOW_S - now) if len(recent) >= FAILURES_MAX else 0.0
 
 
 def find(state_dir: Path, user: str) -> Account | None:

@@ -20,6 +20,9 @@ from traitlets import Unicode, default
 
 from dure.hub import accounts
 
+# Each scrypt takes 32 MiB and a core: more people than this at once wait for each other.
+HASHES_AT_ONCE = 2
+
 TEXTS: dict[str, dict[str, str]] = {
     "en": {
         "link_title": "Sign in to Dure",
@@ -59,6 +62,10 @@ class DureAuthenticator(Authenticator):
 
     state_dir = Unicode(help="Dure's state folder, where the account file is.").tag(config=True)
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.hashing = asyncio.Semaphore(HASHES_AT_ONCE)
+
     @default("manage_groups")  # type: ignore[untyped-decorator, unused-ignore]
     def _groups_follow_teams(self) -> bool:
         return True
@@ -76,7 +83,7 @@ class DureAuthenticator(Authenticator):
             name = accounts.use_link(self.folder, data["link_token"])
             return None if name is None else self.auth_model(name)
         name = self.normalize_username(data.get("username", ""))
-        wait_s = accounts.wait_s(self.folder, name)
+        wait_s = accounts.begin_attempt(self.folder, name)
         if wait_s > 0:
             minutes = math.ceil(wait_s / 60)
             raise web.HTTPError(
@@ -85,7 +92,8 @@ class DureAuthenticator(Authenticator):
                 " (dure user add NAME).",
             )
         # scrypt takes a core for a fifth of a second: in a thread, the Hub goes on serving the others.
-        right = await asyncio.to_thread(accounts.verify, self.folder, name, data.get("password", ""))
+        async with self.hashing:
+            right = await asyncio.to_thread(accounts.verify, self.folder, name, data.get("password", ""))
         return self.auth_model(name) if right else None
 
     def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:  # noqa: ARG002
@@ -182,7 +190,8 @@ class PasswordHandler(PageHandler):
         else:
             try:
                 name = self.current_user.name
-                await asyncio.to_thread(accounts.set_password, self.authenticator.folder, name, first)
+                async with self.authenticator.hashing:
+                    await asyncio.to_thread(accounts.set_password, self.authenticator.folder, name, first)
             except accounts.AccountError as error:
                 problem = str(error)
         await self.show(

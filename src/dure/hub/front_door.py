@@ -250,6 +250,7 @@ def start_hub(front: FrontDoor, settings: Path, ports: Mapping[str, int]) -> sub
     environment["PATH"] = f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"
     environment[hub_settings.ENV] = str(settings)
     config = Path(__file__).with_name("jupyterhub_config.py")
+    close_database(settings.with_name("jupyterhub.sqlite"))
     child, _record = processes.start(
         front.state_dir,
         "hub",
@@ -260,6 +261,15 @@ def start_hub(front: FrontDoor, settings: Path, ports: Mapping[str, int]) -> sub
         ports=ports,
     )
     return child
+
+
+def close_database(path: Path) -> None:
+    """Make the Hub's database its owner's alone before SQLite makes it everybody's to read; its journals follow it.
+
+    A umask would do so too, but workspaces would inherit it, and files that people mean to share would be closed.
+    """
+    path.touch(mode=0o600)
+    path.chmod(0o600)
 
 
 def log_path(state_dir: Path) -> Path:

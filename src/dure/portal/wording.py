@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -42,6 +43,7 @@ def environment(lang: str) -> Environment:
         money=lambda amount, currency: money(amount, currency, lang),
         gpus="{:g}".format,
         linked=linked,
+        urlencode=lambda path: quote(path, errors="replace"),  # paths that a job made may hold half a surrogate pair
         iso=iso,
         clock=clock,
     )

@@ -65,7 +65,7 @@ class SimAttempt:
         if self.tombstone or self.claimed_at is None:
             return NEVER
         begins = self.claimed_at + self.fate.begin_after_s
-        return begins if begins < self._gone_at else NEVER
+        return begins if begins < min(self._gone_at, self.stop_by) else NEVER
 
     @property
     def ends_at(self) -> float:
@@ -153,7 +153,7 @@ class SimCluster:
             lease = Lease("", "", "", ())
             self._own[job_id, attempt] = SimAttempt(job_id, attempt, lease, Fate(), claimed_at=now, tombstone=True)
         elif known.alive(now) and known.stop_by == NEVER:
-            known.stop_by = now + grace_s / 2
+            known.stop_by = now + grace_s / 2 if known.begins_at <= now else now
 
     def send(self, job_id: str, attempt: int, message: Mapping[str, Any]) -> bool:
         """An interrupt ends a running attempt at once; other messages are taken."""
@@ -192,4 +192,6 @@ class SimCluster:
             return Observation(*key, "ended", began, result=result)
         if attempt.lost_at <= now:
             return Observation(*key, "lost", began)
-        return Observation(*key, "running" if began else "pending", began)
+        if began:
+            return Observation(*key, "running", began)
+        return Observation(*key, "pending", accepted_at=attempt.claimed_at)

@@ -86,6 +86,13 @@ class Attempt:
         except (OSError, ValueError):
             return 0.0
 
+    def accepted_at(self) -> float | None:
+        """Return since when it could have begun (seconds since the epoch): accepted, and its node ready."""
+        try:
+            return max(self.ready_at(), (self.folder / SPEC).lstat().st_mtime)
+        except FileNotFoundError:
+            return None
+
     def claim_for_nobody(self) -> bool:
         """Claim the attempt so that no runner ever will; False when one has it already."""
         try:
@@ -109,11 +116,12 @@ class Attempt:
 def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
     """Drop from an end message what a runner never writes: whose folder it is may write anything there."""
     checked = dict(result)
-    artifacts = result.get("artifacts")
-    checked["artifacts"] = [a for a in artifacts if _is_artifact(a)] if isinstance(artifacts, list) else []
-    if not isinstance(result.get("error"), dict):
+    artifacts = checked.pop("artifacts", None)
+    if isinstance(artifacts, list):
+        checked["artifacts"] = [entry for entry in artifacts if _is_artifact(entry)]
+    if not isinstance(checked.get("error"), dict):
         checked.pop("error", None)
-    if type(result.get("exit_code")) is not int:
+    if type(checked.get("exit_code")) is not int:
         checked.pop("exit_code", None)
     return checked
 

@@ -322,16 +322,17 @@ class LocalExecutor:
             # A runner ends right after its result. Beside one that lives on, the result is not its word.
             self._in_background(known, lambda: self._sweep(known, runner_too=True))
             return Observation(*key, "running" if began else "pending", began, began_at)
-        if claim is None and not attempt.accepted:
+        accepted_at = attempt.accepted_at()
+        if claim is None and accepted_at is None:
             return None  # accepting stopped half-way, which is as if it had never been asked
         if claim is None:
             self._hand_over(known)
-            return Observation(*key, "pending")
+            return Observation(*key, "pending", accepted_at=accepted_at)
         if not alive and known.swept:
             return Observation(*key, "lost", began, began_at)
         if not alive:
             self._in_background(known, lambda: self._sweep(known))
-        return Observation(*key, "running" if began else "pending", began, began_at)
+        return Observation(*key, "running" if began else "pending", began, began_at, accepted_at=accepted_at)
 
     def _in_background(self, known: _Known, call: Callable[[], object]) -> None:
         """Do something about an attempt's processes beside the tick; one thing at a time for each attempt."""

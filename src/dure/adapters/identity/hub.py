@@ -137,7 +137,7 @@ class HubIdentity:
         via = "token"
         if token is None:
             token, via = self.token_in(cookies), "browser"
-        if not token or len(token) > TOKEN_CHARS_MAX:
+        if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():  # a header of ours carries it on
             return None
         # The session's id is part of the key: signing out changes it, and the remembered answer counts no more.
         key = (token, cookies.get(SESSION_COOKIE, "") if via == "browser" else "")

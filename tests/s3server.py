@@ -46,8 +46,24 @@ def program() -> str | None:
 
 
 @contextlib.contextmanager
-def s3_server(deadline_s=60.0):
-    """Run a server with one bucket; give BlobAccess without a prefix."""
+def s3_server(tries=3):
+    """Run a server with one bucket; give BlobAccess without a prefix.
+
+    Its twelve ports are free when they are chosen, and another program may take one before it does: then it is tried anew.
+    """
+    with contextlib.ExitStack() as stack:
+        for left in reversed(range(tries)):
+            try:
+                access = stack.enter_context(_server(deadline_s=30.0))
+                break
+            except (AssertionError, TimeoutError):
+                if not left:
+                    raise
+        yield access
+
+
+@contextlib.contextmanager
+def _server(deadline_s):
     weed = program()
     assert weed is not None
     with tempfile.TemporaryDirectory(prefix="dure-s3-") as folder:

@@ -49,7 +49,7 @@ def program() -> str | None:
 def s3_server(tries=3):
     """Run a server with one bucket; give BlobAccess without a prefix.
 
-    Its twelve ports are free when they are chosen, and another program may take one before it does: then it is tried anew.
+    Its ports are free when chosen, and another program may take one before it does: then it is tried anew.
     """
     with contextlib.ExitStack() as stack:
         for left in reversed(range(tries)):

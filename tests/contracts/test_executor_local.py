@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from dure.adapters.executors.attempts import Attempt
 from dure.adapters.executors.forkservers import Account, ForkServers
 from dure.adapters.executors.notify import HintSocket
 from dure.adapters.outputs import SpoolOutputs
-from dure.core.model import Environment
-from dure.ports import BlobStoreError, ExecutorUnavailableError
+from dure.core.model import Environment, GpuShare, NodeShare
+from dure.ports import BlobStoreError, ExecutorUnavailableError, StartRefusedError
 from dure.sim.executor import SimClock
 from dure.worker import processes
 from tests.contracts.executors import Local, a_launch, seen_of, until
@@ -52,6 +53,14 @@ def reaches(executor, job_id, wanted, attempt=1):
         return seen if seen and seen.state == wanted else None
 
     return until(there, f"{job_id} to be {wanted}")
+
+
+def test_a_gang_over_two_nodes_is_refused_with_a_sentence(executor):
+    launch = a_launch("j-0")
+    lease = replace(launch.lease, others=(NodeShare("n2", (GpuShare(0),)),))
+    with pytest.raises(StartRefusedError, match="GPUs on 2 nodes, and this cluster starts jobs on one node only"):
+        executor.start(replace(launch, lease=lease), 1)
+    assert seen_of(executor, "j-0") is None
 
 
 # --- crashes half-way

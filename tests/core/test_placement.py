@@ -1,7 +1,7 @@
 """Where requests go on nodes: fractions packed, whole nodes kept for gangs."""
 
 from dure.core.model import GpuShare
-from dure.core.placement import NodeState, choose
+from dure.core.placement import NodeState, choose, choose_gang
 
 
 def node(name: str, *free: int) -> NodeState:
@@ -43,3 +43,25 @@ def test_a_lease_on_a_gpu_that_the_node_no_longer_has_is_ignored():
     state = node("a", 1000)
     state.take([GpuShare(0, 300), GpuShare(7, 1000)])
     assert state.free_milli == [700]
+
+
+def gang(nodes, gpus_milli, count):
+    found = choose_gang(nodes, gpus_milli, count)
+    return None if found is None else [(each.name, len(gpus)) for each, gpus in found]
+
+
+def test_a_gang_over_nodes_takes_the_tightest_that_suffice_and_whole_ones_when_it_needs_whole_ones():
+    nodes = [node("a", *[1000] * 4), node("b", *[1000] * 2, 0, 0), node("c", *[1000] * 4)]
+    assert gang(nodes, 4000, 2) == [("b", 2), ("a", 2)]
+    assert gang(nodes, 8000, 2) == [("a", 4), ("c", 4)]
+
+
+def test_a_gang_over_nodes_comes_whole_or_not_at_all():
+    assert gang([node("a", 1000, 1000), node("b", 1000, 0)], 4000, 2) is None
+    assert gang([node("a", 1000, 1000)], 3000, 2) is None, "three GPUs cannot be split evenly over two nodes"
+
+
+def test_a_gang_stays_within_one_cluster():
+    there = NodeState("cellar", "c", "gold", 0.0, [1000])
+    assert gang([node("a", 1000), there], 2000, 2) is None
+    assert gang([node("a", 1000), there, node("b", 1000)], 2000, 2) == [("a", 1), ("b", 1)]

@@ -144,10 +144,11 @@ def gpu_views(principal: Principal, platform: Platform, jobs: tuple[Job, ...]) -
     for job in jobs:
         if job.lease is None:
             continue
-        for gpu in job.lease.gpus:
-            key = (job.lease.cluster, job.lease.node, gpu.index)
-            used[key] = used.get(key, 0) + gpu.share_milli
-            holders.setdefault(key, []).append(_held(principal, job, gpu.share_milli))
+        for share in job.lease.shares:
+            for gpu in share.gpus:
+                key = (job.lease.cluster, share.node, gpu.index)
+                used[key] = used.get(key, 0) + gpu.share_milli
+                holders.setdefault(key, []).append(_held(principal, job, gpu.share_milli))
     return [
         _gpu_view(cluster, node, index, price_of(platform, cluster, node.tier), used, holders)
         for cluster in platform.clusters

@@ -82,28 +82,54 @@ class GpuShare:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeShare:
+    """GPUs of one node that a gang holds besides those of its first node."""
+
+    node: str
+    gpus: tuple[GpuShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """GPUs given to one attempt of a job until it ends. All of them lie on one node."""
+    """GPUs given to one attempt of a job until it ends: of one node, or of the first (`node`) and `others` of a gang.
+
+    All nodes are of one cluster and one tier.
+    """
 
     cluster: str
     node: str
     tier: str
     gpus: tuple[GpuShare, ...]
     price_per_gpu_hour: float = 0.0
+    others: tuple[NodeShare, ...] = ()
 
     @property
     def gpus_milli(self) -> int:
-        """Thousandths of a GPU held."""
-        return sum(gpu.share_milli for gpu in self.gpus)
+        """Thousandths of a GPU held, on all nodes."""
+        return sum(gpu.share_milli for share in self.shares for gpu in share.gpus)
+
+    @property
+    def shares(self) -> tuple[NodeShare, ...]:
+        """What is held of each node, the first node first."""
+        return (NodeShare(self.node, self.gpus), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a job asks of the queue. `tier` None means any tier."""
+    """What a job asks of the queue. `tier` None means any tier.
+
+    A gang over several `nodes` gets them together or not at all; `gpus_milli` is the total, split evenly.
+    """
 
     gpus_milli: int = WHOLE_GPU_MILLI
     tier: str | None = None
     memory_bytes: int | None = None
+    nodes: int = 1
+
+    @property
+    def node_milli(self) -> int:
+        """Thousandths of a GPU that each node of the request gives."""
+        return self.gpus_milli // self.nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,26 @@ def choose(nodes: Sequence[NodeState], gpus_milli: int) -> tuple[NodeState, tupl
     return node, tuple(GpuShare(index) for index in free[:count])
 
 
+def choose_gang(
+    nodes: Sequence[NodeState], gpus_milli: int, count: int
+) -> tuple[tuple[NodeState, tuple[GpuShare, ...]], ...] | None:
+    """Return `count` nodes of one cluster with an even part of the request on each, or None without room for all now.
+
+    Each node is the best fit of those left, so a part as large as a node goes to empty nodes only.
+    """
+    if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
+        return None
+    for cluster in dict.fromkeys(node.cluster for node in nodes):
+        left = [node for node in nodes if node.cluster == cluster]
+        found = []
+        while len(found) < count and (best := choose(left, gpus_milli // count)) is not None:
+            found.append(best)
+            left = [node for node in left if node is not best[0]]
+        if len(found) == count:
+            return tuple(found)
+    return None
+
+
 def _choose_share(nodes: Sequence[NodeState], share_milli: int) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
     best: tuple[int, int] | None = None
     found: tuple[NodeState, int] | None = None

@@ -111,8 +111,9 @@ class World:
             if attempt.job_id in running:
                 raise PhysicsError(f"two attempts of {attempt.job_id} are alive at {now}")
             running.add(attempt.job_id)
-            for gpu in attempt.lease.gpus:
-                key = (attempt.lease.cluster, attempt.lease.node, gpu.index)
+            held = [(share.node, gpu) for share in attempt.lease.shares for gpu in share.gpus]
+            for node, gpu in held:
+                key = (attempt.lease.cluster, node, gpu.index)
                 used[key] = used.get(key, 0) + gpu.share_milli
                 if used[key] > WHOLE_GPU_MILLI:
                     raise PhysicsError(f"GPU {key} is oversubscribed at {now}: {used[key]}")

@@ -40,6 +40,7 @@ from dure.ports import (
     Launch,
     Observation,
     StaleFenceError,
+    StartRefusedError,
 )
 from dure.wire.messages import MAX_KEPT_SESSION_S
 from dure.worker import processes
@@ -128,6 +129,12 @@ class LocalExecutor:
         """Accept the attempt: its specification is on disk when this returns."""
         self._check(fence)
         job = launch.job
+        if launch.lease.others:
+            nodes = 1 + len(launch.lease.others)
+            raise StartRefusedError(
+                f"job {job.id} has GPUs on {nodes} nodes, and this cluster starts jobs on one node only: "
+                "submit it again with GPUs of one node"
+            )
         key = (job.id, job.attempt)
         attempt = Attempt(self._attempts / f"{job.id}.{job.attempt}", *key)
         with self._book.lock:

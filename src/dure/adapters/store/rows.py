@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.core.events import Draft, Event
-from dure.core.model import Budget, BudgetMode, Goal, GpuShare, Job, Kind, Lease, Phase, Request
+from dure.core.model import Budget, BudgetMode, Goal, GpuShare, Job, Kind, Lease, NodeShare, Phase, Request
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -62,6 +62,11 @@ def job_of(row: Row[*tuple[Any, ...]]) -> Job:
     document["budget"] = Budget(BudgetMode(document["budget"]["mode"]), document["budget"]["limit"])
     if lease is not None:
         lease["gpus"] = tuple(GpuShare(**gpu) for gpu in lease["gpus"])
+        # Rows of versions before gangs name no others.
+        lease["others"] = tuple(
+            NodeShare(other["node"], tuple(GpuShare(**gpu) for gpu in other["gpus"]))
+            for other in lease.get("others", ())
+        )
         document["lease"] = Lease(**lease)
     if "payload" in row._fields:
         document["payload"] = json.loads(row.payload)

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dure.core.burst import Offer, predicted_s
-from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, GpuShare, Job, Lease, Platform
-from dure.core.placement import NodeState, choose
+from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform
+from dure.core.placement import NodeState, choose_gang
 from dure.core.pricing import cost_of
 from dure.core.queueing.plan import Snapshot
 
@@ -105,9 +105,10 @@ class Books:
         for job in sorted(holding, key=lambda held: (held.admitted_at or 0.0, held.id)):
             lease = job.lease
             assert lease is not None
-            node = nodes.get((lease.cluster, lease.node))
-            if node is not None:
-                node.take(lease.gpus)
+            for share in lease.shares:
+                node = nodes.get((lease.cluster, share.node))
+                if node is not None:
+                    node.take(share.gpus)
             self._count(job, lease)
 
     def _count(self, job: Job, lease: Lease) -> None:
@@ -128,13 +129,16 @@ class Books:
         return self.used[team, tier] + self.promised[team, tier] + gpus_milli > quota
 
     def take(self, job: Job, nodes: Sequence[NodeState]) -> Lease | None:
-        """Give the job GPUs on the best unreserved one of `nodes` and return its lease, or None without room."""
-        chosen = choose([node for node in nodes if not node.reserved], job.request.gpus_milli)
-        return None if chosen is None else self._lease(job, *chosen)
-
-    def _lease(self, job: Job, node: NodeState, gpus: tuple[GpuShare, ...]) -> Lease:
-        node.take(gpus)
-        lease = Lease(node.cluster, node.name, node.tier, gpus, node.price_per_gpu_hour)
+        """Give the job GPUs on the best unreserved ones of `nodes` and return its lease, or None without room."""
+        request = job.request
+        chosen = choose_gang([node for node in nodes if not node.reserved], request.gpus_milli, request.nodes)
+        if chosen is None:
+            return None
+        for node, gpus in chosen:
+            node.take(gpus)
+        first, gpus = chosen[0]
+        others = tuple(NodeShare(node.name, part) for node, part in chosen[1:])
+        lease = Lease(first.cluster, first.name, first.tier, gpus, first.price_per_gpu_hour, others)
         self._count(job, lease)
         return lease
 

@@ -144,6 +144,7 @@ class _Decision:
             job.team,
             request.tier,
             request.gpus_milli,
+            request.nodes,
             job.environment,
             job.goal,
             job.burstable,

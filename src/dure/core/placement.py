@@ -73,7 +73,7 @@ def choose_gang(
         return None
     for cluster in dict.fromkeys(node.cluster for node in nodes):
         left = [node for node in nodes if node.cluster == cluster]
-        found = []
+        found: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
         while len(found) < count and (best := choose(left, gpus_milli // count)) is not None:
             found.append(best)
             left = [node for node in left if node is not best[0]]

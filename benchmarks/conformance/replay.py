@@ -13,11 +13,12 @@ import json
 import time
 from pathlib import Path
 
-from dure.core.queueing.kueue.cycle import Cycle
+from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED
 from dure.core.queueing.kueue.objects import (
     ClusterQueue,
     Flavor,
+    LocalQueue,
     PodSet,
     Preemption,
     Quota,
@@ -25,8 +26,6 @@ from dure.core.queueing.kueue.objects import (
     Settings,
     Workload,
 )
-from dure.core.queueing.kueue.pending import PendingQueue
-from dure.core.queueing.kueue.snapshot import Info, Snapshot, build, info_of
 
 MS = 10**6
 COHORTS, QUEUES = 5, 6
@@ -47,8 +46,8 @@ def _queues(*, preempting: bool) -> list[ClusterQueue]:
     ]
 
 
-def _arrivals(settings: Settings) -> list[tuple[int, int, Info, int]]:
-    found: list[tuple[int, int, Info, int]] = []
+def _arrivals() -> list[tuple[int, int, Workload, int]]:
+    found: list[tuple[int, int, Workload, int]] = []
     for c in range(COHORTS):
         for q in range(QUEUES):
             queue = f"cohort-{c}-cq-{q}"
@@ -58,71 +57,50 @@ def _arrivals(settings: Settings) -> list[tuple[int, int, Info, int]]:
                     own = f"{queue}-{name}-{i}"
                     pods = PodSet("main", 1, {"cpu": cpu * 1000}, shape=name)
                     workload = Workload(queue, own, own, queue, (pods,), priority, created_ns=at)
-                    found.append((at, len(found), info_of(workload, settings.gates, queue), runtime * MS))
+                    found.append((at, len(found), workload, runtime * MS))
     return found
 
 
 class Simulation:
-    """The scheduler and its queues in virtual time."""
+    """The engine in virtual time."""
 
     def __init__(self, *, preempting: bool = False) -> None:
-        self.settings = Settings()
         queues = _queues(preempting=preempting)
-        self.snapshot: Snapshot = build(queues, (), [Flavor("default")])
-        self.pending = {queue.name: PendingQueue(queue.name, strict=False, settings=self.settings) for queue in queues}
+        self.engine = Engine(Settings())
+        doors = [LocalQueue(queue.name, queue.name, queue.name) for queue in queues]
+        self.engine.configure(flavors=[Flavor("default")], cluster_queues=queues, local_queues=doors)
         self.log: list[Event] = []
-        self.cycles = 0
         self.runtimes: dict[str, int] = {}
-        self.finishing: list[tuple[int, int, str, str]] = []
+        self.finishing: list[tuple[int, int, str]] = []
 
     def run(self) -> list[Event]:
         """Return all events, in the order of time."""
-        arrivals = sorted(_arrivals(self.settings), key=lambda one: one[:2])
-        self.runtimes = {info.key: runtime for _, _, info, runtime in arrivals}
+        arrivals = sorted(_arrivals(), key=lambda one: one[:2])
+        self.runtimes = {workload.key: runtime for _, _, workload, runtime in arrivals}
         at = 0
         while at < len(arrivals) or self.finishing:
             now = min([arrivals[at][0]] if at < len(arrivals) else [], default=2**62)
             if self.finishing:
                 now = min(now, self.finishing[0][0])
             while self.finishing and self.finishing[0][0] == now:
-                self._finish(now)
+                key = heapq.heappop(self.finishing)[-1]
+                self.engine.finish(key, now)
+                self.log.append((now, "finish", "", key.partition("/")[2]))
             while at < len(arrivals) and arrivals[at][0] == now:
-                info = arrivals[at][2]
-                self.pending[info.queue].push(info)
+                self.engine.submit(arrivals[at][2])
                 at += 1
             while self._cycle(now):
                 pass
         return self.log
 
-    def _finish(self, now: int) -> None:
-        _, _, queue, key = heapq.heappop(self.finishing)
-        node = self.snapshot.queues[queue]
-        info = node.workloads[key]
-        self.snapshot.remove(info)
-        self.log.append((now, "finish", "", info.workload.name))
-        assert node.parent is not None
-        for one in node.parent.root.subtree_queues():
-            self.pending[one.name].wake(now)
-
     def _cycle(self, now: int) -> bool:
-        heads = []
-        for queue in self.pending.values():
-            info = queue.pop() if queue.waiting else None
-            if info is not None:
-                heads.append((info, False))
-        if not heads:
-            return False
-        self.cycles += 1
-        result = Cycle(self.snapshot, self.settings, now, self.cycles).run(heads)
+        result = self.engine.cycle(now)
         for entry in result.entries:
             if entry.status == ASSUMED:
-                name = entry.info.workload.name
-                self.log.append((now, "admit", entry.node.name, name))
+                self.log.append((now, "admit", entry.node.name, entry.info.workload.name))
                 end = now + self.runtimes[entry.info.key]
-                heapq.heappush(self.finishing, (end, len(self.log), entry.node.name, entry.info.key))
-            else:
-                self.pending[entry.info.queue].requeue(entry.info, entry.requeue, now)
-        return True
+                heapq.heappush(self.finishing, (end, len(self.log), entry.info.key))
+        return bool(result.entries)
 
 
 def replay(path: Path) -> str:
@@ -137,7 +115,7 @@ def replay(path: Path) -> str:
     got = set(simulation.run())
     spent = time.process_time() - started
     outcome = "passed" if got == wanted else "failed"
-    speed = f"{len(simulation.runtimes) / spent:.0f} workloads per CPU-s, {simulation.cycles} cycles"
+    speed = f"{len(simulation.runtimes) / spent:.0f} workloads per CPU-s, {simulation.engine.number} cycles"
     print(f"{path.name}: {outcome}; {len(got & wanted)} of {len(wanted)} events agree; {speed}")
     if got != wanted:
         print(f"  first missing {min(wanted - got, default=None)}; first odd {min(got - wanted, default=None)}")

@@ -101,8 +101,7 @@ def satisfies(policy: str, preemptor: Info, candidate: Info, settings: Settings)
 
 def reserved_at(info: Info, now_ns: int) -> int:
     """Return when the workload got its quota; now when it has none."""
-    reserved = info.workload.condition("QuotaReserved")
-    return reserved.at_ns if reserved is not None and reserved.status else now_ns
+    return now_ns if info.reserved_ns is None else info.reserved_ns
 
 
 def compare(left: Info, right: Info, queue: str, now_ns: int, *, by_usage: bool) -> int:

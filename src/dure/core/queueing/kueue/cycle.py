@@ -49,7 +49,10 @@ class CycleResult:
 
 @dataclass(slots=True)
 class Cycle:
-    """A cycle over a snapshot. `namespaces` are labels by name; `admit` takes an accepted head, False if it failed."""
+    """A cycle over a snapshot. `namespaces` are labels by name; `admit` takes an accepted head, False if it failed.
+
+    `placeable` is asked before a head is accepted or preempts; it may set the entry's message to say why not.
+    """
 
     snapshot: Snapshot
     settings: Settings
@@ -57,6 +60,7 @@ class Cycle:
     number: int = 0
     namespaces: Mapping[str, Mapping[str, str]] | None = None
     admit: Callable[[Entry], bool] = lambda _entry: True
+    placeable: Callable[[Entry], bool] | None = None
     _victims: dict[str, Info] = field(default_factory=dict)
     _reserved: list[tuple[QueueNode, Amounts]] = field(default_factory=list)
 
@@ -181,6 +185,10 @@ class Cycle:
             self._skip(entry, "Workload no longer fits after processing another workload", "WaitingForQuota")
             if mode == PREEMPT:
                 result.skipped[entry.node.name] = result.skipped.get(entry.node.name, 0) + 1
+        elif self.placeable is not None and not self.placeable(entry):
+            entry.reason, entry.requeue = "TopologyPlacementFailed", pending.NO_FIT
+            entry.message = entry.message or "no node has room for it, though the quota has"
+            entry.targets = []
         else:
             self._accept(entry, mode)
 
@@ -212,7 +220,7 @@ class Cycle:
         entry.status = states.ASSUMED
         if entry.info.key in entry.node.workloads:
             self.snapshot.remove(entry.node.workloads[entry.info.key])
-        self.snapshot.insert(admitted_info(entry))
+        self.snapshot.insert(admitted_info(entry, self.now_ns))
 
     def _skip(self, entry: Entry, message: str, reason: str) -> None:
         entry.skip(message, reason, keep_progress=self.settings.gates.preserve_scan_progress)
@@ -339,8 +347,8 @@ def admission_of(entry: Entry) -> Admission:
     )
 
 
-def admitted_info(entry: Entry) -> Info:
-    """Return the record of an accepted head as it holds quota."""
+def admitted_info(entry: Entry, now_ns: int) -> Info:
+    """Return the record of an accepted head as it holds quota since now."""
     admission = admission_of(entry)
     requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors) for one in admission.pod_sets)
     return replace(
@@ -349,4 +357,5 @@ def admitted_info(entry: Entry) -> Info:
         requests=requests,
         usage=usage_of(requests),
         progress=None,
+        reserved_ns=now_ns,
     )

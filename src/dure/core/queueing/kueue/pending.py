@@ -1,13 +1,14 @@
 """The workloads that wait in one cluster queue: the order of heads, and who waits for the world to change first.
 
-A workload waits either in the heap or among the inadmissible, which return to the heap when something changes. The
-trap: with BestEffortFIFO a workload that does not fit takes all others of its shape with it into the inadmissible.
+Workloads of one shape wait in one class. With BestEffortFIFO a workload that does not fit makes its whole class
+inadmissible, in one step and until something changes; a workload that waits alone for that is parked. The trap: heaps
+are cleaned when they are read, so an entry counts only while its workload's class still holds that very entry.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,113 +27,261 @@ PREEMPTION_FAILED = "PreemptionFailed"
 PREEMPTION_GATED = "PreemptionGated"
 
 _AT_ONCE = {FAILED_AFTER_NOMINATION, PENDING_PREEMPTION, PENDING_MIGRATION, PREEMPTION_FAILED}
+_STICKY = {PENDING_PREEMPTION, PENDING_MIGRATION}
+_BY_SHAPE = {NO_FIT, NO_CANDIDATES}
+
+Place = tuple[Any, ...]
+"""(-priority, time, uid, serial, workload): the order of heads, ending in what makes it total."""
+
+
+@dataclass(slots=True, eq=False)
+class _Class:
+    """Waiting workloads of one shape; `stuck` while one of them was found not to fit."""
+
+    heap: list[Place] = field(default_factory=list)
+    members: dict[str, Place] = field(default_factory=dict)
+    stuck: bool = False
+
+    def first(self) -> Place | None:
+        """Return the first of the class, or None; what left is dropped from the heap."""
+        heap, members = self.heap, self.members
+        while heap:
+            if members.get(heap[0][4].key) is heap[0]:
+                return heap[0]
+            heapq.heappop(heap)
+        return None
 
 
 @dataclass(slots=True)
+class Saved:
+    """How a queue was, to return to after a trial."""
+
+    classes: dict[object, _Class]
+    parked: dict[str, Info]
+    firsts: list[Place]
+    rest: tuple[Any, ...]
+
+
+@dataclass(slots=True, eq=False)
 class PendingQueue:
-    """The waiting workloads of one cluster queue. `usage` ranks local queues when admission fair sharing is on."""
+    """The waiting workloads of one cluster queue.
+
+    `usage` ranks local queues when admission fair sharing is on. `awake` is shared by all queues of an engine: a queue
+    puts its `index` into it while it has a head.
+    """
 
     name: str
     strict: bool
     settings: Settings
     usage: Callable[[str], float] | None = None
-    waiting: dict[str, Info] = field(default_factory=dict)
-    inadmissible: dict[str, Info] = field(default_factory=dict)
+    index: int = 0
+    awake: set[int] = field(default_factory=set)
     sticky: tuple[str, int] | None = None
-    _heap: list[tuple[Any, ...]] = field(default_factory=list)
-    _stuck_shapes: set[object] = field(default_factory=set)
-    _by_shape: dict[object, dict[str, Info]] = field(default_factory=dict)
+    parked: dict[str, Info] = field(default_factory=dict)
+    _classes: dict[object, _Class] = field(default_factory=dict)
+    _firsts: list[Place] = field(default_factory=list)
+    _active: int = 0
     _serial: int = 0
     _cycle: int = 0
     _woken_at: int = -1
 
-    def order(self, info: Info) -> tuple[Any, ...]:
+    @property
+    def waiting(self) -> dict[str, Info]:
+        """The workloads that may become head, in order."""
+        places = [place for one in self._classes.values() if not one.stuck for place in one.members.values()]
+        return {place[4].key: place[4] for place in sorted(places, key=self._ranked)}
+
+    @property
+    def inadmissible(self) -> dict[str, Info]:
+        """The workloads that wait for the world to change."""
+        stuck = [place for one in self._classes.values() if one.stuck for place in one.members.values()]
+        return {**self.parked, **{place[4].key: place[4] for place in sorted(stuck)}}
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def __iter__(self) -> Iterator[Info]:
+        yield from self.parked.values()
+        for one in self._classes.values():
+            for place in one.members.values():
+                yield place[4]
+
+    def get(self, key: str) -> Info | None:
+        """Return the waiting workload of that key, or None."""
+        if key in self.parked:
+            return self.parked[key]
+        for one in self._classes.values():
+            if key in one.members:
+                found: Info = one.members[key][4]
+                return found
+        return None
+
+    def _ranked(self, place: Place) -> tuple[Any, ...]:
         """Return what heads are ordered by: usage, the sticky preemptor, priority, time, uid."""
+        info: Info = place[4]
         usage = 0.0
         if self.usage is not None:
             usage = self.usage(f"{info.workload.namespace}/{info.workload.queue}")
-        sticky = self.sticky is not None and self.sticky[0] == info.key
-        return usage, not sticky, -info.priority, queue_time(info.workload, self.settings), info.workload.uid
+        return usage, self.sticky is None or self.sticky[0] != info.key, place[:4]
+
+    def _class_of(self, info: Info) -> object:
+        return None if self.strict else info.shape
 
     def push(self, info: Info) -> None:
-        """Let a workload wait. One of a shape that was found not to fit joins the inadmissible."""
-        self.inadmissible.pop(info.key, None)
-        if not self.strict and info.shape is not None and info.shape in self._stuck_shapes:
-            self.inadmissible[info.key] = info
-            return
-        self._activate(info)
-
-    def _activate(self, info: Info) -> None:
-        self.waiting[info.key] = info
-        self._by_shape.setdefault(info.shape, {})[info.key] = info
+        """Let a workload wait. One of a shape that was found not to fit waits for change with the others."""
+        self.parked.pop(info.key, None)
+        kind = self._class_of(info)
+        known = self._classes.get(kind)
+        if known is None:
+            known = self._classes[kind] = _Class()
+        if info.order is None:
+            info.order = (-info.priority, queue_time(info.workload, self.settings), info.workload.uid)
         self._serial += 1
-        heapq.heappush(self._heap, (*self.order(info), self._serial, info))
-
-    def _deactivate(self, info: Info) -> None:
-        del self.waiting[info.key]
-        same = self._by_shape[info.shape]
-        del same[info.key]
-        if not same:
-            del self._by_shape[info.shape]
+        place = (*info.order, self._serial, info)
+        if not known.stuck and info.key not in known.members:
+            self._active += 1
+        known.members[info.key] = place
+        heapq.heappush(known.heap, place)
+        if not known.stuck:
+            if known.heap[0] is place:
+                heapq.heappush(self._firsts, place)
+            self.awake.add(self.index)
 
     def pop(self) -> Info | None:
         """Return the head and take it out, or None when nobody waits."""
         self._cycle += 1
+        place = self._head()
+        if place is None:
+            self.awake.discard(self.index)
+            return None
+        info: Info = place[4]
+        self._take(info, self._classes[self._class_of(info)])
+        return info
+
+    def _head(self) -> Place | None:
+        if not self._active:
+            return None
         if self.usage is not None:
-            self._rebuild()
-        while self._heap:
-            info: Info = heapq.heappop(self._heap)[-1]
-            if self.waiting.get(info.key) is info:
-                self._deactivate(info)
+            active = [place for one in self._classes.values() if not one.stuck for place in one.members.values()]
+            return min(active, key=self._ranked)
+        if self.sticky is not None:
+            for one in self._classes.values():
+                if not one.stuck and self.sticky[0] in one.members:
+                    return one.members[self.sticky[0]]
+        firsts = self._firsts
+        while firsts:
+            place = heapq.heappop(firsts)
+            known = self._classes.get(self._class_of(place[4]))
+            if known is None or known.stuck:
+                continue
+            first = known.first()
+            if first is place:
+                return place
+            if first is not None and place < first:
+                heapq.heappush(firsts, first)
+        return None
+
+    def _take(self, info: Info, known: _Class) -> None:
+        """Take a workload of a class out, and let the next one of the class run for head."""
+        del known.members[info.key]
+        if not known.stuck:
+            self._active -= 1
+        first = known.first()
+        if first is None:
+            if not known.stuck:
+                del self._classes[self._class_of(info)]
+        elif not known.stuck:
+            heapq.heappush(self._firsts, first)
+        if not self._active:
+            self._firsts.clear()
+            self.awake.discard(self.index)
+
+    def forget(self, key: str) -> Info | None:
+        """Drop a workload that was deleted, finished or admitted elsewhere; return it, or None."""
+        if self.sticky is not None and self.sticky[0] == key:
+            self.sticky = None
+        if key in self.parked:
+            return self.parked.pop(key)
+        for known in self._classes.values():
+            if key in known.members:
+                info: Info = known.members[key][4]
+                self._take(info, known)
                 return info
         return None
 
-    def _rebuild(self) -> None:
-        self._heap = []
-        for info in self.waiting.values():
-            self._serial += 1
-            self._heap.append((*self.order(info), self._serial, info))
-        heapq.heapify(self._heap)
-
-    def forget(self, key: str) -> None:
-        """Drop a workload that was deleted or finished."""
-        self.inadmissible.pop(key, None)
-        waiting = self.waiting.get(key)
-        if waiting is not None:
-            self._deactivate(waiting)
-        if self.sticky is not None and self.sticky[0] == key:
-            self.sticky = None
+    def park(self, info: Info) -> None:
+        """Let a workload wait for change, it alone."""
+        self.parked[info.key] = info
 
     def requeue(self, info: Info, reason: str, now_ns: int) -> None:
-        """Put a head back that was not admitted: into the heap or among the inadmissible."""
-        if reason in {PENDING_PREEMPTION, PENDING_MIGRATION} and not self.strict:
+        """Put a head back that was not admitted: among those that may be head, or that wait for change."""
+        if reason in _STICKY and not self.strict:
             self.sticky = (info.key, info.evaluated_generation)
         at_once = reason != NAMESPACE_MISMATCH if self.strict else reason in _AT_ONCE
         unfinished = info.progress is not None and info.progress.unfinished
         due = backoff_over(info, now_ns)
         if due and (at_once or unfinished or self._woken_at >= self._cycle):
-            self._activate(info)
+            self.push(info)
             return
-        self.inadmissible[info.key] = info
-        if info.shape is not None and not self.strict and reason in {NO_FIT, NO_CANDIDATES}:
-            self._stuck_shapes.add(info.shape)
-            for other in list(self._by_shape.get(info.shape, {}).values()):
-                self._deactivate(other)
-                self.inadmissible[other.key] = other
+        if self.strict or info.shape is None or reason not in _BY_SHAPE:
+            self.parked[info.key] = info
+            return
+        known = self._classes.get(info.shape)
+        if known is None:
+            known = self._classes[info.shape] = _Class()
+        if not known.stuck:
+            known.stuck = True
+            self._active -= len(known.members)
+            if not self._active:
+                self._firsts.clear()
+                self.awake.discard(self.index)
+        if due:
+            self.push(info)
+        else:
+            self.parked[info.key] = info
 
-    def wake(self, now_ns: int) -> bool:
-        """Let all inadmissible workloads be tried again; return whether there were any."""
+    def wake(self, now_ns: int, suits: Callable[[Info], bool] | None = None) -> bool:
+        """Let all be tried again that are not in their backoff (and that `suits` accepts); return whether there were."""
         self._woken_at = self._cycle
-        self._stuck_shapes.clear()
-        moved = [info for info in self.inadmissible.values() if backoff_over(info, now_ns)]
-        for info in moved:
-            del self.inadmissible[info.key]
-            self._activate(info)
-        return bool(moved)
+        moved = False
+        for kind, known in list(self._classes.items()):
+            if known.stuck:
+                known.stuck = False
+                first = known.first()
+                if first is None:
+                    del self._classes[kind]
+                    continue
+                self._active += len(known.members)
+                heapq.heappush(self._firsts, first)
+                moved = True
+        for info in [*self.parked.values()] if self.parked else ():
+            if backoff_over(info, now_ns) and (suits is None or suits(info)):
+                self.push(info)
+                moved = True
+        if self._active:
+            self.awake.add(self.index)
+        return moved
+
+    def save(self) -> Saved:
+        """Return how the queue is now."""
+        classes = {kind: _Class(list(one.heap), dict(one.members), one.stuck) for kind, one in self._classes.items()}
+        rest = (self.sticky, self._active, self._serial, self._cycle, self._woken_at)
+        return Saved(classes, dict(self.parked), list(self._firsts), rest)
+
+    def load(self, saved: Saved) -> None:
+        """Return to how the queue was; a saved state serves once."""
+        self._classes, self.parked, self._firsts = saved.classes, saved.parked, saved.firsts
+        self.sticky, self._active, self._serial, self._cycle, self._woken_at = saved.rest
+        if self._active:
+            self.awake.add(self.index)
+        else:
+            self.awake.discard(self.index)
 
 
 def backoff_over(info: Info, now_ns: int) -> bool:
     """Return whether a workload that was evicted may be tried again."""
+    if not info.workload.conditions and info.workload.requeue_at_ns is None:
+        return True
     requeued = info.workload.condition("Requeued")
     if requeued is not None and not requeued.status:
         return False

@@ -76,6 +76,8 @@ class Info:
     usage: Amounts = field(default_factory=dict)
     evicted: bool = False
     key: str = ""
+    order: tuple[int, int, str] | None = None
+    reserved_ns: int | None = None
 
     def uses(self, keys: Iterable[tuple[str, str]]) -> bool:
         """Return whether the workload holds one of these flavors and resources."""
@@ -146,6 +148,7 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
             for podset, one in zip(workload.pod_sets, requests, strict=False)
         )
         shape = (podsets, priority, workload.allowed_flavors if gates.concurrent_admission else None)
+    reserved = workload.condition("QuotaReserved")
     return Info(
         workload=workload,
         queue=name,
@@ -155,6 +158,7 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
         usage=usage_of(requests),
         evicted=workload.has("Evicted"),
         key=workload.key,
+        reserved_ns=reserved.at_ns if reserved is not None and reserved.status else None,
     )
 
 

@@ -46,6 +46,16 @@ class UsageLedger:
         price = {name: amount * alpha for name, amount in natural(amounts).items()}
         self._penalties.setdefault(local_queue, {})[workload] = price
 
+    def copy(self) -> UsageLedger:
+        """Return a ledger that changes on its own."""
+        consumed = {name: dict(used) for name, used in self.consumed.items()}
+        penalties = {name: dict(prices) for name, prices in self._penalties.items()}
+        return UsageLedger(self.policy, dict(self.weights), consumed, penalties)
+
+    def restore(self, other: UsageLedger) -> None:
+        """Become as the other ledger, which is not used any more."""
+        self.weights, self.consumed, self._penalties = other.weights, other.consumed, other._penalties
+
     def leave(self, local_queue: str, workload: str) -> None:
         """Take the charge back."""
         self._penalties.get(local_queue, {}).pop(workload, None)

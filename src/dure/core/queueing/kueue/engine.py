@@ -1,0 +1,430 @@
+"""One scheduler with Kueue's semantics, kept between decisions: objects and workloads in, cycles out.
+
+`configure` says what there is, `submit` lets a workload wait, `adopt` takes over one that holds quota, `cycle` decides
+about the heads, `finish` and `release` give quota back and wake those whom that may help. `trial` undoes everything
+done inside it. The trap: a preempted workload holds its quota until `release` says that its pods are gone; who does not
+call it waits for ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from dure.core.queueing.kueue import status
+from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
+from dure.core.queueing.kueue.entries import ASSUMED, Entry
+from dure.core.queueing.kueue.matching import selector_holds
+from dure.core.queueing.kueue.objects import (
+    ClusterQueue,
+    Cohort,
+    Flavor,
+    LocalQueue,
+    Settings,
+    Workload,
+)
+from dure.core.queueing.kueue.pending import PendingQueue, Saved
+from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
+from dure.core.queueing.kueue.usage import UsageLedger
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What an engine is configured with. `namespaces` are labels by name; None means that no selector is asked."""
+
+    flavors: tuple[Flavor, ...] = ()
+    cluster_queues: tuple[ClusterQueue, ...] = ()
+    cohorts: tuple[Cohort, ...] = ()
+    local_queues: tuple[LocalQueue, ...] = ()
+    namespaces: Mapping[str, Labels] | None = None
+    checks: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a workload waits: Kueue's reason token and message. `entry` is the last evaluation, if there was one.
+
+    `as_like` names another workload of the same shape whose evaluation stands for this one.
+    """
+
+    reason: str
+    message: str
+    queue: str = ""
+    entry: Entry | None = None
+    as_like: str | None = None
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What a trial changed so far, as it was before."""
+
+    pending: dict[str, Saved] = field(default_factory=dict)
+    workloads: dict[str, dict[str, Info]] = field(default_factory=dict)
+    usage: dict[int, tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]] = field(default_factory=dict)
+    infos: dict[int, tuple[Info, Info]] = field(default_factory=dict)
+
+
+class Engine:
+    """A scheduler. `placeable` is asked before a head is admitted or preempts: False leaves it waiting."""
+
+    def __init__(self, settings: Settings | None = None, *, placeable: Callable[[Entry], bool] | None = None) -> None:
+        self.settings = settings or Settings()
+        self.placeable = placeable
+        self.objects = Objects()
+        self.snapshot: Snapshot = build(())
+        self.pending: dict[str, PendingQueue] = {}
+        self.strays: dict[str, tuple[Workload, Waiting]] = {}
+        self.ledger = UsageLedger(self.settings.usage_policy) if self.settings.usage_policy is not None else None
+        self.number = 0
+        self._doors: dict[str, LocalQueue] = {}
+        self._homes: dict[str, str] = {}
+        self._queues: list[PendingQueue] = []
+        self._awake: set[int] = set()
+        self._told: dict[str, Entry | Refused] = {}
+        self._told_of: dict[tuple[str, object], str] = {}
+        self._due: list[tuple[int, str]] = []
+        self._trial: _Touched | None = None
+
+    def configure(
+        self,
+        *,
+        flavors: Iterable[Flavor],
+        cluster_queues: Iterable[ClusterQueue],
+        cohorts: Iterable[Cohort] = (),
+        local_queues: Iterable[LocalQueue] = (),
+        namespaces: Mapping[str, Labels] | None = None,
+        checks: frozenset[str] | None = None,
+    ) -> None:
+        """Set what there is, for the first time or anew. Workloads that hold quota keep it, all others are tried again.
+
+        A workload whose cluster queue is gone waits as a stray; one that held quota there loses it.
+        """
+        held = [info for node in self.snapshot.queues.values() for info in node.workloads.values()]
+        waiting = [info.workload for queue in self._queues for info in queue]
+        waiting += [workload for workload, _ in self.strays.values()]
+        self.objects = Objects(
+            tuple(flavors), tuple(cluster_queues), tuple(cohorts), tuple(local_queues), namespaces, checks
+        )
+        self._doors = {door.key: door for door in self.objects.local_queues}
+        if self.ledger is not None:
+            self.ledger.weights = {door.key: door.weight for door in self.objects.local_queues}
+        names = {queue.name for queue in self.objects.cluster_queues}
+        before, self.snapshot = (
+            self.snapshot,
+            build(
+                self.objects.cluster_queues,
+                self.objects.cohorts,
+                self.objects.flavors,
+                (info for info in held if info.queue in names),
+                checks,
+            ),
+        )
+        for name, node in self.snapshot.queues.items():
+            if name in before.queues:
+                node.generation += before.queues[name].generation
+        self._make_queues()
+        self._homes = {info.key: info.queue for info in held if info.queue in names}
+        self.strays = {}
+        for workload in [info.workload for info in held if info.queue not in names]:
+            waiting.append(replace(workload, admission=None))
+        for workload in waiting:
+            self.submit(workload)
+
+    def _make_queues(self) -> None:
+        sticky = {queue.name: queue.sticky for queue in self._queues}
+        self._awake.clear()
+        self._queues = []
+        for index, spec in enumerate(self.objects.cluster_queues):
+            usage = self.ledger.usage if self.ledger is not None and spec.usage_based else None
+            queue = PendingQueue(
+                spec.name,
+                spec.strategy == "StrictFIFO",
+                self.settings,
+                usage if self.settings.usage_sharing else None,
+                index=index,
+                awake=self._awake,
+                sticky=sticky.get(spec.name),
+            )
+            self._queues.append(queue)
+        self.pending = {queue.name: queue for queue in self._queues}
+
+    def submit(self, workload: Workload, now_ns: int = 0) -> None:
+        """Let a workload wait, or take over a changed one that waits already."""
+        if workload.key in self._homes and self._forget_waiting(workload.key) is None:
+            return
+        self.strays.pop(workload.key, None)
+        refusal = self._refused(workload)
+        if refusal is not None:
+            self.strays[workload.key] = (workload, refusal)
+            return
+        queue = self._doors[f"{workload.namespace}/{workload.queue}"].cluster_queue
+        self._wait(info_of(workload, self.settings.gates, queue), now_ns)
+
+    def _wait(self, info: Info, now_ns: int) -> None:
+        self._touch(info.queue)
+        self._homes[info.key] = info.queue
+        due = info.workload.requeue_at_ns
+        if due is not None and due > now_ns:
+            self.pending[info.queue].park(info)
+            heapq.heappush(self._due, (due, info.key))
+        else:
+            self.pending[info.queue].push(info)
+
+    def _refused(self, workload: Workload) -> Waiting | None:
+        """Return why a workload cannot even wait in a queue, or None."""
+        door = self._doors.get(f"{workload.namespace}/{workload.queue}")
+        if not workload.active:
+            return Waiting("Deactivated", "The workload is deactivated")
+        if door is None:
+            return Waiting("Misconfigured", f"LocalQueue {workload.queue} is terminating or missing")
+        if door.cluster_queue not in self.pending:
+            return Waiting("Misconfigured", f"ClusterQueue {door.cluster_queue} is terminating or missing")
+        if door.stop_policy in {"Hold", "HoldAndDrain"}:
+            return Waiting("Suspended", f"LocalQueue {workload.queue} is stopped", door.cluster_queue)
+        return None
+
+    def adopt(self, workload: Workload) -> bool:
+        """Take over a workload that holds quota (`admission`); False when its cluster queue is not known."""
+        info = info_of(workload, self.settings.gates)
+        if info.queue not in self.snapshot.queues:
+            return False
+        self._touch(info.queue)
+        self._forget_waiting(workload.key)
+        if workload.key in self._homes:
+            self.snapshot.remove(self.snapshot.queues[self._homes[workload.key]].workloads[workload.key])
+        self.strays.pop(workload.key, None)
+        self._homes[workload.key] = info.queue
+        self.snapshot.insert(info)
+        return True
+
+    def holding(self, key: str) -> Info | None:
+        """Return the workload of that key when it holds quota, or None."""
+        name = self._homes.get(key)
+        return None if name is None else self.snapshot.queues[name].workloads.get(key)
+
+    def held(self) -> Iterator[Info]:
+        """Yield every workload that holds quota, by queue."""
+        for node in self.snapshot.queues.values():
+            yield from node.workloads.values()
+
+    def waiting(self) -> Iterator[Info]:
+        """Yield every workload that waits in a queue."""
+        for queue in self._queues:
+            yield from queue
+
+    def _forget_waiting(self, key: str) -> Info | None:
+        name = self._homes.get(key)
+        if name is None or key in self.snapshot.queues[name].workloads:
+            return None
+        self._touch(name)
+        info = self.pending[name].forget(key)
+        if info is not None:
+            del self._homes[key]
+        return info
+
+    def finish(self, key: str, now_ns: int = 0) -> bool:
+        """Forget a workload that ended or was deleted; return whether it was known. What it held is free."""
+        self._told.pop(key, None)
+        if self.strays.pop(key, None) is not None:
+            return True
+        info = self.holding(key)
+        if info is None:
+            return self._forget_waiting(key) is not None
+        self._free(info, now_ns)
+        return True
+
+    def _free(self, info: Info, now_ns: int) -> None:
+        self._touch(info.queue)
+        self.snapshot.remove(info)
+        self.pending[info.queue].forget(info.key)
+        del self._homes[info.key]
+        self.wake(info.queue, now_ns)
+
+    def evict(self, key: str, reason: str, message: str, now_ns: int) -> bool:
+        """Mark a workload as one that must go; it holds its quota until `release`. Return whether it held any."""
+        info = self.holding(key)
+        if info is None or info.evicted:
+            return info is not None
+        self._remember(info)
+        info.workload = status.evicted(info.workload, reason, message, now_ns)
+        info.evicted = True
+        info.order = None
+        return True
+
+    def release(self, key: str, now_ns: int, requeue_at_ns: int | None = None) -> bool:
+        """Free what an evicted workload held, its pods being gone; it waits again, at the earliest at that time."""
+        info = self.holding(key)
+        if info is None:
+            return False
+        self._free(info, now_ns)
+        workload = replace(info.workload, admission=None, requeue_at_ns=requeue_at_ns)
+        kept = tuple(one for one in workload.conditions if one.type not in {"QuotaReserved", "Admitted"})
+        self.submit(replace(workload, conditions=kept), now_ns)
+        return True
+
+    def wake(self, queue: str | None = None, now_ns: int = 0) -> None:
+        """Let what waits for change be tried again: in the queue's whole cohort tree, or everywhere."""
+        for name in self.snapshot.queues if queue is None else self._tree_of(queue):
+            self._touch(name)
+            self.pending[name].wake(now_ns, self._suits)
+
+    def _tree_of(self, queue: str) -> list[str]:
+        node = self.snapshot.queues[queue]
+        return [queue] if node.parent is None else [one.name for one in node.parent.root.subtree_queues()]
+
+    def _suits(self, info: Info) -> bool:
+        if self.objects.namespaces is None:
+            return True
+        labels = self.objects.namespaces.get(info.workload.namespace)
+        selector = self.snapshot.queues[info.queue].spec.namespace_selector
+        return labels is not None and selector_holds(selector, labels)
+
+    def cycle(self, now_ns: int) -> CycleResult:
+        """Decide about the head of every queue and return what becomes of each; no entries when nobody waits.
+
+        Accepted heads hold quota from then on; targets of preemption are marked as evicted. Call it until it admits
+        nothing and preempts nothing new.
+        """
+        self._end_backoffs(now_ns)
+        heads = []
+        for index in sorted(self._awake):
+            queue = self._queues[index]
+            if queue.name in self.snapshot.inactive:
+                continue
+            self._touch(queue.name)
+            info = queue.pop()
+            if info is not None:
+                self._remember(info)
+                heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
+        if not heads:
+            return CycleResult([], [])
+        self.number += 1
+        if self.ledger is not None and self.settings.usage_sharing:
+            for info in self.held():
+                info.local_usage = self.ledger.usage(f"{info.workload.namespace}/{info.workload.queue}")
+        run = Cycle(
+            self.snapshot, self.settings, now_ns, self.number, self.objects.namespaces, placeable=self.placeable
+        )
+        result = run.run(heads)
+        for entry in result.entries:
+            self._settle(entry, now_ns)
+        for refused in result.refused:
+            self._tell(refused)
+            self.pending[refused.info.queue].requeue(refused.info, refused.requeue, now_ns)
+        return result
+
+    def _end_backoffs(self, now_ns: int) -> None:
+        while self._due and self._due[0][0] <= now_ns:
+            _, key = heapq.heappop(self._due)
+            name = self._homes.get(key)
+            if name is not None and key in self.pending[name].parked:
+                self._touch(name)
+                self.pending[name].push(self.pending[name].parked[key])
+
+    def _settle(self, entry: Entry, now_ns: int) -> None:
+        """Put what a cycle decided about one head into effect."""
+        for target in entry.preempting:
+            if not target.info.evicted:
+                self._remember(target.info)
+                self.evict(target.info.key, "Preempted", target.reason, now_ns)
+        if entry.migrating is not None:
+            self.evict(entry.migrating.key, "FlavorMigration", "", now_ns)
+        if entry.status != ASSUMED:
+            self._tell(entry)
+            self.pending[entry.info.queue].requeue(entry.info, entry.requeue, now_ns)
+            return
+        self._told.pop(entry.info.key, None)
+        if self.pending[entry.info.queue].sticky is not None:
+            self.pending[entry.info.queue].forget(entry.info.key)
+        if self.ledger is not None and entry.node.spec.usage_based:
+            total: dict[str, int] = {}
+            for one in entry.info.requests:
+                for name, amount in one.amounts.items():
+                    total[name] = total.get(name, 0) + amount
+            self.ledger.enter(f"{entry.info.workload.namespace}/{entry.info.workload.queue}", entry.info.key, total)
+
+    def explain(self, key: str) -> Waiting | None:
+        """Return why a workload waits, or None when it holds quota or is not known."""
+        if key in self.strays:
+            return self.strays[key][1]
+        name = self._homes.get(key)
+        if name is None or self.holding(key) is not None:
+            return None
+        spec = self.snapshot.queues[name].spec
+        if name in self.snapshot.inactive:
+            why = inactive_reasons(spec, self.snapshot.flavors, self.objects.checks)
+            if "Stopped" in why:
+                return Waiting("Suspended", f"ClusterQueue {name} is stopped", name)
+            return Waiting("Suspended", f"ClusterQueue {name} is inactive", name)
+        told, like = self._told.get(key), None
+        if told is None:
+            like = self._of_shape(key, name)
+            told = self._told[like] if like is not None else None
+        if told is None:
+            return Waiting("PendingEvaluation", "The workload waits for its turn", name)
+        return Waiting(told.reason, told.message, name, told if isinstance(told, Entry) else None, like)
+
+    def _of_shape(self, key: str, name: str) -> str | None:
+        """Return another workload of the queue that was evaluated and has the same shape, or None."""
+        info = self.pending[name].get(key)
+        like = None if info is None or info.shape is None else self._told_of.get((name, info.shape))
+        return like if like in self._told else None
+
+    def _tell(self, one: Entry | Refused) -> None:
+        self._told[one.info.key] = one
+        if one.info.shape is not None:
+            self._told_of[one.info.queue, one.info.shape] = one.info.key
+
+    def node(self, queue: str) -> QueueNode:
+        """Return the cluster queue in the tree, with its quota, usage and workloads."""
+        return self.snapshot.queues[queue]
+
+    @contextmanager
+    def trial(self) -> Iterator[Engine]:
+        """Let everything that happens inside be undone at the end, whatever it is but `configure`; not nested."""
+        if self._trial is not None:
+            message = "a trial is under way already: end it before the next"
+            raise RuntimeError(message)
+        self._trial = _Touched()
+        before = (self.number, dict(self._homes), dict(self._told), dict(self._told_of), dict(self.strays))
+        due = list(self._due)
+        ledger = self.ledger.copy() if self.ledger is not None else None
+        try:
+            yield self
+        finally:
+            touched, self._trial = self._trial, None
+            self.number, self._homes, self._told, self._told_of, self.strays = before
+            self._due = due
+            if self.ledger is not None and ledger is not None:
+                self.ledger.restore(ledger)
+            self._undo(touched)
+
+    def _touch(self, name: str) -> None:
+        """Remember how a queue and the cohorts above it are, before the first change of a trial."""
+        if self._trial is None or name in self._trial.pending:
+            return
+        node = self.snapshot.queues[name]
+        self._trial.pending[name] = self.pending[name].save()
+        self._trial.workloads[name] = dict(node.workloads)
+        for one in (node, *node.path()):
+            self._trial.usage.setdefault(id(one), (one.usage, dict(one.usage)))
+
+    def _remember(self, info: Info) -> None:
+        if self._trial is not None:
+            self._trial.infos.setdefault(id(info), (info, replace(info)))
+
+    def _undo(self, touched: _Touched) -> None:
+        for name, saved in touched.pending.items():
+            self.pending[name].load(saved)
+            self.snapshot.queues[name].workloads = touched.workloads[name]
+        for live, saved_usage in touched.usage.values():
+            live.clear()
+            live.update(saved_usage)
+        for info, kept in touched.infos.values():
+            info.workload, info.evicted, info.order = kept.workload, kept.evicted, kept.order
+            info.progress, info.nominated = kept.progress, kept.nominated
+            info.evaluated_generation, info.local_usage = kept.evaluated_generation, kept.local_usage

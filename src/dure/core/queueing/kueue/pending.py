@@ -241,7 +241,7 @@ class PendingQueue:
             self.parked[info.key] = info
 
     def wake(self, now_ns: int, suits: Callable[[Info], bool] | None = None) -> bool:
-        """Let all be tried again that are not in their backoff (and that `suits` accepts); return whether there were."""
+        """Let all who are not in their backoff (and whom `suits` accepts) be tried again; return whether any were."""
         self._woken_at = self._cycle
         moved = False
         for kind, known in list(self._classes.items()):

@@ -1,0 +1,350 @@
+"""Runs a decider over simulated time: jobs arrive, are admitted, begin, end, are preempted or lost, as the plan says.
+
+Estimates of start times and replays of traces share it, so both follow what the platform would really decide; jobs
+change through `lifecycle.advance` alone. The trap: at one instant ends come first, then arrivals, then one decision;
+a decider that sees them in another order gives another history.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, Protocol
+
+from dure.core.lifecycle import Facts, Signal, advance
+from dure.core.model import ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
+from dure.core.queueing.decide import decide
+from dure.core.queueing.plan import Admission, Plan, Snapshot
+from dure.core.reasons import Ended
+
+MAX_ROUNDS = 100  # decisions at one instant while each preempts: more would be two jobs that evict each other for ever
+
+
+class Decides(Protocol):
+    """What is driven: it is told of jobs as they change and asked for plans."""
+
+    def put(self, job: Job) -> None:
+        """Take note of a new or changed job."""
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job."""
+
+    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
+        """Return what to do at `now`."""
+
+
+class SnapshotDecider:
+    """`decide` as a decider: keeps the jobs and makes a whole snapshot for every plan."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._jobs: dict[str, Job] = {}
+
+    def put(self, job: Job) -> None:
+        """Take note of a new or changed job; one that has ended leaves."""
+        if job.phase.terminal:
+            self._jobs.pop(job.id, None)
+        else:
+            self._jobs[job.id] = job
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job."""
+        self._jobs.pop(job_id, None)
+
+    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
+        """Return the plan for the jobs as they are."""
+        return decide(Snapshot(now, self._platform, tuple(self._jobs.values()), spent, unavailable))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job and how long its code truly runs, in seconds; for one that runs already: from now on.
+
+    An attempt that is preempted or lost keeps what it did up to its last checkpoint: every `checkpoint_s` seconds;
+    None never, 0 always.
+    """
+
+    job: Job
+    run_s: float
+    checkpoint_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From `at` to `back_at` nothing runs on a node; without a node, nothing new is placed on the cluster."""
+
+    at: float
+    back_at: float
+    cluster: str
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is true of the simulated world and not in the platform file.
+
+    `start_s` passes between admission and the first line of code, beside a public cluster's `provision_s`. `spent` is
+    each team's money of this month at the beginning; it begins anew when `month_start` of the time changes.
+    """
+
+    start_s: float = 0.0
+    outages: tuple[Outage, ...] = ()
+    spent: Mapping[str, float] = field(default_factory=dict)
+    month_start: Callable[[float], float] = lambda _now: 0.0
+
+
+class What(StrEnum):
+    """What happened to a job."""
+
+    ARRIVED = "arrived"
+    ADMITTED = "admitted"
+    BEGAN = "began"
+    ENDED = "ended"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something happened to `job`, which is shown as it is afterwards.
+
+    `lease` is what it got or gave back; `burst` holds every input of the decision that sent it to a public cluster.
+    """
+
+    at: float
+    what: What
+    job: Job
+    lease: Lease | None = None
+    burst: Mapping[str, Any] | None = None
+
+
+def forward(
+    decider: Decides,
+    platform: Platform,
+    now: float,
+    present: Iterable[Work],
+    arrivals: Iterable[Work] = (),
+    *,
+    world: World | None = None,
+) -> Iterator[Step]:
+    """Yield what happens from `now` on, in order, until nothing more can happen; stop reading whenever you like.
+
+    `present` are jobs that run or wait at `now`, told to the decider here; `arrivals` come at their `submitted_at`, in
+    that order (ValueError otherwise), and are read as late as possible. A job that is never admitted never will be.
+    """
+    return _Run(decider, platform, now, world or World()).steps(present, arrivals)
+
+
+class _Turn(IntEnum):
+    """What comes first at one instant."""
+
+    END = 0
+    OUTAGE = 1
+    BACK = 2
+    BEGIN = 3
+    ARRIVE = 4
+    WAKE = 5
+
+
+@dataclass(slots=True)
+class _Course:
+    """One job's way: what is left of it, in seconds of running."""
+
+    job: Job
+    left_s: float
+    checkpoint_s: float | None
+    overtime: bool = False
+
+
+class _Run:
+    """The state of one `forward`."""
+
+    def __init__(self, decider: Decides, platform: Platform, now: float, world: World) -> None:
+        self._decider = decider
+        self._now = now
+        self._world = world
+        self._provision_s = {
+            cluster.name: world.start_s + (cluster.provision_s if cluster.kind is ClusterKind.PUBLIC else 0.0)
+            for cluster in platform.clusters
+        }
+        self._platform = platform
+        self._courses: dict[str, _Course] = {}
+        self._unavailable: set[str] = set()
+        self._spent = dict(world.spent)
+        self._month = world.month_start(now)
+        self._events: list[tuple[float, int, int, Any]] = []
+        self._count = 0
+        self._wake_at = float("-inf")
+
+    def steps(self, present: Iterable[Work], arrivals: Iterable[Work]) -> Iterator[Step]:
+        for work in present:
+            self._enter(work)
+        coming = iter(arrivals)
+        self._arrange(coming)
+        for outage in self._world.outages:
+            self._at(outage.at, _Turn.OUTAGE, outage)
+            self._at(outage.back_at, _Turn.BACK, outage)
+        yield from self._decide()
+        while self._events:
+            self._now = max(self._now, self._events[0][0])
+            self._turn_month()
+            while self._events and self._events[0][0] <= self._now:
+                _, turn, _, what = heapq.heappop(self._events)
+                if turn == _Turn.ARRIVE:
+                    self._enter(what)
+                    yield Step(self._now, What.ARRIVED, what.job)
+                    self._arrange(coming)
+                else:
+                    yield from self._happen(_Turn(turn), what)
+            yield from self._decide()
+
+    def _at(self, at: float, turn: _Turn, what: Any) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (at, turn, self._count, what))
+
+    def _arrange(self, coming: Iterator[Work]) -> None:
+        work = next(coming, None)
+        if work is None:
+            return
+        if work.job.submitted_at < self._now:
+            raise ValueError(f"job {work.job.id} arrives at {work.job.submitted_at}, before {self._now}: sort arrivals")
+        self._at(work.job.submitted_at, _Turn.ARRIVE, work)
+
+    def _enter(self, work: Work) -> None:
+        job = work.job
+        course = self._courses[job.id] = _Course(job, work.run_s, work.checkpoint_s)
+        self._decider.put(job)
+        if job.phase is Phase.RUNNING:
+            self._plan_end(course)
+        elif job.lease is not None:
+            begins = (job.admitted_at or self._now) + self._provision_s.get(job.lease.cluster, self._world.start_s)
+            self._at(max(begins, self._now), _Turn.BEGIN, (job.id, job.attempt))
+
+    def _happen(self, turn: _Turn, what: Any) -> Iterator[Step]:
+        if turn is _Turn.OUTAGE:
+            yield from self._fail(what)
+        elif turn is _Turn.BACK:
+            if what.node is None:
+                self._unavailable.discard(what.cluster)
+            else:
+                self._decider.drop(_outage_id(what))
+        elif turn is not _Turn.WAKE:
+            job_id, attempt = what
+            course = self._courses.get(job_id)
+            if course is None or course.job.attempt != attempt or course.job.lease is None:
+                return
+            if turn is _Turn.BEGIN:
+                yield self._begin(course)
+            else:
+                yield self._end(course)
+
+    def _decide(self) -> Iterator[Step]:
+        for _ in range(MAX_ROUNDS):
+            plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable))
+            preemptions = getattr(plan, "preemptions", ())
+            for preemption in preemptions:
+                yield self._requeue(self._courses[preemption.job_id], What.PREEMPTED, preemption.reason)
+            for admission in plan.admissions:
+                yield from self._admit(admission)
+            if not preemptions:
+                break
+        else:
+            raise RuntimeError(f"{MAX_ROUNDS} decisions at {self._now} all preempted: jobs evict each other for ever")
+        if plan.wake_at is not None and plan.wake_at > self._now and plan.wake_at != self._wake_at:
+            self._wake_at = plan.wake_at
+            self._at(plan.wake_at, _Turn.WAKE, None)
+
+    def _admit(self, admission: Admission) -> Iterator[Step]:
+        course = self._courses[admission.job_id]
+        course.job = advance(course.job, Signal.ADMIT, self._now, Facts(lease=admission.lease)).job
+        yield Step(self._now, What.ADMITTED, course.job, admission.lease, admission.burst)
+        delay_s = self._provision_s.get(admission.lease.cluster, self._world.start_s)
+        if delay_s > 0.0:
+            self._decider.put(course.job)
+            self._at(self._now + delay_s, _Turn.BEGIN, (course.job.id, course.job.attempt))
+        else:
+            yield self._begin(course)
+
+    def _begin(self, course: _Course) -> Step:
+        job = course.job
+        if job.phase is Phase.ADMITTED:
+            job = advance(job, Signal.START, self._now).job
+        course.job = advance(job, Signal.BEGIN, self._now).job
+        self._decider.put(course.job)
+        self._plan_end(course)
+        return Step(self._now, What.BEGAN, course.job, course.job.lease)
+
+    def _plan_end(self, course: _Course) -> None:
+        job, runs_s = course.job, course.left_s
+        if job.timeout_s is not None:
+            ran_s = 0.0 if job.began_at is None else self._now - job.began_at
+            course.overtime = ran_s + runs_s > job.timeout_s
+            runs_s = min(runs_s, max(0.0, job.timeout_s - ran_s))
+        self._at(self._now + runs_s, _Turn.END, (job.id, job.attempt))
+
+    def _end(self, course: _Course) -> Step:
+        job = course.job
+        reason, signal = (Ended.TIMEOUT, Signal.FAIL) if course.overtime else (None, Signal.SUCCEED)
+        ended = advance(job, signal, self._now, Facts(reason=reason)).job
+        del self._courses[job.id]
+        self._spent[job.team] = self._spent.get(job.team, 0.0) + ended.cost
+        self._decider.put(ended)
+        return Step(self._now, What.ENDED, ended, job.lease)
+
+    def _requeue(self, course: _Course, what: What, reason: str) -> Step:
+        job = course.job
+        if job.began_at is not None and course.checkpoint_s is not None:
+            did_s = self._now - job.began_at
+            kept_s = did_s if course.checkpoint_s <= 0.0 else did_s - did_s % course.checkpoint_s
+            course.left_s = max(0.0, course.left_s - kept_s)
+        facts = Facts(reason=reason, lost=what is What.LOST)
+        course.job = advance(job, Signal.REQUEUE, self._now, facts).job
+        self._decider.put(course.job)
+        return Step(self._now, what, course.job, job.lease)
+
+    def _fail(self, outage: Outage) -> Iterator[Step]:
+        """Take a node away: what ran there waits again, and its GPUs are held by nobody's job until it is back."""
+        if outage.node is None:
+            self._unavailable.add(outage.cluster)
+            return
+        for course in [*self._courses.values()]:
+            lease = course.job.lease
+            if lease is not None and (lease.cluster, lease.node) == (outage.cluster, outage.node):
+                yield self._requeue(course, What.LOST, Ended.WORKER_LOST)
+        self._decider.put(_outage_job(outage, self._platform))
+
+    def _turn_month(self) -> None:
+        month = self._world.month_start(self._now)
+        if month != self._month:
+            self._month, self._spent = month, {}
+
+
+def _outage_id(outage: Outage) -> str:
+    return f"outage:{outage.cluster}/{outage.node}@{outage.at}"
+
+
+def _outage_job(outage: Outage, platform: Platform) -> Job:
+    node = next(
+        node
+        for cluster in platform.clusters
+        for node in cluster.nodes
+        if (cluster.name, node.name) == (outage.cluster, outage.node)
+    )
+    lease = Lease(outage.cluster, node.name, node.tier, tuple(GpuShare(index) for index in range(node.gpus)))
+    return Job(
+        id=_outage_id(outage),
+        name="outage",
+        kind=Kind.COMMAND,
+        user="",
+        team="",
+        request=Request(lease.gpus_milli, node.tier),
+        submitted_at=outage.at,
+        queued_at=outage.at,
+        phase=Phase.RUNNING,
+        attempt=1,
+        lease=lease,
+        admitted_at=outage.at,
+        began_at=outage.at,
+    )

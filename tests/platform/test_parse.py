@@ -255,3 +255,61 @@ def test_what_is_wrong_with_an_authenticator_is_told_at_its_place(change, where,
 def test_a_secret_in_the_file_is_never_repeated_in_the_error():
     found = problems(SMALL | {"authenticator": {"class": "github", "settings": {"client_secret": "hunter2"}}})
     assert "hunter2" not in str(found[0])
+
+
+# --- queueing ---
+
+
+def test_quotas_cohorts_and_policies_are_read_with_kueues_words():
+    document = changed(("cohorts",), [{"name": "science", "nominal_quota": {"gold": 0.5}}])
+    document["queueing"] = {
+        "preemption": {"within_cluster_queue": "LowerPriority"},
+        "fair_sharing": {"half_life_s": 60},
+    }
+    document["teams"][0] |= {"cohort": "science", "borrowing_limit": {"gold": 0}, "lending_limit": {"gold": 0.5}}
+    platform = parse(document)
+    assert isinstance(platform, Platform), platform
+    team = platform.teams[0]
+    assert (team.cohort, dict(team.borrowing_milli), dict(team.lending_milli)) == (
+        "science",
+        {"gold": 0},
+        {"gold": 500},
+    )
+    assert platform.cohorts[0].quota_milli == {"gold": 500}
+    assert (platform.queueing.within_cluster_queue, platform.queueing.half_life_s) == ("LowerPriority", 60)
+    assert platform.queueing.reclaim_within_cohort == "Any"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where", "wrong"),
+    [
+        ("cohorts", [{"name": "dure"}], "cohorts[0].name", "the platform's own cohort"),
+        ("cohorts", [{"name": "a", "parent": "b"}], "cohorts[0].parent", "is not a cohort"),
+        ("cohorts", [{"name": "a", "parent": "a"}], "cohorts[0].parent", "a > a"),
+        (
+            "cohorts",
+            [{"name": "a", "parent": "b"}, {"name": "b", "parent": "a"}],
+            "cohorts[0].parent",
+            "go round in a circle: a > b > a",
+        ),
+        ("cohorts", [{"name": "a", "nominal_quota": {"gold": 99}}], "cohorts[0].nominal_quota.gold", "are guaranteed"),
+        ("queueing", {"strategy": "FIFO"}, "queueing.strategy", "is not allowed"),
+        (
+            "queueing",
+            {"preemption": {"reclaim_within_cohort": "Some"}},
+            "queueing.preemption.reclaim_within_cohort",
+            "not",
+        ),
+        ("queueing", {"fair_sharing": {"half_life_s": -1}}, "queueing.fair_sharing.half_life_s", "is negative"),
+        (
+            "queueing",
+            {"fair_sharing": {"enabled": False, "preemption": True}},
+            "queueing.fair_sharing.preemption",
+            "cannot preempt",
+        ),
+    ],
+)
+def test_contradictions_of_queueing_are_named_with_their_place(key, value, where, wrong):
+    found = problems(changed((key,), value))
+    assert found[0].where == where
+    assert wrong in found[0].wrong

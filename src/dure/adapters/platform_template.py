@@ -70,14 +70,22 @@ tiers:
   - {{name: gold, price_per_gpu_hour: 1500, description: "large: long or big training"}}
 
 # People who share a quota, a weight and a budget. "*" is everyone who is signed in; it lets nobody in by itself:
-# people are invited with `dure user add NAME`. nominal_quota limits a team's private GPUs per tier; a tier that is
-# not named has no limit. Leave out budget_per_month for no limit of money.
+# people are invited with `dure user add NAME`. nominal_quota guarantees a team private GPUs per tier: others may use
+# them meanwhile and give them back. borrowing_limit is the most beyond that (none named: no limit; 0: never more than
+# nominal_quota), lending_limit the most that others may use. Leave out budget_per_month for no limit of money.
 teams:
   - name: lab
     members: ["*"]
     # nominal_quota: {{gold: 1, silver: 1}}
+    # borrowing_limit: {{gold: 0}}
+    # lending_limit: {{gold: 1}}
+    # cohort: science
     weight: 1
     budget_per_month: 100000
+
+# Teams that lend to one another before they turn to the rest; with a parent, a tree (Kueue: Cohort).
+# cohorts:
+#   - {{name: science, nominal_quota: {{gold: 1}}, weight: 1}}
 
 # Where a team's jobs wait (Kueue: LocalQueue). `stop_policy: Hold` admits nothing new until it is None again.
 queues:
@@ -88,6 +96,17 @@ priorities:
   - {{name: high, value: 100}}
   - {{name: normal, value: 0}}
   - {{name: low, value: -100}}
+
+# How jobs are admitted, in Kueue's words. Whoever is stopped to make room waits again and loses no retry.
+queueing:
+  strategy: BestEffortFIFO  # or StrictFIFO: nobody of a team overtakes its first waiting job
+  preemption:
+    within_cluster_queue: Never  # or LowerPriority: a team's higher priorities take GPUs from its lower ones
+    reclaim_within_cohort: Any  # a team takes back what it is guaranteed; or Never
+    borrow_within_cohort: Never
+  # Teams by weight; within a team, who used less lately goes first (use counts half after half_life_s).
+  fair_sharing: {{enabled: true, preemption: false, half_life_s: 604800}}
+  backfill: true  # short jobs run on GPUs that a larger one waits for, if they end before it can start
 
 # When a job that waits may go to a public cluster: after wait_s per predicted GPU-hour (`proportional`, within the
 # limits) or after wait_s (`fixed`), sooner for a deadline. Only if its budget, its team's budget and its data allow.

@@ -14,6 +14,7 @@ from typing import Any
 
 WHOLE_GPU_MILLI = 1000
 EVERYONE = "*"
+ROOT_COHORT = "dure"
 
 
 class Phase(StrEnum):
@@ -221,7 +222,9 @@ class Tier:
 class Team:
     """People who share a queue, a quota, a weight and a budget.
 
-    A member `*` is everyone who is signed in. A tier that `quota_milli` does not name has no limit for this team.
+    A member `*` is everyone who is signed in. By tier: `quota_milli` is guaranteed and can be taken back while others
+    use it, `borrowing_milli` is the most beyond it (absent: no limit), `lending_milli` the most of it that others may
+    use (absent: all). `cohort` None is the platform's own.
     """
 
     name: str
@@ -229,6 +232,42 @@ class Team:
     quota_milli: Mapping[str, int] = field(default_factory=dict)
     weight: float = 1.0
     budget_per_month: float | None = None
+    borrowing_milli: Mapping[str, int] = field(default_factory=dict)
+    lending_milli: Mapping[str, int] = field(default_factory=dict)
+    cohort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Teams and cohorts that lend each other what they do not use (Kueue: Cohort).
+
+    `parent` None is the platform's own cohort `dure`, which owns every private GPU that nobody is guaranteed.
+    """
+
+    name: str
+    parent: str | None = None
+    quota_milli: Mapping[str, int] = field(default_factory=dict)
+    borrowing_milli: Mapping[str, int] = field(default_factory=dict)
+    lending_milli: Mapping[str, int] = field(default_factory=dict)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueingPolicy:
+    """How jobs are admitted: Kueue's strategies and preemption policies by their own names.
+
+    `half_life_s` is how fast a person's past use fades; 0 orders people by nothing but priority and time. With
+    `share_preempts` a team with a smaller share may also take GPUs that others borrowed (Kueue: fairSharing).
+    """
+
+    strategy: str = "BestEffortFIFO"
+    within_cluster_queue: str = "Never"
+    reclaim_within_cohort: str = "Any"
+    borrow_within_cohort: str = "Never"
+    fair_sharing: bool = True
+    share_preempts: bool = False
+    half_life_s: float = 604800.0
+    backfill: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +349,8 @@ class Platform:
     default_timeout_s: float | None = None
     digest: str = ""
     authenticator: Authenticator | None = None
+    cohorts: tuple[Cohort, ...] = ()
+    queueing: QueueingPolicy = QueueingPolicy()
 
     def members(self) -> dict[str, tuple[str, ...]]:
         """Members by team, `*` for everyone among them."""

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dure.core.document import Path, Problem, Reader, did_you_mean
+from dure.core import platform_queueing as queueing
+from dure.core.document import Path, Problem, Reader
 from dure.core.model import (
     EVERYONE,
     Authenticator,
@@ -27,6 +28,7 @@ from dure.core.model import (
     Team,
     Tier,
 )
+from dure.core.platform_queueing import by_tier, name_of
 
 __all__ = ["Problem", "parse"]
 
@@ -49,16 +51,16 @@ _KEYS = (
     "default_timeout_s",
     "clusters",
     "tiers",
+    "cohorts",
     "teams",
     "queues",
+    "queueing",
     "priorities",
     "burst",
     "data_classes",
     "environments",
     "authenticator",
 )
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
-_LABEL_RULE = "1 to 63 lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _PERSON_RULE = "a user name of letters, digits and . _ @ -"
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{8,80}")
@@ -87,8 +89,11 @@ def parse(
     timeout_s = reader.number((), top, "default_timeout_s", default=None, above=0)
     tiers = _tiers(reader, top)
     clusters = _clusters(reader, top)
+    cohorts = queueing.cohorts(reader, top)
     teams = _teams(reader, top)
     queues = _queues(reader, top, teams)
+    policy = queueing.policy(reader, top)
+    queueing.check_guarantees(reader, clusters, teams, cohorts)
     priorities = _priorities(reader, top)
     burst = _burst(reader, top)
     data_classes = _data_classes(reader, top)
@@ -111,6 +116,8 @@ def parse(
         default_timeout_s=timeout_s,
         digest=digest,
         authenticator=authenticator,
+        cohorts=cohorts,
+        queueing=policy,
     )
 
 
@@ -119,7 +126,7 @@ def _tiers(reader: Reader, top: Mapping[str, Any]) -> tuple[Tier, ...]:
     for path, item in reader.items(top, "tiers", ("name", "price_per_gpu_hour", "description"), required=True):
         tiers.append(
             Tier(
-                name=_name(reader, path, item, "tiers"),
+                name=name_of(reader, path, item, "tiers"),
                 price_per_gpu_hour=reader.number(path, item, "price_per_gpu_hour", default=0.0) or 0.0,
                 description=reader.text(path, item, "description", default=""),
             )
@@ -131,10 +138,10 @@ def _clusters(reader: Reader, top: Mapping[str, Any]) -> tuple[Cluster, ...]:
     clusters = []
     keys = ("name", "kind", "provision_s", "prices", "nodes")
     for path, item in reader.items(top, "clusters", keys, required=True):
-        name = _name(reader, path, item, "clusters")
+        name = name_of(reader, path, item, "clusters")
         kind = reader.choice(path, item, "kind", tuple(kind.value for kind in ClusterKind), default="private")
         nodes = _nodes(reader, path, item)
-        prices = _by_tier(reader, (*path, "prices"), item.get("prices", {}), reader.money)
+        prices = by_tier(reader, (*path, "prices"), item.get("prices", {}), reader.money)
         public = kind == ClusterKind.PUBLIC
         if kind == ClusterKind.PRIVATE and "prices" in item:
             reader.add(
@@ -175,7 +182,7 @@ def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node
             )
         nodes.append(
             Node(
-                name=_name(reader, path, node, (*cluster, "nodes")),
+                name=name_of(reader, path, node, (*cluster, "nodes")),
                 tier=reader.reference(path, node, "tier", "tiers", "tier"),
                 gpus=gpus,
                 model=reader.text(path, node, "model", default="simulated" if simulated else "unknown"),
@@ -191,18 +198,17 @@ def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node
 
 def _teams(reader: Reader, top: Mapping[str, Any]) -> tuple[Team, ...]:
     teams = []
-    keys = ("name", "members", "nominal_quota", "weight", "budget_per_month")
+    keys = ("name", "members", "cohort", *queueing.QUOTA_KEYS, "weight", "budget_per_month")
     for path, item in reader.items(top, "teams", keys, required=True):
         weight = reader.number(path, item, "weight", default=1.0)
         teams.append(
             Team(
-                name=_name(reader, path, item, "teams"),
+                name=name_of(reader, path, item, "teams"),
                 members=_people(reader, (*path, "members"), item.get("members", []), everyone=True),
-                quota_milli=_by_tier(
-                    reader, (*path, "nominal_quota"), item.get("nominal_quota", {}), reader.gpus_milli
-                ),
                 weight=1.0 if weight is None else weight,
                 budget_per_month=reader.number(path, item, "budget_per_month", default=None),
+                cohort=reader.reference(path, item, "cohort", "cohorts", "cohort") if "cohort" in item else None,
+                **queueing.quotas(reader, path, item),
             )
         )
     return tuple(teams)
@@ -212,7 +218,7 @@ def _queues(reader: Reader, top: Mapping[str, Any], teams: tuple[Team, ...]) -> 
     queues = []
     seen: dict[str, Path] = {}
     for path, item in reader.items(top, "queues", ("name", "team", "stop_policy")):
-        name = _name(reader, path, item, "queues")
+        name = name_of(reader, path, item, "queues")
         team = reader.reference(path, item, "team", "teams", "team")
         if team and team in seen:
             reader.add(
@@ -237,7 +243,7 @@ def _priorities(reader: Reader, top: Mapping[str, Any]) -> tuple[PriorityClass, 
         return DEFAULT_PRIORITIES
     priorities = tuple(
         PriorityClass(
-            _name(reader, path, item, "priorities"),
+            name_of(reader, path, item, "priorities"),
             reader.integer(path, item, "value", least=-1_000_000_000, most=1_000_000_000),
         )
         for path, item in reader.items(top, "priorities", ("name", "value"))
@@ -272,7 +278,7 @@ def _data_classes(reader: Reader, top: Mapping[str, Any]) -> tuple[DataClass, ..
     if "data_classes" not in top:
         return DEFAULT_DATA_CLASSES
     return tuple(
-        DataClass(_name(reader, path, item, "data_classes"), reader.flag(path, item, "may_leave", default=None))
+        DataClass(name_of(reader, path, item, "data_classes"), reader.flag(path, item, "may_leave", default=None))
         for path, item in reader.items(top, "data_classes", ("name", "may_leave"), required=True)
     )
 
@@ -287,7 +293,7 @@ def _environments(
         if problem:
             reader.add((*path, "python"), problem.wrong, problem.right)
         preimports = reader.texts((*path, "preimports"), item.get("preimports", []), _MODULE, "a module's name")
-        name = _name(reader, path, item, "environments")
+        name = name_of(reader, path, item, "environments")
         environments.append(Environment(name=name, python=python, preimports=preimports))
     _needs(reader, top, "environments", DEFAULT_ENVIRONMENT, "environment")
     return tuple(environments)
@@ -326,31 +332,10 @@ def _setting(reader: Reader, path: Path, value: Any, *, secret: bool) -> None:
         reader.add(path, f"{value!r} is not allowed", "text, a number, true, false, or a list or mapping of those")
 
 
-def _name(reader: Reader, path: Path, item: Mapping[str, Any], section: str | Path) -> str:
-    """Return the item's name, checked to be a Kubernetes label and the only one of its section."""
-    name = reader.text(path, item, "name", default=None, pattern=_LABEL, rule=_LABEL_RULE)
-    if isinstance(item.get("name"), str):
-        reader.register(section, item["name"], (*path, "name"))
-    return name
-
-
 def _people(reader: Reader, path: Path, value: Any, *, everyone: bool) -> tuple[str, ...]:
     pattern = re.compile(rf"{_PERSON.pattern}|{re.escape(EVERYONE)}") if everyone else _PERSON
     rule = f"{_PERSON_RULE}, or '*' for everyone who is signed in" if everyone else _PERSON_RULE
     return reader.texts(path, value, pattern, rule)
-
-
-def _by_tier(reader: Reader, path: Path, value: Any, read: Callable[[Path, Any], float | int | None]) -> dict[str, Any]:
-    """Return a mapping from tier to number; a tier that does not exist is a problem at its own key."""
-    found = {}
-    for tier, number in reader.mapping(path, value, None).items():
-        if not reader.known("tiers", tier):
-            right = f"one of {', '.join(reader.names('tiers'))}{did_you_mean(tier, reader.names('tiers'))}"
-            reader.add((*path, tier), f"{tier!r} is not a tier", right)
-        read_number = read((*path, tier), number)
-        if read_number is not None:
-            found[tier] = read_number
-    return found
 
 
 def _needs(reader: Reader, top: Mapping[str, Any], section: str, name: str, what: str) -> None:

@@ -7,10 +7,11 @@ trap: equal jobs are decided once per call (`_Shape`), so what a decision reads 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
-from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Phase
+from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Phase, Platform
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.explain import Blocked, Explainer, Refusal, told
 from dure.core.queueing.plan import Admission, Plan, Snapshot
@@ -22,7 +23,38 @@ def decide(snapshot: Snapshot) -> Plan:
 
     Deterministic: the same snapshot gives the same plan, in whatever order its jobs are listed.
     """
-    return _Decision(snapshot).plan()
+    decider = Decider(snapshot.platform)
+    for job in snapshot.jobs:
+        decider.put(job)
+    return decider.decide(snapshot.now, snapshot.spent, snapshot.unavailable)
+
+
+class Decider:
+    """Keeps the jobs that have not ended, so that a decision is told only what changed. Not thread-safe.
+
+    A new platform file needs a new one. Its plans stay true when it goes on.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self._jobs: dict[str, Job] = {}
+
+    def put(self, job: Job) -> None:
+        """Take a new or changed job; one that has ended leaves."""
+        if job.phase.terminal:
+            self.drop(job.id)
+        else:
+            self._jobs[job.id] = job
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job; one that is not known does no harm."""
+        self._jobs.pop(job_id, None)
+
+    def decide(
+        self, now: float, spent: Mapping[str, float] | None = None, unavailable: frozenset[str] = frozenset()
+    ) -> Plan:
+        """Return the plan for the jobs as they are. It changes none of them: what was admitted is to be `put` again."""
+        return _Decision(Snapshot(now, self.platform, tuple(self._jobs.values()), spent or {}, unavailable)).plan()
 
 
 class _Shape:

@@ -38,12 +38,22 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Preemption:
+    """One job that must give its GPUs to the job `by`, and why: Kueue's reason, such as `InCohortReclamation`."""
+
+    job_id: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due."""
 
     admissions: tuple[Admission, ...] = ()
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     wake_at: float | None = None
+    preemptions: tuple[Preemption, ...] = ()
 
     def check(self, snapshot: Snapshot) -> None:
         """Raise AssertionError unless placed and explained jobs are exactly the queued ones, each once."""

@@ -19,7 +19,7 @@ PLAIN = st.recursive(
 DOCUMENTS = st.dictionaries(st.text(), PLAIN, max_size=5)
 HINTS = get_type_hints(Job)
 ANY_FIELD = {field.name: st.from_type(HINTS[field.name]) for field in fields(Job) if "Mapping" not in field.type}
-JOBS = st.builds(Job, **(ANY_FIELD | {"payload": DOCUMENTS, "result": st.none() | DOCUMENTS}))
+JOBS = st.builds(Job, **(ANY_FIELD | {"payload": DOCUMENTS, "failure": DOCUMENTS, "result": st.none() | DOCUMENTS}))
 # What a database column can hold and the wire lets through.
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
@@ -27,11 +27,13 @@ COLUMNS = {
     "id": NAMES, "user": NAMES, "team": NAMES, "request_key": st.none() | NAMES, "submitted_at": TIMES,
     "queued_at": TIMES, "ended_at": st.none() | TIMES, "cost": TIMES, "version": st.integers(0, 2**62),
 }  # fmt: skip
-STORABLE_JOBS = st.builds(Job, **(ANY_FIELD | {"payload": DOCUMENTS, "result": st.none() | DOCUMENTS} | COLUMNS))
+STORABLE_JOBS = st.builds(
+    Job, **(ANY_FIELD | {"payload": DOCUMENTS, "failure": DOCUMENTS, "result": st.none() | DOCUMENTS} | COLUMNS)
+)
 
 
 def test_every_field_that_is_a_document_is_named_here():
-    assert {field.name for field in fields(Job)} - set(ANY_FIELD) == {"payload", "result"}
+    assert {field.name for field in fields(Job)} - set(ANY_FIELD) == {"payload", "failure", "result"}
 
 
 @given(JOBS)

@@ -142,7 +142,7 @@ def test_an_interrupt_while_running_reaches_the_worker(stage):
 def test_a_worker_lost_before_user_code_began_is_replaced(stage):
     job = stage.submit(fate=[Fate(begin_after_s=2.0, lost_after_s=1.0), Fate(run_s=1.0)])
     stage.wait(10)
-    assert (stage.phase(job), stage.job(job).attempt, stage.job(job).losses) == ("succeeded", 2, 1)
+    assert (stage.phase(job), stage.job(job).attempt, stage.job(job).false_starts) == ("succeeded", 2, 1)
     assert stage.world.begun[job] == 1
     requeued = next(event for event in stage.events(job) if event.kind == "job.requeued")
     assert requeued.data["reason"] == "WorkerLost"
@@ -163,6 +163,14 @@ def test_with_retries_it_is_and_only_so_often(stage):
     again = stage.submit(fate=dying, retries=2)
     stage.wait(20)
     assert (stage.phase(again), stage.reason(again), stage.world.begun[again]) == ("failed", "WorkerLost", 3)
+
+
+def test_a_loss_before_user_code_began_uses_up_no_retry(stage):
+    born_dead, dying = Fate(begin_after_s=2.0, lost_after_s=1.0), Fate(run_s=100.0, lost_after_s=2.0)
+    job = stage.submit(fate=[born_dead, dying, Fate()], retries=1)
+    stage.wait(20)
+    assert (stage.phase(job), stage.job(job).attempt) == ("succeeded", 3)
+    assert (stage.job(job).losses, stage.job(job).false_starts) == (1, 1)
 
 
 def test_a_job_whose_workers_always_die_at_birth_is_given_up(stage):

@@ -99,6 +99,23 @@ def test_waiting_running_and_cost_add_up_over_a_lost_worker():
     assert (job.attempt, job.losses) == (2, 1)
 
 
+def test_a_worker_lost_before_the_code_began_is_a_false_start():
+    job = a_run(a_job(gpus=2), Signal.ADMIT, Signal.START)
+    after = advance(job, Signal.REQUEUE, NOW + 30, Facts(reason="WorkerLost", lost=True)).job
+    assert (after.losses, after.false_starts) == (0, 1)
+
+
+def test_code_began_when_the_worker_says_but_never_before_the_lease_or_after_now():
+    job = a_run(a_job(gpus=2), Signal.ADMIT, Signal.START)
+    now = job.admitted_at + 5
+
+    def began_at(told):
+        return advance(job, Signal.BEGIN, now, Facts(at=told)).job.began_at
+
+    assert (began_at(now - 2), began_at(None)) == (now - 2, now)
+    assert (began_at(now + 100), began_at(now - 100)) == (now, job.admitted_at)
+
+
 def test_a_preempted_job_has_not_lost_its_worker():
     job = a_run(a_job(gpus=2), Signal.ADMIT, Signal.START)
     assert advance(job, Signal.REQUEUE, NOW + 30, Facts(reason="Preempted")).job.losses == 0

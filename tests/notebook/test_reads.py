@@ -2,7 +2,8 @@
 
 import pytest
 
-from dure.notebook.reads import CellSyntaxError, cell_reads, function_reads
+from dure.notebook.reading import CellSyntaxError
+from dure.notebook.reads import cell_reads, function_reads
 
 SETUP = """
 import functools

@@ -107,6 +107,8 @@ class Commands:
             if message.op == "interrupt":
                 self.cancel(principal, job_id)
                 return
+            if message.op == "stdin" and job.phase is Phase.RUNNING:
+                raise CodedError("not_asked", job=job_id)
             raise CodedError("not_running", job=job_id, phase=job.phase.value)
         if message.op == "interrupt":
             told = Draft("job.interrupted", job.id, {"team": job.team, "user": job.user})

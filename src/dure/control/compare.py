@@ -78,8 +78,8 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
     if seen.state == "ended":
         return _ended(job, seen, now, rules)
     if seen.state == "lost":
-        return _lost(job, began=seen.began, rules=rules)
-    caught_up = _catch_up(job, began=seen.began)
+        return _lost(job, began=seen.began, rules=rules, began_at=seen.began_at)
+    caught_up = _catch_up(job, began=seen.began, at=seen.began_at)
     if job.goal is Goal.CANCEL or _overdue(job, now, rules) or _stuck(seen, now, rules):
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
@@ -92,7 +92,7 @@ def refused(job: Job, seen: Observation | None, why: str) -> Judgement | None:
 
     One that was accepted before (by an earlier control plane, say) is stopped first: its GPUs are free only then.
     """
-    facts = Facts(reason=Ended.START_REFUSED, result={"status": "refused", "error": {"ename": "", "evalue": why}})
+    facts = _facts_of("refused", {"status": "refused", "error": {"ename": "", "evalue": why}})
     if seen is None:
         return Judgement(((Signal.FAIL, facts),)) if job.phase is Phase.ADMITTED else None
     if seen.state == "pending":
@@ -116,12 +116,12 @@ def _absent(job: Job, rules: Rules) -> Judgement:
     return _lost(job, began=job.phase is Phase.RUNNING, rules=rules)
 
 
-def _catch_up(job: Job, *, began: bool) -> tuple[tuple[Signal, Facts], ...]:
+def _catch_up(job: Job, *, began: bool, at: float | None = None) -> tuple[tuple[Signal, Facts], ...]:
     signals: list[tuple[Signal, Facts]] = []
     if job.phase is Phase.ADMITTED:
         signals.append((Signal.START, Facts()))
     if began and job.phase is not Phase.RUNNING:
-        signals.append((Signal.BEGIN, Facts()))
+        signals.append((Signal.BEGIN, Facts(at=at)))
     return tuple(signals)
 
 
@@ -141,7 +141,7 @@ def _ended(job: Job, seen: Observation, now: float, rules: Rules) -> Judgement:
         facts = Facts(reason=reason, result=result, data=facts.data)
     else:
         signal = Signal.FAIL
-    return Judgement((*_catch_up(job, began=seen.began), (signal, facts)), (_act(job, "forget"),))
+    return Judgement((*_catch_up(job, began=seen.began, at=seen.began_at), (signal, facts)), (_act(job, "forget"),))
 
 
 def _killed_before_it_began(seen: Observation) -> bool:
@@ -160,14 +160,14 @@ def _facts_of(status: str, result: Mapping[str, Any]) -> Facts:
     return Facts(reason=_FAILURES.get(status, Ended.KILLED), result=result, data=data)
 
 
-def _lost(job: Job, *, began: bool, rules: Rules) -> Judgement:
+def _lost(job: Job, *, began: bool, rules: Rules, began_at: float | None = None) -> Judgement:
     acts = (_act(job, "stop"), _act(job, "forget"))
-    caught_up = _catch_up(job, began=began)
+    caught_up = _catch_up(job, began=began, at=began_at)
     if job.goal is Goal.CANCEL:
         return Judgement((*caught_up, (Signal.CANCEL, Facts(reason=Ended.CANCELLED_BY_USER))), acts)
     if began and job.losses >= job.retries:
         return Judgement((*caught_up, (Signal.FAIL, Facts(reason=Ended.WORKER_LOST))), acts)
-    if not began and job.losses >= rules.max_losses + job.retries:
+    if not began and job.false_starts >= rules.max_losses:
         return Judgement((*caught_up, (Signal.FAIL, Facts(reason=Ended.TOO_MANY_LOSSES))), acts)
     facts = Facts(reason=Ended.WORKER_LOST, lost=True)
     return Judgement((*caught_up, (Signal.REQUEUE, facts)), acts)

@@ -200,12 +200,10 @@ def _budget(job: Job) -> Any:
 def _reason(job: Job, lang: str, currency: str, *, owner: bool) -> str | None:
     if job.reason is None or job.phase is Phase.QUEUED or not job.phase.terminal:
         return None
-    error = (job.result or {}).get("error")
-    error = error if isinstance(error, Mapping) else {}
     data = {
-        "ename": error.get("ename"),
-        "evalue": error.get("evalue") if owner else None,
-        "exit_code": (job.result or {}).get("exit_code"),
+        "ename": job.failure.get("ename"),
+        "evalue": job.failure.get("evalue") if owner else None,
+        "exit_code": job.failure.get("exit_code"),
         "timeout_s": job.timeout_s,
         "memory_bytes": job.request.memory_bytes,
         "job": job.id,

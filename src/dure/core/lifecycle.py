@@ -78,12 +78,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What came with a signal: the lease for `admit`, a reason code, a result, whether it counts as a loss."""
+    """What came with a signal: the lease for `admit`, a reason code, a result, whether it counts as a loss.
+
+    `at` is when it happened, if that was before it was seen: seconds since the epoch.
+    """
 
     lease: Lease | None = None
     reason: str | None = None
     result: Mapping[str, Any] | None = None
     lost: bool = False
+    at: float | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -108,17 +112,18 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
             "waited_s": job.waited_s + max(0.0, now - job.queued_at),
         }
     elif target is Phase.RUNNING:
-        changes["began_at"] = now
+        changes["began_at"] = _between(job.admitted_at, facts.at, now)
     elif target is Phase.QUEUED:
         changes |= _settled(job, now) | {
             "lease": None,
             "queued_at": now,
             "admitted_at": None,
             "began_at": None,
-            "losses": job.losses + int(facts.lost),
+            "losses": job.losses + int(facts.lost and job.phase is Phase.RUNNING),
+            "false_starts": job.false_starts + int(facts.lost and job.phase is not Phase.RUNNING),
         }
     elif target.terminal:
-        changes |= _settled(job, now) | {"ended_at": now, "result": facts.result}
+        changes |= _settled(job, now) | {"ended_at": now, "result": facts.result, "failure": dict(facts.data)}
         if job.phase is Phase.QUEUED:
             changes["waited_s"] = job.waited_s + max(0.0, now - job.queued_at)
     after = replace(job, **changes)
@@ -155,6 +160,11 @@ def diagram() -> str:
         if not steps:
             lines.append(f"    {phase} --> [*]")
     return "\n".join(lines) + "\n"
+
+
+def _between(earliest: float | None, at: float | None, now: float) -> float:
+    """A cluster's clock may differ from ours: what it tells lies between the lease and now."""
+    return now if at is None else min(now, max(at, now if earliest is None else earliest))
 
 
 def _settled(job: Job, now: float) -> dict[str, Any]:

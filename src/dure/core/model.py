@@ -161,7 +161,8 @@ class Job:
     goal: Goal = Goal.RUN
     phase: Phase = Phase.QUEUED
     attempt: int = 0
-    losses: int = 0
+    losses: int = 0  # of attempts whose code had begun
+    false_starts: int = 0  # of attempts lost before that
     lease: Lease | None = None
     queued_at: float = 0.0
     admitted_at: float | None = None
@@ -171,6 +172,7 @@ class Job:
     ran_s: float = 0.0
     cost: float = 0.0
     reason: str | None = None
+    failure: Mapping[str, Any] = field(default_factory=dict)  # ename, evalue, exit_code: also where jobs are listed
     result: Mapping[str, Any] | None = None
     version: int = 0
 

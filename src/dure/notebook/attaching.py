@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import records
-from dure.notebook.cell import Kernel, answers_from, finish
+from dure.notebook.finishing import finish
+from dure.notebook.kernel import Kernel
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
+from dure.notebook.sending import answers_from
 from dure.notebook.watching import Follower, Watch
 from dure.notebook.words import say
 

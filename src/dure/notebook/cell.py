@@ -11,57 +11,28 @@ import re
 import shlex
 import sys
 import time
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import keeping, records, session
-from dure.notebook.delivery import Before, Delivered, FreshKernel, deliver
-from dure.notebook.ending import failure_of
-from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as, syntax_error, told_plainly
+from dure.notebook import keeping, session
+from dure.notebook.delivery import Before
+from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
+from dure.notebook.finishing import finish
+from dure.notebook.handle import detach
+from dure.notebook.kernel import Kernel, Sent
 from dure.notebook.line import StatusLine
-from dure.notebook.replay import Replay, set_last_value
-from dure.notebook.sources import keep_source, sources_of
-from dure.notebook.watching import Answers, Follower, Outcome, Watch, at_cell_end, plain_interrupts
+from dure.notebook.replay import Replay
+from dure.notebook.sending import answers_from, capture_names
+from dure.notebook.sources import sources_of
+from dure.notebook.watching import Follower, Watch, at_cell_end, plain_interrupts
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.client.options import JobOptions
-    from dure.state import Blobs
-    from dure.wire.messages import JobRequest, JobView, NextCell
+    from dure.wire.messages import JobRequest
 
 PROVIDE_TIMEOUT_S = 30
 DETACHED_PROVIDE_TIMEOUT_S = 10
-
-
-@dataclass(slots=True)
-class Sent:
-    """A cell that left this kernel: what delivering its results needs to know."""
-
-    before: Before
-    team: str | None = None
-    blobs: Blobs | None = None
-    code: str = ""
-    number: int = 1
-    delivered: bool = False
-    last_value: Any = None
-    next_cell: NextCell | None = None
-
-
-@dataclass(slots=True)
-class Kernel:
-    """The state of one kernel: its shell, the cells that left it, by job, and the process kept for its next cell."""
-
-    shell: Any
-    sent: dict[str, Sent] = field(default_factory=dict)
-    kept: keeping.Kept | None = None
-    frees_at_exit: bool = False
-
-    def note(self, text: str) -> None:
-        """Say something of our own beside the cell's output."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @told_plainly
@@ -88,8 +59,6 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     status.show(say("submitting"))
     request, sent = _prepared(kernel, client, code, options, status)
     if options.detach:
-        from dure.notebook.handle import detach
-
         return detach(kernel, client, request, sent)
     follower = Follower(client, lambda: keeping.begin(kernel, client, request, sent), last=at_cell_end)
     replay = Replay(kernel.shell, status)
@@ -186,148 +155,3 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
     sent = Sent(before, options.team, blobs, code, kernel.shell.displayhook.prompt_count)
     sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
     return request, sent
-
-
-def capture_names(
-    namespace: dict[str, Any], names: Sequence[str], blobs: Blobs, refusal: str = "unpicklable"
-) -> tuple[str | None, list[str]]:
-    """Store `names`; return the manifest's digest and all digests to keep. QuietError names what cannot go."""
-    from dure.state import capture
-
-    if not names:
-        return None, []
-    snapshot = capture(namespace, names, blobs=blobs)
-    refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names}
-    if refused:
-        reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
-        raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
-    digest = snapshot.store(blobs)
-    return digest, [digest, *sorted(snapshot.references())]
-
-
-def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, detached: bool) -> JobView:
-    """Queue the job and note on disk that its results are not here yet."""
-    job: JobView = client.submit(request, uuid.uuid4().hex)
-    remember(kernel, client, job, request, sent, detached=detached)
-    return job
-
-
-def remember(kernel: Kernel, client: Client, job: JobView, request: JobRequest, sent: Sent, *, detached: bool) -> None:
-    """Note, here and on disk, that the results of `job` are not here yet."""
-    kernel.sent[job.id] = sent
-    records.remember(
-        records.Record(
-            job=job.id,
-            url=client.login.url,
-            notebook=str(request.payload.get("notebook", "")),
-            cell=str(request.payload.get("cell_name", "")),
-            submitted_at=job.submitted_at,
-            detached=detached,
-            pid=os.getpid(),
-            pid_ticks=records.own_ticks(),
-        )
-    )
-
-
-def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay | None) -> Answers:
-    """Return what answers a running cell that misses names: captures those that exist, and what they read."""
-
-    def answer(names: Sequence[str]) -> tuple[dict[str, str | None], str | None]:
-        from dure.notebook.reads import cell_reads
-        from dure.state import capture
-
-        present = [name for name in names if name in namespace]
-        if not present or blobs is None:
-            return dict.fromkeys(names), None
-        try:
-            wanted = cell_reads("\n".join(present), namespace).reads
-            snapshot = capture(namespace, sorted({*present, *wanted}), blobs=blobs)
-            digest = snapshot.store(blobs)
-        except Exception as error:  # whatever goes wrong with a name here, the cell there must get an answer
-            if replay is not None:
-                replay.note(say("need_refused", name=", ".join(present), reason=error))
-            return dict.fromkeys(names), None
-        if replay is not None:
-            for name in present:
-                if name in snapshot.unsaved:
-                    replay.note(say("need_refused", name=name, reason=snapshot.unsaved[name]))
-        saved = set(snapshot.names)
-        return {name: digest if name in saved else None for name in names}, digest
-
-    return answer
-
-
-def finish(
-    kernel: Kernel,
-    client: Client,
-    outcome: Outcome,
-    sent: Sent | None,
-    status: StatusLine,
-    *,
-    overwrite: bool = False,
-    watching_only: bool = False,
-) -> Any:
-    """Commit a job's results and show its last line, or raise what shows how it failed. Returns the last value."""
-    from dure.client.words import end_line
-
-    job, lang = outcome.job, session.language()
-    if outcome.left or outcome.problem is not None or job is None:
-        if job is None:
-            status.show(say("not_queued"))
-        raise _not_ended(outcome, watching_only=watching_only)
-    end = outcome.end or job.result or {}
-    kept = keeping.is_kept(job, end)
-    line = keeping.kept_line(job, end) if kept else end_line(job, lang)
-    left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
-    if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
-        records.forget(job.id)
-        details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
-        status.show(line, (*details, *left_kept))
-        raise failure_of(outcome, job, end)
-    delivered = _deliver(kernel, client, job, end, sent, overwrite=overwrite)
-    records.forget(job.id)
-    status.show(line, left_kept)
-    for note in delivered.notes:
-        print(note, file=sys.stderr)  # noqa: T201
-    set_last_value(kernel.shell, delivered.last_value)
-    return delivered.last_value
-
-
-def _deliver(
-    kernel: Kernel, client: Client, job: JobView, end: dict[str, Any], sent: Sent | None, *, overwrite: bool
-) -> Delivered:
-    from dure.state.blobs import BlobError
-    from dure.state.manifest import ManifestError
-
-    if job.kind != "cell" or (sent is not None and sent.delivered and not overwrite):
-        return Delivered(last_value=sent.last_value if sent is not None else None)
-    try:
-        with plain_interrupts():
-            blobs = client.blobs(job.team) if end.get("snapshot") else None
-            before = sent.before if sent is not None else FreshKernel()
-            done = deliver(end, blobs, kernel.shell.user_ns, before, job=job.id, overwrite=overwrite)
-    except KeyboardInterrupt:
-        shown: BaseException = RemoteInterrupt(say("load_interrupted", job=job.id))
-    except (BlobError, ManifestError) as error:
-        shown = QuietError(say("load_failed", job=job.id, reason=error))
-    else:
-        if done.conflicts:
-            kernel.sent[job.id] = sent or Sent(before, job.team)
-        elif sent is not None:
-            sent.delivered, sent.last_value = True, done.last_value
-        if sent is not None and sent.code:
-            keep_source(kernel.shell, sent.code, sent.number)
-        return done
-    raise shown
-
-
-def _not_ended(outcome: Outcome, *, watching_only: bool) -> BaseException:
-    """Return what says why the cell is over although its job is not."""
-    job = outcome.job
-    if job is None:
-        return shown_as(outcome.problem) if outcome.problem else RemoteInterrupt(say("left_submitting"))
-    if outcome.problem is not None:
-        return QuietError(say("lost_stream", sentence=outcome.problem, job=job.id))
-    if watching_only:
-        return RemoteInterrupt(say("left_attached", job=job.id))
-    return RemoteInterrupt(say("left_running" if outcome.interrupts < 2 else "left_stopping", job=job.id))

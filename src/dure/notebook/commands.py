@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, records, session
 from dure.notebook.attaching import attach_job
-from dure.notebook.cell import Kernel, split_words
+from dure.notebook.cell import split_words
 from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.kernel import Kernel
 from dure.notebook.tables import Table, show
 from dure.notebook.words import say
 

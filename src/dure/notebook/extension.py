@@ -27,7 +27,7 @@ class _Loaded:
     def kernel(self) -> Any:
         """The kernel's state, made at the first use."""
         if self._kernel is None:
-            from dure.notebook.cell import Kernel
+            from dure.notebook.kernel import Kernel
 
             self._kernel = Kernel(self.shell)
         return self._kernel

@@ -22,6 +22,7 @@ from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as, told_p
 from dure.notebook.handle import RemoteJob
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
+from dure.notebook.sending import capture_names
 from dure.notebook.sources import sources_of
 from dure.notebook.watching import Follower, Outcome, Watch
 from dure.notebook.words import say
@@ -149,7 +150,6 @@ class GpuFunction:
     def _captured(
         self, client: Client, team: str | None, namespace: dict[str, Any], call: tuple[Any, ...]
     ) -> tuple[str | None, list[str]]:
-        from dure.notebook.cell import capture_names
 
         try:
             return capture_names({**namespace, CALL: call}, [CALL, *namespace], client.blobs(team), "unpicklable_call")

@@ -15,13 +15,15 @@ from uuid import uuid4
 
 from dure.notebook import session
 from dure.notebook.failures import told_plainly
+from dure.notebook.finishing import finish
 from dure.notebook.line import StatusLine
+from dure.notebook.sending import answers_from, submit
 from dure.notebook.watching import ENDED, Answers, Follower, Outcome, Watch, progress_text
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
     from dure.client import Client
-    from dure.notebook.cell import Kernel, Sent
+    from dure.notebook.kernel import Kernel, Sent
     from dure.wire.messages import JobRequest, JobView
 
 
@@ -112,8 +114,6 @@ class CellJob(RemoteJob):
     @told_plainly
     def result(self, timeout_s: float | None = None) -> Any:
         """Return the value of the cell's last expression once its names are in the notebook; raises what it raised."""
-        from dure.notebook.cell import finish
-
         outcome = self._outcome(timeout_s)
         sent = self._kernel.sent.get(self.id)
         return finish(self._kernel, self._client, outcome, sent, StatusLine(None))
@@ -165,7 +165,5 @@ def _line_of(job: JobView) -> str:
 
 def detach(kernel: Kernel, client: Client, request: JobRequest, sent: Sent) -> CellJob:
     """Queue the cell and return its handle at once."""
-    from dure.notebook.cell import answers_from, submit
-
     job = submit(kernel, client, request, sent, detached=True)
     return CellJob(kernel, client, job, answers_from(kernel.shell.user_ns, sent.blobs, None))

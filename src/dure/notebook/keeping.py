@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import session
+from dure.notebook.sending import remember, submit
 from dure.notebook.watching import ENDED, Continued, Outcome
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.client.options import JobOptions
-    from dure.notebook.cell import Kernel, Sent
+    from dure.notebook.kernel import Kernel, Sent
     from dure.state import Blobs, Snapshot
     from dure.wire.messages import JobRequest, JobView, NextCell
 
@@ -139,7 +140,6 @@ def _held(digest: str | None, blobs: Blobs) -> Snapshot:
 def begin(kernel: Kernel, client: Client, request: JobRequest, sent: Sent) -> JobView | Continued:
     """Hand the cell to the kept process; queue it as a job when there is none (any more)."""
     from dure.client import DureError
-    from dure.notebook.cell import remember, submit
 
     kept = kernel.kept
     if sent.next_cell is None or kept is None:

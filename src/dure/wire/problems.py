@@ -141,6 +141,14 @@ CATALOGUE: Mapping[str, Entry] = {
         "Job {job} is {phase}, so it cannot take this message now: it can once it is running.",
         "작업 {job}이(가) {phase} 상태라 지금은 메시지를 받을 수 없습니다.",
     ),
+    "not_asked": Entry(
+        409,
+        "Not asked",
+        "Job {job} asks for no input at present, so what was typed was not taken: see what it does now with "
+        "`dure logs -f {job}`.",
+        "작업 {job}이(가) 지금은 입력을 기다리지 않아 입력한 내용이 전달되지 않았습니다. `dure logs -f {job}`로 "
+        "상태를 확인하세요.",
+    ),
     "artifact_not_found": Entry(
         404,
         "No such artifact",

@@ -8,7 +8,6 @@ never runs user code. The trap: the attempt's state is its files, so their order
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import selectors
@@ -29,15 +28,12 @@ from dure.worker.control import Door, listen
 from dure.worker.keeping import Keeping
 from dure.worker.memory import POLL_S, MemoryLimit, limit_memory
 from dure.worker.outcome import Facts, outcome
+from dure.worker.pipes import Pipes
 from dure.worker.prepared import Prepared
 from dure.worker.spec import AttemptSpec, SpecError, read_spec
 from dure.worker.spool import STREAMS, Spool, SpoolError
 from dure.worker.userprocess import UserEnds, UserOrder, become_user_process
 
-PIPE_BYTES = 1024 * 1024
-BATCH_S = 0.02
-LINE_S = 0.0005  # print("x") writes the text and the line end apart
-FAST_BYTES = 64 * 1024
 EXIT_S = 10.0
 PREPARE_S = 1800.0
 DRAIN_S = 2.0
@@ -86,9 +82,7 @@ class Runner:
         self._spool = Spool(folder, spec)
         self._facts = Facts(kind=spec.kind, limits=spec.limits)
         self._selector = selectors.DefaultSelector()
-        self._pipes: dict[int, str] = {}
-        self._paused: set[int] = set()
-        self._resume_at = 0.0
+        self._pipes = Pipes(self._selector, self._spool, self._check_spool)
         self._frames = {"messages": Frames(), "questions": Frames()}
         self._question: dict[str, Any] | None = None
         self._seen: set[str] = set()
@@ -109,7 +103,7 @@ class Runner:
             self._spec.check_python()
             self._listen()
             self._fork()
-            while self._user or self._pipes:
+            while self._user or self._pipes.open:
                 for key, _ in self._selector.select(self._wait_s()):
                     key.data()
                 self._tick()
@@ -144,9 +138,6 @@ class Runner:
             limit, cgroups = self._spec.limits.memory_bytes, self._prepared.cgroups
             self._memory = limit_memory(self._spec.job, self._spec.attempt, limit, cgroups=cgroups)
         outputs = [os.pipe() for _ in STREAMS]
-        for reader, _ in outputs:
-            with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         messages, questions = socket.socketpair(), socket.socketpair()
         ours = [*(reader for reader, _ in outputs), messages[0].fileno(), questions[0].fileno()]
         ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1])
@@ -163,9 +154,7 @@ class Runner:
         questions[1].close()
         self._messages, self._questions = messages[0], questions[0]
         for (reader, _), name in zip(outputs, STREAMS, strict=True):
-            os.set_blocking(reader, False)
-            self._pipes[reader] = name
-            self._selector.register(reader, selectors.EVENT_READ, lambda fd=reader: self._on_output(fd))
+            self._pipes.add(reader, name)
         for channel, end in (("messages", self._messages), ("questions", self._questions)):
             end.setblocking(False)
             self._selector.register(
@@ -177,53 +166,6 @@ class Runner:
         (self._folder / processes.PROCESSES_FILE).write_text(json.dumps(record))
 
     # --- output and messages ---------------------------------------------------------------------------------------
-
-    def _on_output(self, fd: int) -> None:
-        """Read once; a trickle is then left alone for a moment, so that a fast progress bar makes few messages."""
-        if self._user:
-            time.sleep(LINE_S)
-        size = self._read(fd)
-        if 0 < size < FAST_BYTES and self._user:
-            for pipe in self._pipes.keys() - self._paused:
-                self._selector.unregister(pipe)
-                self._paused.add(pipe)
-            self._resume_at = time.monotonic() + BATCH_S
-
-    def _read(self, fd: int) -> int:
-        try:
-            data = os.read(fd, PIPE_BYTES)
-        except BlockingIOError:
-            return 0
-        if data:
-            self._spool.text(self._pipes[fd], data)
-            self._check_spool()
-        else:
-            self._close_pipe(fd)
-        return len(data)
-
-    def _close_pipe(self, fd: int) -> None:
-        self._spool.text(self._pipes.pop(fd), b"", final=True)
-        if fd in self._paused:
-            self._paused.discard(fd)
-        else:
-            self._selector.unregister(fd)
-        os.close(fd)
-
-    def _resume(self) -> None:
-        for fd in self._paused:
-            self._selector.register(fd, selectors.EVENT_READ, lambda fd=fd: self._on_output(fd))
-        self._paused.clear()
-        self._resume_at = 0.0
-
-    def _drain(self) -> None:
-        """Read all that was written before now: no more than a pipe can hold, whoever goes on writing."""
-        for fd in list(self._pipes):
-            left = PIPE_BYTES
-            while left > 0 and fd in self._pipes:
-                size = self._read(fd)
-                if size == 0:
-                    break
-                left -= size
 
     def _on_frames(self, name: str, end: socket.socket) -> None:
         try:
@@ -246,7 +188,7 @@ class Runner:
         if kind == ASK:
             self._on_question(content)
             return
-        self._drain()
+        self._pipes.drain()
         if kind == READY:
             if not self._begin():
                 return
@@ -337,7 +279,7 @@ class Runner:
             self._answer_next()
         if content["type"] not in {"input_request", "need"}:
             return
-        self._drain()
+        self._pipes.drain()
         self._question = content  # the user process asks one thing at a time: an older question was given up
         asked = self._spool.message(content["type"], {key: content[key] for key in content.keys() - {"id", "type"}})
         if not asked:  # thousands of questions after the bound: nobody would see this one
@@ -418,16 +360,15 @@ class Runner:
 
     def _wait_s(self) -> float:
         until = min(self._kill_at, self._timeout_at, self._drain_until, self._keeping.until or float("inf"))
-        if self._resume_at:
-            until = min(until, self._resume_at)
+        until = min(until, self._pipes.resume_at)
         if self._memory and self._user:
             until = min(until, self._memory_at)
         return max(0.0, min(until - time.monotonic(), 60.0))
 
     def _tick(self) -> None:
         now = time.monotonic()
-        if self._resume_at and now >= self._resume_at:
-            self._resume()
+        if now >= self._pipes.resume_at:
+            self._pipes.resume()
         if self._keeping.until is not None and now >= self._keeping.until:
             self._go()
         if now >= self._timeout_at:
@@ -444,8 +385,7 @@ class Runner:
             self._memory_at = now + POLL_S
             self._check_memory(self._memory)
         if now >= self._drain_until:  # somebody outside the job holds our pipe open
-            for fd in list(self._pipes):
-                self._close_pipe(fd)
+            self._pipes.close()
 
     def _check_memory(self, memory: MemoryLimit) -> None:
         if not self._facts.over_memory and memory.over(self._user):
@@ -479,7 +419,7 @@ class Runner:
         user, self._user = self._user, 0
         processes.kill_group(user, signal.SIGKILL)
         self._kill_orphans()
-        self._resume()
+        self._pipes.finish()
         self._kill_at = self._timeout_at = float("inf")
         self._drain_until = time.monotonic() + DRAIN_S
 

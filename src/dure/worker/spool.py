@@ -80,6 +80,11 @@ class Spool:
         return self._size
 
     @property
+    def used(self) -> float:
+        """Which part of the bound on output is used, 0 to 1."""
+        return 1.0 - max(0, self._budget) / max(1, self._spec.limits.output_bytes)
+
+    @property
     def is_cut(self) -> bool:
         """Whether the bound was reached: what is printed from now on is dropped."""
         return self.dropped_bytes > 0

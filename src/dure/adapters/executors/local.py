@@ -53,7 +53,7 @@ _KILL_MARGIN_S = 5.0
 _RESEND_S = 2.0
 _SWEEPERS = 4
 _SWEEPS = 3
-_MAY_REFUSE = frozenset({"cell"})  # whoever sends it must know whether it will run
+_MAY_REFUSE = frozenset({"cell", "stdin"})  # whoever sends it must know whether it was taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

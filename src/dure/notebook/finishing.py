@@ -1,0 +1,100 @@
+"""The end of a cell in the notebook: its results are committed, or what went wrong is raised.
+
+The trap: whatever happens here, the job's results stay in the store, so every way out says how they can be had again.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook import keeping, records, session
+from dure.notebook.delivery import Delivered, FreshKernel, deliver
+from dure.notebook.ending import failure_of
+from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as
+from dure.notebook.kernel import Kernel, Sent
+from dure.notebook.replay import set_last_value
+from dure.notebook.sources import keep_source
+from dure.notebook.watching import Outcome, plain_interrupts
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.notebook.line import StatusLine
+    from dure.wire.messages import JobView
+
+
+def finish(
+    kernel: Kernel,
+    client: Client,
+    outcome: Outcome,
+    sent: Sent | None,
+    status: StatusLine,
+    *,
+    overwrite: bool = False,
+    watching_only: bool = False,
+) -> Any:
+    """Commit a job's results and show its last line, or raise what shows how it failed. Returns the last value."""
+    from dure.client.words import end_line
+
+    job, lang = outcome.job, session.language()
+    if outcome.left or outcome.problem is not None or job is None:
+        if job is None:
+            status.show(say("not_queued"))
+        raise _not_ended(outcome, watching_only=watching_only)
+    end = outcome.end or job.result or {}
+    kept = keeping.is_kept(job, end)
+    line = keeping.kept_line(job, end) if kept else end_line(job, lang)
+    left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
+    if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
+        records.forget(job.id)
+        details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
+        status.show(line, (*details, *left_kept))
+        raise failure_of(outcome, job, end)
+    delivered = _deliver(kernel, client, job, end, sent, overwrite=overwrite)
+    records.forget(job.id)
+    status.show(line, left_kept)
+    for note in delivered.notes:
+        print(note, file=sys.stderr)  # noqa: T201
+    set_last_value(kernel.shell, delivered.last_value)
+    return delivered.last_value
+
+
+def _deliver(
+    kernel: Kernel, client: Client, job: JobView, end: dict[str, Any], sent: Sent | None, *, overwrite: bool
+) -> Delivered:
+    from dure.state.blobs import BlobError
+    from dure.state.manifest import ManifestError
+
+    if job.kind != "cell" or (sent is not None and sent.delivered and not overwrite):
+        return Delivered(last_value=sent.last_value if sent is not None else None)
+    try:
+        with plain_interrupts():
+            blobs = client.blobs(job.team) if end.get("snapshot") else None
+            before = sent.before if sent is not None else FreshKernel()
+            done = deliver(end, blobs, kernel.shell.user_ns, before, job=job.id, overwrite=overwrite)
+    except KeyboardInterrupt:
+        shown: BaseException = RemoteInterrupt(say("load_interrupted", job=job.id))
+    except (BlobError, ManifestError) as error:
+        shown = QuietError(say("load_failed", job=job.id, reason=error))
+    else:
+        if done.conflicts:
+            kernel.sent[job.id] = sent or Sent(before, job.team)
+        elif sent is not None:
+            sent.delivered, sent.last_value = True, done.last_value
+        if sent is not None and sent.code:
+            keep_source(kernel.shell, sent.code, sent.number)
+        return done
+    raise shown
+
+
+def _not_ended(outcome: Outcome, *, watching_only: bool) -> BaseException:
+    """Return what says why the cell is over although its job is not."""
+    job = outcome.job
+    if job is None:
+        return shown_as(outcome.problem) if outcome.problem else RemoteInterrupt(say("left_submitting"))
+    if outcome.problem is not None:
+        return QuietError(say("lost_stream", sentence=outcome.problem, job=job.id))
+    if watching_only:
+        return RemoteInterrupt(say("left_attached", job=job.id))
+    return RemoteInterrupt(say("left_running" if outcome.interrupts < 2 else "left_stopping", job=job.id))

@@ -1,0 +1,44 @@
+"""The state of one kernel: its shell, the cells that left it, and the process that is kept for its next one.
+
+The trap: a detached cell's results may come long after, so what they are compared with is held here until then.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dure.notebook.delivery import Before
+    from dure.notebook.keeping import Kept
+    from dure.state import Blobs
+    from dure.wire.messages import NextCell
+
+
+@dataclass(slots=True)
+class Sent:
+    """A cell that left this kernel: what delivering its results needs to know."""
+
+    before: Before
+    team: str | None = None
+    blobs: Blobs | None = None
+    code: str = ""
+    number: int = 1
+    delivered: bool = False
+    last_value: Any = None
+    next_cell: NextCell | None = None
+
+
+@dataclass(slots=True)
+class Kernel:
+    """The state of one kernel: its shell, the cells that left it, by job, and the process kept for its next cell."""
+
+    shell: Any
+    sent: dict[str, Sent] = field(default_factory=dict)
+    kept: Kept | None = None
+    frees_at_exit: bool = False
+
+    def note(self, text: str) -> None:
+        """Say something of our own beside the cell's output."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201

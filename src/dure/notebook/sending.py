@@ -1,0 +1,92 @@
+"""What leaves the kernel: values as blobs, the job, and later the names that a running cell turns out to miss.
+
+The trap: a job that was queued must be findable again by the next kernel, so it is noted on disk at once.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook import records
+from dure.notebook.failures import QuietError
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.notebook.kernel import Kernel, Sent
+    from dure.notebook.replay import Replay
+    from dure.notebook.watching import Answers
+    from dure.state import Blobs
+    from dure.wire.messages import JobRequest, JobView
+
+
+def capture_names(
+    namespace: dict[str, Any], names: Sequence[str], blobs: Blobs, refusal: str = "unpicklable"
+) -> tuple[str | None, list[str]]:
+    """Store `names`; return the manifest's digest and all digests to keep. QuietError names what cannot go."""
+    from dure.state import capture
+
+    if not names:
+        return None, []
+    snapshot = capture(namespace, names, blobs=blobs)
+    refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names}
+    if refused:
+        reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
+        raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
+    digest = snapshot.store(blobs)
+    return digest, [digest, *sorted(snapshot.references())]
+
+
+def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, detached: bool) -> JobView:
+    """Queue the job and note on disk that its results are not here yet."""
+    job: JobView = client.submit(request, uuid.uuid4().hex)
+    remember(kernel, client, job, request, sent, detached=detached)
+    return job
+
+
+def remember(kernel: Kernel, client: Client, job: JobView, request: JobRequest, sent: Sent, *, detached: bool) -> None:
+    """Note, here and on disk, that the results of `job` are not here yet."""
+    kernel.sent[job.id] = sent
+    records.remember(
+        records.Record(
+            job=job.id,
+            url=client.login.url,
+            notebook=str(request.payload.get("notebook", "")),
+            cell=str(request.payload.get("cell_name", "")),
+            submitted_at=job.submitted_at,
+            detached=detached,
+            pid=os.getpid(),
+            pid_ticks=records.own_ticks(),
+        )
+    )
+
+
+def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay | None) -> Answers:
+    """Return what answers a running cell that misses names: captures those that exist, and what they read."""
+
+    def answer(names: Sequence[str]) -> tuple[dict[str, str | None], str | None]:
+        from dure.notebook.reads import cell_reads
+        from dure.state import capture
+
+        present = [name for name in names if name in namespace]
+        if not present or blobs is None:
+            return dict.fromkeys(names), None
+        try:
+            wanted = cell_reads("\n".join(present), namespace).reads
+            snapshot = capture(namespace, sorted({*present, *wanted}), blobs=blobs)
+            digest = snapshot.store(blobs)
+        except Exception as error:  # whatever goes wrong with a name here, the cell there must get an answer
+            if replay is not None:
+                replay.note(say("need_refused", name=", ".join(present), reason=error))
+            return dict.fromkeys(names), None
+        if replay is not None:
+            for name in present:
+                if name in snapshot.unsaved:
+                    replay.note(say("need_refused", name=name, reason=snapshot.unsaved[name]))
+        saved = set(snapshot.names)
+        return {name: digest if name in saved else None for name in names}, digest
+
+    return answer

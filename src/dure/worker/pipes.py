@@ -1,0 +1,114 @@
+"""Reads what an attempt's processes print and hands it to the spool, in batches that grow rarer the more was printed.
+
+A progress bar that prints a thousand states a second thus makes a few messages, the last state always among them. The
+trap: a pipe that is left alone still fills, so whoever prints much is read without a pause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import time
+from collections.abc import Callable
+
+from dure.worker.spool import Spool
+
+PIPE_BYTES = 1024 * 1024
+LINE_S = 0.0005  # print("x") writes the text and the line end apart
+FAST_BYTES = 64 * 1024
+# How long a trickle is left alone, by how much of the bound on output is used: a bar that runs for days stays below it.
+BATCHES_S = ((0.05, 0.02), (0.25, 0.1), (0.5, 0.5), (1.0, 2.0))
+
+
+def batch_s(used: float) -> float:
+    """Return the seconds between two looks at a trickle when this part of the bound on output is used."""
+    return next((seconds for part, seconds in BATCHES_S if used < part), BATCHES_S[-1][1])
+
+
+class Pipes:
+    """The read ends of stdout and stderr inside a selector loop. `resume_at` is when to call `resume`."""
+
+    def __init__(self, selector: selectors.BaseSelector, spool: Spool, written: Callable[[], None]) -> None:
+        self._selector = selector
+        self._spool = spool
+        self._written = written
+        self._names: dict[int, str] = {}
+        self._paused: set[int] = set()
+        self._hurried = False
+        self.resume_at = float("inf")
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody may still print."""
+        return bool(self._names)
+
+    def add(self, fd: int, name: str) -> None:
+        """Read `fd` from now on, as the stream `name`."""
+        with contextlib.suppress(OSError, AttributeError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(fd, False)
+        self._names[fd] = name
+        self._watch(fd)
+
+    def _watch(self, fd: int) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, lambda: self._on_output(fd))
+
+    def _on_output(self, fd: int) -> None:
+        """Read once; a trickle is then left alone for a while."""
+        if not self._hurried:
+            time.sleep(LINE_S)
+        size = self._read(fd)
+        if 0 < size < FAST_BYTES and not self._hurried:
+            for pipe in self._names.keys() - self._paused:
+                self._selector.unregister(pipe)
+                self._paused.add(pipe)
+            self.resume_at = time.monotonic() + batch_s(self._spool.used)
+
+    def _read(self, fd: int) -> int:
+        try:
+            data = os.read(fd, PIPE_BYTES)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._spool.text(self._names[fd], data)
+            self._written()
+        else:
+            self._close(fd)
+        return len(data)
+
+    def _close(self, fd: int) -> None:
+        self._spool.text(self._names.pop(fd), b"", final=True)
+        if fd in self._paused:
+            self._paused.discard(fd)
+        else:
+            self._selector.unregister(fd)
+        os.close(fd)
+
+    def resume(self) -> None:
+        """Look at all pipes again."""
+        for fd in self._paused:
+            self._watch(fd)
+        self._paused.clear()
+        self.resume_at = float("inf")
+
+    def drain(self) -> None:
+        """Read all that was written before now: no more than a pipe can hold, whoever goes on writing."""
+        for fd in list(self._names):
+            left = PIPE_BYTES
+            while left > 0 and fd in self._names:
+                size = self._read(fd)
+                if size == 0:
+                    break
+                left -= size
+
+    def finish(self) -> None:
+        """Read the rest without pauses: the process that printed it has ended."""
+        self._hurried = True
+        self.resume()
+
+    def close(self) -> None:
+        """Give up what is left: somebody outside the job holds the other end."""
+        for fd in list(self._names):
+            self._close(fd)

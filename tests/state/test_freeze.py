@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,15 +137,15 @@ def test_no_write_is_missed_between_frozen_states(tmp_path_factory, data):
 def test_random_states_and_the_folder_come_back(blobs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snapshot = Snapshot.from_json(capture({"a": 1}, blobs=blobs, extras=process_extras()).to_json())
-    first = random.random(), np.random.rand()
+    first = random.random(), np.random.rand()  # noqa: NPY002 - its state is the subject
     monkeypatch.chdir("/")
     assert snapshot.names == ("a",)
     scope: dict[str, Any] = {}
     report = restore(snapshot, blobs, into=scope)
     assert scope.keys() - {"__builtins__"} == {"a"}
     assert apply_extras(report.extras) == {}
-    assert (random.random(), np.random.rand()) == first
-    assert os.getcwd() == str(tmp_path)
+    assert (random.random(), np.random.rand()) == first  # noqa: NPY002
+    assert Path.cwd() == tmp_path
     assert apply_extras({"cwd": "/nowhere/at/all"}) == {"cwd": "the folder /nowhere/at/all is not here"}
 
 

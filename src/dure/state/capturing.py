@@ -87,7 +87,7 @@ def capture(
     blobs are there already. `extras` are saved beside the variables (see `dure.state.extras`). What cannot be
     saved is in `unsaved`, with its path and the reason.
     """
-    with _taken(namespace, names, base, blobs, ignore, extras, live=True) as frozen:
+    with _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=True) as frozen:
         return frozen.save()
 
 
@@ -105,7 +105,7 @@ def freeze(
     Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are
     pickled here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
     """
-    return _taken(namespace, names, base, blobs, ignore, extras, live=False)
+    return _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=False)
 
 
 class Frozen:
@@ -145,9 +145,9 @@ def _taken(
     names: Iterable[str] | None,
     base: Snapshot | None,
     blobs: Blobs,
+    *,
     ignore: Container[str],
     extras: Mapping[str, Any] | None,
-    *,
     live: bool,
 ) -> Frozen:
     groups, unsaved, absent = _chosen(namespace, names, ignore, extras)

@@ -7,6 +7,7 @@ loaded is nobody's state.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -32,10 +33,8 @@ def process_extras() -> dict[str, Any]:
         found["torch.random"] = torch.get_rng_state().numpy().tobytes()
         if torch.cuda.is_initialized():
             found["torch.cuda.random"] = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
-    try:
-        found["cwd"] = os.getcwd()  # noqa: PTH109 - a plain text is what is saved
-    except FileNotFoundError:  # the folder was removed under the process
-        pass
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed under the process
+        found["cwd"] = str(Path.cwd())
     return found
 
 

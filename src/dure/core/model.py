@@ -155,6 +155,7 @@ class Job:
     keep_s: float = 0.0
     retries: int = 0
     predicted_s: float | None = None
+    fingerprint: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     request_key: str | None = None

@@ -1,0 +1,204 @@
+"""When waiting jobs start: the platform's own decisions run forward over sampled runtimes and arrivals.
+
+One course is one possible future; several of them give the quantiles. Runtimes are drawn at evenly spread quantiles
+that belong to the job, not to the moment, so that an estimate moves when something happened and not by chance. The
+trap: a decision costs as much as the queue is long, so the farther ahead, the coarser the instants at which one is
+made (`GRAIN` of the time ahead); what ends in between gives its GPUs back a little late, never early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from zlib import crc32
+
+from dure.core.forecast.distribution import Distribution
+from dure.core.model import Goal, Job, Lease, Phase, Platform
+from dure.core.queueing.decide import Decider
+from dure.core.queueing.forward import Decides, What, Work, World, forward
+from dure.core.queueing.plan import Plan
+
+GRAIN = 0.03
+HORIZON_S = 14 * 86_400.0
+_GOLDEN = 0.6180339887498949
+
+Remaining = Callable[[Job, float], float]
+"""Returns how long a job runs from now on, in seconds, at a quantile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a forecast starts from. `spent` is each team's money of this month; `jobs` are all that have not ended.
+
+    `recent` are lately submitted jobs, whose like arrives again; `span_s` is the time over which they came.
+    """
+
+    now: float
+    platform: Platform
+    jobs: tuple[Job, ...]
+    spent: Mapping[str, float] = field(default_factory=dict)
+    unavailable: frozenset[str] = frozenset()
+    recent: tuple[Job, ...] = ()
+    span_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a job's code begins in one course, seconds from now, where, and whose end made room just before."""
+
+    in_s: float
+    lease: Lease
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One possible future: the starts of jobs that wait now, in order. Who is not in it did not start in time."""
+
+    starts: Mapping[str, Start]
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """Seconds from `issued_at` until a job's code begins: the middle one of its courses, and what 90 % keep to.
+
+    None: it did not start in so many of the courses within the time that was looked at. `chances` are by cluster.
+    """
+
+    issued_at: float
+    p50_s: float | None
+    p90_s: float | None
+    chances: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Coarse:
+    """A decider that is asked at most once per grain of the time ahead, and not at all when nobody waits."""
+
+    def __init__(self, inner: Decides, now: float, grain: float, between: Callable[[], None]) -> None:
+        self._inner = inner
+        self._began = now
+        self._next = now
+        self._grain = grain
+        self._between = between
+        self._waiting: set[str] = set()
+
+    def put(self, job: Job) -> None:
+        self._inner.put(job)
+        if job.phase is Phase.QUEUED and job.goal is Goal.RUN:
+            self._waiting.add(job.id)
+        else:
+            self._waiting.discard(job.id)
+
+    def drop(self, job_id: str) -> None:
+        self._inner.drop(job_id)
+        self._waiting.discard(job_id)
+
+    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
+        if not self._waiting:
+            return Plan()
+        if now < self._next:
+            return Plan(wake_at=self._next)
+        self._between()
+        plan = self._inner.decide(now, spent, unavailable)
+        if not plan.preemptions:
+            self._next = now + max(0.5, self._grain * (now - self._began))
+        return plan
+
+
+def course(
+    present: Present,
+    remaining: Remaining,
+    number: int,
+    *,
+    watched: frozenset[str] | None = None,
+    horizon_s: float = HORIZON_S,
+    grain: float = GRAIN,
+    between: Callable[[], None] = lambda: None,
+    decider: Callable[[Platform], Decides] = Decider,
+) -> Course:
+    """Return the `number`-th possible future, up to the start of all `watched` jobs (None: of all that wait).
+
+    `between` is called before each decision: sleep there to leave the processor to others, or raise to stop.
+    """
+    waiting = {job.id for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN}
+    open_ids = waiting if watched is None else waiting & watched
+    starts: dict[str, Start] = {}
+    driven = _Coarse(decider(present.platform), present.now, grain, between)
+    works = [Work(job, remaining(job, place(job.id, number))) for job in present.jobs]
+    world = World(spent=present.spent)
+    coming = _arrivals(present, remaining, number, horizon_s)
+    last_ends: dict[tuple[str, str], str] = {}
+    at_s = 0.0
+    steps = forward(driven, present.platform, present.now, works, coming, world=world)
+    for step in steps if open_ids else ():
+        at_s = step.at - present.now
+        if at_s > horizon_s:
+            break
+        lease = step.lease
+        if step.what is What.ENDED and lease is not None:
+            last_ends[lease.cluster, lease.node] = step.job.id
+        elif step.what is What.BEGAN and step.job.id in waiting and lease is not None:
+            starts.setdefault(step.job.id, Start(at_s, lease, last_ends.get((lease.cluster, lease.node))))
+            open_ids.discard(step.job.id)
+            if not open_ids:
+                break
+    return Course(starts, at_s)
+
+
+def etas(now: float, courses: Sequence[Course], jobs: Iterable[str]) -> dict[str, Eta]:
+    """Return the estimate of each job from all courses; whoever starts in none has neither p50 nor p90."""
+    found = {}
+    for job_id in jobs:
+        starts = [known.starts.get(job_id) for known in courses]
+        chances: dict[str, float] = {}
+        for start in starts:
+            if start is not None:
+                chances[start.lease.cluster] = chances.get(start.lease.cluster, 0.0) + 1.0 / len(courses)
+        seconds = sorted(float("inf") if start is None else start.in_s for start in starts)
+        found[job_id] = Eta(now, _part(seconds, 0.5), _part(seconds, 0.9), chances)
+    return found
+
+
+def place(name: str, number: int) -> float:
+    """Return the quantile, between 0 and 1, at which the `number`-th course draws the runtime of a job.
+
+    A job's quantiles are spread evenly over any run of courses (the golden ratio's sequence, begun at its own place).
+    """
+    return (crc32(name.encode()) / 2**32 + (number + 0.5) * _GOLDEN) % 1.0
+
+
+def sampled(distribution: Distribution, job: Job, now: float, part: float) -> float:
+    """Return how long `job` runs from `now` on at a quantile, given how long it has run."""
+    if job.phase is Phase.RUNNING and job.began_at is not None:
+        return distribution.remaining(part, now - job.began_at)
+    return distribution.quantile(part)
+
+
+def _part(ordered: Sequence[float], part: float) -> float | None:
+    """Return a quantile of so many courses; between two of them by how near it is."""
+    if not ordered:
+        return None
+    place_of = min(max(part * (len(ordered) + 1) - 1.0, 0.0), len(ordered) - 1.0)
+    low = int(place_of)
+    high = min(low + 1, len(ordered) - 1)
+    if ordered[high] == float("inf"):
+        return None if place_of > low or ordered[low] == float("inf") else ordered[low]
+    return ordered[low] + (place_of - low) * (ordered[high] - ordered[low])
+
+
+def _arrivals(present: Present, remaining: Remaining, number: int, horizon_s: float) -> Iterable[Work]:
+    """Yield the recent submissions again and again, each course beginning at another one of them."""
+    recent, span_s = present.recent, present.span_s
+    if len(recent) < 2 or span_s <= 0.0:
+        return
+    first = recent[0].submitted_at
+    shift_s = place("arrivals", number) * span_s
+    offsets = sorted(((job.submitted_at - first + shift_s) % span_s, job.id, job) for job in recent)
+    turn = 0
+    while turn * span_s <= horizon_s:
+        for offset_s, _, job in offsets:
+            at = present.now + turn * span_s + offset_s
+            twin = replace(job, id=f"{job.id}~{turn}", submitted_at=at, queued_at=at)
+            yield Work(twin, remaining(twin, place(twin.id, number)))
+        turn += 1

@@ -1,0 +1,153 @@
+"""When waiting jobs start, by running the platform's own decisions forward."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dure.core.forecast.distribution import Distribution, lognormal
+from dure.core.forecast.record import AGES_S, Issued, Record
+from dure.core.forecast.starts import Eta, Present, Remaining, course, etas, place, sampled
+from dure.core.model import GpuShare, Job, Lease, Phase
+from tests.core.builders import NOW, a_job, a_platform
+
+
+def running(job_id: str, for_s: float) -> Job:
+    lease = Lease("lab", "n3", "gold", (GpuShare(0),))
+    return replace(
+        a_job(job_id), phase=Phase.RUNNING, attempt=1, lease=lease, admitted_at=NOW - for_s, began_at=NOW - for_s
+    )
+
+
+def exactly(seconds: float) -> Remaining:
+    return lambda _job, _part: seconds
+
+
+def test_the_first_in_line_starts_when_what_runs_there_ends_and_the_next_one_after_it() -> None:
+    jobs = (running("j-0", 10.0), a_job("j-1"), a_job("j-2", at=NOW + 1))
+    found = course(Present(NOW, a_platform(), jobs), exactly(600.0), 0)
+    assert found.starts["j-1"].in_s == 600.0
+    assert found.starts["j-1"].after == "j-0"
+    assert 1200.0 <= found.starts["j-2"].in_s <= 1200.0 * 1.06
+    assert found.starts["j-2"].after == "j-1"
+
+
+def test_only_the_watched_job_is_followed_to_its_start() -> None:
+    jobs = (running("j-0", 10.0), a_job("j-1"), a_job("j-2", at=NOW + 1))
+    found = course(Present(NOW, a_platform(), jobs), exactly(600.0), 0, watched=frozenset({"j-1"}))
+    assert set(found.starts) == {"j-1"}
+
+
+def test_a_job_that_can_never_start_has_no_estimate() -> None:
+    jobs = (a_job("j-1", gpus=64),)
+    present = Present(NOW, a_platform(), jobs)
+    found = etas(NOW, [course(present, exactly(60.0), number) for number in range(4)], ["j-1"])
+    assert found["j-1"].p50_s is None
+    assert found["j-1"].p90_s is None
+
+
+def test_arrivals_like_the_recent_ones_take_their_turn() -> None:
+    recent = tuple(a_job(f"r-{number}", at=NOW - 300 + 30 * number, priority_value=100) for number in range(10))
+    jobs = (running("j-0", 10.0), a_job("j-1"))
+    alone = course(Present(NOW, a_platform(), jobs), exactly(50.0), 0, watched=frozenset({"j-1"}))
+    busy = course(Present(NOW, a_platform(), jobs, recent=recent, span_s=300.0), exactly(50.0), 0, horizon_s=1000.0)
+    assert "j-1" not in busy.starts or busy.starts["j-1"].in_s > alone.starts["j-1"].in_s
+
+
+def test_quantiles_of_a_job_are_spread_evenly_over_the_courses() -> None:
+    places = sorted(place("j-1", number) for number in range(16))
+    assert all(abs(found - (at + 0.5) / 16) < 0.07 for at, found in enumerate(places))
+
+
+def test_what_runs_is_drawn_given_how_long_it_has_run() -> None:
+    distribution = Distribution(lognormal(100.0, 0.5))
+    long = sampled(distribution, running("j-0", 400.0), NOW, 0.5)
+    assert 0 < long < 200.0
+    assert sampled(distribution, a_job("j-1"), NOW, 0.5) == distribution.quantile(0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["bronze", "silver", "gold", None]), st.integers(1, 2)), max_size=12))
+def test_everyone_who_can_ever_start_does_and_p90_is_not_before_p50(shapes: list[tuple[str | None, int]]) -> None:
+    jobs = tuple(
+        a_job(f"j-{n}", gpus=1 if tier != "bronze" else gpus, tier=tier, at=NOW + n)
+        for n, (tier, gpus) in enumerate(shapes)
+    )
+    distribution = Distribution(lognormal(300.0, 1.0))
+    present = Present(NOW + 100, a_platform(), jobs)
+    courses = [course(present, lambda job, part: sampled(distribution, job, NOW, part), k) for k in range(5)]
+    found = etas(NOW, courses, [job.id for job in jobs])
+    assert len(found) == len(jobs)
+    for eta in found.values():
+        assert eta.p50_s is not None
+        assert eta.p90_s is not None
+        assert 0 <= eta.p50_s <= eta.p90_s
+
+
+def issued(number: int, p50_s: float, p90_s: float, at: float = NOW) -> Issued:
+    return Issued(f"j-{number}", 0, at, p50_s, p90_s, p50_s, p90_s)
+
+
+def test_estimates_that_were_always_too_short_are_stretched() -> None:
+    record = Record()
+    for number in range(100):
+        record.issue(issued(number, 1000.0, 1500.0))
+        record.settle(f"j-{number}", NOW + 3000.0 + 10 * number)
+    shown = record.corrected(Eta(NOW, 1000.0, 1500.0), NOW)
+    assert shown.p50_s is not None
+    assert shown.p90_s is not None
+    assert 2800.0 < shown.p50_s < 4200.0
+    assert 3500.0 < shown.p90_s < 4800.0
+    accuracy = record.accuracy()
+    assert accuracy.count == 100
+    assert accuracy.within_p90 == 0.0
+
+
+def test_with_little_on_record_an_estimate_is_left_nearly_as_it_is() -> None:
+    shown = Record().corrected(Eta(NOW, 1000.0, 2000.0), NOW)
+    assert shown.p50_s is not None
+    assert shown.p90_s is not None
+    assert abs(shown.p50_s - 1000.0) < 50.0
+    assert 1800.0 < shown.p90_s < 2500.0
+
+
+def test_who_still_waits_past_an_estimate_counts_as_one_that_failed() -> None:
+    record = Record()
+    for number in range(60):
+        record.issue(issued(number, 100.0, 200.0))
+    before = record.corrected(Eta(NOW, 100.0, 200.0), NOW)
+    record.refresh()
+    after = record.corrected(Eta(NOW, 100.0, 200.0), NOW + 5000.0)
+    assert before.p90_s is not None
+    assert after.p90_s is not None
+    assert after.p90_s > 2 * before.p90_s
+
+
+def test_a_job_gets_its_first_estimate_at_once_and_more_at_fixed_ages() -> None:
+    record = Record()
+    assert record.due("j-1", 0.0) == 0
+    record.issue(issued(1, 100.0, 200.0))
+    assert record.due("j-1", AGES_S[1] - 1) is None
+    assert record.due("j-1", AGES_S[1]) == 1
+
+
+def test_a_record_that_was_read_back_corrects_as_before() -> None:
+    first, second = Record(), Record()
+    kept: list[Issued] = []
+    for number in range(40):
+        first.issue(issued(number, 500.0, 900.0))
+        kept += first.settle(f"j-{number}", NOW + 1500.0)
+    second.load(kept)
+    eta = Eta(NOW, 500.0, 900.0)
+    assert first.corrected(eta, NOW) == second.corrected(eta, NOW)
+    assert first.accuracy() == second.accuracy()
+
+
+def test_a_job_that_never_started_counts_for_nothing() -> None:
+    record = Record()
+    record.issue(issued(1, 100.0, 200.0))
+    assert len(record.settle("j-1", None)) == 1
+    assert record.accuracy().count == 0
+    assert record.open_jobs() == ()

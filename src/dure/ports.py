@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from dure.core.events import Draft, Event
 from dure.core.model import Environment, Job, Lease, Node, Phase
+from dure.core.session import Session, Version
 
 
 class StaleFenceError(Exception):
@@ -159,6 +160,63 @@ class Store(Protocol):
 
         Counted are a job's `references` and every digest that stands in its payload or its result.
         """
+        ...
+
+
+class SessionStore(Protocol):
+    """Sessions and their versions, in the same database and with the same event log. May raise StoreError."""
+
+    def get(self, session_id: str) -> Session | None:
+        """Return the session or None."""
+        ...
+
+    def find(self, user: str, team: str, name: str) -> Session | None:
+        """Return a person's session of that name in a team, or None."""
+        ...
+
+    def listed(self, user: str | None, teams: Sequence[str] | None, limit: int) -> Sequence[Session]:
+        """Return sessions, the latest used first: those of `user`, and those of `teams` (None: all of them)."""
+        ...
+
+    def versions(self, session_ids: Sequence[str]) -> Sequence[Version]:
+        """Return all versions of these sessions, by session and number."""
+        ...
+
+    def versions_of(self, user: str) -> Sequence[Version]:
+        """Return all versions of all sessions of a person."""
+        ...
+
+    def save(
+        self, session: Session, version: Version, dropped: Mapping[str, Sequence[int]], events: Sequence[Draft]
+    ) -> None:
+        """Add `version` to `session` (made when it is number 1) and drop others, or write nothing.
+
+        Raises VersionConflictError when the session's newest is not the number before.
+        """
+        ...
+
+    def drop(self, dropped: Mapping[str, Sequence[int]], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Delete versions."""
+        ...
+
+    def delete(self, session_ids: Sequence[str], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Delete sessions with all their versions."""
+        ...
+
+    def change(self, session: Session, events: Sequence[Draft], at: float, actor: str) -> None:
+        """Write whom a session is shared with and when it was used."""
+        ...
+
+    def unused(self, since: float) -> Sequence[Session]:
+        """Return the sessions that nobody has saved or restored after `since`."""
+        ...
+
+    def users(self) -> Sequence[str]:
+        """Return everyone who has a session."""
+        ...
+
+    def documents(self) -> frozenset[str]:
+        """Return the digests of all versions' documents: what they reach must stay."""
         ...
 
 

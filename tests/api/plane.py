@@ -29,6 +29,7 @@ from dure.control.commands import Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
+from dure.control.sessions import Sessions
 from dure.core.model import Environment, Team
 from dure.main.loop_thread import LoopThread
 from dure.ports import Ports, Principal
@@ -83,9 +84,13 @@ class Plane:
             self.loop.start()
         self.commands = Commands(self.ports, platform, self.loop.hint)
         self.queries = Queries(self.ports, platform, "1.2.3", self.loop.current_plan)
+        self.platform = platform
+        self.sessions = Sessions(self.store.sessions, self.ports.blobs, platform, self.ports.clock, self.changes.notify)
 
     def app(self, **settings: Any) -> FastAPI:
-        return create_app(self.commands, self.queries, self.ports.identity, self.changes, version="1.2.3", **settings)
+        return create_app(
+            self.commands, self.queries, self.ports.identity, self.changes, self.sessions, version="1.2.3", **settings
+        )
 
     def close(self) -> None:
         if self._executing:

@@ -6,6 +6,7 @@ import pytest
 
 from dure.ports import Principal
 from dure.wire.messages import JobRequest
+from dure.wire.sessions import SaveRequest
 
 ROLES = (None, "other", "mate", "alice", "root")  # nobody, another team, a team mate, the owner, an administrator
 # Streams that may be opened are not opened here (they do not end): tests/api/test_streams.py does.
@@ -30,8 +31,21 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     ("GET", "/api/jobs/{job_id}/artifacts"): (401, 404, 403, 200, 200),
     # The owner may ask, and is told that there is no such file.
     ("GET", "/api/jobs/{job_id}/artifacts/{path:path}"): (401, 404, 403, 404, 404),
+    ("GET", "/api/sessions"): (401, 200, 200, 200, 200),
+    ("PUT", "/api/sessions"): (401, 422, 200, 200, 200),
+    ("GET", "/api/sessions/{session_id}"): (401, 404, 404, 200, 200),
+    ("DELETE", "/api/sessions/{session_id}"): (401, 404, 404, 204, 204),
+    ("PUT", "/api/sessions/{session_id}/share"): (401, 404, 404, 200, 403),
+    ("POST", "/api/sessions/{session_id}/restored"): (401, 404, 404, 204, 403),
+    # The owner may ask, and is told that no version has bytes that could be read.
+    ("GET", "/api/sessions/{session_id}/diff?before=1&after=2"): (401, 404, 404, 409, 403),
+    ("GET", "/api/sessions/{session_id}/versions/{number}"): (401, 404, 404, 409, 403),
+    ("DELETE", "/api/sessions/{session_id}/versions/{number}"): (401, 404, 404, 204, 204),
 }
 BODIES = {
+    "/api/sessions": {"name": "of the caller", "team": "vision", "parent": 0, "kernel": "k", "document": "a" * 64},
+    "/api/sessions/{session_id}/share": {"people": ["mate"]},
+    "/api/sessions/{session_id}/restored": {"number": 1, "restored": 3},
     "/api/jobs": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
     "/api/jobs/{job_id}/control": {"op": "interrupt"},
 }
@@ -57,7 +71,8 @@ def test_what_each_role_is_answered(plane, http, method, path):
         if expected == OPENS:
             continue
         job = plane.commands.submit(Principal("alice", teams=("vision",)), request, None)
-        url = path.replace("{job_id}", job.id).replace("{path:path}", "x/y.txt")
+        url = path.replace("{job_id}", job.id).replace("{path:path}", "x/y.txt").replace("{number}", "1")
+        url = url.replace("{session_id}", a_session(plane, f"{method} {path} {role}"))
         answer = http(role).request(method, url, json=BODIES.get(path))
         assert answer.status_code == expected, (role, answer.text)
         if expected >= 400:
@@ -73,6 +88,13 @@ def test_what_a_team_mate_sees_of_a_job_is_its_row(plane, http):
     assert job.id not in http("other").get("/api/queue").text
     assert job.id not in http("other").get("/api/events").text
     assert job.id in http("mate").get("/api/jobs").text
+
+
+def a_session(plane, name):
+    for parent in (0, 1):
+        request = SaveRequest(name=name, team="vision", parent=parent, kernel="k", document=f"{parent:064x}")
+        saved = plane.sessions.save(Principal("alice", teams=("vision",)), request)
+    return saved.session
 
 
 def _plain(path):

@@ -26,6 +26,7 @@ from dure.control.commands import Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
+from dure.control.sessions import Sessions
 from dure.main.loop_thread import LoopThread
 from dure.portal.app import mount
 from dure.portal.sign_in import TokenSignIn
@@ -97,6 +98,7 @@ class Plane:
         settings = LoopSettings("test", idle_s=0.05)
         self.loop = LoopThread(Loop(ports, self.platform, settings, lambda _now: 0.0, self.changes.notify))
         self.commands = Commands(ports, self.platform, self.loop.hint)
+        self.sessions = Sessions(self.store.sessions, self.blobs, self.platform, self.clock, self.changes.notify)
         self.notices: list[str] = []
         self.queries = Queries(ports, self.platform, "0.1.0", self.loop.current_plan, lambda _lang: self.notices)
         sign_in = TokenSignIn(identity, "a secret of these tests", base_path)
@@ -105,6 +107,7 @@ class Plane:
             self.queries,
             identity,
             self.changes,
+            self.sessions,
             base_path=base_path,
             version="0.1.0",
             portal_mount=partial(mount, sign_in=sign_in, store=self.store, clock=self.clock),

@@ -123,6 +123,13 @@ data_classes:
   - {{name: open, may_leave: true}}
   - {{name: private, may_leave: false}}
 
+# What notebooks hold is saved after each cell and brought back when they are opened again. A session that nobody has
+# used for ttl_days goes; beyond quota_bytes a person's oldest versions go.
+sessions:
+  save: true
+  ttl_days: 30
+  quota_bytes: 53687091200
+
 # Software to run in: an interpreter that has `dure` installed, and what is imported before a job asks for it.
 environments:
   - name: default

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dure.api import routes
+from dure.api import routes, session_routes
 from dure.api.auth import caller
 from dure.api.limits import BodyLimit
 from dure.api.problems import coded, problem_response
@@ -26,6 +26,7 @@ from dure.api.streams import Streams
 from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.queries import Queries
+from dure.control.sessions import Sessions
 from dure.ports import Identity
 from dure.wire.messages import Problem
 from dure.wire.problems import CodedError
@@ -39,6 +40,7 @@ def create_app(
     queries: Queries,
     identity: Identity,
     changes: Changes,
+    sessions: Sessions,
     *,
     base_path: str = "",
     version: str = "0",
@@ -46,9 +48,9 @@ def create_app(
 ) -> FastAPI:
     """Return the application. `portal_mount(app)` adds pages after the API's routes.
 
-    It finds `app.state.commands`, `.queries`, `.identity`, `.changes`, `.streams`, `.base_path`, and `.caller` (who
-    calls, as a dependency), and may set `app.state.session` (a request's browser session: Request -> Principal or
-    None) and `app.state.error_page` (Request, CodedError -> Response, for pages outside /api).
+    It finds `app.state.commands`, `.queries`, `.identity`, `.changes`, `.sessions`, `.streams`, `.base_path`, and
+    `.caller` (who calls, as a dependency), and may set `app.state.session` (a request's browser session: Request ->
+    Principal or None) and `app.state.error_page` (Request, CodedError -> Response, for pages outside /api).
     """
     prefix = f"{base_path.rstrip('/')}/api"
     app = FastAPI(title="Dure", version=version, docs_url=None, redoc_url=None, openapi_url=None)
@@ -56,6 +58,7 @@ def create_app(
     app.state.queries = queries
     app.state.identity = identity
     app.state.changes = changes
+    app.state.sessions = sessions
     app.state.streams = Streams(changes)
     app.state.base_path = base_path.rstrip("/")
     app.state.caller = caller
@@ -64,6 +67,7 @@ def create_app(
     for kind in (CodedError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     app.include_router(routes.router(), prefix=prefix)
+    app.include_router(session_routes.router(), prefix=prefix)
     _describe(app, prefix)
     if portal_mount is not None:
         portal_mount(app)

@@ -91,33 +91,33 @@ CHANGED = (*OWN, "already_ended", "not_running")
 def router() -> APIRouter:
     """Return all endpoints, to be included below `<base path>/api`."""
     api = APIRouter()
-    api.get("/health", **_told("anyone", "platform", model=Health))(health)
-    api.get("/me", **_told(SIGNED_IN, "platform", model=Me))(me)
-    api.get("/platform", **_told(SIGNED_IN, "platform", model=PlatformView))(platform)
-    api.get("/environments", **_told(SIGNED_IN, "platform", model=EnvironmentList))(environments)
-    api.get("/queue", **_told(SIGNED_IN, "platform", model=QueueView))(queue)
-    api.get("/events", **_told(SIGNED_IN, "platform", model=EventList))(events)
-    api.get("/events/stream", **_told(SIGNED_IN, "platform", "too_many_streams", raw=EVENTS))(events_stream)
+    api.get("/health", **told("anyone", "platform", model=Health))(health)
+    api.get("/me", **told(SIGNED_IN, "platform", model=Me))(me)
+    api.get("/platform", **told(SIGNED_IN, "platform", model=PlatformView))(platform)
+    api.get("/environments", **told(SIGNED_IN, "platform", model=EnvironmentList))(environments)
+    api.get("/queue", **told(SIGNED_IN, "platform", model=QueueView))(queue)
+    api.get("/events", **told(SIGNED_IN, "platform", model=EventList))(events)
+    api.get("/events/stream", **told(SIGNED_IN, "platform", "too_many_streams", raw=EVENTS))(events_stream)
     codes: tuple[str, ...] = ("unknown_team", "no_team")
-    api.get("/blobs/access", **_told(MEMBERS, "platform", *codes, model=BlobAccess))(blobs_access)
+    api.get("/blobs/access", **told(MEMBERS, "platform", *codes, model=BlobAccess))(blobs_access)
 
     codes = ("no_team", "environment_python", "queue_full")
-    api.post("/jobs", **_told(MEMBERS, "jobs", *codes, model=JobView), status_code=201)(submit)
-    api.get("/jobs", **_told(SIGNED_IN, "jobs", model=JobList))(jobs)
-    api.get("/jobs/{job_id}", **_told(TEAM, "jobs", *SEEN, model=JobView))(job)
-    api.get("/jobs/{job_id}/why", **_told(TEAM, "jobs", *SEEN, model=WhyView))(why)
-    api.post("/jobs/{job_id}/cancel", **_told(OWNER, "jobs", *CHANGED, model=JobView))(cancel)
-    api.post("/jobs/{job_id}/control", **_told(OWNER, "jobs", *CHANGED), status_code=204)(control)
-    api.get("/jobs/{job_id}/output", **_told(OWNER, "jobs", *OWN, model=OutputList))(output)
+    api.post("/jobs", **told(MEMBERS, "jobs", *codes, model=JobView), status_code=201)(submit)
+    api.get("/jobs", **told(SIGNED_IN, "jobs", model=JobList))(jobs)
+    api.get("/jobs/{job_id}", **told(TEAM, "jobs", *SEEN, model=JobView))(job)
+    api.get("/jobs/{job_id}/why", **told(TEAM, "jobs", *SEEN, model=WhyView))(why)
+    api.post("/jobs/{job_id}/cancel", **told(OWNER, "jobs", *CHANGED, model=JobView))(cancel)
+    api.post("/jobs/{job_id}/control", **told(OWNER, "jobs", *CHANGED), status_code=204)(control)
+    api.get("/jobs/{job_id}/output", **told(OWNER, "jobs", *OWN, model=OutputList))(output)
     codes = (*OWN, "too_many_streams")
-    api.get("/jobs/{job_id}/stream", **_told(OWNER, "jobs", *codes, raw=EVENTS))(job_stream)
-    api.get("/jobs/{job_id}/artifacts", **_told(OWNER, "jobs", *OWN, model=ArtifactList))(artifacts)
+    api.get("/jobs/{job_id}/stream", **told(OWNER, "jobs", *codes, raw=EVENTS))(job_stream)
+    api.get("/jobs/{job_id}/artifacts", **told(OWNER, "jobs", *OWN, model=ArtifactList))(artifacts)
     codes = (*OWN, "artifact_not_found")
-    api.get("/jobs/{job_id}/artifacts/{path:path}", **_told(OWNER, "jobs", *codes, raw=BYTES))(artifact)
+    api.get("/jobs/{job_id}/artifacts/{path:path}", **told(OWNER, "jobs", *codes, raw=BYTES))(artifact)
     return api
 
 
-def _told(
+def told(
     whom: str, tag: str, *codes: str, model: type[BaseModel] | None = None, raw: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what OpenAPI is told of an endpoint: who may call it, its problems, what it answers."""

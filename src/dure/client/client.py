@@ -39,6 +39,15 @@ from dure.wire.messages import (
     QueueView,
     WhyView,
 )
+from dure.wire.sessions import (
+    ContentView,
+    DiffView,
+    SavedView,
+    SaveRequest,
+    SessionDetail,
+    SessionList,
+    ShareRequest,
+)
 
 if TYPE_CHECKING:
     from dure.state.blobs import Blobs
@@ -181,6 +190,44 @@ class Client:
             opened = open_blobs(self.blob_access(team).model_dump(exclude_none=True))
             known = self._blobs[team] = (time.monotonic(), opened)
         return known[1]
+
+    def sessions(self, *, user: str | None = None, name: str | None = None, limit: int = 100) -> SessionList:
+        """Return the sessions that we may see, the latest used first, and what the platform allows."""
+        return self._transport.call(SessionList, "GET", "sessions", params=query(user=user, name=name, limit=limit))
+
+    def session(self, session_id: str) -> SessionDetail:
+        """Return a session with its versions, newest first."""
+        return self._transport.call(SessionDetail, "GET", f"sessions/{_part(session_id)}")
+
+    def save_session(self, request: SaveRequest) -> SavedView:
+        """Keep a new version of our session; sending it again keeps it once."""
+        content = request.model_dump_json(exclude_none=True)
+        headers = {"Content-Type": "application/json"}
+        return self._transport.call(SavedView, "PUT", "sessions", content=content, headers=headers)
+
+    def session_content(self, session_id: str, number: int) -> ContentView:
+        """Return the variables that a version holds."""
+        return self._transport.call(ContentView, "GET", f"sessions/{_part(session_id)}/versions/{number}")
+
+    def session_diff(self, session_id: str, before: int, after: int) -> DiffView:
+        """Return what differs between two versions."""
+        params = query(before=before, after=after)
+        return self._transport.call(DiffView, "GET", f"sessions/{_part(session_id)}/diff", params=params)
+
+    def share_session(self, session_id: str, people: Sequence[str]) -> SessionDetail:
+        """Let these people of the session's team read it, and nobody else; `*` is the whole team."""
+        body = ShareRequest(people=list(people)).model_dump()
+        return self._transport.call(SessionDetail, "PUT", f"sessions/{_part(session_id)}/share", json=body)
+
+    def session_restored(self, session_id: str, number: int, restored: int, lost: int) -> None:
+        """Note that a version was brought back."""
+        body = {"number": number, "restored": restored, "lost": lost}
+        self._transport.send("POST", f"sessions/{_part(session_id)}/restored", json=body)
+
+    def delete_session(self, session_id: str, number: int | None = None) -> None:
+        """Delete a session, or one of its older versions."""
+        path = f"sessions/{_part(session_id)}"
+        self._transport.send("DELETE", path if number is None else f"{path}/versions/{number}")
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return the files that the job left."""

@@ -28,6 +28,10 @@ KINDS = frozenset(
         "platform.refused",
         "leader.changed",
         "blobs.collected",
+        "session.saved",
+        "session.restored",
+        "session.shared",
+        "session.deleted",
     }
 )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from dure.core.session import SessionPolicy
+
 WHOLE_GPU_MILLI = 1000
 EVERYONE = "*"
 ROOT_COHORT = "dure"
@@ -354,6 +356,7 @@ class Platform:
     authenticator: Authenticator | None = None
     cohorts: tuple[Cohort, ...] = ()
     queueing: QueueingPolicy = QueueingPolicy()
+    sessions: SessionPolicy = field(default_factory=SessionPolicy)
 
     def members(self) -> dict[str, tuple[str, ...]]:
         """Members by team, `*` for everyone among them."""

@@ -29,6 +29,7 @@ from dure.core.model import (
     Tier,
 )
 from dure.core.platform_queueing import by_tier, name_of
+from dure.core.session import SessionPolicy
 
 __all__ = ["Problem", "parse"]
 
@@ -60,6 +61,7 @@ _KEYS = (
     "data_classes",
     "environments",
     "authenticator",
+    "sessions",
 )
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _PERSON_RULE = "a user name of letters, digits and . _ @ -"
@@ -99,6 +101,7 @@ def parse(
     data_classes = _data_classes(reader, top)
     environments = _environments(reader, top, check_python)
     authenticator = _authenticator(reader, top)
+    sessions = _sessions(reader, top)
     if reader.problems:
         return tuple(reader.problems)
     return Platform(
@@ -118,6 +121,7 @@ def parse(
         authenticator=authenticator,
         cohorts=cohorts,
         queueing=policy,
+        sessions=sessions,
     )
 
 
@@ -272,6 +276,18 @@ def _burst(reader: Reader, top: Mapping[str, Any]) -> BurstPolicy:
             "min_wait_s of at most max_wait_s",
         )
     return policy
+
+
+def _sessions(reader: Reader, top: Mapping[str, Any]) -> SessionPolicy:
+    path: Path = ("sessions",)
+    item = reader.mapping(path, top.get("sessions", {}), ("save", "ttl_days", "quota_bytes"))
+    usual = SessionPolicy()
+    ttl_days = reader.number(path, item, "ttl_days", default=usual.ttl_days, above=0)
+    quota_bytes = usual.quota_bytes
+    if "quota_bytes" in item:
+        quota_bytes = reader.integer(path, item, "quota_bytes", least=1)
+    save = reader.flag(path, item, "save", default=usual.save)
+    return SessionPolicy(save, ttl_days or usual.ttl_days, quota_bytes)
 
 
 def _data_classes(reader: Reader, top: Mapping[str, Any]) -> tuple[DataClass, ...]:

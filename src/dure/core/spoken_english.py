@@ -296,7 +296,19 @@ EVENTS: dict[str, Say] = {
     "platform.refused": lambda data, _c: f"The platform file was refused, the old one stays: {_problem(data)}",
     "leader.changed": lambda data, _c: f"{data.text('holder', 'Another process')} leads now",
     "blobs.collected": lambda data, _c: f"{data.count('count')} unused blobs were deleted",
+    "session.saved": lambda data, _c: f"{data.text('actor', 'Somebody')}'s notebook is being saved as a session",
+    "session.restored": lambda data, _c: (
+        f"{data.text('actor', 'Somebody')} restored {data.count('restored')} variables of a session"
+    ),
+    "session.shared": lambda data, _c: (
+        f"A session may be read by {', '.join(data.names('shared')) or 'nobody else'} from now on"
+    ),
+    "session.deleted": lambda data, _c: f"{data.count('versions')} versions of a session were deleted{_reason(data)}",
 }
+
+
+def _reason(data: Told) -> str:
+    return {"expired": " because nobody had used them for long", "quota": " to make room"}.get(data.text("why"), "")
 
 
 def _file(data: Told) -> str:

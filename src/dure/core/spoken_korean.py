@@ -334,7 +334,21 @@ EVENTS: dict[str, Say] = {
     "platform.refused": lambda data, _c: f"플랫폼 파일을 거부하고 이전 설정을 유지합니다: {_problem(data)}",
     "leader.changed": lambda data, _c: f"이제 {josa(data.text('holder', '다른 프로세스'), '이/가')} 리더입니다",
     "blobs.collected": lambda data, _c: f"사용하지 않는 블롭 {data.count('count')}개를 삭제했습니다",
+    "session.saved": lambda data, _c: f"{data.text('actor', '누군가')}님의 노트북을 세션으로 저장하고 있습니다",
+    "session.restored": lambda data, _c: (
+        f"{data.text('actor', '누군가')}님이 세션의 변수 {data.count('restored')}개를 복원했습니다"
+    ),
+    "session.shared": lambda data, _c: (
+        f"이제 {', '.join(data.names('shared'))}님이 세션을 읽을 수 있습니다"
+        if data.names("shared")
+        else "세션 공유를 해제했습니다"
+    ),
+    "session.deleted": lambda data, _c: f"{_reason(data)}세션의 버전 {data.count('versions')}개를 삭제했습니다",
 }
+
+
+def _reason(data: Told) -> str:
+    return {"expired": "오래 사용하지 않아 ", "quota": "공간을 확보하려고 "}.get(data.text("why"), "")
 
 
 def _file(data: Told) -> str:

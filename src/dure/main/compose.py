@@ -34,6 +34,7 @@ from dure.control.commands import Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
+from dure.control.sessions import Sessions
 from dure.core.events import Draft
 from dure.core.model import Platform
 from dure.hub import accounts, notice, system_users
@@ -57,6 +58,7 @@ class Composition:
     changes: Changes
     commands: Commands
     queries: Queries
+    sessions: Sessions
     loop: LoopThread
     servers: ForkServers
     hints: HintSocket
@@ -144,6 +146,7 @@ def compose(settings: Settings) -> Composition:
         queries=Queries(
             ports, platform, dure.__version__, loop.current_plan, _notices(settings, platform, platform.current)
         ),
+        sessions=Sessions(store.sessions, blobs, platform, clock, changes.notify),
         loop=loop,
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
         hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),

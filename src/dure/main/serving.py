@@ -24,6 +24,7 @@ def application(parts: Composition) -> FastAPI:
         parts.queries,
         parts.ports.identity,
         parts.changes,
+        parts.sessions,
         base_path=parts.settings.base_path,
         version=dure.__version__,
         portal_mount=partial(portal.mount, sign_in=_sign_in(parts), store=parts.store, clock=parts.ports.clock),

@@ -91,7 +91,8 @@ class Chores:
         oldest = now - parts.settings.retention_days * _DAY_S
         for executor in tuple(parts.executors.values()):
             executor.discard(oldest)
-        needed = parts.store.references(oldest)
+        parts.sessions.expire()
+        needed = parts.store.references(oldest) | parts.sessions.documents()
         # Blobs carry no owner, so what any team's job needs is kept in every team's folder.
         keep = {team.name: needed for team in parts.platform.current.teams}
         gone = parts.ports.blobs.collect(keep, _YOUNG_BLOB_S)

@@ -162,6 +162,55 @@ CATALOGUE: Mapping[str, Entry] = {
         "플랫폼의 디스크가 가득 차서 아무것도 변경되지 않았습니다. 관리자가 {where}의 공간을 확보한 뒤 다시 "
         "시도하세요.",
     ),
+    "session_not_found": Entry(
+        404,
+        "No such session",
+        "There is no session {session!r} that you can see: list yours with `dure sessions` or `%session list`.",
+        "볼 수 있는 세션 중 {session!r}이(가) 없습니다. `dure sessions` 또는 `%session list`로 확인하세요.",
+    ),
+    "version_not_found": Entry(
+        404,
+        "No such version",
+        "Session {session} has no version {number} (any more): list them with `dure sessions show {session}`.",
+        "세션 {session}에 버전 {number}이(가) 없습니다. `dure sessions show {session}`로 확인하세요.",
+    ),
+    "session_moved": Entry(
+        409,
+        "Saved by another kernel",
+        "Another kernel has saved this notebook since (version {newest}), so this kernel's variables are not saved "
+        "over it: `%session fork NAME` keeps them as a session of their own, `%session restore` takes the other's.",
+        "다른 커널이 이 노트북을 이미 저장했습니다(버전 {newest}). 덮어쓰지 않기 위해 이 커널의 변수는 저장하지 "
+        "않습니다. `%session fork NAME`으로 따로 저장하거나 `%session restore`로 다른 커널의 상태를 가져오세요.",
+    ),
+    "session_quota": Entry(
+        413,
+        "Beyond the quota",
+        "Your sessions would hold {held_bytes} bytes and {limit_bytes} are allowed, although all older versions were "
+        "left out: this version is not kept. Delete large variables (`del NAME`) or other sessions with "
+        "`dure sessions delete`.",
+        "이전 버전을 모두 제외해도 세션 크기가 {held_bytes}바이트로 한도 {limit_bytes}바이트를 넘어 저장하지 "
+        "않았습니다. 큰 변수를 지우거나(`del NAME`) `dure sessions delete`로 다른 세션을 삭제하세요.",
+    ),
+    "too_many_sessions": Entry(
+        429,
+        "Too many sessions",
+        "{user} already has {limit} sessions, the most allowed: delete some with `dure sessions delete`.",
+        "{user}님의 세션이 이미 {limit}개로 한도에 도달했습니다. `dure sessions delete`로 삭제하세요.",
+    ),
+    "sessions_off": Entry(
+        403,
+        "Sessions are switched off",
+        "This platform does not save sessions: an administrator sets `sessions: save: true` in platform.yaml.",
+        "이 플랫폼은 세션을 저장하지 않습니다. 관리자가 platform.yaml에서 `sessions: save: true`로 설정해야 합니다.",
+    ),
+    "contents_unreadable": Entry(
+        409,
+        "Cannot be read here",
+        "What version {number} of session {session} holds cannot be read here ({problem}): look at it in a notebook "
+        "with `%session diff`.",
+        "세션 {session}의 버전 {number} 내용을 여기서 읽을 수 없습니다({problem}). 노트북에서 `%session diff`로 "
+        "확인하세요.",
+    ),
     "invalid_request": Entry(
         422,
         "Not a valid request",

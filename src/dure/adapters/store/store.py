@@ -24,6 +24,7 @@ from dure.adapters.store.rows import (
     job_row,
     numbered,
 )
+from dure.adapters.store.sessions import SqlSessions
 from dure.adapters.store.tables import HEAD_ROW, events, head, jobs
 from dure.adapters.store.upgrading import upgrade
 from dure.core.model import TERMINAL, Phase
@@ -73,6 +74,7 @@ class SqlStore:
         self._url = parsed(url)
         self._writer, self._reader = engines(self._url, wait_s)
         self._active = ActiveJobs()
+        self.sessions = SqlSessions(self._reading, self._writing, _logged)
 
     def migrate(self) -> None:
         """Create the tables or bring them up to this version of Dure, whole or not at all.
@@ -261,6 +263,10 @@ def _log(connection: Connection, drafts: tuple[Draft, ...], at: float, actor: st
     if stored:
         connection.execute(events.insert(), [event_row(event) for event in stored])
     return stored
+
+
+def _logged(connection: Connection, drafts: tuple[Draft, ...], at: float, actor: str) -> None:
+    _log(connection, drafts, at, actor, None)
 
 
 def _update(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 HEAD_ROW = 1
 
 metadata = MetaData(
@@ -91,4 +91,39 @@ head = Table(
     Column("holder", Text),
     Column("until", Double, nullable=False),
     CheckConstraint(f"id = {HEAD_ROW}", name="one_row"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Column("newest", Integer, nullable=False),
+    Column("shared", Text, nullable=False),
+    UniqueConstraint("user", "team", "name"),
+)
+Index("ix_sessions_used", sessions.c.used_at)
+
+# What a version holds lies in the team's blobs; `document` is the digest of what describes it.
+session_versions = Table(
+    "session_versions",
+    metadata,
+    Column("session", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("parent", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("kernel", Text, nullable=False),
+    Column("cell", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("new_bytes", BigInteger, nullable=False),
+    Column("variables", Integer, nullable=False),
+    Column("unsaved", Integer, nullable=False),
+    Column("python", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("origin", Integer),
 )

@@ -1,0 +1,367 @@
+"""Sessions: who may keep, read, share and delete them, and what goes when time or quota runs out.
+
+Values never pass here: a version is the digest of a document among the team's blobs. The trap: administrators may
+delete and see sizes, but a digest is a key to the contents, so it is told only to those who may read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from dure.control import access
+from dure.control.platform_holder import PlatformHolder
+from dure.core.events import Draft
+from dure.core.session import MAX_SESSIONS, Session, Version, held_bytes, may_read, surplus
+from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
+from dure.state.inspection import diff
+from dure.state.manifest import ManifestError, Snapshot, parse
+from dure.wire.problems import CodedError
+from dure.wire.sessions import (
+    ContentView,
+    DiffView,
+    RestoredRequest,
+    SavedView,
+    SaveRequest,
+    SessionDetail,
+    SessionDocument,
+    SessionList,
+    SessionPolicyView,
+    SessionView,
+    ShareRequest,
+    VariableView,
+    VersionView,
+)
+
+_RETRIES = 8
+_TOLD_EVERY_S = 3600.0  # the log says that a session is saved at most this often, not once a cell
+
+
+class Sessions:
+    """The one way to sessions, for API and portal. Thread-safe; raises CodedError for every refusal."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        blobs: BlobStores,
+        platform: PlatformHolder,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._platform = platform
+        self._clock = clock
+        self._changed = changed
+
+    def listed(self, principal: Principal, limit: int, user: str | None = None, name: str | None = None) -> SessionList:
+        """Return the sessions that the caller may see: their own, those shared with them, all for administrators."""
+        teams = None if principal.admin else principal.teams
+        found = [
+            session
+            for session in self._store.listed(principal.name, teams, MAX_SESSIONS)
+            if self._sees(principal, session)
+            and (user is None or session.user == user)
+            and (name is None or session.name == name)
+        ][:limit]
+        chains = self._chains([session.id for session in found])
+        own = self._own_chains(principal.name)
+        return SessionList(
+            sessions=[self._view(principal, session, chains.get(session.id, [])) for session in found],
+            policy=self.policy(),
+            held_bytes=sum(held_bytes(chain) for chain in own.values()),
+        )
+
+    def policy(self) -> SessionPolicyView:
+        """Return what the platform file says of sessions."""
+        policy = self._platform.current.sessions
+        return SessionPolicyView(save=policy.save, ttl_days=policy.ttl_days, quota_bytes=policy.quota_bytes)
+
+    def detail(self, principal: Principal, session_id: str) -> SessionDetail:
+        """Return a session with its versions, newest first."""
+        session = self._seen(principal, session_id)
+        chain = self._chains([session.id]).get(session.id, [])
+        readable = may_read(session, principal.name, principal.teams)
+        shown = [_version_view(version, readable=readable) for version in reversed(chain)]
+        return SessionDetail(session=self._view(principal, session, chain), versions=shown)
+
+    def save(self, principal: Principal, request: SaveRequest) -> SavedView:
+        """Keep a new version; the same again is kept once. Raises `session_moved` when it does not follow the newest.
+
+        Older versions go where quota or time to live leave no room; the newest of a session never does.
+        """
+        if not self._platform.current.sessions.save:
+            raise CodedError("sessions_off")
+        asked = request.team
+        if asked is None and principal.teams:
+            asked = principal.teams[0]
+        team = access.team_of(principal, asked, tuple(t.name for t in self._platform.current.teams))
+        for _ in range(_RETRIES):
+            try:
+                return self._save(principal, team, request)
+            except VersionConflictError:
+                continue
+        raise CodedError("busy")
+
+    def _save(self, principal: Principal, team: str, request: SaveRequest) -> SavedView:
+        now = self._clock.now()
+        session = self._store.find(principal.name, team, request.name)
+        own = self._own_chains(principal.name)
+        if session is None and len(own) >= MAX_SESSIONS:
+            raise CodedError("too_many_sessions", user=principal.name, limit=MAX_SESSIONS)
+        session_id = session.id if session is not None else _session_id(principal.name, team, request.name)
+        chain = own.get(session_id, [])
+        newest = session.newest if session is not None else 0
+        number = request.parent + 1
+        kept = next((v for v in chain if v.number == number), None)
+        if kept is not None and (kept.kernel, kept.document) == (request.kernel, request.document):
+            return SavedView(session=session_id, team=team, number=number)
+        if newest != request.parent:
+            raise CodedError("session_moved", session=session_id, newest=newest)
+        version = _version_of(request, session_id, now)
+        versions = [*(v for each in own.values() for v in each), version]
+        policy = self._platform.current.sessions
+        gone = surplus(versions, policy, now)
+        if gone.stays_bytes > policy.quota_bytes and version.new_bytes > 0:
+            raise CodedError("session_quota", held_bytes=gone.stays_bytes, limit_bytes=policy.quota_bytes)
+        if session is None:
+            session = Session(
+                id=session_id, user=principal.name, team=team, name=request.name, created_at=now, used_at=now
+            )
+        due = not chain or (now - session.created_at >= _TOLD_EVERY_S and _hour(chain[-1].at) != _hour(now))
+        events = [self._draft("session.saved", session, versions=len(chain) + 1)] if due else []
+        dropped = sum(map(len, gone.dropped.values()))
+        self._store.save(replace(session, newest=number, used_at=now), version, gone.dropped, events)
+        if events:
+            self._changed()
+        return SavedView(session=session_id, team=team, number=number, dropped=dropped)
+
+    def share(self, principal: Principal, session_id: str, request: ShareRequest) -> SessionDetail:
+        """Let these people of the session's team read it from now on, and nobody else."""
+        session = self._own(principal, session_id, "share this session")
+        shared = tuple(dict.fromkeys(person for person in request.people if person != session.user))
+        changed = replace(session, shared=shared)
+        draft = self._draft("session.shared", session, shared=list(shared))
+        self._store.change(changed, [draft], self._clock.now(), principal.name)
+        self._changed()
+        return self.detail(principal, session_id)
+
+    def restored(self, principal: Principal, session_id: str, request: RestoredRequest) -> None:
+        """Note that a version was brought back; an unused session's time to live begins anew."""
+        session = self._read(principal, session_id)
+        self._numbered(session, request.number)
+        now = self._clock.now()
+        draft = self._draft(
+            "session.restored", session, number=request.number, restored=request.restored, lost=request.lost
+        )
+        self._store.change(replace(session, used_at=now), [draft], now, principal.name)
+        self._changed()
+
+    def delete(self, principal: Principal, session_id: str, number: int | None = None) -> None:
+        """Delete a session, or one of its older versions; its bytes go with the next garbage collection."""
+        session = self._seen(principal, session_id)
+        if not (principal.admin or session.user == principal.name):
+            who = f"{session.user} and administrators"
+            raise CodedError("not_allowed", user=principal.name, action="delete this session", who=who)
+        chain = self._chains([session.id]).get(session.id, [])
+        now = self._clock.now()
+        if number is None:
+            draft = self._draft("session.deleted", session, versions=len(chain))
+            self._store.delete([session.id], [draft], now, principal.name)
+        else:
+            self._numbered(session, number)
+            if number == session.newest:
+                problem = "the newest version goes only with the whole session"
+                raise CodedError("invalid_request", problem=problem)
+            draft = self._draft("session.deleted", session, versions=1)
+            self._store.drop({session.id: [number]}, [draft], now, principal.name)
+        self._changed()
+
+    def content(self, principal: Principal, session_id: str, number: int) -> ContentView:
+        """Return the variables of a version, largest first, for those who may read it."""
+        session = self._read(principal, session_id)
+        document, snapshot = self._opened(session, self._numbered(session, number))
+        saved = sorted(snapshot.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+        found = [
+            VariableView(name=name, type=held.type, size_bytes=held.size_bytes, cell=document.made.get(name))
+            for name, held in saved
+        ]
+        lost = [
+            VariableView(name=name, lost=reason, cell=document.made.get(name))
+            for name, reason in sorted(snapshot.unsaved.items())
+        ]
+        return ContentView(session=session.id, number=number, variables=[*found, *lost])
+
+    def differences(self, principal: Principal, session_id: str, before: int, after: int) -> DiffView:
+        """Return which names came, went and differ from one version to another, for those who may read them."""
+        session = self._read(principal, session_id)
+        _, old = self._opened(session, self._numbered(session, before))
+        _, new = self._opened(session, self._numbered(session, after))
+        found = diff(old, new)
+        return DiffView(
+            session=session.id,
+            before=before,
+            after=after,
+            added=list(found.added),
+            removed=list(found.removed),
+            changed=list(found.changed),
+        )
+
+    def expire(self) -> int:
+        """Delete the sessions that nobody has used for the time to live, and older versions; return how many went."""
+        now = self._clock.now()
+        policy = self._platform.current.sessions
+        unused = self._store.unused(now - policy.ttl_s)
+        chains = self._chains([session.id for session in unused])
+        count = 0
+        for session in unused:
+            gone = len(chains.get(session.id, ()))
+            draft = self._draft("session.deleted", session, versions=gone, why="expired")
+            self._store.delete([session.id], [draft], now, "system")
+            count += gone
+        for user in self._store.users():
+            dropped = surplus(self._store.versions_of(user), policy, now).dropped
+            if dropped:
+                self._store.drop(dropped, [], now, "system")
+                count += sum(map(len, dropped.values()))
+        return count
+
+    def documents(self) -> frozenset[str]:
+        """Return the digests of the documents that must stay, with all that they reach."""
+        return self._store.documents()
+
+    def _opened(self, session: Session, version: Version) -> tuple[SessionDocument, Snapshot]:
+        try:
+            data = self._blobs.read(session.team, version.document)
+            if data is None:
+                raise _unreadable(version, "its blobs are gone")
+            document = SessionDocument.model_validate(json.loads(data))
+            manifest = self._blobs.read(session.team, document.snapshot)
+            if manifest is None:
+                raise _unreadable(version, "its blobs are gone")
+            return document, parse(manifest)
+        except BlobStoreError as error:
+            raise _unreadable(version, str(error)) from error
+        except (ValueError, ValidationError, ManifestError) as error:
+            raise _unreadable(version, "it is encrypted, or was written by another Dure") from error
+
+    def _numbered(self, session: Session, number: int) -> Version:
+        for version in self._store.versions([session.id]):
+            if version.number == number:
+                return version
+        raise CodedError("version_not_found", session=session.id, number=number)
+
+    def _sees(self, principal: Principal, session: Session) -> bool:
+        return principal.admin or may_read(session, principal.name, principal.teams)
+
+    def _seen(self, principal: Principal, session_id: str) -> Session:
+        session = self._store.get(session_id)
+        if session is None or not self._sees(principal, session):
+            raise CodedError("session_not_found", session=session_id)
+        return session
+
+    def _read(self, principal: Principal, session_id: str) -> Session:
+        session = self._seen(principal, session_id)
+        if not may_read(session, principal.name, principal.teams):
+            who = f"{session.user} and whom it is shared with"
+            raise CodedError("not_allowed", user=principal.name, action="see what this session holds", who=who)
+        return session
+
+    def _own(self, principal: Principal, session_id: str, action: str) -> Session:
+        session = self._seen(principal, session_id)
+        if session.user != principal.name:
+            raise CodedError("not_allowed", user=principal.name, action=action, who=session.user)
+        return session
+
+    def _own_chains(self, user: str) -> dict[str, list[Version]]:
+        return _by_session(self._store.versions_of(user))
+
+    def _chains(self, session_ids: Sequence[str]) -> dict[str, list[Version]]:
+        return _by_session(self._store.versions(session_ids)) if session_ids else {}
+
+    def _view(self, principal: Principal, session: Session, chain: Sequence[Version]) -> SessionView:
+        ttl_s = self._platform.current.sessions.ttl_s
+        newest = chain[-1] if chain else None
+        return SessionView(
+            id=session.id,
+            user=session.user,
+            team=session.team,
+            name=session.name,
+            newest=session.newest,
+            versions=len(chain),
+            created_at=session.created_at,
+            saved_at=newest.at if newest else session.created_at,
+            used_at=session.used_at,
+            expires_at=session.used_at + ttl_s,
+            size_bytes=newest.size_bytes if newest else 0,
+            held_bytes=held_bytes(chain),
+            shared=list(session.shared) if principal.admin or session.user == principal.name else [],
+            readable=may_read(session, principal.name, principal.teams),
+        )
+
+    @staticmethod
+    def _draft(kind: str, session: Session, **data: object) -> Draft:
+        # Not its name: the log is the whole team's, and what notebooks are called is not.
+        return Draft(kind, session.id, {"user": session.user, "team": session.team, **data})
+
+
+def _version_of(request: SaveRequest, session_id: str, now: float) -> Version:
+    return Version(
+        session=session_id,
+        number=request.parent + 1,
+        parent=request.parent,
+        at=now,
+        kernel=request.kernel,
+        cell=request.cell,
+        document=request.document,
+        size_bytes=request.size_bytes,
+        new_bytes=request.new_bytes,
+        variables=request.variables,
+        unsaved=request.unsaved,
+        python=request.python,
+        label=request.label,
+        origin=request.origin,
+    )
+
+
+def _version_view(version: Version, *, readable: bool) -> VersionView:
+    return VersionView(
+        number=version.number,
+        parent=version.parent,
+        at=version.at,
+        kernel=version.kernel,
+        cell=version.cell,
+        size_bytes=version.size_bytes,
+        new_bytes=version.new_bytes,
+        variables=version.variables,
+        unsaved=version.unsaved,
+        python=version.python,
+        label=version.label if readable else "",
+        origin=version.origin,
+        document=version.document if readable else None,
+    )
+
+
+def _by_session(versions: Sequence[Version]) -> dict[str, list[Version]]:
+    found: dict[str, list[Version]] = {}
+    for version in sorted(versions, key=lambda version: version.number):
+        found.setdefault(version.session, []).append(version)
+    return found
+
+
+def _session_id(user: str, team: str, name: str) -> str:
+    """Return the same id for the same session, so that two kernels that begin at once begin one session."""
+    digest = hashlib.blake2b(f"{user}\0{team}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8)
+    return f"s-{digest.hexdigest()}"
+
+
+def _hour(at: float) -> int:
+    return int(at // _TOLD_EVERY_S)
+
+
+def _unreadable(version: Version, problem: str) -> CodedError:
+    return CodedError("contents_unreadable", session=version.session, number=version.number, problem=problem)

@@ -1,0 +1,121 @@
+"""A notebook's saved state over time: a session is a chain of versions, and this decides which of them may go.
+
+A version never changes; only the newest one has a right to stay. The trap: versions share bytes, so what dropping one
+frees is not its size: the oldest that stays is counted whole, every later one by what it added to the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+MAX_VERSIONS = 200  # of one session
+MAX_SESSIONS = 500  # of one person
+EVERYONE_IN_TEAM = "*"
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """`sessions` of the platform file: whether kernels are saved, for how long unused, and how much one may keep."""
+
+    save: bool = True
+    ttl_days: float = 30.0
+    quota_bytes: int = 50 * 1024**3
+
+    @property
+    def ttl_s(self) -> float:
+        """How long an unused session or an old version is kept, in seconds."""
+        return self.ttl_days * _DAY_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The saved state of one notebook (or fork) of one person. `name` is the notebook's path, or a fork's name.
+
+    `newest` is the number of the newest version: who saves must say which one theirs follows, so that two kernels of
+    one notebook never write over each other. `shared` names who may read it; `*` is the whole team.
+    """
+
+    id: str
+    user: str
+    team: str
+    name: str
+    created_at: float
+    used_at: float
+    newest: int = 0
+    shared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A saved namespace. `document` is the digest of what describes it; the platform sees sizes, never values.
+
+    `cell` is the execution count of the last cell that it holds, `origin` the version whose state it brought back (by
+    undo, restore or fork), `new_bytes` what it added to the version before it.
+    """
+
+    session: str
+    number: int
+    parent: int
+    at: float
+    kernel: str
+    cell: int
+    document: str
+    size_bytes: int
+    new_bytes: int
+    variables: int
+    unsaved: int
+    python: str = ""
+    label: str = ""
+    origin: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """What a person's quota and the time to live do not leave room for, and the bytes that stay without it."""
+
+    dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    stays_bytes: int = 0
+
+
+def surplus(versions: Sequence[Version], policy: SessionPolicy, now: float) -> Surplus:
+    """Return which of one person's versions go: too old, too many of one session, or beyond the quota.
+
+    The newest of a session never goes. Beyond the quota the oldest go first, whosever session they are of.
+    """
+    chains: dict[str, list[Version]] = {}
+    for version in sorted(versions, key=lambda version: version.number):
+        chains.setdefault(version.session, []).append(version)
+    dropped: dict[str, list[int]] = {}
+
+    def drop(chain: list[Version]) -> None:
+        oldest = chain.pop(0)
+        dropped.setdefault(oldest.session, []).append(oldest.number)
+
+    for chain in chains.values():
+        while len(chain) > 1 and (len(chain) > MAX_VERSIONS or chain[0].at < now - policy.ttl_s):
+            drop(chain)
+    total = {session: held_bytes(chain) for session, chain in chains.items()}
+    while sum(total.values()) > policy.quota_bytes:
+        longer = [chain for chain in chains.values() if len(chain) > 1]
+        if not longer:
+            break
+        oldest = min(longer, key=lambda chain: chain[0].at)
+        drop(oldest)
+        total[oldest[0].session] = held_bytes(oldest)
+    return Surplus({session: tuple(numbers) for session, numbers in dropped.items()}, sum(total.values()))
+
+
+def held_bytes(chain: Sequence[Version]) -> int:
+    """Return the bytes that a session's versions, oldest first, hold together."""
+    if not chain:
+        return 0
+    return chain[0].size_bytes + sum(version.new_bytes for version in chain[1:])
+
+
+def may_read(session: Session, user: str, teams: Sequence[str]) -> bool:
+    """Return whether a person may read the contents: the owner, and whom it is shared with while in its team."""
+    if session.user == user:
+        return True
+    return session.team in teams and (EVERYONE_IN_TEAM in session.shared or user in session.shared)

@@ -1,0 +1,90 @@
+"""Sessions in the database: a version follows the newest or is refused; what goes in comes out."""
+
+from dataclasses import replace
+
+import pytest
+
+from dure.core.events import Draft
+from dure.core.session import Session, Version
+from dure.ports import VersionConflictError
+
+
+def a_session(name="a.ipynb", *, user="alice", session_id="s-1", used_at=1.0):
+    return Session(
+        id=session_id, user=user, team="vision", name=name, created_at=1.0, used_at=used_at, shared=("mate", "하나")
+    )
+
+
+def a_version(number, *, session="s-1", at=1.0):
+    return Version(
+        session=session,
+        number=number,
+        parent=number - 1,
+        at=at,
+        kernel="k",
+        cell=3,
+        document=f"{number:064x}",
+        size_bytes=2**40,
+        new_bytes=7,
+        variables=5,
+        unsaved=1,
+        python="3.11.9",
+        label="before tuning",
+        origin=None if number == 1 else 1,
+    )
+
+
+def save(store, number, session=None, dropped=None, events=()):
+    session = session or a_session()
+    store.sessions.save(replace(session, newest=number), a_version(number, session=session.id), dropped or {}, events)
+
+
+def test_what_was_saved_is_read_again(store):
+    save(store, 1)
+    save(store, 2)
+    assert store.sessions.get("s-1") == replace(a_session(), newest=2)
+    assert store.sessions.find("alice", "vision", "a.ipynb") == replace(a_session(), newest=2)
+    assert list(store.sessions.versions(["s-1"])) == [a_version(1), a_version(2)]
+    assert store.sessions.get("s-2") is None
+    assert store.sessions.documents() == {a_version(1).document, a_version(2).document}
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_version_that_does_not_follow_the_newest_is_refused_whole(store, number):
+    save(store, 1)
+    save(store, 2)
+    before = store.last_seq()
+    with pytest.raises(VersionConflictError):
+        save(store, number, dropped={"s-1": [1]}, events=[Draft("session.saved", "s-1", {})])
+    assert [version.number for version in store.sessions.versions(["s-1"])] == [1, 2]
+    assert store.last_seq() == before
+
+
+def test_versions_go_in_the_transaction_of_the_one_that_comes(store):
+    save(store, 1)
+    save(store, 2, dropped={"s-1": [1]}, events=[Draft("session.saved", "s-1", {"team": "vision"})])
+    assert [version.number for version in store.sessions.versions(["s-1"])] == [2]
+    assert [event.kind for event in store.events(0, 10)] == ["session.saved"]
+
+
+def test_a_person_sees_their_own_and_their_teams(store):
+    save(store, 1)
+    save(store, 1, a_session(user="bob", session_id="s-2", used_at=5.0))
+    save(store, 1, replace(a_session(user="eve", session_id="s-3"), team="speech"))
+    assert [session.id for session in store.sessions.listed("alice", ("vision",), 10)] == ["s-2", "s-1"]
+    assert [session.id for session in store.sessions.listed("alice", (), 10)] == ["s-1"]
+    assert len(store.sessions.listed("root", None, 10)) == 3
+    assert [version.session for version in store.sessions.versions_of("bob")] == ["s-2"]
+    assert set(store.sessions.users()) == {"alice", "bob", "eve"}
+
+
+def test_sharing_use_and_deletion(store):
+    save(store, 1)
+    save(store, 1, a_session(user="bob", session_id="s-2", used_at=5.0))
+    changed = replace(a_session(), shared=("*",), used_at=9.0, newest=1)
+    store.sessions.change(changed, [Draft("session.shared", "s-1", {})], 9.0, "alice")
+    assert store.sessions.get("s-1") == changed
+    assert [session.id for session in store.sessions.unused(6.0)] == ["s-2"]
+    store.sessions.delete(["s-1"], [Draft("session.deleted", "s-1", {})], 9.0, "alice")
+    assert store.sessions.get("s-1") is None
+    assert store.sessions.versions(["s-1"]) == []

@@ -1,0 +1,100 @@
+"""Which versions of a person's sessions stay: never fewer than the newest of each."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dure.core.session import MAX_VERSIONS, Session, SessionPolicy, Version, held_bytes, may_read, surplus
+
+DAY_S = 86_400.0
+NOW = 100 * DAY_S
+
+
+def a_version(number, *, session="s-1", at=NOW, size_bytes=100, new_bytes=10):
+    return Version(
+        session=session,
+        number=number,
+        parent=number - 1,
+        at=at,
+        kernel="k",
+        cell=number,
+        document=f"{number:064x}",
+        size_bytes=size_bytes,
+        new_bytes=new_bytes,
+        variables=1,
+        unsaved=0,
+    )
+
+
+def a_session(**changes):
+    return Session(id="s-1", user="alice", team="vision", name="a.ipynb", created_at=0, used_at=0, **changes)
+
+
+def test_within_time_and_quota_everything_stays():
+    found = surplus([a_version(1), a_version(2)], SessionPolicy(), NOW)
+    assert found.dropped == {}
+    assert found.stays_bytes == 110
+
+
+def test_an_old_version_goes_and_the_newest_stays_however_old():
+    versions = [a_version(1, at=0), a_version(2, at=1)]
+    assert surplus(versions, SessionPolicy(), NOW).dropped == {"s-1": (1,)}
+
+
+def test_beyond_the_quota_the_oldest_of_all_sessions_go_first():
+    versions = [
+        a_version(1, at=NOW - 9),
+        a_version(2, at=NOW - 1),
+        a_version(1, session="s-2", at=NOW - 5, size_bytes=50),
+        a_version(2, session="s-2", at=NOW - 4, size_bytes=50, new_bytes=20),
+    ]
+    assert held_bytes(versions[:2]) + held_bytes(versions[2:]) == 180
+    assert surplus(versions, SessionPolicy(quota_bytes=170), NOW).dropped == {"s-1": (1,)}
+    assert surplus(versions, SessionPolicy(quota_bytes=160), NOW).dropped == {"s-1": (1,), "s-2": (1,)}
+
+
+def test_a_session_has_a_most_number_of_versions():
+    versions = [a_version(number) for number in range(1, MAX_VERSIONS + 3)]
+    assert surplus(versions, SessionPolicy(), NOW).dropped == {"s-1": (1, 2)}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(0, 60), st.integers(1, 200), st.integers(0, 50)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 2000),
+)
+def test_the_newest_of_each_session_always_stays_and_the_rest_fits(drawn, quota_bytes):
+    numbers: dict[int, int] = {}
+    versions = []
+    for session, age_days, size_bytes, new_bytes in sorted(drawn, key=lambda one: -one[1]):
+        numbers[session] = numbers.get(session, 0) + 1
+        made = a_version(
+            numbers[session],
+            session=f"s-{session}",
+            at=NOW - age_days * DAY_S,
+            size_bytes=size_bytes,
+            new_bytes=new_bytes,
+        )
+        versions.append(made)
+    found = surplus(versions, SessionPolicy(quota_bytes=quota_bytes), NOW)
+    left = [v for v in versions if v.number not in found.dropped.get(v.session, ())]
+    newest = {
+        session: max(v.number for v in versions if v.session == session) for session in {v.session for v in versions}
+    }
+    assert {(v.session, v.number) for v in left} >= set(newest.items())
+    total = sum(held_bytes([v for v in left if v.session == session]) for session in newest)
+    assert total == found.stays_bytes
+    assert total <= quota_bytes or len(left) == len(newest)
+
+
+def test_who_may_read():
+    private, shared, open_to_all = a_session(), a_session(shared=("mate",)), a_session(shared=("*",))
+    assert may_read(private, "alice", ())
+    assert not may_read(private, "mate", ("vision",))
+    assert may_read(shared, "mate", ("vision",))
+    assert not may_read(shared, "mate", ("speech",))
+    assert not may_read(shared, "third", ("vision",))
+    assert may_read(open_to_all, "third", ("vision",))
+    assert not may_read(open_to_all, "third", ())

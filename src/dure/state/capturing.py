@@ -2,29 +2,72 @@
 manifest.
 
 Nothing refers to a group before all its bytes are in the store, so a capture that is cut short leaves at most
-blobs that nothing refers to.
+blobs that nothing refers to. The one trap: memory may change between two looks at it, so every chunk is copied
+first, and what is hashed is that copy, which is also what is written.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from dure.state import written
 from dure.state.blobs import CHUNK_BYTES, Blobs, digest_of
 from dure.state.grouping import Gathered, gather
+from dure.state.held import Held
 from dure.state.identity import fingerprint
-from dure.state.manifest import Buffer, Group, Snapshot, Variable
+from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
 from dure.state.secrecy import hidden, secret_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
-
-Piece = tuple[str, memoryview]  # a digest and the bytes that have it
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 INLINE_BYTES = 16 * 1024  # a smaller run of bytes travels in the manifest
 INLINE_TOTAL_BYTES = 512 * 1024  # and all of them together take at most this much of it
+COPIED_BYTES = 32 * 1024 * 1024  # copying this much costs about as much as a fork
+_WRITERS = 4
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of bytes as it was at one moment. `chunk` gives a chunk's bytes, which nobody changes any more."""
+
+    size_bytes: int
+    digests: list[str | None]
+    chunk: Callable[[int], Any]
+    look: written.Look | None = None
+    address: int = 0
+
+    def bytes_of(self, index: int) -> int:
+        """Return the size of a chunk."""
+        return min(CHUNK_BYTES, self.size_bytes - index * CHUNK_BYTES)
+
+    def wanted(self, known: frozenset[str]) -> list[int]:
+        """Return the chunks whose bytes must be read: those of unknown content, and those that `known` has not."""
+        return [index for index, digest in enumerate(self.digests) if digest is None or digest not in known]
+
+    def hash(self) -> None:
+        """Find the digests that are not known."""
+        for index, digest in enumerate(self.digests):
+            if digest is None:
+                self.digests[index] = digest_of(self.chunk(index))
+
+    @property
+    def small(self) -> bool:
+        """Whether it may travel in the manifest."""
+        return self.size_bytes <= INLINE_BYTES
+
+
+@dataclass(slots=True)
+class Taken:
+    """A group and its bytes: the stream, then the buffers."""
+
+    gathered: Gathered
+    runs: list[Run]
 
 
 def capture(
@@ -34,14 +77,108 @@ def capture(
     *,
     blobs: Blobs,
     ignore: Container[str] = (),
+    extras: Mapping[str, Any] | None = None,
 ) -> Snapshot:
     """Save variables of `namespace` and return their snapshot; its manifest is stored by `Snapshot.store`.
 
     Without `names` all are saved but IPython's own, those in `ignore`, and secrets, which are named. With
     `names` exactly those are, with what belongs to them: other names of the same object or array memory, so
     that aliases come back as aliases, and the globals of notebook functions inside them. `base` tells which
-    blobs are there already. What cannot be saved is in `unsaved`, with its path and the reason.
+    blobs are there already. `extras` are saved beside the variables (see `dure.state.extras`). What cannot be
+    saved is in `unsaved`, with its path and the reason.
     """
+    with _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=True) as frozen:
+        return frozen.save()
+
+
+def freeze(
+    namespace: dict[str, Any],
+    names: Iterable[str] | None = None,
+    base: Snapshot | None = None,
+    *,
+    blobs: Blobs,
+    ignore: Container[str] = (),
+    extras: Mapping[str, Any] | None = None,
+) -> Frozen:
+    """Take the state as it is now, and return it ready to be saved by any thread while the next cell runs.
+
+    Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are
+    pickled here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
+    """
+    return _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=False)
+
+
+class Frozen:
+    """A namespace as it was when it was frozen. `save` once, then (or instead) `close`; it is its own context."""
+
+    def __init__(self, finish: Callable[[], Snapshot], held: Held | None = None) -> None:
+        self._finish: Callable[[], Snapshot] | None = finish
+        self._held = held
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def save(self) -> Snapshot:
+        """Write what the store lacks and return the snapshot; its manifest is not written. BlobError where the
+        store refuses.
+        """
+        if self._finish is None:
+            raise RuntimeError("This state was saved or closed already: freeze the namespace again.")
+        finish, self._finish = self._finish, None
+        try:
+            return finish()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the memory; a second call does nothing."""
+        self._finish = None
+        if self._held is not None:
+            self._held.close()
+
+
+def _taken(
+    namespace: dict[str, Any],
+    names: Iterable[str] | None,
+    base: Snapshot | None,
+    blobs: Blobs,
+    *,
+    ignore: Container[str],
+    extras: Mapping[str, Any] | None,
+    live: bool,
+) -> Frozen:
+    groups, unsaved, absent = _chosen(namespace, names, ignore, extras)
+    known = base.references() if base is not None else frozenset()
+    watched = written.current()
+    taken = [Taken(group, runs_of(group, watched)) for group in groups]
+    about = fingerprint()
+
+    def finish() -> Snapshot:
+        writer = Writer(blobs, known, watched)
+        writer.settle([run for item in taken for run in item.runs])
+        return snapshot_of(taken, [writer.group(item) for item in taken], unsaved, absent, about)
+
+    if live or _copied(taken, known):
+        return Frozen(finish)
+    held = Held.take()
+    if held is None:
+        # neither copied nor forked: it is saved now, before anyone can change it
+        done = finish()
+        return Frozen(lambda: done)
+    _read_from(held, taken, known)
+    return Frozen(finish, held)
+
+
+def _chosen(
+    namespace: dict[str, Any],
+    names: Iterable[str] | None,
+    ignore: Container[str],
+    extras: Mapping[str, Any] | None,
+) -> tuple[list[Gathered], dict[str, str], tuple[str, ...]]:
+    """Return the groups to save, what cannot be saved and why, and which names are not there."""
     absent: tuple[str, ...] = ()
     unsaved: dict[str, str] = {}
     if names is None:
@@ -54,85 +191,158 @@ def capture(
         chosen = [name for name in asked if name in namespace]
         chosen += _aliases(namespace, chosen, ignore)
     reads: set[str] = set()
-    groups, refused = gather(namespace, chosen, reads)
+    beside = {EXTRA + name: value for name, value in (extras or {}).items()}
+    groups, refused = gather(namespace, chosen, reads, beside)
     while more := sorted(name for name in reads if _can_follow(name, namespace, chosen, ignore, unsaved)):
         # a value holds a notebook function that reads names which no one has named yet
         chosen += [*more, *_aliases(namespace, more, {*chosen, *more})]
-        groups, refused = gather(namespace, chosen, reads)
-    writer = Writer(blobs, base.references() if base is not None else frozenset())
+        groups, refused = gather(namespace, chosen, reads, beside)
     groups.sort(key=lambda group: min([*group.names, *group.classes]))
-    prepared = [writer.prepare(group) for group in groups]
-    writer.write([piece for _, pieces in prepared for piece in pieces])
-    return snapshot_of(groups, [group for group, _ in prepared], {**unsaved, **refused}, absent)
+    return groups, {**unsaved, **refused}, absent
 
 
-def snapshot_of(
-    gathered: list[Gathered], groups: list[Group], unsaved: dict[str, str], absent: tuple[str, ...] = ()
-) -> Snapshot:
-    """Return the snapshot of groups whose bytes are in the store."""
-    return Snapshot(
-        groups=tuple(groups),
-        variables={
-            name: Variable(source.types[name], source.sizes[name], index)
-            for index, (source, group) in enumerate(zip(gathered, groups, strict=True))
-            for name in group.names
-        },
-        unsaved=unsaved,
-        absent=absent,
-        fingerprint=fingerprint(),
-    )
+def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
+    """Copy the bytes that have to be written where they are few; return whether it was done."""
+    runs = [run for item in taken for run in item.runs[1:]]
+    if sum(run.bytes_of(index) for run in runs for index in run.wanted(known)) > COPIED_BYTES:
+        return False
+    for run in runs:
+        run.chunk = {index: run.chunk(index) for index in run.wanted(known)}.__getitem__
+    _let_go(taken)
+    return True
+
+
+def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
+    """Read the chunks from the process that keeps the memory; what others can write as well is copied here."""
+    private = written.private_memory()
+    for run in (run for item in taken for run in item.runs[1:]):
+        if run.address and private is not None and private.covers(run.address, run.address + run.size_bytes):
+            run.chunk = functools.partial(_chunk_of, held, run.address, run.size_bytes)
+        else:
+            run.chunk = {index: run.chunk(index) for index in run.wanted(known)}.__getitem__
+    _let_go(taken)
+
+
+def _chunk_of(held: Held, address: int, size_bytes: int, index: int) -> bytes:
+    offset = index * CHUNK_BYTES
+    return held.read(address + offset, min(CHUNK_BYTES, size_bytes - offset))
+
+
+def _let_go(taken: list[Taken]) -> None:
+    # an exported buffer would forbid the person to resize the array meanwhile
+    for item in taken:
+        item.gathered.pickled.buffers.clear()
 
 
 class Writer:
-    """Turns pickles into groups of a manifest: hashes first, then writes only what the store lacks."""
+    """Writes runs of bytes, each chunk hashed and written from one copy, and says what a manifest says of them."""
 
-    def __init__(self, blobs: Blobs, known: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, blobs: Blobs, known: frozenset[str], watched: tuple[written.Watch, written.Private | None] | None
+    ) -> None:
         self._blobs = blobs
         self._known = known
+        self._watch = None if watched is None else watched[0]
         self._inline_bytes = 0
-        self._watched = written.current()
 
-    def prepare(self, gathered: Gathered) -> tuple[Group, list[Piece]]:
-        """Return the group's entry for the manifest, and the pieces that must be in the store before it is
-        used.
-        """
-        pickled = gathered.pickled
-        pieces: list[Piece] = []
-        group = Group(
-            names=gathered.names,
-            stream=self._run(memoryview(pickled.stream), pieces),
-            buffers=tuple(self._run(buffer.raw(), pieces) for buffer in pickled.buffers),
-            classes=gathered.classes,
-            needs=tuple(sorted(set(pickled.needs) - set(gathered.classes))),
+    def settle(self, runs: list[Run]) -> None:
+        """Give every chunk its digest, and put into the store those that it lacks."""
+        chunks = [(run, index) for run in runs if not run.small for index in run.wanted(self._known)]
+        threads = min(len(chunks), max(self._blobs.parallel, min(_WRITERS, os.cpu_count() or 1)))
+        if threads > 1:
+            with ThreadPoolExecutor(threads, thread_name_prefix="dure-capture") as pool:
+                list(pool.map(self._settle, chunks))
+        else:
+            for chunk in chunks:
+                self._settle(chunk)
+        for run in runs:
+            if run.look is not None and self._watch is not None:
+                self._watch.learn(run.look, [str(digest) for digest in run.digests])
+
+    def _settle(self, chunk: tuple[Run, int]) -> None:
+        run, index = chunk
+        digest = run.digests[index]
+        if digest is None:
+            data = run.chunk(index)
+            digest = run.digests[index] = digest_of(data)
+            if digest not in self._known:
+                self._blobs.put(data, digest=digest)
+        elif self._blobs.claim([digest]):
+            run.digests[index] = self._blobs.put(run.chunk(index))
+
+    def group(self, taken: Taken) -> Group:
+        """Return the group's entry for the manifest; its runs are settled."""
+        pickled = taken.gathered.pickled
+        stream, *buffers = [self._entry(run) for run in taken.runs]
+        return Group(
+            names=taken.gathered.names,
+            stream=stream,
+            buffers=tuple(buffers),
+            classes=taken.gathered.classes,
+            needs=tuple(sorted(set(pickled.needs) - set(taken.gathered.classes))),
             modules=tuple(sorted(pickled.modules)),
         )
-        return group, pieces
 
-    def write(self, pieces: list[Piece]) -> None:
-        """Put into the store those of the pieces that it lacks."""
-        waiting = {digest: piece for digest, piece in pieces if digest not in self._known}
-        if not waiting:
-            return
-        wanted = self._blobs.claim(waiting)
-        if self._blobs.parallel > 1 and len(wanted) > 1:
-            with ThreadPoolExecutor(self._blobs.parallel, thread_name_prefix="dure-capture") as pool:
-                for done in [pool.submit(self._blobs.put, waiting[digest], digest=digest) for digest in wanted]:
-                    done.result()
-        else:
-            for digest in wanted:
-                self._blobs.put(waiting[digest], digest=digest)
-
-    def _run(self, data: memoryview, pieces: list[Piece]) -> Buffer:
-        size = data.nbytes
-        if size <= INLINE_BYTES and self._inline_bytes + size <= INLINE_TOTAL_BYTES:
+    def _entry(self, run: Run) -> Buffer:
+        size = run.size_bytes
+        if run.small and self._inline_bytes + size <= INLINE_TOTAL_BYTES:
             self._inline_bytes += size
+            data = run.chunk(0) if size else b""
             return Buffer(size, (), base64.b64encode(data).decode("ascii"), digest_of(data))
-        chunks = written.chunk_digests(data, self._watched)
-        pieces += [
-            (digest, data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]) for index, digest in enumerate(chunks)
-        ]
+        if run.small:
+            run.digests[0] = self._blobs.put(run.chunk(0))
+        chunks = tuple(str(digest) for digest in run.digests)
         whole = chunks[0] if len(chunks) == 1 else digest_of("".join(chunks).encode("ascii"))
-        return Buffer(size, tuple(chunks), None, whole)
+        return Buffer(size, chunks, None, whole)
+
+
+def snapshot_of(
+    taken: list[Taken],
+    groups: list[Group],
+    unsaved: dict[str, str],
+    absent: tuple[str, ...] = (),
+    about: dict[str, Any] | None = None,
+) -> Snapshot:
+    """Return the snapshot of groups whose bytes are in the store."""
+    held = {
+        name: Variable(item.gathered.types[name], item.gathered.sizes[name], index)
+        for index, (item, group) in enumerate(zip(taken, groups, strict=True))
+        for name in group.names
+    }
+    return Snapshot(
+        groups=tuple(groups),
+        variables={name: held[name] for name in held if not name.startswith(EXTRA)},
+        extras={name.removeprefix(EXTRA): held[name] for name in held if name.startswith(EXTRA)},
+        unsaved={name.removeprefix(EXTRA): reason.removeprefix(EXTRA) for name, reason in unsaved.items()},
+        absent=absent,
+        fingerprint=fingerprint() if about is None else about,
+    )
+
+
+def runs_of(gathered: Gathered, watched: tuple[written.Watch, written.Private | None] | None) -> list[Run]:
+    """Return the group's bytes as they lie in memory, with the digests that are known of them."""
+    stream = gathered.pickled.stream
+    runs = [Run(len(stream), [None] * _chunks(len(stream)), _slices(memoryview(stream)))]
+    for buffer in gathered.pickled.buffers:
+        data = buffer.raw()
+        look = written.looked(data, watched)
+        digests: list[str | None] = [None] * _chunks(data.nbytes)
+        if look is not None:
+            digests = list(look.digests)
+        runs.append(Run(data.nbytes, digests, _copies(data), look, written.address_of(data)))
+    return runs
+
+
+def _chunks(size_bytes: int) -> int:
+    return -(-size_bytes // CHUNK_BYTES)
+
+
+def _slices(data: memoryview) -> Callable[[int], Any]:
+    return lambda index: data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+
+
+def _copies(data: memoryview) -> Callable[[int], Any]:
+    return lambda index: bytes(data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES])
 
 
 def _can_follow(

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dure.state.capturing import Writer, snapshot_of
+from dure.state import written
+from dure.state.capturing import Taken, Writer, runs_of, snapshot_of
 from dure.state.grouping import Gathered, gather
 from dure.state.pickling import GroupPickler, Shared
 from dure.state.restoring import Loader
@@ -49,22 +50,27 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
         name for name, value in namespace.items() if name in known or (name not in ignore and not hidden(name, value))
     ]
     gathered, unsaved = gather(namespace, chosen)
-    writer = Writer(blobs, base.references() if base is not None else frozenset())
-    prepared = [writer.prepare(group) for group in gathered]
+    watched = written.current()
+    taken = [Taken(group, runs_of(group, watched)) for group in gathered]
+    writer = Writer(blobs, base.references() if base is not None else frozenset(), watched)
+    writer.settle([run for item in taken for run in item.runs[1:]])
+    for item in taken:
+        item.runs[0].hash()  # written only if it is sent
+    groups = [writer.group(item) for item in taken]
     before = {group.key() for group in base.groups} if base is not None else set()
     differing = [
         index
-        for index, (group, _) in enumerate(prepared)
+        for index, group in enumerate(groups)
         if group.key() not in before and not _same_after_all(base, group, gathered[index], namespace, blobs)
     ]
-    names = tuple(sorted(name for index in differing for name in prepared[index][0].names))
+    names = tuple(sorted(name for index in differing for name in groups[index].names))
     deleted = tuple(sorted(name for name in known if name not in namespace))
     if not names:
         return Changes(None, (), deleted, unsaved)
-    sent = _with_needs([group for group, _ in prepared], differing)
-    writer.write([piece for index in sent for piece in prepared[index][1]])
-    groups = [prepared[index][0] if index in differing else replace(prepared[index][0], names={}) for index in sent]
-    return Changes(snapshot_of([gathered[index] for index in sent], groups, unsaved), names, deleted, unsaved)
+    sent = _with_needs(groups, differing)
+    writer.settle([taken[index].runs[0] for index in sent])
+    kept = [groups[index] if index in differing else replace(groups[index], names={}) for index in sent]
+    return Changes(snapshot_of([taken[index] for index in sent], kept, unsaved), names, deleted, unsaved)
 
 
 def _with_needs(groups: list[Group], wanted: list[int]) -> list[int]:

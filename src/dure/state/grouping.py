@@ -12,8 +12,11 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import functools
 import gc
+import itertools
 import logging
+import operator
 import pathlib
 import re
 import sys
@@ -27,11 +30,12 @@ from dure.state.pickling import GroupPickler, NamespaceMark, Shared
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
 _BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
+_VALUE = operator.itemgetter(1)  # of a memo's entries
 _PLAIN = (int, float, complex, bool, type(None))
 _FROZEN_KINDS = (
     tuple,
@@ -107,16 +111,20 @@ class Gathered:
 
 
 def gather(
-    namespace: dict[str, Any], names: Iterable[str], reads: set[str] | None = None
+    namespace: dict[str, Any],
+    names: Iterable[str],
+    reads: set[str] | None = None,
+    extras: Mapping[str, Any] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of the named variables, and for each that cannot be saved `path: reason`.
 
-    Into `reads` go the globals that notebook functions inside the values may look up.
+    Into `reads` go the globals that notebook functions inside the values may look up. `extras` are saved with them,
+    under names that no variable can have.
     """
     shared = Shared(namespace)
     shared.reads = set() if reads is None else reads
     with _collector_paused():
-        return _gather(shared, _nodes(namespace, names))
+        return _gather(shared, _nodes(namespace, {**{name: namespace[name] for name in names}, **(extras or {})}))
 
 
 @contextlib.contextmanager
@@ -159,13 +167,11 @@ def _gather(shared: Shared, nodes: dict[int, Node]) -> tuple[list[Gathered], dic
     return [group for group in groups if group is not None], unsaved
 
 
-def _nodes(namespace: dict[str, Any], names: Iterable[str]) -> dict[int, Node]:
+def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]:
     nodes: dict[int, Node] = {}
     mark = NamespaceMark()
-    for name in names:
-        value = namespace[name]
-        if value is namespace:
-            value = mark
+    for name, found in chosen.items():
+        value: Any = mark if found is namespace else found
         # equal small values are often one object; they are no aliases
         plain = type(value) in _PLAIN or (type(value) in (str, bytes) and len(value) < _BIG_BYTES)
         key = -1 - len(nodes) if plain else id(value)
@@ -250,7 +256,7 @@ class _Kinds:
     """Remembers, by type, whether sharing an instance matters."""
 
     def __init__(self) -> None:
-        self._frozen: dict[type, bool] = {}
+        self._known: dict[type, bool] = {}
         self._also: tuple[type, ...] = ()
         numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
         if numpy is not None:
@@ -261,12 +267,40 @@ class _Kinds:
         if torch is not None and hasattr(torch, "memory_format"):
             self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
 
-    def frozen(self, kind: type) -> bool:
-        """Tell whether instances cannot change, or are found again by name."""
-        found = self._frozen.get(kind)
-        if found is None:
-            found = self._frozen[kind] = issubclass(kind, _FROZEN_KINDS + self._also)
+    def shared(self, values: list[Any]) -> set[int]:
+        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big."""
+        kinds = list(map(type, values))
+        matters = {kind: self._matters(kind) for kind in set(kinds)}
+        found = set(map(id, itertools.compress(values, map(matters.__getitem__, kinds))))
+        for kind in {str, bytes} & matters.keys():
+            texts = list(itertools.compress(values, map(functools.partial(operator.is_, kind), kinds)))
+            if max(map(len, texts)) >= _BIG_BYTES:
+                found |= {id(text) for text in texts if len(text) >= _BIG_BYTES}
         return found
+
+    def _matters(self, kind: type) -> bool:
+        found = self._known.get(kind)
+        if found is None:
+            found = self._known[kind] = kind not in (str, bytes) and not issubclass(kind, _FROZEN_KINDS + self._also)
+        return found
+
+
+def _memo(pickler: GroupPickler) -> list[Any]:
+    """Return the objects in the pickler's memo; to the garbage collector it shows them ten times as fast as by copy."""
+    if _MEMO_SHOWS:
+        mine = {id(pickler.dispatch_table), id(vars(pickler))}
+        return [value for value in gc.get_referents(pickler) if id(value) not in mine]
+    return list(map(_VALUE, pickler.memo.copy().values()))
+
+
+def _memo_shows() -> bool:
+    probe: list[Any] = []
+    pickler = GroupPickler(Shared({}), set())
+    pickler.dump((probe,))
+    return any(found is probe for found in gc.get_referents(pickler))
+
+
+_MEMO_SHOWS = _memo_shows()
 
 
 class _Unions:
@@ -279,25 +313,21 @@ class _Unions:
 
     def reached(self, node: int, pickler: GroupPickler, kinds: _Kinds) -> None:
         """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
-        referenced, frozen = pickler.referenced, pickler.frozen
-        for key, (_, value) in pickler.memo.copy().items():
-            kind = type(value)
-            if kind is str or kind is bytes:
-                if len(value) < _BIG_BYTES:
-                    continue
-            elif kinds.frozen(kind) or key in referenced:
-                # a notebook class in its own group is held by its id through the node itself
-                continue
-            if key in frozen:
-                self._only_frozen.setdefault(key, []).append(node)
-                if key in self._holder:
-                    self.join(node, self._holder[key])
-                continue
-            holder = self._holder.setdefault(key, node)
-            if holder != node:
-                self.join(holder, node)
-            for other in self._only_frozen.get(key, ()):
-                self.join(holder, other)
+        values = _memo(pickler)
+        # a notebook class in its own group is held by its id through the node itself
+        found = kinds.shared(values) - pickler.referenced
+        frozen = found & pickler.frozen
+        found -= frozen
+        for key in frozen:
+            self._only_frozen.setdefault(key, []).append(node)
+            if key in self._holder:
+                self.join(node, self._holder[key])
+        for key in self._holder.keys() & found:
+            self.join(self._holder[key], node)
+        for key in self._only_frozen.keys() & found:
+            for other in self._only_frozen[key]:
+                self.join(node, other)
+        self._holder.update(dict.fromkeys(found - self._holder.keys(), node))
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""

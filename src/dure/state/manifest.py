@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = "dure.snapshot"
 VERSION = 1
+EXTRA = "%"  # before the name of what is saved beside the variables; no variable's name begins so
 MANIFEST_BYTES = 64 * 1024 * 1024
 _MEMBERS = 1_000_000  # a bound on every list of a manifest
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -85,6 +86,7 @@ class Snapshot:
     unsaved: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Variable] = field(default_factory=dict)  # what was saved beside the variables
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,6 +129,8 @@ class Snapshot:
             "unsaved": self.unsaved,
             "absent": list(self.absent),
         }
+        if self.extras:
+            document["extras"] = {name: [item.type, item.size_bytes, item.group] for name, item in self.extras.items()}
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
@@ -151,14 +155,18 @@ class Snapshot:
         ]
         groups = [group for group in groups if group.names or group.classes]
         position = {name: index for index, group in enumerate(groups) for name in group.names}
-        variables = {name: replace(self.variables[name], group=index) for name, index in position.items()}
-        return replace(self, groups=tuple(groups), variables=variables)
+        return replace(
+            self,
+            groups=tuple(groups),
+            variables=_placed(self.variables, position),
+            extras=_placed(self.extras, position, EXTRA),
+        )
 
     def merged(self, newer: Snapshot) -> Snapshot:
         """Return the state after `newer` was restored on top of this; a group that lost a name to it goes
         whole.
         """
-        replaced = set(newer.variables)
+        replaced = {name for group in newer.groups for name in group.names}
         classes = {token for group in newer.groups for token in group.classes}
         kept = [
             group
@@ -172,10 +180,10 @@ class Snapshot:
         ]
         groups = (*kept, *newer.groups)
         position = {name: index for index, group in enumerate(groups) for name in group.names}
-        variables = {**self.variables, **newer.variables}
         return Snapshot(
             groups=groups,
-            variables={name: replace(variables[name], group=index) for name, index in position.items()},
+            variables=_placed({**self.variables, **newer.variables}, position),
+            extras=_placed({**self.extras, **newer.extras}, position, EXTRA),
             unsaved={**{n: r for n, r in self.unsaved.items() if n not in replaced}, **newer.unsaved},
             absent=newer.absent,
             fingerprint=newer.fingerprint or self.fingerprint,
@@ -200,19 +208,29 @@ def parse(data: bytes) -> Snapshot:
     try:
         snapshot = Snapshot(
             groups=tuple(_group(item) for item in _items(document["groups"])),
-            variables={
-                _text(name): Variable(_text(item[0]), _count(item[1]), _count(item[2]))
-                for name, item in document["variables"].items()
-            },
+            variables=_variables(document["variables"]),
+            extras=_variables(document.get("extras", {})),
             unsaved={_text(name): _text(reason) for name, reason in document["unsaved"].items()},
             absent=tuple(_text(name) for name in _items(document["absent"])),
             fingerprint=dict(document["fingerprint"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ManifestError(f"The snapshot's manifest is damaged: {type(error).__name__} at {error}.") from None
-    if any(variable.group >= len(snapshot.groups) for variable in snapshot.variables.values()):
+    if any(item.group >= len(snapshot.groups) for item in (*snapshot.variables.values(), *snapshot.extras.values())):
         raise ManifestError("The snapshot's manifest is damaged: a variable is in a group that is not there.")
     return snapshot
+
+
+def _placed(variables: dict[str, Variable], position: dict[str, int], prefix: str = "") -> dict[str, Variable]:
+    return {
+        name: replace(item, group=position[prefix + name])
+        for name, item in variables.items()
+        if prefix + name in position
+    }
+
+
+def _variables(document: dict[str, Any]) -> dict[str, Variable]:
+    return {_text(name): Variable(_text(item[0]), _count(item[1]), _count(item[2])) for name, item in document.items()}
 
 
 def _group_json(group: Group) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, marks, written
 from dure.state.blobs import CHUNK_BYTES, BlobError, Blobs, digest_of
+from dure.state.manifest import EXTRA
 from dure.state.regions import Region, mapping_works
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Report:
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)  # see `dure.state.extras`; never put into the namespace
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)
 
@@ -79,9 +81,11 @@ def restore(
             slots = loader.load(index)
         except Exception as error:
             reason = _reason(error)
-            report.failed.update(dict.fromkeys(chosen, reason))
+            report.failed.update({name.removeprefix(EXTRA): reason for name in chosen})
             continue
-        report.values.update({name: slots[slot] for name, slot in chosen.items()})
+        for name, slot in chosen.items():
+            held = report.extras if name.startswith(EXTRA) else report.values
+            held[name.removeprefix(EXTRA)] = slots[slot]
     for name in wanted or ():
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"

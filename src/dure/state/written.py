@@ -241,18 +241,23 @@ _current: list[Watch | None] = []
 
 def chunk_digests(data: memoryview, watched: tuple[Watch, Private | None] | None) -> list[str]:
     """Return the BLAKE3 of every chunk of `data`, and hash only those that were written since the last time."""
-    look = None
-    if watched is not None and data.nbytes >= WATCHED_BYTES:
-        watch, private = watched
-        start = _address(data)
-        look = watch.look(start, data.nbytes, private) if start else None
+    look = looked(data, watched)
     known = look.digests if look is not None else [None] * -(-data.nbytes // CHUNK_BYTES)
     unknown = [index for index, digest in enumerate(known) if digest is None]
     digests = dict(zip(unknown, _hashed(data, unknown), strict=True))
     found = [digest or digests[index] for index, digest in enumerate(known)]
-    if look is not None:
-        watch.learn(look, found)
+    if look is not None and watched is not None:
+        watched[0].learn(look, found)
     return found
+
+
+def looked(data: memoryview, watched: tuple[Watch, Private | None] | None) -> Look | None:
+    """Return what is known of the bytes, after clearing their marks; None where they are few or cannot be watched."""
+    if watched is None or data.nbytes < WATCHED_BYTES:
+        return None
+    watch, private = watched
+    start = address_of(data)
+    return watch.look(start, data.nbytes, private) if start else None
 
 
 def _hashed(data: memoryview, chunks: list[int]) -> list[str]:
@@ -267,7 +272,7 @@ def _hashed(data: memoryview, chunks: list[int]) -> list[str]:
         return list(pool.map(hashed, chunks))
 
 
-def _address(data: memoryview) -> int:
+def address_of(data: memoryview) -> int:
     """Return where the bytes are, 0 where that cannot be told without numpy."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
@@ -277,10 +282,8 @@ def _address(data: memoryview) -> int:
 
 def current() -> tuple[Watch, Private] | None:
     """Return this process's watch and what it may watch now; None where every byte must be hashed."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as handle:  # noqa: PTH123 - not a Path's
-            maps = handle.read()
-    except OSError:
+    maps = _maps()
+    if maps is None:
         return None
     if _DEVICES.search(maps):
         for watch in _current:
@@ -291,6 +294,20 @@ def current() -> tuple[Watch, Private] | None:
         _current.append(Watch.open())
     watch = _current[0]
     return None if watch is None else (watch, Private(maps))
+
+
+def private_memory() -> Private | None:
+    """Return which memory of this process nobody else writes; None where the system does not tell."""
+    maps = _maps()
+    return None if maps is None else Private(maps)
+
+
+def _maps() -> str | None:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as handle:  # noqa: PTH123 - not a Path's
+            return handle.read()
+    except OSError:
+        return None
 
 
 def _after_fork() -> None:

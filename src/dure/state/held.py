@@ -1,0 +1,100 @@
+"""The memory of this process as it was at one moment, kept while the person's next cell already changes it.
+
+A forked child does nothing but keep the pages (the system copies those that are written afterwards), and its memory
+is read from here through /proc. The one trap: a child would answer signals that are sent to the whole process group,
+and outlive a parent that was killed, so it blocks the first and watches a pipe for the second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+import warnings
+from typing import NoReturn
+
+_RETRY_S = 5.0  # how often a child looks whether its parent still lives, besides the pipe
+_END_S = 1.0
+
+
+class Held:
+    """All private memory of this process at the moment of `take`. Use `close`, or it holds the pages until the end."""
+
+    def __init__(self, pid: int, pipe: int, memory: int) -> None:
+        self._pid = pid
+        self._pipe = pipe
+        self._memory = memory
+
+    @classmethod
+    def take(cls) -> Held | None:
+        """Fork the keeper; None where the system does not let us (other than Linux, no memory, no /proc)."""
+        if sys.platform != "linux":
+            return None
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python and JAX warn of threads, none of which the child needs
+                pid = os.fork()
+            if pid == 0:
+                _keep(reading, parent)
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            return None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(reading)
+        held = cls(pid, writing, -1)
+        try:
+            held._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            held.close()
+            return None
+        return held
+
+    def read(self, address: int, size_bytes: int) -> bytes:
+        """Return the bytes that were at an address. OSError where there is no private memory."""
+        data = os.pread(self._memory, size_bytes, address)
+        while len(data) < size_bytes:
+            more = os.pread(self._memory, size_bytes - len(data), address + len(data))
+            if not more:
+                raise OSError(f"the memory at {address:#x} cannot be read")
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Let the pages go; a second call does nothing."""
+        if self._pid == 0:
+            return
+        pid, self._pid = self._pid, 0
+        os.close(self._pipe)
+        if self._memory >= 0:
+            os.close(self._memory)
+        with contextlib.suppress(ChildProcessError):  # someone else has waited for it
+            until = time.monotonic() + _END_S
+            while os.waitpid(pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > until:  # another library's code after a fork hangs
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    return
+                time.sleep(0.001)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.close()
+
+
+def _keep(pipe: int, parent: int) -> NoReturn:
+    """Be the child: hold no one's files, and end when the parent closes the pipe or is gone."""
+    try:
+        os.closerange(0, pipe)
+        os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+        while not select.select([pipe], [], [], _RETRY_S)[0] and os.getppid() == parent:
+            pass
+    finally:
+        os._exit(0)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.core.model import BurstPolicy, Job, Phase
-from dure.core.queueing.forward import Outage, SnapshotDecider, Step, What, Work, World, forward
+from dure.core.queueing.decide import Decider
+from dure.core.queueing.forward import Outage, Step, What, Work, World, forward
 from dure.core.queueing.plan import Plan
 from tests.core.builders import FLEX, NOW, a_cloud, a_job, a_lab, a_node, a_platform, running
 
@@ -19,7 +20,7 @@ def told(steps: Iterable[Step]) -> list[tuple[float, str, str]]:
 
 
 def run(platform=ONE_GPU, present=(), arrivals=(), world=None) -> list[Step]:
-    return list(forward(SnapshotDecider(platform), platform, NOW, present, arrivals, world=world))
+    return list(forward(Decider(platform), platform, NOW, present, arrivals, world=world))
 
 
 def test_jobs_take_turns_on_one_gpu():
@@ -86,7 +87,7 @@ def test_nothing_new_is_placed_on_a_cluster_that_does_not_answer():
 def test_money_spent_counts_until_the_month_turns():
     seen: list[tuple[float, Mapping[str, float]]] = []
 
-    class Spy(SnapshotDecider):
+    class Spy(Decider):
         def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
             seen.append((now - NOW, dict(spent)))
             return super().decide(now, spent, unavailable)

@@ -15,15 +15,14 @@ from typing import Any, Protocol
 
 from dure.core.lifecycle import Facts, Signal, advance
 from dure.core.model import ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
-from dure.core.queueing.decide import decide
-from dure.core.queueing.plan import Admission, Plan, Snapshot
+from dure.core.queueing.plan import Admission, Plan
 from dure.core.reasons import Ended
 
 MAX_ROUNDS = 100  # decisions at one instant while each preempts: more would be two jobs that evict each other for ever
 
 
 class Decides(Protocol):
-    """What is driven: it is told of jobs as they change and asked for plans."""
+    """What is driven, such as `decide.Decider`: it is told of jobs as they change and asked for plans."""
 
     def put(self, job: Job) -> None:
         """Take note of a new or changed job."""
@@ -33,29 +32,6 @@ class Decides(Protocol):
 
     def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
         """Return what to do at `now`."""
-
-
-class SnapshotDecider:
-    """`decide` as a decider: keeps the jobs and makes a whole snapshot for every plan."""
-
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._jobs: dict[str, Job] = {}
-
-    def put(self, job: Job) -> None:
-        """Take note of a new or changed job; one that has ended leaves."""
-        if job.phase.terminal:
-            self._jobs.pop(job.id, None)
-        else:
-            self._jobs[job.id] = job
-
-    def drop(self, job_id: str) -> None:
-        """Forget a job."""
-        self._jobs.pop(job_id, None)
-
-    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
-        """Return the plan for the jobs as they are."""
-        return decide(Snapshot(now, self._platform, tuple(self._jobs.values()), spent, unavailable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +219,11 @@ class _Run:
     def _decide(self) -> Iterator[Step]:
         for _ in range(MAX_ROUNDS):
             plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable))
-            preemptions = getattr(plan, "preemptions", ())
-            for preemption in preemptions:
+            for preemption in plan.preemptions:
                 yield self._requeue(self._courses[preemption.job_id], What.PREEMPTED, preemption.reason)
             for admission in plan.admissions:
                 yield from self._admit(admission)
-            if not preemptions:
+            if not plan.preemptions:
                 break
         else:
             raise RuntimeError(f"{MAX_ROUNDS} decisions at {self._now} all preempted: jobs evict each other for ever")
@@ -311,7 +286,9 @@ class _Run:
             return
         for course in [*self._courses.values()]:
             lease = course.job.lease
-            if lease is not None and (lease.cluster, lease.node) == (outage.cluster, outage.node):
+            if lease is None or lease.cluster != outage.cluster:
+                continue
+            if any(share.node == outage.node for share in lease.shares):
                 yield self._requeue(course, What.LOST, Ended.WORKER_LOST)
         self._decider.put(_outage_job(outage, self._platform))
 

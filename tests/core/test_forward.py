@@ -88,8 +88,10 @@ def test_money_spent_counts_until_the_month_turns():
     seen: list[tuple[float, Mapping[str, float]]] = []
 
     class Spy(Decider):
-        def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
-            seen.append((now - NOW, dict(spent)))
+        def decide(
+            self, now: float, spent: Mapping[str, float] | None = None, unavailable: frozenset[str] = frozenset()
+        ) -> Plan:
+            seen.append((now - NOW, dict(spent or {})))
             return super().decide(now, spent, unavailable)
 
     platform = a_platform(a_cloud(1))

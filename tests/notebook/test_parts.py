@@ -119,7 +119,7 @@ def test_rebound_names_stay_until_overwritten(blobs: Blobs):
     done = deliver(end, blobs, namespace, before, job="j-1")
     assert done.conflicts == ("a", "b", "c", "d")
     assert namespace == {"a": "mine", "b": "mine", "c": "mine", "d": "mine"}
-    deliver(end, blobs, namespace, before, job="j-1", overwrite=True)
+    deliver(end, blobs, namespace, before, job="j-1", on_conflict="take")
     assert namespace == {"a": "job", "b": "job", "c": "job"}
 
 

@@ -30,7 +30,7 @@ _SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "M": 10**6, "MB": 10**6, "G": 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for one in reversed(OPTIONS):
-        if one.name == "keep":  # for the next cell of a notebook; a command has none
+        if one.cells_only:
             continue
         command = _decorated(one)(command)
     return command

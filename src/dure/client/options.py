@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dure.client.errors import DureError
     from dure.wire.messages import JobRequest, PlatformView
 
-Takes = Literal["text", "gpus", "budget", "deadline", "duration", "count", "switch", "flag"]
+Takes = Literal["text", "gpus", "budget", "deadline", "duration", "count", "choice", "switch", "flag"]
 Choices = Literal["tiers", "priorities", "data_classes", "environments", "teams"]
 
+CONFLICTS = ("keep", "take", "both", "fail")
 MAX_GPUS = 1024
 MAX_RETRIES = 10
 MAX_KEEP_S = 3600.0
@@ -46,6 +47,7 @@ class Option:
     help_ko: str
     choices: Choices | None = None
     examples: tuple[str, ...] = ()
+    cells_only: bool = False
 
     @property
     def valued(self) -> bool:
@@ -146,6 +148,26 @@ OPTIONS: tuple[Option, ...] = (
         "keep the GPU this long for the next cell of this notebook: 5m",
         "이 노트북의 다음 셀을 위해 GPU를 유지할 시간: 5m",
         examples=("5m",),
+        cells_only=True,
+    ),
+    Option(
+        "on_conflict",
+        ("--on-conflict",),
+        "choice",
+        "keep|take|both|fail",
+        "a name that changed here meanwhile: keep ours (default), take the cell's, both (NAME_from_gpu), or fail",
+        "그동안 여기서 바뀐 이름: keep 유지(기본), take 셀의 값, both 둘 다(NAME_from_gpu), fail 실패",
+        examples=CONFLICTS,
+        cells_only=True,
+    ),
+    Option(
+        "keep_partial",
+        ("--keep-partial",),
+        "flag",
+        "",
+        "bring what the cell had changed also when it fails or is interrupted",
+        "셀이 실패하거나 중단되어도 그때까지 바뀐 이름을 가져오기",
+        cells_only=True,
     ),
     Option(
         "team",
@@ -192,12 +214,15 @@ class JobOptions:
     env: str | None = None
     timeout_s: float | None = None
     keep_s: float = 0
+    on_conflict: str = CONFLICTS[0]
+    keep_partial: bool = False
     team: str | None = None
     retries: int = 0
     detach: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
+_OWN = frozenset({"env", "detach", "notes", "on_conflict", "keep_partial"})  # not asked of the queue
 _FIELD_OF = {"deadline": "deadline_at", "timeout": "timeout_s", "keep": "keep_s"}
 
 
@@ -247,7 +272,8 @@ def parse_values(values: Mapping[str, Any], *, now: float | None = None, lang: s
             parsed["deadline_at"], note = _deadline_of(value, now, lang)
             notes += [note] if note else []
         else:
-            parsed[_FIELD_OF.get(name, name)] = _value_of(option, value, lang)
+            choice = option.takes == "choice"
+            parsed[_FIELD_OF.get(name, name)] = (_choice_of if choice else _value_of)(option, value, lang)
     return JobOptions(**parsed, notes=tuple(notes))
 
 
@@ -315,12 +341,18 @@ def job_request(
 
     from dure.wire.messages import JobRequest
 
+    if kind != "cell" and (options.on_conflict != CONFLICTS[0] or options.keep_partial):
+        expected = (
+            "%%gpu 셀에서만 쓸 수 있는" if lang == "ko" else "it in a %%gpu cell, since only a cell brings names back"
+        )
+        flag = "--keep-partial" if options.keep_partial else "--on-conflict"
+        raise failure("invalid_option", lang, option=flag, value="", expected=expected)
     if options.keep_s and (kind != "cell" or options.retries):
         expected = "it in a %%gpu cell, without --retries: what is kept there for the next cell cannot be started again"
         if lang == "ko":
             expected = "--retries 없이 %%gpu 셀에서만 쓸 수 있는"
         raise failure("invalid_option", lang, option="--keep", value=f"{options.keep_s:g}s", expected=expected)
-    asked = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in {"env", "detach", "notes"}}
+    asked = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _OWN}
     try:
         return JobRequest(
             kind=kind,
@@ -430,6 +462,12 @@ def _value_of(option: Option, value: Any, lang: str) -> Any:
     else:
         expected = "이름" if lang == "ko" else "a name"
     raise failure("invalid_option", lang, option=option.flags[0], value=value, expected=expected)
+
+
+def _choice_of(option: Option, value: Any, lang: str) -> Any:
+    if value in option.examples:
+        return value
+    raise failure("invalid_option", lang, option=option.flags[0], value=value, expected=", ".join(option.examples))
 
 
 def _duration_of(option: Option, value: Any, lang: str) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dure.client import Client
 
 
-def attach_job(kernel: Kernel, client: Client, job_id: str, *, overwrite: bool = False) -> Any:
+def attach_job(kernel: Kernel, client: Client, job_id: str, *, on_conflict: str | None = None) -> Any:
     """Replay and follow `job_id`, then commit what its cell changed; raises what shows how it failed."""
     from dure.client import DureError
 
@@ -41,7 +41,7 @@ def attach_job(kernel: Kernel, client: Client, job_id: str, *, overwrite: bool =
     ended = _last_cell_end(client, job.id) if job.kind == "cell" and job.phase == "running" else None
     follower = Follower(client, job.id, last=lambda item: item.cursor == ended)
     outcome = Watch(follower, status, replay, answers, watching_only=True).run()
-    return finish(kernel, client, outcome, sent, status, overwrite=overwrite, watching_only=True)
+    return finish(kernel, client, outcome, sent, status, on_conflict=on_conflict, watching_only=True)
 
 
 def _last_cell_end(client: Client, job_id: str) -> str | None:

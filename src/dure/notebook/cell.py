@@ -130,7 +130,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
     if options.detach and reads.dynamic:
         wanted |= {word for word in re.findall(r"\w+", code) if word in namespace and not word.startswith("_")}
     blobs = client.blobs(options.team)
-    digest, references = capture_names(namespace, sorted(wanted), blobs)
+    digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs)
     name = f"In[{kernel.shell.displayhook.prompt_count}]"
     notebook = session.notebook_id(namespace)
     payload = {
@@ -140,6 +140,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
         "kernel_cwd": os.getcwd(),  # noqa: PTH109 -- a text for JSON
         "notebook": notebook,
         "sources": sources_of(kernel.shell, [namespace.get(name) for name in sorted(wanted)]),
+        "keep_partial": options.keep_partial,
         "provide_timeout_s": DETACHED_PROVIDE_TIMEOUT_S if options.detach else PROVIDE_TIMEOUT_S,
     }
     request = job_request(
@@ -151,7 +152,9 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
         python=session.python_minor(),
         lang=session.language(),
     )
-    before = Before(namespace, sorted({*wanted, *reads.writes}))
-    sent = Sent(before, options.team, blobs, code, kernel.shell.displayhook.prompt_count)
+    unread = sorted(set(reads.writes) - wanted) if options.detach else ()
+    before = Before(namespace, sorted({*wanted, *reads.writes}), snapshot, unread)
+    number = kernel.shell.displayhook.prompt_count
+    sent = Sent(before, options.team, blobs, code, number, options.on_conflict)
     sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
     return request, sent

@@ -31,7 +31,7 @@ _HELP = {
 %gpu cancel JOB      end a job
 %gpu free            free the GPU that a cell with --keep keeps for this notebook's next cell
 %gpu attach [JOB]    show what a job printed while you were away and bring its results; without JOB: all of this
-                     notebook's that were not brought yet. --overwrite also takes names that changed here meanwhile
+                     notebook's that were not brought yet. --on-conflict take|both|keep|fail: names that changed here
 %gpu tiers           the kinds of GPU, what is free and what they cost
 %gpu lang en|ko      the language of all this
 %%gpu [options]      at the top of a cell: run the cell on a GPU; %%gpu --help lists the options""",
@@ -42,7 +42,7 @@ _HELP = {
 %gpu cancel JOB      작업 종료
 %gpu free            --keep으로 다음 셀을 위해 유지하던 GPU 반납
 %gpu attach [JOB]    자리를 비운 동안의 출력과 결과를 가져옵니다. JOB이 없으면 이 노트북에서
-                     아직 가져오지 않은 모든 작업. --overwrite는 그동안 여기서 바뀐 이름도 덮어씁니다
+                     아직 가져오지 않은 모든 작업. --on-conflict take|both|keep|fail: 그동안 여기서 바뀐 이름
 %gpu tiers           GPU 종류, 남은 수, 가격
 %gpu lang en|ko      언어 선택
 %%gpu [옵션]         셀 맨 위에: 셀을 GPU에서 실행합니다. 옵션은 %%gpu --help""",
@@ -126,8 +126,7 @@ def _free(kernel: Kernel, _: Sequence[str]) -> None:
 
 def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
     client = session.client()
-    overwrite = "--overwrite" in rest
-    asked = [word for word in rest if not word.startswith("-")]
+    asked, on_conflict = _conflict_option(rest)
     if not asked:
         notebook = session.notebook_id(kernel.shell.user_ns)
         asked = [record.job for record in records.undelivered(notebook, client.login.url, time.time())]
@@ -137,7 +136,7 @@ def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
     failed: list[BaseException] = []
     for job_id in asked:
         try:
-            attach_job(kernel, client, job_id, overwrite=overwrite)
+            attach_job(kernel, client, job_id, on_conflict=on_conflict)
         except KeyboardInterrupt:
             raise
         except Exception as error:
@@ -146,6 +145,19 @@ def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
                 print(*_lines(error), sep="\n", file=sys.stderr)  # noqa: T201
     if failed:
         raise failed[0]
+
+
+def _conflict_option(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the jobs, and what `--on-conflict` says."""
+    from dure.client.options import parse_words
+
+    flag = "--on-conflict"
+    at = next((index for index, word in enumerate(words) if word.partition("=")[0] == flag), None)
+    if at is None:
+        return [word for word in words if not word.startswith("-")], None
+    taken = 1 if "=" in words[at] else 2
+    choice = parse_words(words[at : at + taken], lang=session.language(), program="%gpu attach").on_conflict
+    return [word for word in (*words[:at], *words[at + taken :]) if not word.startswith("-")], choice
 
 
 def _lines(error: Exception) -> list[str]:

@@ -1,7 +1,8 @@
 """Brings a cell's results into the notebook: all changed names are loaded first, then committed in one step.
 
-What could not be saved, loaded or was changed here in the meantime is named, with the reason. The trap: between loading
-and committing nothing may raise, so that the notebook holds either none of a job's names or all that can be had.
+What could not be saved, loaded or was changed here in the meantime is named, with the reason; `--on-conflict` says what
+becomes of the last. The trap: between loading and committing nothing may raise, so that the notebook holds either none
+of a job's names or all that can be had.
 """
 
 from __future__ import annotations
@@ -13,33 +14,79 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
-    from dure.state import Blobs, Report
+    from dure.state import Blobs, Report, Snapshot
 
 LAST_VALUE = "last_value_of_cell__"  # under this name the worker sends the last expression's value
 _MISSING = object()
 
 
 class Before:
-    """What the names were bound to when the cell left, so that a rebinding in the meantime is noticed.
+    """What the names held when the cell left, so that a change in the meantime is noticed, also one in place.
 
-    Names that the cell mentions are held on to; of the others only the id is kept, which costs no memory.
+    Names that the cell mentions are held on to; of the others only the id is kept, which costs no memory. `sent` is
+    what travelled. `unread` are names that the cell binds without reading them: of these, too, the content is noted.
     """
 
-    def __init__(self, namespace: Mapping[str, Any], mentioned: Sequence[str]) -> None:
+    def __init__(
+        self,
+        namespace: Mapping[str, Any],
+        mentioned: Sequence[str],
+        sent: Snapshot | None = None,
+        unread: Sequence[str] = (),
+    ) -> None:
         self._held = {name: namespace.get(name, _MISSING) for name in mentioned}
         self._ids = {name: id(value) for name, value in namespace.items() if name not in self._held}
+        self._version = _noted(namespace, unread, sent)
 
-    def rebound(self, namespace: Mapping[str, Any], name: str) -> bool:
-        """Return whether `name` is bound to something else now."""
+    def changed(self, namespace: dict[str, Any], names: Sequence[str], blobs: Blobs | None) -> set[str]:
+        """Return those of `names` that are bound to something else now, or whose value is not what it was."""
+        rebound = {name for name in names if self._rebound(namespace, name)}
+        return rebound | self._altered(namespace, set(names) - rebound, blobs)
+
+    def _rebound(self, namespace: Mapping[str, Any], name: str) -> bool:
         now = namespace.get(name, _MISSING)
         if name in self._held:
             return now is not self._held[name]
         return now is not _MISSING and id(now) != self._ids.get(name)
 
+    def _altered(self, namespace: dict[str, Any], names: set[str], blobs: Blobs | None) -> set[str]:
+        base = self._version
+        known = names & set(base.names) & namespace.keys() if base is not None else set()
+        if base is None or blobs is None or not known:
+            return set()
+        from dure.state import changed
+
+        mates = {name for group in base.groups if known & group.names.keys() for name in group.names}
+        base = base.without(set(base.names) - mates)
+        changes = changed(namespace, base, blobs=blobs, ignore=frozenset(namespace))
+        return known & {*changes.changed, *changes.unsaved}
+
     def delivered(self, namespace: Mapping[str, Any], names: Sequence[str]) -> None:
         """Take the state of `names` as the new beginning: what was brought is not a change of the person's."""
         for name in names:
             self._held[name] = namespace.get(name, _MISSING)
+        if self._version is not None:
+            self._version = self._version.without(set(names))
+
+
+def _noted(namespace: Mapping[str, Any], unread: Sequence[str], sent: Snapshot | None) -> Snapshot | None:
+    present = [name for name in unread if name in namespace]
+    if not present:
+        return sent
+    from dure.state import capture
+
+    nowhere: Any = _Nowhere()
+    unsent = capture(dict(namespace), present, blobs=nowhere)
+    return unsent if sent is None else unsent.merged(sent)
+
+
+class _Nowhere:
+    """Blobs of which only the digests are wanted."""
+
+    parallel = 1
+
+    def claim(self, digests: Any) -> tuple[str, ...]:  # noqa: ARG002 -- as of dure.state.Blobs
+        return ()
 
 
 class FreshKernel(Before):
@@ -51,11 +98,12 @@ class FreshKernel(Before):
 
 @dataclass(slots=True)
 class Delivered:
-    """What came: the names committed, and sentences about those that did not."""
+    """What came: the names committed, and sentences about those that did not. `refused`: nothing was committed."""
 
     changed: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    refused: bool = False
     notes: list[str] = field(default_factory=list)
     last_value: Any = None
 
@@ -67,22 +115,31 @@ def deliver(
     before: Before,
     *,
     job: str,
-    overwrite: bool = False,
+    on_conflict: str = "keep",
 ) -> Delivered:
-    """Commit what the end message of a cell names. Raises BlobError or ManifestError with nothing changed."""
+    """Commit what the end message of a cell names. Raises BlobError or ManifestError with nothing changed.
+
+    A name that changed here in the meantime is kept, taken from the job, kept beside the job's (`x_from_gpu`), or makes
+    nothing be committed at all, as `on_conflict` (keep, take, both, fail) says.
+    """
     result = Delivered()
     for name, reason in (end.get("unsaved") or {}).items():
         if name != LAST_VALUE:
             result.notes.append(say("unsaved", name=name, reason=reason))
-    report = _load(end.get("snapshot"), blobs, namespace, result)
+    report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, None)
     gone = [name for name in end.get("deleted") or () if name in namespace]
-    if not overwrite:
-        names = [*values, *gone]
-        result.conflicts = tuple(sorted(name for name in names if before.rebound(namespace, name)))
-    for name in result.conflicts:
-        values.pop(name, None)
+    if on_conflict != "take":
+        conflicts = before.changed(namespace, [*values, *gone], blobs)
+        conflicts |= {name for group in mates if group & conflicts for name in group & namespace.keys() & values.keys()}
+        result.conflicts = tuple(sorted(conflicts))
+    if result.conflicts and on_conflict == "fail":
+        result.refused = True
+        return result
+    aside = {name: values.pop(name) for name in result.conflicts if name in values}
+    twins = {name: _free_name(f"{name}_from_gpu", namespace, values) for name in aside} if on_conflict == "both" else {}
+    values.update({twins[name]: aside[name] for name in twins})
     if report is not None:
         report.commit()
     for name in gone:
@@ -92,20 +149,38 @@ def deliver(
     result.changed = tuple(sorted(values))
     before.delivered(namespace, [*result.changed, *result.deleted])
     holder = end.get("last_name")
-    if holder and holder not in result.conflicts:
-        result.last_value = namespace.get(holder)
+    if holder and (holder not in result.conflicts or holder in twins):
+        result.last_value = namespace.get(twins.get(holder, holder))
     if result.conflicts:
-        result.notes.append(say("conflict", names=", ".join(result.conflicts), job=job))
+        result.notes.append(_conflict_note(result.conflicts, twins, job))
     return result
 
 
-def _load(digest: str | None, blobs: Blobs | None, namespace: dict[str, Any], result: Delivered) -> Report | None:
+def _conflict_note(conflicts: Sequence[str], twins: Mapping[str, str], job: str) -> str:
+    if not twins:
+        return say("conflict", names=", ".join(conflicts), job=job)
+    pairs = ", ".join(f"{name} → {twin}" for name, twin in sorted(twins.items()))
+    return say("conflict_both", names=", ".join(conflicts), pairs=pairs)
+
+
+def _free_name(name: str, *taken: Mapping[str, Any]) -> str:
+    number, free = 2, name
+    while any(free in names for names in taken):
+        number, free = number + 1, f"{name}_{number}"
+    return free
+
+
+def _load(
+    digest: str | None, blobs: Blobs | None, namespace: dict[str, Any], result: Delivered
+) -> tuple[Report | None, list[set[str]]]:
+    """Return the loaded values, and which names share objects: those come or stay together."""
     if not digest or blobs is None:
-        return None
+        return None, []
     from dure.state import Snapshot, restore
 
-    report = restore(Snapshot.load(digest, blobs), blobs, into=namespace, commit=False)
+    snapshot = Snapshot.load(digest, blobs)
+    report = restore(snapshot, blobs, into=namespace, commit=False)
     for name, reason in report.failed.items():
         if name != LAST_VALUE:
             result.notes.append(say("unloadable", name=name, reason=reason))
-    return report
+    return report, [set(group.names) for group in snapshot.groups if len(group.names) > 1]

@@ -65,7 +65,7 @@ class _Loaded:
         elif words[1] == "lang":
             choices = ["en", "ko"]
         elif words[1] in {"why", "cancel", "attach"}:
-            choices = [*reversed(self.kernel.sent), *(["--overwrite"] if words[1] == "attach" else [])]
+            choices = [*reversed(self.kernel.sent), *(["--on-conflict"] if words[1] == "attach" else [])]
         else:
             choices = []
         return [choice for choice in choices if choice.startswith(last)]

@@ -5,7 +5,6 @@ The trap: whatever happens here, the job's results stay in the store, so every w
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, records, session
@@ -31,10 +30,13 @@ def finish(
     sent: Sent | None,
     status: StatusLine,
     *,
-    overwrite: bool = False,
+    on_conflict: str | None = None,
     watching_only: bool = False,
 ) -> Any:
-    """Commit a job's results and show its last line, or raise what shows how it failed. Returns the last value."""
+    """Commit a job's results and show its last line, or raise what shows how it failed. Returns the last value.
+
+    `on_conflict` None: as the cell was sent with.
+    """
     from dure.client.words import end_line
 
     job, lang = outcome.job, session.language()
@@ -47,38 +49,46 @@ def finish(
     line = keeping.kept_line(job, end) if kept else end_line(job, lang)
     left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
-        records.forget(job.id)
         details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
+        if end.get("partial"):
+            partial = _deliver(kernel, client, job, end, sent, on_conflict)
+            kernel.tell(partial.notes)
+            names = ", ".join([*partial.changed, *(f"del {name}" for name in partial.deleted)])
+            details = (say("partial_committed", names=names) if names else say("partial_nothing"),)
+        records.forget(job.id)
         status.show(line, (*details, *left_kept))
         raise failure_of(outcome, job, end)
-    delivered = _deliver(kernel, client, job, end, sent, overwrite=overwrite)
+    delivered = _deliver(kernel, client, job, end, sent, on_conflict)
+    if delivered.refused:
+        status.show(line, left_kept)
+        raise QuietError(say("conflict_fail", names=", ".join(delivered.conflicts), job=job.id))
     records.forget(job.id)
     status.show(line, left_kept)
-    for note in delivered.notes:
-        print(note, file=sys.stderr)  # noqa: T201
+    kernel.tell(delivered.notes)
     set_last_value(kernel.shell, delivered.last_value)
     return delivered.last_value
 
 
-def _deliver(
-    kernel: Kernel, client: Client, job: JobView, end: dict[str, Any], sent: Sent | None, *, overwrite: bool
+def _deliver(  # noqa: PLR0917 -- one cell's end
+    kernel: Kernel, client: Client, job: JobView, end: dict[str, Any], sent: Sent | None, on_conflict: str | None
 ) -> Delivered:
     from dure.state.blobs import BlobError
     from dure.state.manifest import ManifestError
 
-    if job.kind != "cell" or (sent is not None and sent.delivered and not overwrite):
+    if job.kind != "cell" or (sent is not None and sent.delivered and on_conflict != "take"):
         return Delivered(last_value=sent.last_value if sent is not None else None)
     try:
         with plain_interrupts():
             blobs = client.blobs(job.team) if end.get("snapshot") else None
             before = sent.before if sent is not None else FreshKernel()
-            done = deliver(end, blobs, kernel.shell.user_ns, before, job=job.id, overwrite=overwrite)
+            choice = on_conflict or (sent.on_conflict if sent is not None else "keep")
+            done = deliver(end, blobs, kernel.shell.user_ns, before, job=job.id, on_conflict=choice)
     except KeyboardInterrupt:
         shown: BaseException = RemoteInterrupt(say("load_interrupted", job=job.id))
     except (BlobError, ManifestError) as error:
         shown = QuietError(say("load_failed", job=job.id, reason=error))
     else:
-        if done.conflicts:
+        if done.conflicts and choice != "both":
             kernel.sent[job.id] = sent or Sent(before, job.team)
         elif sent is not None:
             sent.delivered, sent.last_value = True, done.last_value

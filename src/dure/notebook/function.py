@@ -152,9 +152,14 @@ class GpuFunction:
     ) -> tuple[str | None, list[str]]:
 
         try:
-            return capture_names({**namespace, CALL: call}, [CALL, *namespace], client.blobs(team), "unpicklable_call")
+            names = [CALL, *namespace]
+            digest, references, _ = capture_names(
+                {**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call"
+            )
         except QuietError as error:
             sentence = str(error).replace(CALL, getattr(self, "__qualname__", "the function"))
+        else:
+            return digest, references
         raise QuietError(sentence)
 
 

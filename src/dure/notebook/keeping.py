@@ -81,7 +81,7 @@ def next_cell(
     namespace = kernel.shell.user_ns
     digest, names = _difference(kept.held, payload.get("snapshot"), namespace, blobs)
     others = [name for name, value in namespace.items() if name not in names and not hidden(name, value)]
-    taken = {key: payload[key] for key in ("code", "cell_name", "sources", "provide_timeout_s")}
+    taken = {key: payload[key] for key in ("code", "cell_name", "sources", "provide_timeout_s", "keep_partial")}
     try:
         return NextCell(
             **taken,

@@ -6,6 +6,7 @@ The trap: a detached cell's results may come long after, so what they are compar
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class Sent:
     blobs: Blobs | None = None
     code: str = ""
     number: int = 1
+    on_conflict: str = "keep"
     delivered: bool = False
     last_value: Any = None
     next_cell: NextCell | None = None
@@ -42,3 +44,8 @@ class Kernel:
     def note(self, text: str) -> None:
         """Say something of our own beside the cell's output."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def tell(self, notes: Iterable[str]) -> None:
+        """Say each of `notes` on a line of its own."""
+        for text in notes:
+            self.note(text)

@@ -19,25 +19,28 @@ if TYPE_CHECKING:
     from dure.notebook.kernel import Kernel, Sent
     from dure.notebook.replay import Replay
     from dure.notebook.watching import Answers
-    from dure.state import Blobs
+    from dure.state import Blobs, Snapshot
     from dure.wire.messages import JobRequest, JobView
 
 
 def capture_names(
     namespace: dict[str, Any], names: Sequence[str], blobs: Blobs, refusal: str = "unpicklable"
-) -> tuple[str | None, list[str]]:
-    """Store `names`; return the manifest's digest and all digests to keep. QuietError names what cannot go."""
+) -> tuple[str | None, list[str], Snapshot | None]:
+    """Store `names`; return the manifest's digest, all digests to keep, and the snapshot.
+
+    Raises QuietError, which names what cannot go.
+    """
     from dure.state import capture
 
     if not names:
-        return None, []
+        return None, [], None
     snapshot = capture(namespace, names, blobs=blobs)
     refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names}
     if refused:
         reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
         raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
     digest = snapshot.store(blobs)
-    return digest, [digest, *sorted(snapshot.references())]
+    return digest, [digest, *sorted(snapshot.references())], snapshot
 
 
 def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, detached: bool) -> JobView:

@@ -111,8 +111,8 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "실행 중에 필요했던 {name}을(를) 보낼 수 없습니다: {reason}",
     ),
     "nothing_committed": (
-        "Nothing in the notebook was changed: a cell brings its names back only when it ends well.",
-        "노트북의 변수는 바뀌지 않았습니다. 정상적으로 끝난 셀만 이름을 가져옵니다.",
+        "Nothing in the notebook was changed: a cell that fails brings its names back only with --keep-partial.",
+        "노트북의 변수는 바뀌지 않았습니다. 실패한 셀은 --keep-partial일 때만 이름을 가져옵니다.",
     ),
     "unsaved": (
         "{name} stayed behind on the worker: {reason}",
@@ -125,12 +125,34 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "conflict": (
         (
             "{names} changed in the notebook while the cell was away, so the notebook's own was kept. To "
-            "take the job's: `%gpu attach {job} --overwrite`."
+            "take the job's: `%gpu attach {job} --on-conflict take`, to have both: `--on-conflict both`."
         ),
         (
             "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 노트북의 값을 유지했습니다. 작업의 값을 "
-            "쓰려면 `%gpu attach {job} --overwrite`를 실행하세요."
+            "쓰려면 `%gpu attach {job} --on-conflict take`, 둘 다 두려면 `--on-conflict both`를 실행하세요."
         ),
+    ),
+    "conflict_both": (
+        "{names} changed in the notebook while the cell was away, so both are here: {pairs}.",
+        "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 둘 다 두었습니다: {pairs}.",
+    ),
+    "conflict_fail": (
+        (
+            "{names} changed in the notebook while the cell was away, so nothing of {job} was brought. To take the "
+            "job's: `%gpu attach {job} --on-conflict take`; to keep yours and bring the rest: `--on-conflict keep`."
+        ),
+        (
+            "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 {job}의 결과를 가져오지 않았습니다. 작업의 값을 "
+            "쓰려면 `%gpu attach {job} --on-conflict take`, 노트북의 값을 유지하려면 `--on-conflict keep`을 쓰세요."
+        ),
+    ),
+    "partial_committed": (
+        "It did not end well; what it had changed by then was brought (--keep-partial): {names}.",
+        "정상적으로 끝나지 않았지만 그때까지 바뀐 이름을 가져왔습니다(--keep-partial): {names}.",
+    ),
+    "partial_nothing": (
+        "It did not end well and had changed nothing by then.",
+        "정상적으로 끝나지 않았고 그때까지 바뀐 것이 없습니다.",
     ),
     "load_interrupted": (
         (

@@ -284,6 +284,7 @@ class NextCell(Wire):
     keep_s: Annotated[float, Field(ge=0, le=MAX_KEEP_S)] = 0
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     provide_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30
+    keep_partial: bool = False
 
 
 class Control(Wire):

@@ -1,8 +1,9 @@
 """Runs a cell: restores the names it reads, runs it in the ready shell, stores the names that it changed.
 
-All or nothing: an exception, an interrupt or sys.exit stores nothing. A kept process then waits and runs the next cell
-where this one ended. The traps: names are restored before READY, so that what fails there (a missing package, a missing
-blob) never counts as user code that had begun; and a kept process must never use a value that the notebook has changed.
+All or nothing: an exception, an interrupt or sys.exit stores nothing, unless `keep_partial` says so. A kept process then
+waits and runs the next cell where this one ended. The traps: names are restored before READY, so that what fails there (a
+missing package, a missing blob) never counts as user code that had begun; and a kept process must never use a value that
+the notebook has changed.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ class _Session:
         self.outlet.report(READY)
         result = self.shell.run(str(cell["code"]))
         error = result.error_before_exec or result.error_in_exec
-        return _failure(self.shell, error) if error is not None else self.store(result.result)
+        if error is None:
+            return self.store(result.result)
+        report = _failure(self.shell, error)
+        return {**self.store(), **report, "partial": True} if cell.get("keep_partial") else report
 
     def restore(self, digest: str | None, code: str) -> None:
         """Bring what a first cell reads."""

@@ -13,6 +13,8 @@ from typing import Any
 
 from dure.worker.spec import Limits
 
+_PARTIAL = frozenset({"partial", "snapshot", "changed", "deleted", "unsaved"})
+
 
 @dataclass(slots=True)
 class Facts:
@@ -39,9 +41,10 @@ def outcome(facts: Facts) -> dict[str, Any]:
     if report is not None:
         if report.get("status") == "ok" or not (facts.stopping or facts.timed_out):
             return {**_result("ok", 0), **report}
+        partial = {key: value for key, value in report.items() if key in _PARTIAL} if report.get("partial") else {}
         if facts.stopping:
-            return _result("killed", 143, "Stopped", "The job was stopped.")
-        return _result("timeout", 124, "Timeout", _timeout_sentence(facts))
+            return {**_result("killed", 143, "Stopped", "The job was stopped."), **partial}
+        return {**_result("timeout", 124, "Timeout", _timeout_sentence(facts)), **partial}
     return _result(*_died(facts))
 
 

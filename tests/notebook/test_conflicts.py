@@ -1,0 +1,151 @@
+"""What becomes of names that changed in the notebook while a cell was away, and of what a failed cell had changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dure.notebook.delivery import Before, deliver
+from dure.state import Blobs, capture, open_blobs
+from tests.notebook.conftest import NotebookKernel
+
+WAIT = "import os, time\nwhile not os.path.exists({gate!r}): time.sleep(0.01)\n"
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
+
+
+def end_of(blobs: Blobs, **values: Any) -> dict[str, Any]:
+    snapshot = capture(dict(values), list(values), blobs=blobs)
+    return {"snapshot": snapshot.store(blobs), "changed": list(values), "deleted": [], "unsaved": {}}
+
+
+def left(namespace: dict[str, Any], blobs: Blobs, *reads: str, unread: tuple[str, ...] = ()) -> Before:
+    snapshot = capture(namespace, list(reads), blobs=blobs) if reads else None
+    return Before(namespace, [*reads, *unread], snapshot, unread)
+
+
+def test_a_change_in_place_is_a_change(blobs: Blobs):
+    namespace: dict[str, Any] = {"log": [1], "array": np.zeros(1000), "still": {"a": 1}}
+    before = left(namespace, blobs, "log", "array", "still")
+    end = end_of(blobs, log=["job"], array=np.ones(3), still="job")
+    namespace["log"].append(2)
+    namespace["array"][7] = 1
+    done = deliver(end, blobs, namespace, before, job="j-1")
+    assert done.conflicts == ("array", "log")
+    assert (namespace["log"], namespace["array"].sum(), namespace["still"]) == ([1, 2], 1, "job")
+
+
+def test_a_change_in_place_of_a_name_that_the_cell_only_binds_is_seen_too(blobs: Blobs):
+    namespace: dict[str, Any] = {"results": [], "other": []}
+    before = left(namespace, blobs, unread=("results", "other"))
+    namespace["results"].append("mine")
+    done = deliver(end_of(blobs, results=["job"], other=["job"]), blobs, namespace, before, job="j-1")
+    assert done.conflicts == ("results",)
+    assert namespace == {"results": ["mine"], "other": ["job"]}
+
+
+def test_both_are_kept_side_by_side_under_a_free_name(blobs: Blobs):
+    namespace: dict[str, Any] = {"x": 1, "x_from_gpu": "older", "y": 1}
+    before = left(namespace, blobs, "x", "y")
+    namespace["x"] = 2
+    end = end_of(blobs, x=3, y=3) | {"last_name": "x"}
+    done = deliver(end, blobs, namespace, before, job="j-1", on_conflict="both")
+    assert namespace == {"x": 2, "x_from_gpu": "older", "x_from_gpu_2": 3, "y": 3}
+    assert "x → x_from_gpu_2" in done.notes[0]
+    assert done.last_value == 3
+
+
+def test_take_brings_the_cells_value_and_fail_brings_nothing(blobs: Blobs):
+    namespace: dict[str, Any] = {"x": 1, "y": 1}
+    before = left(namespace, blobs, "x", "y")
+    namespace["x"] = 2
+    end = end_of(blobs, x=3, y=3)
+    assert deliver(end, blobs, namespace, before, job="j-1", on_conflict="fail").refused
+    assert namespace == {"x": 2, "y": 1}
+    assert not deliver(end, blobs, namespace, before, job="j-1", on_conflict="take").conflicts
+    assert namespace == {"x": 3, "y": 3}
+
+
+def test_names_that_share_objects_come_or_stay_together(blobs: Blobs):
+    shared = [0]
+    namespace: dict[str, Any] = {"a": shared, "b": shared}
+    before = left(namespace, blobs, "a", "b")
+    theirs = [9]
+    namespace["a"] = "mine"
+    done = deliver(end_of(blobs, a=theirs, b=theirs), blobs, namespace, before, job="j-1")
+    assert done.conflicts == ("a", "b")
+    assert namespace == {"a": "mine", "b": [0]}
+
+
+def detached(kernel: NotebookKernel, gate: Path, options: str, body: str) -> None:
+    shown = kernel.run(f"%%gpu --detach {options}\n{WAIT.format(gate=str(gate))}{body}")
+    assert shown.ok, shown.traceback
+    assert kernel.run("handle = _").ok
+
+
+def test_a_conflict_is_told_and_the_person_chooses(kernel: NotebookKernel, tmp_path: Path):
+    assert kernel.run("shared = [1]\nquiet = 1").ok
+    detached(kernel, tmp_path / "gate", "", "shared.append(2)\nquiet = 2")
+    assert kernel.run("shared.append('mine')").ok
+    (tmp_path / "gate").touch()
+    shown = kernel.run("handle.result()")
+    assert shown.ok, shown.traceback
+    assert "shared changed in the notebook while the cell was away" in shown.stream("stderr")
+    assert kernel.value("shared, quiet") == "([1, 'mine'], 2)"
+    assert kernel.run("job = handle.id").ok
+    assert "shared → shared_from_gpu" in kernel.run("%gpu attach {job} --on-conflict both").stream("stderr")
+    assert kernel.value("shared, shared_from_gpu") == "([1, 'mine'], [1, 2])"
+    shown = kernel.run("%gpu attach {job} --on-conflict=take")
+    assert shown.ok, shown.traceback
+    assert kernel.value("shared") == "[1, 2]"
+    assert "keep, take, both, fail" in kernel.run("%gpu attach {job} --on-conflict perhaps").traceback
+
+
+def test_two_cells_at_once_on_one_name_conflict_loudly(kernel: NotebookKernel, tmp_path: Path):
+    assert kernel.run("count = 0").ok
+    detached(kernel, tmp_path / "first", "--on-conflict fail", "count += 1\nalso = 1")
+    assert kernel.run("first = handle").ok
+    detached(kernel, tmp_path / "second", "--on-conflict fail", "count += 1\nalso_second = 1")
+    (tmp_path / "first").touch()
+    (tmp_path / "second").touch()
+    assert kernel.run("first.result()").ok
+    shown = kernel.run("handle.result()")
+    assert "count changed in the notebook" in shown.traceback
+    assert "--on-conflict take" in shown.traceback
+    assert kernel.value("count, 'also' in dir(), 'also_second' in dir()") == "(1, True, False)"
+
+
+def test_what_a_failed_cell_had_changed_comes_only_when_asked_for(kernel: NotebookKernel):
+    assert kernel.run("steps = []").ok
+    body = "steps.append(1)\nreached = 'here'\n1 / 0\nsteps.append(2)"
+    assert "--keep-partial" in kernel.run(f"%%gpu\n{body}").lines[-1]
+    assert kernel.value("steps, 'reached' in dir()") == "([], False)"
+    shown = kernel.run(f"%%gpu --keep-partial\n{body}")
+    assert shown.error is not None
+    assert shown.error["ename"] == "ZeroDivisionError"
+    assert "was brought (--keep-partial): reached, steps" in shown.lines[-1]
+    assert kernel.value("steps, reached") == "([1], 'here')"
+
+
+def test_what_an_interrupted_cell_had_changed_comes_too(kernel: NotebookKernel):
+    cell = kernel.start("%%gpu --keep-partial\nepochs = 3\nprint('go')\nimport time\ntime.sleep(600)")
+    cell.until(lambda shown: "go" in shown.stream(), "the first print")
+    kernel.interrupt()
+    shown = cell.wait()
+    assert shown.error is not None
+    assert shown.error["ename"] in {"KeyboardInterrupt", "RemoteInterrupt"}
+    assert kernel.value("epochs") == "3"
+
+
+def test_a_kept_process_goes_on_from_what_a_failed_cell_brought(kernel: NotebookKernel):
+    shown = kernel.run("%%gpu --keep 1m --keep-partial\nlosses = [1]\n1 / 0")
+    assert "losses" in shown.lines[-1], shown.lines
+    shown = kernel.run("%%gpu\nlosses.append(2)")
+    assert shown.ok, shown.traceback
+    assert kernel.value("losses") == "[1, 2]"

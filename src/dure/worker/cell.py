@@ -1,9 +1,9 @@
 """Runs a cell: restores the names it reads, runs it in the ready shell, stores the names that it changed.
 
-All or nothing: an exception, an interrupt or sys.exit stores nothing, unless `keep_partial` says so. A kept process then
-waits and runs the next cell where this one ended. The traps: names are restored before READY, so that what fails there (a
-missing package, a missing blob) never counts as user code that had begun; and a kept process must never use a value that
-the notebook has changed.
+All or nothing: an exception, an interrupt or sys.exit stores nothing, unless `keep_partial` says so. A kept process
+then waits and runs the next cell where this one ended. The traps: names are restored before READY, so that what fails
+there (a missing package, a missing blob) never counts as user code that had begun; and a kept process must never use
+a value that the notebook has changed.
 """
 
 from __future__ import annotations

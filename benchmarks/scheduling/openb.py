@@ -1,7 +1,7 @@
 """How much of Alibaba's openb cluster (1,213 nodes, 6,212 GPUs) is allocated, by policy, and what one placement costs.
 
-`python -m benchmarks.scheduling.openb [--trace default|gpushare40] [--seeds 10]` from the repository's root. Protocol of
-kubernetes-scheduler-simulator (Weng et al., USENIX ATC '23): the trace's pods sorted by name and shuffled, then pods
+`python -m benchmarks.scheduling.openb [--trace default|gpushare40] [--seeds 10]` from the repository's root. Protocol
+of kubernetes-scheduler-simulator (Weng et al., USENIX ATC '23): the trace's pods sorted by name and shuffled, then pods
 drawn with replacement until 130 % of the cluster's GPUs are asked for; pods without room are dropped, none leaves;
 the figure is the mean over arrivals that round to 100 (130) % of the GPUs. The trap: draws come from Python's
 generator and not from Go's, so seeds name other orders than the published ones.

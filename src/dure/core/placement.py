@@ -21,7 +21,7 @@ _CHANGES_PER_NODE = 64
 
 @dataclass(slots=True)
 class NodeState:
-    """One node: what is free of each GPU, what is `spare` of other resources, and whether an earlier job waits for it."""
+    """One node: what is free of each GPU, what is `spare` of other resources, whether an earlier job waits for it."""
 
     cluster: str
     name: str

@@ -69,7 +69,8 @@ def test_a_part_never_opens_a_whole_gpu_while_a_shared_one_has_room(frees, share
 @given(st.lists(FREE, min_size=1, max_size=5), st.lists(st.tuples(ASKS, st.booleans()), max_size=40))
 def test_the_pool_finds_what_looking_at_every_node_finds(frees, asked):
     nodes = [node(f"n{order}", *free) for order, free in enumerate(frees)]
-    pool, held = Pool(nodes), []
+    pool = Pool(nodes)
+    held: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
     for ask, first_gives in asked:
         if first_gives and held:
             pool.give(*held.pop(0))

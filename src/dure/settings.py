@@ -46,6 +46,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     system_users: bool = False
     s3: S3Settings | None = None
+    blob_key_file: Path | None = None  # blobs are encrypted with a key for each team that is derived from it
     retention_days: float = 30.0
     log_level: str = "INFO"
 
@@ -74,8 +75,8 @@ def read_settings(
     """Return the settings for a state folder. Raises SettingsError for variables that are missing or wrong.
 
     Variables: DURE_DATABASE_URL, DURE_S3_ENDPOINT, DURE_S3_BUCKET, DURE_S3_REGION, DURE_S3_PREFIX, DURE_S3_ROLE_ARN,
-    DURE_S3_STATIC_KEYS, DURE_S3_ACCESS_KEY_ID, DURE_S3_SECRET_ACCESS_KEY, DURE_TRUSTED_PROXIES (comma-separated),
-    DURE_RETENTION_DAYS, DURE_LOG_LEVEL.
+    DURE_S3_STATIC_KEYS, DURE_S3_ACCESS_KEY_ID, DURE_S3_SECRET_ACCESS_KEY, DURE_BLOB_KEY_FILE,
+    DURE_TRUSTED_PROXIES (comma-separated), DURE_RETENTION_DAYS, DURE_LOG_LEVEL.
     """
     state_dir = state_dir.resolve()
     try:
@@ -95,6 +96,7 @@ def read_settings(
         trusted_proxies=tuple(p.strip() for p in environ.get("DURE_TRUSTED_PROXIES", "").split(",") if p.strip()),
         system_users=system_users,
         s3=_s3(environ),
+        blob_key_file=Path(environ["DURE_BLOB_KEY_FILE"]).resolve() if environ.get("DURE_BLOB_KEY_FILE") else None,
         retention_days=retention_days,
         log_level=environ.get("DURE_LOG_LEVEL", "INFO"),
     )

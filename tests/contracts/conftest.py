@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dure.adapters.blob_key import BlobKey
 from dure.adapters.blobs import FolderBlobStores, S3BlobStores
 from dure.adapters.store import SqlStore
 from dure.settings import S3Settings
@@ -73,10 +74,22 @@ class BlobStoreUnderTest:
     root: Path | None
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(
+    params=[
+        "folder",
+        "folder with a key",
+        pytest.param("s3", marks=pytest.mark.s3),
+        pytest.param("s3 with a key", marks=pytest.mark.s3),
+    ]
+)
 def blob_store(request, tmp_path):
-    if request.param == "folder":
+    key = BlobKey(bytes(range(32))) if request.param.endswith("key") else BlobKey()
+    if request.param.startswith("folder"):
         root = tmp_path / "blobs"
-        return BlobStoreUnderTest(FolderBlobStores(root), lambda: FolderBlobStores(root), root)
+        return BlobStoreUnderTest(FolderBlobStores(root, key=key), lambda: FolderBlobStores(root, key=key), root)
     settings = request.getfixturevalue("s3_settings")
-    return BlobStoreUnderTest(S3BlobStores(settings, tmp_path), lambda: S3BlobStores(settings, tmp_path), None)
+
+    def opened():
+        return S3BlobStores(settings, tmp_path, key=key)
+
+    return BlobStoreUnderTest(opened(), opened, None)

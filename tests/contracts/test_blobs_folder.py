@@ -9,6 +9,7 @@ import pytest
 from dure.adapters.blobs import FolderBlobStores, _FolderTeam
 from dure.ports import BlobStoreError
 from dure.state.blobs import digest_of, open_blobs
+from dure.state.sealing import Seal
 
 HOUR_S = 3600.0
 
@@ -61,7 +62,7 @@ def test_putting_or_claiming_an_old_blob_saves_it_from_collection(stores):
 def test_a_claim_between_listing_and_deleting_saves_the_blob(stores, tmp_path):
     blobs = client(stores)
     digest = put_old(blobs, b"claimed late")
-    team = _FolderTeam(tmp_path / "blobs" / "vision")
+    team = _FolderTeam(tmp_path / "blobs" / "vision", Seal())
     assert [name for name, age_s in team.ages() if age_s > HOUR_S] == [digest]
     blobs.claim([digest])
     assert team.remove(digest, HOUR_S) is False
@@ -71,7 +72,7 @@ def test_a_claim_between_listing_and_deleting_saves_the_blob(stores, tmp_path):
 def test_a_put_while_the_blob_is_being_deleted_puts_it_anew(stores, tmp_path, monkeypatch):
     blobs = client(stores)
     digest = put_old(blobs, b"put at the last moment")
-    team = _FolderTeam(tmp_path / "blobs" / "vision")
+    team = _FolderTeam(tmp_path / "blobs" / "vision", Seal())
     now = team._now
 
     def put_meanwhile():

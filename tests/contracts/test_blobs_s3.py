@@ -12,8 +12,9 @@ from obstore.store import S3Store
 
 from dure.adapters.blobs import S3BlobStores, _S3Team
 from dure.ports import BlobStoreError
-from dure.state import blobs as client_blobs
+from dure.state import s3blobs
 from dure.state.blobs import digest_of, open_blobs
+from dure.state.sealing import Seal
 
 pytestmark = pytest.mark.s3
 DEADLINE_S = 30
@@ -115,11 +116,11 @@ def test_a_damaged_object_is_told_not_returned(stores, s3_access, s3_settings):
 
 
 def test_a_put_between_listing_and_deleting_saves_the_object(stores, s3_settings, monkeypatch):
-    monkeypatch.setattr(client_blobs, "_FRESH_S", 0.0)  # as if the blob had been put long ago
+    monkeypatch.setattr(s3blobs, "FRESH_S", 0.0)  # as if the blob had been put long ago
     access = stores.access("vision")
     blobs = open_blobs(access)
     digest = blobs.put(b"put again")
-    team = _S3Team(stores._store, access["prefix"])
+    team = _S3Team(stores._store, access["prefix"], Seal())
     deadline = time.monotonic() + DEADLINE_S
     while not (ages := dict(team.ages())) or ages[digest] < 2:
         assert time.monotonic() < deadline

@@ -1,5 +1,6 @@
 """Blobs are written once, read whole or not at all, and refusals say what to do."""
 
+import base64
 import errno
 import os
 import stat
@@ -19,12 +20,23 @@ def stored(blobs, digest) -> Path:
     return path
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(
+    params=[
+        "folder",
+        "folder with a key",
+        pytest.param("s3", marks=pytest.mark.s3),
+        pytest.param("s3 with a key", marks=pytest.mark.s3),
+    ]
+)
 def blobs(request, tmp_path):
     """Each store in turn, opened from a BlobAccess."""
-    if request.param == "folder":
-        return open_blobs({"kind": "folder", "root": str(tmp_path / "team")})
-    return open_blobs(request.getfixturevalue("s3_prefix"))
+    sealed = {"key": KEY} if request.param.endswith("key") else {}
+    if request.param.startswith("folder"):
+        return open_blobs({"kind": "folder", "root": str(tmp_path / "team"), **sealed})
+    return open_blobs({**request.getfixturevalue("s3_prefix"), **sealed})
 
 
 def test_what_is_put_is_got(blobs):
@@ -115,7 +127,7 @@ def test_a_damaged_blob_is_never_given_out(tmp_path):
 
 def test_a_damaged_or_short_chunk_is_named_at_restore(tmp_path):
     blobs = FolderBlobs(tmp_path)
-    snapshot = capture({"big": np.arange(1_000_000.0), "x": 1}, blobs=blobs)
+    snapshot = capture({"big": np.random.default_rng(1).random(1_000_000), "x": 1}, blobs=blobs)
     chunk = stored(blobs, snapshot.groups[0].buffers[0].chunks[1])
     whole = chunk.read_bytes()
     for bad, word in ((b"y" + whole[1:], "damaged"), (whole[:-1], "bytes where")):
@@ -128,7 +140,7 @@ def test_a_damaged_or_short_chunk_is_named_at_restore(tmp_path):
 
 def test_writing_to_a_restored_array_never_reaches_the_blob(tmp_path):
     blobs = FolderBlobs(tmp_path)
-    snapshot = capture({"big": np.zeros(1_000_000)}, blobs=blobs)
+    snapshot = capture({"big": np.random.default_rng(1).random(1_000_000)}, blobs=blobs)
     scope: dict[str, Any] = {}
     restore(snapshot, blobs, into=scope)
     scope["big"][:] = 7

@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, capturing, changed, restore, written
-from dure.state.blobs import CHUNK_BYTES, digest_of
+from dure.state.blobs import digest_of
+from dure.state.sealing import CHUNK_BYTES
 
 BYTES = 10 * 1024 * 1024  # two chunks and a half
 
@@ -48,13 +49,13 @@ def truth(array):
 def hashed(monkeypatch):
     """The numbers of the chunks that were hashed, look by look."""
     seen: list[list[int]] = []
-    plain = written._hashed
+    plain = written.hashed
 
     def spy(data, chunks):
         seen.append(list(chunks))
         return plain(data, chunks)
 
-    monkeypatch.setattr(written, "_hashed", spy)
+    monkeypatch.setattr(written, "hashed", spy)
     return seen
 
 
@@ -241,7 +242,7 @@ def test_where_the_kernel_has_no_marks_every_byte_is_hashed(monkeypatch, hashed)
 
 def test_what_is_written_while_it_is_hashed_counts_next_time(monkeypatch):
     array = np.ones(BYTES, "u1")
-    plain = written._hashed
+    plain = written.hashed
 
     def slow(data, chunks):
         found = plain(data, chunks)
@@ -252,9 +253,9 @@ def test_what_is_written_while_it_is_hashed_counts_next_time(monkeypatch):
         return found
 
     depth: list[int] = []
-    monkeypatch.setattr(written, "_hashed", slow)
+    monkeypatch.setattr(written, "hashed", slow)
     digests(array)
-    monkeypatch.setattr(written, "_hashed", plain)
+    monkeypatch.setattr(written, "hashed", plain)
     assert digests(array) == truth(array)
 
 

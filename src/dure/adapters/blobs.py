@@ -13,13 +13,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from blake3 import blake3
-
+from dure.adapters.blob_key import BlobKey
 from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
 from dure.adapters.system import SystemClock
 from dure.ports import BlobStoreError
+from dure.state.blobs import BlobError, unsealed
 from dure.state.manifest import MANIFEST_BYTES
+from dure.state.sealing import HEADER_BYTES, Seal, SealError, may_be_manifest, sealed_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,13 +40,15 @@ _NOTHING: frozenset[str] = frozenset()
 class _Team(Protocol):
     """One team's blobs as a collection needs them. Ages are counted by the clock that dates the blobs."""
 
+    seal: Seal
+
     def ages(self) -> Iterator[tuple[str, float]]:
-        """Return digest and age in seconds of every blob."""
+        """Return stored name and age in seconds of every blob."""
 
     def head(self, digest: str) -> bytes | None:
         """Return the blob when it may be a manifest (small and begins with a brace), b"" if not, None if absent."""
 
-    def remove(self, digest: str, older_than_s: float) -> bool:
+    def remove(self, name: str, older_than_s: float) -> bool:
         """Delete the blob unless it has become young since; return whether it went."""
 
 
@@ -56,8 +59,9 @@ class FolderBlobStores:
     Only the folders of two characters are the group's to write: nobody can put a link where a folder should be.
     """
 
-    def __init__(self, root: Path, group_of: Callable[[str], int] | None = None) -> None:
+    def __init__(self, root: Path, group_of: Callable[[str], int] | None = None, key: BlobKey | None = None) -> None:
         self._root = Path(root)
+        self._key = key or BlobKey()
         self._group_of = group_of
         self._shared: dict[str, int] = {}
         self._references: dict[str, frozenset[str]] = {}
@@ -70,7 +74,7 @@ class FolderBlobStores:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._group_of is not None:
                 self._share(team, folder, self._group_of(team))
-        return {"kind": "folder", "root": str(folder.absolute())}
+        return {"kind": "folder", "root": str(folder.absolute()), **self._key.access(team)}
 
     def _share(self, team: str, folder: Path, group: int) -> None:
         """Open the team's folders to its group; done once in a process and group, and cheap to repeat."""
@@ -88,13 +92,14 @@ class FolderBlobStores:
 
     def read(self, team: str, digest: str) -> bytes | None:
         """Return a blob's verified bytes, None when absent."""
-        path = _FolderTeam(self._root / _checked_team(team)).file(_checked_digest(digest))
+        found = _FolderTeam(self._root / _checked_team(team), self._key.seal(team))
+        path = found.file(_checked_digest(digest))
         try:
             with _told(path), open_regular(path) as file:
                 data = file.read()
         except FileNotFoundError:
             return None
-        return _verified(data, digest, str(path))
+        return _opened(found.seal, data, digest, str(path))
 
     def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
         """Delete old blobs that nothing in `keep[team]` reaches; teams that `keep` does not name are left alone."""
@@ -103,15 +108,20 @@ class FolderBlobStores:
             folder = self._root / _checked_team(team)
             if folder.is_dir():
                 with _told(folder):
-                    gone += _collected(_FolderTeam(folder), needed, older_than_s, self._references)
+                    gone += _collected(
+                        _FolderTeam(folder, self._key.seal(team)), needed, older_than_s, self._references
+                    )
         return gone
 
 
 class S3BlobStores:
     """ports.BlobStores in a bucket, with keys for each team, which `state_dir` keeps, readable by its owner only."""
 
-    def __init__(self, settings: S3Settings, state_dir: Path, clock: Clock = _CLOCK) -> None:
+    def __init__(
+        self, settings: S3Settings, state_dir: Path, clock: Clock = _CLOCK, key: BlobKey | None = None
+    ) -> None:
         self._settings = settings
+        self._key = key or BlobKey()
         self._keys = TeamKeys(settings, state_dir / "s3-keys.json", clock)
         self._references: dict[str, frozenset[str]] = {}
         self._store = opened(settings, Keys(settings.access_key_id, settings.secret_access_key))
@@ -130,17 +140,18 @@ class S3BlobStores:
             "access_key_id": keys.access_key_id,
             "secret_access_key": keys.secret_access_key,
             "session_token": keys.session_token,
+            **self._key.access(team),
         }
 
     def read(self, team: str, digest: str) -> bytes | None:
         """Return a blob's verified bytes, None when absent."""
-        key = _S3Team(self._store, self._prefix(team)).key(_checked_digest(digest))
-        try:
-            with self._told():
-                data = bytes(self._store.get(key).bytes())
-        except FileNotFoundError:
-            return None
-        return _verified(data, digest, f"s3://{self._settings.bucket}/{key}")
+        found = self._team(team)
+        for key in found.keys(_checked_digest(digest)):
+            with contextlib.suppress(FileNotFoundError):
+                with self._told():
+                    data = bytes(self._store.get(key).bytes())
+                return _opened(found.seal, data, digest, f"s3://{self._settings.bucket}/{key}")
+        return None
 
     def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
         """Delete old blobs that nothing in `keep[team]` reaches; teams that `keep` does not name are left alone.
@@ -151,8 +162,11 @@ class S3BlobStores:
         gone = 0
         for team, needed in keep.items():
             with self._told():
-                gone += _collected(_S3Team(self._store, self._prefix(team)), needed, older_than_s, self._references)
+                gone += _collected(self._team(team), needed, older_than_s, self._references)
         return gone
+
+    def _team(self, team: str) -> _S3Team:
+        return _S3Team(self._store, self._prefix(team), self._key.seal(team))
 
     def _prefix(self, team: str) -> str:
         root = self._settings.prefix.strip("/")
@@ -176,12 +190,16 @@ class S3BlobStores:
 
 
 class _FolderTeam:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: Seal) -> None:
         self._folder = folder
         self._blobs = folder / "blobs"
+        self.seal = seal
 
     def file(self, digest: str) -> Path:
-        return self._blobs / digest[:2] / digest
+        """Return the blob's file; where the team had no key yet when it was written, the plain one."""
+        name = self.seal.name(digest)
+        path = self._blobs / name[:2] / name
+        return self._blobs / digest[:2] / digest if name != digest and not path.exists() else path
 
     def ages(self) -> Iterator[tuple[str, float]]:
         now = self._now()
@@ -198,19 +216,21 @@ class _FolderTeam:
                     path.unlink()
 
     def head(self, digest: str) -> bytes | None:
+        path = self.file(digest)
         try:
-            with open_regular(self.file(digest)) as handle:
-                if os.fstat(handle.fileno()).st_size > MANIFEST_BYTES or handle.read(1) != b"{":
+            with open_regular(path) as handle:
+                begin = handle.read(HEADER_BYTES)
+                if not _may_be_manifest(begin, os.fstat(handle.fileno()).st_size):
                     return b""
-                return b"{" + handle.read()
+                return _opened(self.seal, begin + handle.read(), digest, str(path))
         except FileNotFoundError:
             return None
 
-    def remove(self, digest: str, older_than_s: float) -> bool:
+    def remove(self, name: str, older_than_s: float) -> bool:
         # Taken aside first: from then on whoever wants to make it young finds it absent and puts it anew, and whoever
         # was faster has left a new date on the very file that is looked at here.
-        path = self._blobs / digest[:2] / digest
-        aside = path.with_name(f".{digest}{_ASIDE}")
+        path = self._blobs / name[:2] / name
+        aside = path.with_name(f".{name}{_ASIDE}")
         try:
             path.rename(aside)
             if self._now() - aside.lstat().st_mtime < older_than_s:
@@ -229,13 +249,18 @@ class _FolderTeam:
 
 
 class _S3Team:
-    def __init__(self, store: Any, prefix: str) -> None:
+    def __init__(self, store: Any, prefix: str, seal: Seal) -> None:
         self._store = store
         self._prefix = prefix
         self._now_at = 0.0
+        self.seal = seal
 
-    def key(self, digest: str) -> str:
-        return f"{self._prefix}/blobs/{digest[:2]}/{digest}"
+    def keys(self, digest: str) -> list[str]:
+        """Return where the blob may be; last, if the team has a key, where it was written before."""
+        return [self._key(name) for name in dict.fromkeys((self.seal.name(digest), digest))]
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/blobs/{name[:2]}/{name}"
 
     def ages(self) -> Iterator[tuple[str, float]]:
         # The object store dates the blobs, so its clock is asked, by an object of no other meaning.
@@ -247,17 +272,16 @@ class _S3Team:
                 yield entry["path"].rsplit("/", 1)[-1], self._now_at - entry["last_modified"].timestamp()
 
     def head(self, digest: str) -> bytes | None:
-        key = self.key(digest)
-        try:
-            size = self._store.head(key)["size"]
-            if not 0 < size <= MANIFEST_BYTES or bytes(self._store.get_range(key, start=0, end=1)) != b"{":
-                return b""
-            return bytes(self._store.get(key).bytes())
-        except FileNotFoundError:
-            return None
+        for key in self.keys(digest):
+            with contextlib.suppress(FileNotFoundError):
+                size = self._store.head(key)["size"]
+                if not size or not _may_be_manifest(bytes(self._store.get_range(key, start=0, end=HEADER_BYTES)), size):
+                    return b""
+                return _opened(self.seal, bytes(self._store.get(key).bytes()), digest, key)
+        return None
 
-    def remove(self, digest: str, older_than_s: float) -> bool:
-        key = self.key(digest)
+    def remove(self, name: str, older_than_s: float) -> bool:
+        key = self._key(name)
         try:
             age_s = self._now_at - self._store.head(key)["last_modified"].timestamp()
         except FileNotFoundError:
@@ -268,11 +292,20 @@ class _S3Team:
         return True
 
 
+def _may_be_manifest(begin: bytes, stored_bytes: int) -> bool:
+    try:
+        size = sealed_size(begin)
+    except SealError as error:
+        raise BlobStoreError(f"A blob cannot be read by this dure: {error}.") from None
+    return may_be_manifest(begin) and (stored_bytes if size is None else size) <= MANIFEST_BYTES
+
+
 def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: dict[str, frozenset[str]]) -> int:
     old = [name for name, age_s in team.ages() if age_s >= older_than_s]
     if not old:
         return 0
-    reached = _reached(team, needed, known)
+    found = _reached(team, needed, known)
+    reached = found | {team.seal.name(digest) for digest in found} if team.seal.encrypts else found
     return sum(team.remove(name, older_than_s) for name in old if name not in reached)
 
 
@@ -313,12 +346,11 @@ def _checked_digest(digest: str) -> str:
     return digest
 
 
-def _verified(data: bytes, digest: str, where: str) -> bytes:
-    if blake3(data).hexdigest() != digest:
-        raise BlobStoreError(
-            f"The blob at {where} is damaged (its hash differs): remove it and run what made it again."
-        )
-    return data
+def _opened(seal: Seal, data: bytes, digest: str, where: str) -> bytes:
+    try:
+        return unsealed(seal, data, digest, where)
+    except BlobError as error:
+        raise BlobStoreError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -187,8 +187,7 @@ def sent(event: str, id_: str, data: Any) -> bytes:
 
 
 def _state(job: JobView) -> tuple[Any, ...]:
-    eta = job.eta.short if job.eta else None  # rounded, so it changes no faster than people read
-    return (job.phase, job.goal, job.attempt, job.verdict.sentence if job.verdict else None, eta)
+    return (job.phase, job.goal, job.attempt, job.verdict.sentence if job.verdict else None)
 
 
 def _job_event(job: JobView) -> bytes:

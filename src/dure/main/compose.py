@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import dure
+from dure.adapters.blob_key import BlobKey
 from dure.adapters.blobs import FolderBlobStores, S3BlobStores
 from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServers
 from dure.adapters.executors.local import LocalExecutor, LocalSettings
@@ -31,7 +32,6 @@ from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemClock, SystemIds
 from dure.control.changes import Changes
 from dure.control.commands import Commands
-from dure.control.forecasts import Forecasts
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
@@ -40,7 +40,6 @@ from dure.core.events import Draft
 from dure.core.model import Platform
 from dure.hub import accounts, notice, system_users
 from dure.main import accepted
-from dure.main.forecast_thread import ForecastThread
 from dure.main.loop_thread import LoopThread
 from dure.ports import BlobStoreError, BlobStores, Executor, Identity, Ports, Principal
 from dure.ports import Changes as StoreChanges
@@ -61,9 +60,7 @@ class Composition:
     commands: Commands
     queries: Queries
     sessions: Sessions
-    forecasts: Forecasts
     loop: LoopThread
-    forecasting: ForecastThread
     servers: ForkServers
     hints: HintSocket
     executors: dict[str, LocalExecutor]
@@ -73,11 +70,9 @@ class Composition:
         """Begin to listen to runners and to run the loop."""
         self.hints.start()
         self.loop.start()
-        self.forecasting.start(self.forecasts)
 
     def close(self) -> None:
         """Give leadership up and stop all threads; jobs go on."""
-        self.forecasting.close()
         self.loop.close()
         self.hints.close()
         for executor in self.executors.values():
@@ -142,32 +137,18 @@ def compose(settings: Settings) -> Composition:
     changes = Changes()
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_start, changes.notify))
-    forecasting = ForecastThread()
-
-    def between() -> None:
-        forecasting.check()
-        loop.give_way()
-
-    forecasts = Forecasts(ports, platform, store.estimates, month_start, leads=lambda: loop.leads, between=between)
     composition = Composition(
         settings=settings,
         store=store,
         ports=ports,
         platform=platform,
         changes=changes,
-        commands=Commands(ports, platform, loop.hint, predict=forecasts.predicted_s),
+        commands=Commands(ports, platform, loop.hint),
         queries=Queries(
-            ports,
-            platform,
-            dure.__version__,
-            loop.current_plan,
-            _notices(settings, platform, platform.current),
-            forecasts=forecasts,
+            ports, platform, dure.__version__, loop.current_plan, _notices(settings, platform, platform.current)
         ),
         sessions=Sessions(store.sessions, blobs, platform, clock, changes.notify),
-        forecasts=forecasts,
         loop=loop,
-        forecasting=forecasting,
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
         hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),
         executors=executors,
@@ -205,10 +186,14 @@ def _executor(parts: Composition, cluster: str, provision_s: float) -> LocalExec
 
 
 def _blobs(settings: Settings) -> BlobStores:
+    try:
+        key = BlobKey() if settings.blob_key_file is None else BlobKey.read(settings.blob_key_file)
+    except BlobStoreError as error:
+        raise SettingsError(str(error)) from None
     if settings.s3 is not None:
-        return S3BlobStores(settings.s3, settings.state_dir)
+        return S3BlobStores(settings.s3, settings.state_dir, key=key)
     group_of = _team_gid if settings.system_users else None
-    return FolderBlobStores(settings.state_dir / "blobs", group_of)
+    return FolderBlobStores(settings.state_dir / "blobs", group_of, key)
 
 
 def _team_gid(team: str) -> int:

@@ -1,4 +1,4 @@
-"""Where the bytes of snapshots lie: a folder or an S3 bucket, addressed by the BLAKE3 of what is inside.
+"""Where the bytes of snapshots lie: a folder or an S3 bucket (`s3blobs`), addressed by the BLAKE3 of what is inside.
 
 A blob never changes and is never overwritten, so "is it there" is all that a writer asks. The one trap: a
 name says what the bytes must be, not that they are; every read hashes what it got, and only `path` hands out
@@ -7,6 +7,7 @@ bytes unchecked.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import os
@@ -14,20 +15,18 @@ import re
 import stat
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from blake3 import blake3
 
+from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, sealed_size
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-CHUNK_BYTES = 4 * 1024 * 1024
-_S3_THREADS = 8
 # Garbage collection spares blobs that were put within the hour; twice this must be less, with time left to submit.
-_FRESH_S = 900.0
-_CLAIMS = 100_000  # S3: how many digests one store remembers as fresh
+FRESH_S = 900.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,13 +92,27 @@ def digest_of(data: Any) -> str:
 
 
 def open_blobs(access: Mapping[str, Any]) -> Blobs:
-    """Return the store that a BlobAccess dict describes (`kind` folder or s3)."""
+    """Return the store that a BlobAccess dict describes (`kind` folder or s3; `key` where it is encrypted)."""
     kind = access.get("kind")
+    seal = seal_of(access)
     if kind == "folder":
-        return FolderBlobs(access["root"])
+        return FolderBlobs(access["root"], seal)
     if kind == "s3":
-        return S3Blobs(access)
+        from dure.state.s3blobs import S3Blobs
+
+        return S3Blobs(access, seal)
     raise BlobError(f"Blob access of kind {kind!r} is not known: write kind: folder or kind: s3.")
+
+
+def seal_of(access: Mapping[str, Any]) -> Seal:
+    """Return how this access's blobs are sealed. BlobError where its key is none."""
+    key = access.get("key")
+    try:
+        return Seal(None if key is None else base64.b64decode(key, validate=True))
+    except (SealError, ValueError) as error:
+        raise BlobError(
+            f"This team's blobs cannot be opened ({error}): ask the administrator for a valid key."
+        ) from None
 
 
 class FolderBlobs:
@@ -111,8 +124,9 @@ class FolderBlobs:
 
     parallel = 1
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], seal: Seal | None = None) -> None:
         self.root = Path(root)
+        self._seal = seal or Seal()
         self._blobs = self.root / "blobs"
 
     def __repr__(self) -> str:
@@ -126,8 +140,9 @@ class FolderBlobs:
         digest = digest or digest_of(view)
         target = self._file(digest)
         if not self._freshened(target):
+            packed = self._seal.pack(view, digest)
             with self._writing(target) as handle:
-                handle.write(view)
+                handle.write(view if packed is None else packed)
                 _share(handle.fileno(), target.parent)
         return digest
 
@@ -137,7 +152,7 @@ class FolderBlobs:
         """
         self._make(self._blobs)
         hasher = blake3()
-        with _told(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:
+        with told(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:
             copy = Path(folder, "copy")
             with open(path, "rb") as source, copy.open("xb") as sink:  # noqa: PTH123 - path may be any PathLike
                 while piece := source.read(CHUNK_BYTES):
@@ -147,35 +162,52 @@ class FolderBlobs:
             target = self._file(digest)
             if not self._freshened(target):
                 self._make(target.parent)
+                copy = self._sealed(copy, digest)
                 _share(copy, target.parent)
                 copy.replace(target)
         return digest
 
+    def _sealed(self, copy: Path, digest: str) -> Path:
+        if not self._seal.encrypts:
+            return copy
+        sealed = copy.with_name("sealed")
+        with copy.open("rb") as source, sealed.open("xb") as sink:
+            for piece in self._seal.frames(source, copy.stat().st_size, digest):
+                sink.write(piece)
+        return sealed
+
     def get(self, digest: str) -> bytes:
         """Return the verified bytes."""
-        target = self._file(digest)
+        target = self._there(digest)
         try:
             data = target.read_bytes()
         except FileNotFoundError:
-            raise _missing(digest, str(self.root)) from None
+            raise missing(digest, str(self.root), self._seal) from None
         except OSError as error:
             raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
-        return _verified(data, digest, str(target))
+        return unsealed(self._seal, data, digest, str(target))
 
     def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
         """Write the verified bytes to `path` and return their number."""
-        data = self.get(digest)
-        with self._writing(Path(path)) as handle:
-            return int(handle.write(data))
+        source = self._there(digest)
+        try:
+            with source.open("rb") as handle, self._writing(Path(path)) as sink:
+                return unseal_file(self._seal, handle, sink, digest, str(source))
+        except FileNotFoundError:
+            raise missing(digest, str(self.root), self._seal) from None
 
     def path(self, digest: str) -> Path | None:
-        """Return the blob's file, or None where it is not there."""
-        target = self._file(digest)
-        return target if target.exists() else None
+        """Return the blob's file, or None where it is not there or sealed."""
+        target = self._there(digest)
+        try:
+            with target.open("rb") as handle:
+                return None if handle.read(len(MARK)) == MARK else target
+        except FileNotFoundError:
+            return None
 
     def has(self, digest: str) -> bool:
         """Tell whether the blob is there."""
-        return self._file(digest).exists()
+        return self._there(digest).exists()
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         """Return those of `digests` that are not there."""
@@ -188,12 +220,23 @@ class FolderBlobs:
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes."""
         try:
-            return self._file(digest).stat().st_size
+            with self._there(digest).open("rb") as handle:
+                sealed = sealed_size(handle.read(HEADER_BYTES))
+                return os.fstat(handle.fileno()).st_size if sealed is None else sealed
         except FileNotFoundError:
-            raise _missing(digest, str(self.root)) from None
+            raise missing(digest, str(self.root), self._seal) from None
 
     def _file(self, digest: str) -> Path:
-        return self._blobs / _checked(digest)[:2] / digest
+        name = self._seal.name(checked(digest))
+        return self._blobs / name[:2] / name
+
+    def _there(self, digest: str) -> Path:
+        """Return the blob's file, which may have been written before the team had a key."""
+        target = self._file(digest)
+        if self._seal.encrypts and not target.exists():
+            plain = self._blobs / digest[:2] / digest
+            return plain if plain.exists() else target
+        return target
 
     def _freshened(self, target: Path) -> bool:
         try:
@@ -201,18 +244,18 @@ class FolderBlobs:
         except FileNotFoundError:
             return False
         except PermissionError:  # a colleague's file, which only its owner may date
-            return time.time() - target.stat().st_mtime < _FRESH_S
+            return time.time() - target.stat().st_mtime < FRESH_S
         return True
 
     def _make(self, folder: Path) -> None:
-        with _told(folder):
+        with told(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _writing(self, target: Path) -> Iterator[Any]:
         """Give a file that becomes `target` when the block ends well and leaves nothing when it does not."""
         self._make(target.parent)
-        with _told(target.parent):
+        with told(target.parent):
             # O_EXCL with mode 0666: the umask and a setgid folder decide, which mkstemp's 0600 would not let them
             partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
             try:
@@ -224,159 +267,6 @@ class FolderBlobs:
                 raise
 
 
-class S3Blobs:
-    """Blobs as objects `<prefix>/blobs/<first two characters>/<digest>` of one bucket, through obstore."""
-
-    parallel = _S3_THREADS
-
-    def __init__(self, access: Mapping[str, Any]) -> None:
-        from obstore.store import S3Store
-
-        endpoint = access.get("endpoint")
-        options: dict[str, Any] = {
-            "endpoint": endpoint,
-            "region": access.get("region") or "us-east-1",
-            "access_key_id": access.get("access_key_id"),
-            "secret_access_key": access.get("secret_access_key"),
-            "session_token": access.get("session_token"),
-        }
-        self._where = f"s3://{access['bucket']}/{access.get('prefix') or ''}"
-        self._prefix = str(access.get("prefix") or "").strip("/")
-        self._claimed: dict[str, float] = {}
-        self._store = S3Store(
-            access["bucket"],
-            client_options={"allow_http": True} if str(endpoint).startswith("http://") else {},
-            **{name: value for name, value in options.items() if value},
-        )
-
-    def __repr__(self) -> str:
-        return f"S3Blobs({self._where!r})"
-
-    def put(self, data: Any, *, digest: str | None = None) -> str:
-        """Keep `data` and return its digest."""
-        view = memoryview(data).cast("B")
-        digest = digest or digest_of(view)
-        if not self._fresh(digest):
-            with self._asked(digest):
-                # bytes(): obstore keeps a reference while it sends, and the notebook's array may change meanwhile
-                self._store.put(self._key(digest), bytes(view))
-            self._claimed[digest] = time.monotonic()
-        return digest
-
-    def put_file(self, path: str | os.PathLike[str]) -> str:
-        """Keep a file's content and return its digest; the hash and the sent bytes come from one open
-        file.
-        """
-        hasher = blake3()
-        with open(path, "rb") as handle:  # noqa: PTH123 - path may be any PathLike
-            while piece := handle.read(CHUNK_BYTES):
-                hasher.update(piece)
-            digest = hasher.hexdigest()
-            if not self._fresh(digest):
-                handle.seek(0)
-                with self._asked(digest):
-                    self._store.put(self._key(digest), handle)
-                self._claimed[digest] = time.monotonic()
-        return digest
-
-    def get(self, digest: str) -> bytes:
-        """Return the verified bytes."""
-        with self._asked(digest):
-            data = bytes(self._store.get(self._key(digest)).bytes())
-        return _verified(data, digest, f"{self._where}/{digest}")
-
-    def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
-        """Write the verified bytes to `path` and return their number."""
-        target = Path(path)
-        partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        hasher = blake3()
-        written = 0
-        with _told(target.parent):
-            try:
-                with partial.open("xb") as handle, self._asked(digest):
-                    for piece in self._store.get(self._key(digest)).stream(min_chunk_size=CHUNK_BYTES):
-                        hasher.update(piece)
-                        written += handle.write(piece)
-                if hasher.hexdigest() != digest:
-                    raise _damaged(digest, f"{self._where}/{digest}")
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
-        return written
-
-    def path(self, digest: str) -> Path | None:
-        """Return None: an object has no local file."""
-        _checked(digest)
-        return None
-
-    def has(self, digest: str) -> bool:
-        """Tell whether the blob is there."""
-        try:
-            self.size(digest)
-        except BlobMissing:
-            return False
-        return True
-
-    def missing(self, digests: Iterable[str]) -> set[str]:
-        """Return those of `digests` that are not there, asked for several at once."""
-        asked = list(set(digests))
-        if len(asked) <= 1:
-            return {digest for digest in asked if not self.has(digest)}
-        with ThreadPoolExecutor(_S3_THREADS, thread_name_prefix="dure-blobs") as pool:
-            there = list(pool.map(self.has, asked))
-        return {digest for digest, found in zip(asked, there, strict=True) if not found}
-
-    def claim(self, digests: Iterable[str]) -> set[str]:
-        """Return those that must be put: only putting it anew gives an object a new date."""
-        asked = list(set(digests))
-        if len(asked) <= 1:
-            return {digest for digest in asked if not self._fresh(digest)}
-        with ThreadPoolExecutor(_S3_THREADS, thread_name_prefix="dure-blobs") as pool:
-            fresh = list(pool.map(self._fresh, asked))
-        return {digest for digest, found in zip(asked, fresh, strict=True) if not found}
-
-    def size(self, digest: str) -> int:
-        """Return the blob's size in bytes."""
-        with self._asked(digest):
-            return int(self._store.head(self._key(digest))["size"])
-
-    def _fresh(self, digest: str) -> bool:
-        if time.monotonic() - self._claimed.get(digest, float("-inf")) < _FRESH_S:
-            return True
-        try:
-            with self._asked(digest):
-                dated_at = self._store.head(self._key(digest))["last_modified"].timestamp()
-        except BlobMissing:
-            return False
-        if time.time() - dated_at >= _FRESH_S:
-            return False
-        if len(self._claimed) >= _CLAIMS:
-            self._claimed.clear()
-        self._claimed[digest] = time.monotonic()
-        return True
-
-    def _key(self, digest: str) -> str:
-        key = f"blobs/{_checked(digest)[:2]}/{digest}"
-        return f"{self._prefix}/{key}" if self._prefix else key
-
-    @contextlib.contextmanager
-    def _asked(self, digest: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except FileNotFoundError:
-            raise _missing(digest, self._where) from None
-        except BaseError as error:
-            if re.search(r"status code: 404\b", str(error)) or "NotFound" in type(error).__name__:
-                raise _missing(digest, self._where) from None
-            first = str(error).strip().splitlines()[0][:300]
-            raise BlobError(
-                f"The object store {self._where} refused blob {digest[:12]}… ({first}): check that it runs and that "
-                "the credentials are valid with `dure doctor`."
-            ) from error
-
-
 def _share(blob: int | Path, folder: Path) -> None:
     """Let the group read a blob when its folder is the group's."""
     shared = stat.S_ISGID | stat.S_IWGRP
@@ -384,33 +274,61 @@ def _share(blob: int | Path, folder: Path) -> None:
         os.chmod(blob, stat.S_IMODE(os.stat(blob).st_mode) | stat.S_IRGRP)  # noqa: PTH101, PTH116 - descriptors, too
 
 
-def _checked(digest: str) -> str:
-    # a digest becomes part of a path: it may come from a manifest that someone else wrote
+def checked(digest: str) -> str:
+    """Return the digest. BlobError where it is none: it becomes part of a path, and anybody may write a manifest."""
     if not _DIGEST.fullmatch(digest):
         raise BlobError(f"{digest[:80]!r} is not a blob digest: it must be 64 characters of 0-9 and a-f.")
     return digest
 
 
-def _missing(digest: str, where: str) -> BlobMissing:
-    return BlobMissing(
-        f"Blob {digest[:12]}… is not in {where}: it was removed or never written; save it again from where it came."
+def missing(digest: str, where: str, seal: Seal) -> BlobMissing:
+    """Return the error for a blob that is not there."""
+    how = (
+        "it was removed, or never written with this team's key" if seal.encrypts else "it was removed or never written"
     )
+    return BlobMissing(f"Blob {digest[:12]}… is not in {where}: {how}; save it again from where it came.")
 
 
-def _damaged(digest: str, where: str) -> BlobError:
+def damaged(digest: str, where: str) -> BlobError:
+    """Return the error for a blob that is not what its name says."""
     return BlobError(
         f"Blob {digest[:12]}… at {where} is damaged (its hash differs): remove that object and save it again."
     )
 
 
-def _verified(data: bytes, digest: str, where: str) -> bytes:
-    if digest_of(data) != digest:
-        raise _damaged(digest, where)
-    return data
+def unsealed(seal: Seal, data: bytes, digest: str, where: str) -> bytes:
+    """Return a stored blob's plain bytes, verified."""
+    try:
+        plain = seal.open(data, digest)
+    except SealError as error:
+        raise BlobError(f"Blob {digest[:12]}… at {where} cannot be opened: {error}.") from None
+    if digest_of(plain) != digest:
+        raise damaged(digest, where)
+    return plain
+
+
+def unseal_file(seal: Seal, source: Any, sink: Any, digest: str, where: str) -> int:
+    """Copy a stored blob's plain bytes from one open file to another and verify them; return their number.
+
+    On an error the sink holds what was copied until then.
+    """
+    sealed = source.read(len(MARK)) == MARK
+    source.seek(0)
+    hasher = blake3()
+    written = 0
+    try:
+        for piece in seal.opened(source, digest) if sealed else iter(lambda: source.read(CHUNK_BYTES), b""):
+            hasher.update(piece)
+            written += sink.write(piece)
+    except SealError as error:
+        raise BlobError(f"Blob {digest[:12]}… at {where} cannot be opened: {error}.") from None
+    if hasher.hexdigest() != digest:
+        raise damaged(digest, where)
+    return written
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write below `folder` into one sentence with what to do."""
     try:
         yield

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from dure.state import written
-from dure.state.blobs import CHUNK_BYTES, Blobs, digest_of
+from dure.state.blobs import Blobs, digest_of
 from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
+from dure.state.sealing import CHUNK_BYTES
 from dure.state.secrecy import hidden, secret_reason
 
 if TYPE_CHECKING:

@@ -47,13 +47,15 @@ class Region:
         return region
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path], chunk_bytes: int, size_bytes: int) -> Region:
-        """Map files, all but the last of `chunk_bytes`, as one run of `size_bytes`. OSError where a size is
-        wrong.
+    def of_files(cls, paths: Sequence[Path | None], chunk_bytes: int, size_bytes: int) -> Region:
+        """Map files, all but the last of `chunk_bytes`, as one run of `size_bytes`; None leaves zeros to be filled.
+        OSError where a size is wrong.
         """
         region = cls(size_bytes)
         region._reserve()
         for index, path in enumerate(paths):
+            if path is None:
+                continue
             offset = index * chunk_bytes
             expected = min(chunk_bytes, size_bytes - offset)
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import enum
 import io
+import os
 import pickle
 import sys
 import types
@@ -17,15 +18,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, marks, written
-from dure.state.blobs import CHUNK_BYTES, BlobError, Blobs, digest_of
+from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.manifest import EXTRA
 from dure.state.regions import Region, mapping_works
+from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dure.state.manifest import Buffer, Group, Snapshot
 
+_READERS = 4
 _MAPPED_BYTES = 1024 * 1024  # mapping a smaller buffer costs more than reading it
 
 
@@ -163,33 +166,48 @@ class Loader:
         """Return writable memory with the run's bytes: mapped from local files where that pays."""
         if run.inline is not None or run.size_bytes < _MAPPED_BYTES:
             return bytearray(self._bytes(run))
-        paths = [self.blobs.path(digest) for digest in run.chunks]
-        if not mapping_works() or any(path is None for path in paths):
-            return self._read(run)
-        region = Region.of_files([path for path in paths if path is not None], CHUNK_BYTES, run.size_bytes)
-        memory = region.view()
+        paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
+        read = [index for index, path in enumerate(paths) if path is None]
+        if len(read) == len(paths):
+            memory = Region.empty(run.size_bytes).view()
+        else:
+            memory = Region.of_files(paths, CHUNK_BYTES, run.size_bytes).view()
+        self._fill(memory, run, read)
         if self.verify:
-            # hashed under watch, so that what nobody writes need not be hashed again when the cell has run
-            for digest, found in zip(run.chunks, written.chunk_digests(memory, self._watched), strict=True):
-                if found != digest:
-                    raise BlobError(f"blob {digest[:12]}… is damaged (its hash differs): save the snapshot again")
+            # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
+            look = written.looked(memory, self._watched)
+            mapped = [index for index, path in enumerate(paths) if path is not None]
+            for index, found in zip(mapped, written.hashed(memory, mapped), strict=True):
+                if found != run.chunks[index]:
+                    raise BlobError(
+                        f"blob {run.chunks[index][:12]}… is damaged (its hash differs): save the snapshot again"
+                    )
+            if look is not None and self._watched is not None:
+                self._watched[0].learn(look, list(run.chunks))
         return memory
 
     def _read(self, run: Buffer) -> memoryview:
         memory = Region.empty(run.size_bytes).view()
+        self._fill(memory, run, list(range(len(run.chunks))))
+        return memory
+
+    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int]) -> None:
+        """Copy verified chunks to where they belong, several at once."""
 
         def fill(index: int) -> None:
             data = self.blobs.get(run.chunks[index])
+            expected = min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
+            if len(data) != expected:
+                raise BlobError(f"a blob has {len(data)} bytes where {expected} were saved: save the snapshot again")
             memory[index * CHUNK_BYTES : index * CHUNK_BYTES + len(data)] = data
 
-        if self.blobs.parallel > 1 and len(run.chunks) > 1:
-            with ThreadPoolExecutor(self.blobs.parallel, thread_name_prefix="dure-restore") as pool:
-                for done in [pool.submit(fill, index) for index in range(len(run.chunks))]:
-                    done.result()
+        threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
+        if threads > 1:
+            with ThreadPoolExecutor(threads, thread_name_prefix="dure-restore") as pool:
+                list(pool.map(fill, chunks))
         else:
-            for index in range(len(run.chunks)):
+            for index in chunks:
                 fill(index)
-        return memory
 
     # --- what the marks in a stream call
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from dure.state.blobs import CHUNK_BYTES
+from dure.state.sealing import CHUNK_BYTES
 
 WATCHED_BYTES = 1024 * 1024  # hashing less costs about as much as asking
 _LOOKS = 8192  # how many runs of memory are remembered
@@ -244,7 +244,7 @@ def chunk_digests(data: memoryview, watched: tuple[Watch, Private | None] | None
     look = looked(data, watched)
     known = look.digests if look is not None else [None] * -(-data.nbytes // CHUNK_BYTES)
     unknown = [index for index, digest in enumerate(known) if digest is None]
-    digests = dict(zip(unknown, _hashed(data, unknown), strict=True))
+    digests = dict(zip(unknown, hashed(data, unknown), strict=True))
     found = [digest or digests[index] for index, digest in enumerate(known)]
     if look is not None and watched is not None:
         watched[0].learn(look, found)
@@ -260,16 +260,18 @@ def looked(data: memoryview, watched: tuple[Watch, Private | None] | None) -> Lo
     return watch.look(start, data.nbytes, private) if start else None
 
 
-def _hashed(data: memoryview, chunks: list[int]) -> list[str]:
-    def hashed(index: int) -> str:
+def hashed(data: memoryview, chunks: list[int]) -> list[str]:
+    """Return the BLAKE3 of some chunks of `data`."""
+
+    def hashed_one(index: int) -> str:
         return blake3(data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]).hexdigest()
 
     threads = min(_HASH_THREADS, os.cpu_count() or 1, len(chunks))
     if threads < 2:
-        return [hashed(index) for index in chunks]
+        return [hashed_one(index) for index in chunks]
     # one thread a chunk: BLAKE3's own threads are slower than one on runs of this size
     with ThreadPoolExecutor(threads, thread_name_prefix="dure-hash") as pool:
-        return list(pool.map(hashed, chunks))
+        return list(pool.map(hashed_one, chunks))
 
 
 def address_of(data: memoryview) -> int:

@@ -1,0 +1,256 @@
+"""How a blob lies in the store: as its plain bytes, or sealed, which is compressed where that pays and encrypted where
+the team has a key.
+
+A sealed blob is a header and frames of at most 4 MiB, each compressed by itself and then encrypted (AES-256-GCM, the
+header, the digest and the frame's number authenticated with it) or, without a key, followed by a checksum. Digests are
+always of the plain bytes. With a key the stored name is a keyed hash of the digest, so that nobody without it can ask
+whether a content is there. The one trap: any blob may begin with the mark by chance, so what does not open is compared
+with its digest as it lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK_BYTES = 4 * 1024 * 1024
+KEY_BYTES = 32
+MARK = b"\x89dure\r\n\x01"
+_HEADER = struct.Struct("<8sBBHIQ8s")  # mark, zstd, encrypted, flags, bytes of a frame, plain bytes, nonce
+HEADER_BYTES = _HEADER.size
+_BRACE = 1  # a flag: the plain bytes begin with a brace, so it may be a manifest
+_LENGTH = struct.Struct("<I")
+_SMALL = 4096  # compressing less saves no block of a disk
+_SAMPLE, _SAMPLES = 8192, 4
+_PAYS = 0.75  # of the plain size: beyond it a blob stays plain, and is mapped when it is restored
+_LEVEL = 1
+_TAG = 16  # bytes, as AES-GCM's
+
+
+class SealError(Exception):
+    """These bytes cannot be opened; the text is why, as part of a sentence."""
+
+
+class Seal:
+    """Names and wraps one team's blobs. Without a key it compresses only."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        if key is not None and len(key) != KEY_BYTES:
+            raise SealError(f"a blob key has {KEY_BYTES} bytes and this one {len(key)}")
+        self._cipher: Any = _Checksum() if key is None else _cipher(blake3(b"content", key=key).digest())
+        self._names = None if key is None else blake3(b"names", key=key).digest()
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether there is a key."""
+        return self._names is not None
+
+    def name(self, digest: str) -> str:
+        """Return the name that a blob has in the store: 64 characters of 0-9 and a-f."""
+        if self._names is None:
+            return digest
+        return blake3(bytes.fromhex(digest), key=self._names).hexdigest()
+
+    def pack(self, data: memoryview, digest: str) -> bytes | None:
+        """Return the bytes to store, or None where the plain bytes are to be stored."""
+        if not self.encrypts:
+            if len(data) < _SMALL or not _probably_pays(data):
+                return None
+            packed = b"".join(self.frames(data, len(data), digest))
+            return packed if len(packed) < _PAYS * len(data) else None
+        return b"".join(self.frames(data, len(data), digest))
+
+    def frames(self, data: Any, size_bytes: int, digest: str) -> Iterator[bytes]:
+        """Yield the sealed bytes of `data`, a memoryview or an open file, piece by piece."""
+        read = data.read if hasattr(data, "read") else _reader(data)
+        frame = read(CHUNK_BYTES)
+        flags = _BRACE if bytes(frame[:1]) == b"{" else 0
+        header = _HEADER.pack(MARK, 1, self.encrypts, flags, CHUNK_BYTES, size_bytes, os.urandom(8))
+        yield header
+        for index in range(_frames(size_bytes, CHUNK_BYTES)):
+            body = self._cipher.encrypt(_nonce(header, index), _compressed(frame), _bound(header, digest, index))
+            yield _LENGTH.pack(len(body)) + body
+            frame = read(CHUNK_BYTES)
+
+    def open(self, data: bytes, digest: str) -> bytes:
+        """Return the plain bytes, not yet compared with the digest. SealError where they cannot be opened."""
+        if not data.startswith(MARK):
+            return data
+        source = _Bytes(data)
+        try:
+            return b"".join(self.opened(source, digest))
+        except SealError:
+            if blake3(data).hexdigest() == digest:  # plain bytes that begin so by chance
+                return data
+            raise
+
+    def opened(self, source: Any, digest: str) -> Iterator[bytes]:
+        """Yield the plain bytes of a sealed blob that is read from `source`, an open file."""
+        header = source.read(HEADER_BYTES)
+        size, frame_bytes, encrypted = _parsed(header)
+        if encrypted and not self.encrypts:
+            raise SealError("it is encrypted and no key was given")
+        cipher = self._cipher if encrypted else _Checksum()
+        for index in range(_frames(size, frame_bytes)):
+            length = source.read(_LENGTH.size)
+            size_here = _LENGTH.unpack(length)[0] if len(length) == _LENGTH.size else 0
+            body = source.read(size_here)
+            if not size_here or len(body) != size_here:
+                raise SealError("a part of it is missing")
+            body = _decrypted(cipher, _nonce(header, index), body, _bound(header, digest, index))
+            frame = _expanded(body, frame_bytes)
+            if len(frame) != min(frame_bytes, size - index * frame_bytes):
+                raise SealError("a part of it is missing")
+            yield frame
+        if source.read(1):
+            raise SealError("it is longer than it says")
+
+
+def sealed_size(header: bytes) -> int | None:
+    """Return the plain size that a sealed blob's first bytes tell; None where they are those of a plain one."""
+    return _parsed(header)[0] if header.startswith(MARK) and len(header) >= HEADER_BYTES else None
+
+
+def may_be_manifest(header: bytes) -> bool:
+    """Tell from a blob's first bytes whether its plain content may be a manifest."""
+    if header.startswith(MARK) and len(header) >= HEADER_BYTES:
+        return bool(_HEADER.unpack(header[:HEADER_BYTES])[3] & _BRACE)
+    return header.startswith(b"{")
+
+
+def _parsed(header: bytes) -> tuple[int, int, bool]:
+    if len(header) < HEADER_BYTES:
+        raise SealError("its header is cut short")
+    _, codec, encrypted, _, frame_bytes, size, _ = _HEADER.unpack(header[:HEADER_BYTES])
+    if codec != 1 or encrypted > 1 or not 0 < frame_bytes <= CHUNK_BYTES:
+        raise SealError("a newer dure wrote it: update dure here")
+    return size, frame_bytes, bool(encrypted)
+
+
+def _frames(size_bytes: int, frame_bytes: int) -> int:
+    return max(1, -(-size_bytes // frame_bytes))  # an empty blob has a frame, too, which vouches for its header
+
+
+def _nonce(header: bytes, index: int) -> bytes:
+    return header[-8:] + _LENGTH.pack(index)
+
+
+def _bound(header: bytes, digest: str, index: int) -> bytes:
+    return header + bytes.fromhex(digest) + _LENGTH.pack(index)
+
+
+def _reader(data: memoryview) -> Any:
+    at = 0
+
+    def read(size_bytes: int) -> memoryview:
+        nonlocal at
+        at += size_bytes
+        return data[at - size_bytes : at]
+
+    return read
+
+
+class _Bytes:
+    """Bytes that are read like a file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._read = _reader(memoryview(data))
+
+    def read(self, size_bytes: int) -> bytes:
+        return bytes(self._read(size_bytes))
+
+
+# --- zstd: Python's own from 3.14, else the package of that name
+
+
+@functools.cache
+def _zstd() -> Any:
+    for name in ("compression.zstd", "zstandard"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return None
+
+
+def _compressed(frame: Any) -> bytes:
+    """Return a frame's body: one byte that says how, then the bytes."""
+    zstd = _zstd()
+    if zstd is not None and len(frame) >= _SMALL and _probably_pays(frame):
+        packed: bytes = zstd.compress(frame, _LEVEL)
+        if len(packed) < _PAYS * len(frame):
+            return b"\x01" + packed
+    return b"\x00" + bytes(frame)
+
+
+def _expanded(body: bytes, frame_bytes: int) -> bytes:
+    if body[:1] == b"\x00":
+        return body[1:]
+    if body[:1] != b"\x01":
+        raise SealError("a part of it is missing")
+    zstd = _zstd()
+    if zstd is None:
+        raise SealError("it is compressed and this Python has no zstd: type pip install zstandard")
+    try:
+        # a frame says its size first; one that lies about it is not expanded beyond what a frame may have
+        size = _told_size(zstd, body[1:])
+        return bytes(zstd.decompress(body[1:])) if 0 < size <= frame_bytes else b""
+    except Exception as error:
+        raise SealError("a part of it is damaged") from error
+
+
+def _told_size(zstd: Any, data: bytes) -> int:
+    if hasattr(zstd, "frame_content_size"):
+        return int(zstd.frame_content_size(data))
+    return int(zstd.get_frame_info(data).decompressed_size or 0)
+
+
+def _probably_pays(data: Any) -> bool:
+    """Tell from a few samples whether compressing pays; they cost a fiftieth of compressing it all."""
+    zstd = _zstd()
+    if zstd is None:
+        return False
+    step = max(len(data) // _SAMPLES, _SAMPLE)
+    sample = b"".join(bytes(data[start : start + _SAMPLE]) for start in range(0, len(data), step))
+    return len(zstd.compress(sample, _LEVEL)) < _PAYS * len(sample)
+
+
+# --- AES-GCM, from the package cryptography, which only teams with a key need
+
+
+class _Checksum:
+    """Stands where a cipher would, for teams without a key: a flipped bit is found, nothing is hidden."""
+
+    @staticmethod
+    def encrypt(_: bytes, body: bytes, bound: bytes) -> bytes:
+        return body + blake3(bound).update(body).digest(_TAG)
+
+    @staticmethod
+    def decrypt(_: bytes, body: bytes, bound: bytes) -> bytes:
+        if blake3(bound).update(body[:-_TAG]).digest(_TAG) != body[-_TAG:]:
+            raise SealError("a part of it is damaged")
+        return body[:-_TAG]
+
+
+def _cipher(key: bytes) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError:
+        raise SealError("this team's blobs are encrypted: type pip install cryptography") from None
+    return AESGCM(key)
+
+
+def _decrypted(cipher: Any, nonce: bytes, body: bytes, bound: bytes) -> bytes:
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return bytes(cipher.decrypt(nonce, body, bound))
+    except (InvalidTag, ValueError):
+        raise SealError("it does not open with this team's key: it is damaged, or another key wrote it") from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from dure.core.events import Draft, Event
+from dure.core.forecast.record import Issued
 from dure.core.model import Environment, Job, Lease, Node, Phase
 from dure.core.session import Session, Version
 
@@ -160,6 +161,21 @@ class Store(Protocol):
 
         Counted are a job's `references` and every digest that stands in its payload or its result.
         """
+        ...
+
+
+class EstimateStore(Protocol):
+    """Estimates of starts on record, in the same database. May raise StoreError."""
+
+    def write(self, written: Sequence[Issued], dropped: Sequence[str], keep: int) -> None:
+        """Put estimates on record, or over those of the same job and number; forget those of `dropped` jobs.
+
+        Of those that came true, the `keep` whose jobs began last are kept.
+        """
+        ...
+
+    def recent(self, limit: int) -> Sequence[Issued]:
+        """Return all open estimates and the newest of those that came true, at most `limit` of each, oldest first."""
         ...
 
 

@@ -30,7 +30,8 @@ def ended(platform, tmp_path_factory) -> str:
 
 def test_jobs_lists_what_the_team_did(dure, ended):
     lines = dure("jobs").stdout.splitlines()
-    assert lines[0].split() == ["JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED"]
+    columns = ["JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED", "ETA"]
+    assert lines[0].split() == columns
     assert any(ended in line and "leaves files" in line and "succeeded" in line for line in lines)
     assert ended in dure("jobs", who="mate").stdout
     assert ended not in dure("jobs", "--mine", who="mate").stdout

@@ -150,4 +150,4 @@ def test_a_job_that_never_started_counts_for_nothing() -> None:
     record.issue(issued(1, 100.0, 200.0))
     assert len(record.settle("j-1", None)) == 1
     assert record.accuracy().count == 0
-    assert record.open_jobs() == ()
+    assert not record.open

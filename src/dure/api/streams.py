@@ -187,7 +187,8 @@ def sent(event: str, id_: str, data: Any) -> bytes:
 
 
 def _state(job: JobView) -> tuple[Any, ...]:
-    return (job.phase, job.goal, job.attempt, job.verdict.sentence if job.verdict else None)
+    eta = job.eta.short if job.eta else None  # rounded, so it changes no faster than people read
+    return (job.phase, job.goal, job.attempt, job.verdict.sentence if job.verdict else None, eta)
 
 
 def _job_event(job: JobView) -> bytes:

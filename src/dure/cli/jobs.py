@@ -54,9 +54,9 @@ def jobs(
         return
     korean = lang == "ko"
     columns = (
-        ("작업", "이름", "소유자", "상태", "등급", "GPU", "대기", "실행", "비용", "제출")
+        ("작업", "이름", "소유자", "상태", "등급", "GPU", "대기", "실행", "비용", "제출", "예상 시작")
         if korean
-        else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED")
+        else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED", "ETA")
     )
     now = time.time()
     table(columns, [_row(job, now, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.")
@@ -79,6 +79,7 @@ def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
         duration(ran_s, lang),
         money(job.cost, job.currency, lang),
         when(job.submitted_at),
+        job.eta.short if job.eta else "-",
     )
 
 
@@ -124,6 +125,8 @@ def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
     say(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
     if job.reason_sentence:
         say(job.reason_sentence)
+    if job.eta:
+        say(job.eta.sentence)
     for helpful in job.verdict.helps if job.verdict else ():
         # The sentence names what helps most; only the rest is new.
         if job.verdict and helpful.rstrip(".").lower() not in job.verdict.sentence.lower():

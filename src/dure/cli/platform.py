@@ -63,13 +63,16 @@ def queue(ctx: click.Context, *, as_json: bool) -> None:
 
 def _waiting(found: QueueView, lang: str) -> None:
     korean = lang == "ko"
-    columns = ("#", "작업", "이름", "소유자", "이유") if korean else ("#", "JOB", "NAME", "OWNER", "WHY")
+    columns = (
+        ("#", "작업", "이름", "소유자", "예상 시작", "이유") if korean else ("#", "JOB", "NAME", "OWNER", "ETA", "WHY")
+    )
     rows = [
         (
             str(job.verdict.position) if job.verdict else "-",
             job.id,
             job.name[:40],
             job.user,
+            job.eta.short if job.eta else "-",
             job.verdict.sentence if job.verdict else "",
         )
         for job in found.waiting

@@ -52,9 +52,16 @@ def waiting_line(job: JobView, lang: str = "en") -> str:
     if job.phase == "queued":
         if job.verdict is None:
             return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
-        return f"{job.id}: {job.verdict.sentence}"  # the sentence begins with the place in line
+        return f"{job.id}: {job.verdict.sentence}{starts_in(job, lang)}"  # the sentence begins with the place in line
     where = place(job, lang)
     return f"{job.id}: {phase_word(job.phase, lang)}{' · ' + where if where else ''}"
+
+
+def starts_in(job: JobView, lang: str = "en") -> str:
+    """Return when a waiting job is expected to start, to follow a sentence; "" where nothing is known."""
+    if job.eta is None or job.eta.p50_at is None:
+        return ""
+    return f" 예상 시작: {job.eta.short} 뒤." if lang == "ko" else f" Starts in {job.eta.short}."
 
 
 def end_line(job: JobView, lang: str = "en") -> str:

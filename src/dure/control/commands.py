@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
 from dure.core import lifecycle
 from dure.core.events import Draft
+from dure.core.forecast.runtimes import fingerprint
 from dure.core.model import (
     WHOLE_GPU_MILLI,
     Budget,
@@ -50,12 +51,19 @@ class Commands:
     """The only way by which people change anything. Thread-safe; raises CodedError for every refusal."""
 
     def __init__(
-        self, ports: Ports, platform: PlatformHolder, hint: Callable[[], None], limits: Limits | None = None
+        self,
+        ports: Ports,
+        platform: PlatformHolder,
+        hint: Callable[[], None],
+        limits: Limits | None = None,
+        predict: Callable[[Job], float | None] = lambda _job: None,
     ) -> None:
+        """`predict` tells how long a job will run, in seconds, None when nothing is known of its like."""
         self._ports = ports
         self._platform = platform
         self._hint = hint
         self._limits = limits or Limits()
+        self._predict = predict
         self._lock = threading.Lock()
         self._room: dict[str, int] = {}
 
@@ -67,6 +75,7 @@ class Commands:
         self._check_pending(principal)
         for _ in range(_CONFLICT_RETRIES):
             job = self._job_of(principal, team, platform, request, request_key)
+            job = replace(job, predicted_s=self._predict(job))
             try:
                 stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
             except VersionConflictError:
@@ -181,6 +190,7 @@ class Commands:
             data_class=data.name,
             timeout_s=request.timeout_s or platform.default_timeout_s,
             keep_s=request.keep_s,
+            fingerprint=fingerprint(kind, request.payload),
             retries=request.retries,
             payload=request.payload | ({"python": request.python} if request.python else {}),
             references=tuple(request.references),

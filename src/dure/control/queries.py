@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dure.control import access, views
+from dure.control.forecasts import Forecasts
 from dure.control.platform_holder import PlatformHolder
 from dure.core.model import Job, Phase
 from dure.core.queueing.decide import decide
@@ -19,6 +20,7 @@ from dure.ports import JobQuery, Ports, Principal
 from dure.wire.messages import (
     BlobAccess,
     EnvironmentView,
+    EtaView,
     EventList,
     JobList,
     JobView,
@@ -46,12 +48,15 @@ class Queries:
         version: str,
         current_plan: Callable[[], Plan | None] = lambda: None,
         notices: Callable[[str], Sequence[str]] = lambda _lang: (),
+        *,
+        forecasts: Forecasts | None = None,
     ) -> None:
         self._ports = ports
         self._platform = platform
         self._version = version
         self._current_plan = current_plan
         self._notices = notices
+        self._forecasts = forecasts or Forecasts(ports, platform)
         self._known: Mapping[str, Job] = {}
 
     def me(self, principal: Principal) -> Me:
@@ -115,7 +120,13 @@ class Queries:
     def shown(self, principal: Principal, job: Job, lang: str) -> JobView:
         """Return a job that the caller may see and that was read or written a moment ago, as `job` does."""
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
-        return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id))
+        return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id), self._eta(job.id, lang))
+
+    def _eta(self, job_id: str, lang: str) -> EtaView | None:
+        """When a waiting job starts, as last estimated; None when it came after that."""
+        outlook = self._forecasts.outlook
+        eta = outlook.etas.get(job_id)
+        return None if eta is None else views.eta_view(eta, outlook.accuracy, self._ports.clock.now(), lang)
 
     def jobs(
         self,
@@ -136,7 +147,7 @@ class Queries:
         page, more = found[:limit], len(found) > limit
         plan = self._plan() if any(job.phase is Phase.QUEUED for job in page) else Plan()
         viewer = self._viewer(principal, lang)
-        shown = [views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in page]
+        shown = [views.job_view(viewer, job, plan.verdicts.get(job.id), self._eta(job.id, lang)) for job in page]
         last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
         return JobList(jobs=shown, next=last)
 
@@ -162,7 +173,9 @@ class Queries:
         seen = [job for job in waiting if access.may_see(principal, job)]
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
-            waiting=[views.job_view(viewer, job, plan.verdicts.get(job.id)) for job in seen[:limit]],
+            waiting=[
+                views.job_view(viewer, job, plan.verdicts.get(job.id), self._eta(job.id, lang)) for job in seen[:limit]
+            ],
             waiting_more=max(0, len(seen) - limit),
             running=[views.job_view(viewer, job) for job in running[:limit]],
             running_more=max(0, len(running) - limit),

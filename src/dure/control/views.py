@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dure.control import access
-from dure.core import sentences
+from dure.core import sentences, spoken_forecasts
 from dure.core.events import Event
+from dure.core.forecast.record import Accuracy
+from dure.core.forecast.starts import Eta
 from dure.core.model import (
     WHOLE_GPU_MILLI,
     BudgetMode,
@@ -27,7 +29,7 @@ from dure.core.model import (
 from dure.core.queueing.explain import visible
 from dure.core.reasons import Verdict
 from dure.ports import Principal
-from dure.wire.messages import Artifact, EventView, GpuView, JobView, LeaseView, VerdictView
+from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, VerdictView
 
 FindJob = Callable[[str], Job | None]
 _PRIVATE = frozenset({"evalue", "error"})
@@ -43,7 +45,7 @@ class Viewer:
     find: FindJob
 
 
-def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None) -> JobView:
+def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaView | None = None) -> JobView:
     """Return the job as the viewer may see it; result and artifacts only for its owner and administrators."""
     owner = access.may_change(viewer.principal, job)
     platform = viewer.platform
@@ -79,6 +81,8 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None) -> JobVie
         reason_sentence=_reason(job, viewer.lang, platform.currency, owner=owner),
         lease=lease_view(job.lease, platform) if job.lease else None,
         verdict=verdict_view(viewer, verdict) if verdict and job.phase is Phase.QUEUED else None,
+        eta=eta if job.phase is Phase.QUEUED else None,
+        predicted_s=job.predicted_s,
         result=result,
         artifacts=artifacts,
     )
@@ -102,6 +106,25 @@ def verdict_view(viewer: Viewer, verdict: Verdict) -> VerdictView:
         helps=[sentences.help_sentence(h, lang, currency) for h in shown.helps],
         blockers=list(shown.blockers),
         data=dict(shown.data),
+    )
+
+
+def eta_view(eta: Eta, accuracy: Accuracy, now: float, lang: str) -> EtaView:
+    """Return an estimate as it is told at `now`; what should have begun already begins at any moment."""
+    p50_at = None if eta.p50_s is None else max(now, eta.issued_at + eta.p50_s)
+    p90_at = None if eta.p90_s is None else max(now, eta.issued_at + eta.p90_s)
+    p50_s = None if p50_at is None else p50_at - now
+    p90_s = None if p90_at is None else p90_at - now
+    return EtaView(
+        issued_at=eta.issued_at,
+        p50_at=p50_at,
+        p90_at=p90_at,
+        chances=dict(eta.chances),
+        record_count=accuracy.count,
+        record_within_p90=accuracy.within_p90,
+        record_median_error_s=accuracy.median_error_s,
+        short=spoken_forecasts.short(p50_s, p90_s, lang),
+        sentence=spoken_forecasts.starts(p50_s, p90_s, accuracy, lang),
     )
 
 

@@ -1,20 +1,27 @@
 """Which GPUs of which node: packs fractions tightly and keeps whole nodes free for gangs.
 
-Works on `NodeState`, the free thousandths of each GPU of one node within one decision. The trap: a fraction must never
-be put where whole GPUs are asked for next, so it prefers GPUs that are shared already, the fullest first.
+Works on `NodeState`, the free thousandths of each GPU of one node; `packing` says which of two places is better. The
+trap: `choose` looks at every node, `Pool` only at those that changed since the same was last asked; a pool must be told
+of every change (`take`, `give`, `hold`), or it answers from what it remembers.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dure.core.model import WHOLE_GPU_MILLI, GpuShare
+from dure.core.packing import USUAL, Ask, Mix
+
+_ASKS_KEPT = 512
+_CHANGES_PER_NODE = 64
 
 
 @dataclass(slots=True)
 class NodeState:
-    """One node within one decision: what is free of each GPU, and whether an earlier job waits for it."""
+    """One node: what is free of each GPU, what is `spare` of other resources, whether an earlier job waits for it."""
 
     cluster: str
     name: str
@@ -22,6 +29,7 @@ class NodeState:
     price_per_gpu_hour: float
     free_milli: list[int]
     reserved: bool = False
+    spare: list[int] = field(default_factory=list)
 
     @property
     def whole_free(self) -> int:
@@ -44,26 +52,32 @@ class NodeState:
             if gpu.index < len(self.free_milli):
                 self.free_milli[gpu.index] -= gpu.share_milli
 
+    def give(self, gpus: Iterable[GpuShare]) -> None:
+        """Mark GPUs as free again, as `take` marked them."""
+        self.take(GpuShare(gpu.index, -gpu.share_milli) for gpu in gpus)
 
-def choose(nodes: Sequence[NodeState], gpus_milli: int) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
+
+def choose(
+    nodes: Sequence[NodeState], gpus_milli: int, mix: Mix = USUAL
+) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
     """Return the best node for the request and its GPUs there, or None when none of `nodes` has room now.
 
-    A fraction goes to the shared GPU with the least room that suffices, else to a free GPU of the node with the fewest
-    free ones; whole GPUs go to the node with the fewest free ones that suffice. Ties: the order of `nodes`.
+    A part of a GPU never opens a whole one while a shared one has room. Otherwise the place that wastes least for
+    `mix` is best, then the tightest. Ties: the order of `nodes`.
     """
-    if gpus_milli < WHOLE_GPU_MILLI:
-        return _choose_share(nodes, gpus_milli)
-    count = gpus_milli // WHOLE_GPU_MILLI
-    able = [node for node in nodes if node.whole_free >= count]
-    if not able:
-        return None
-    node = min(able, key=lambda able_node: able_node.whole_free)
-    free = [index for index, milli in enumerate(node.free_milli) if milli == WHOLE_GPU_MILLI]
-    return node, tuple(GpuShare(index) for index in free[:count])
+    ask = Ask.of(gpus_milli)
+    best: tuple[tuple[float, ...], int] | None = None
+    found: tuple[NodeState, tuple[GpuShare, ...]] | None = None
+    for order, node in enumerate(nodes):
+        spot = mix.spot(node.free_milli, node.spare, ask) if node.fits(gpus_milli) else None
+        if spot is not None and (best is None or (spot.rank, order) < best):
+            best = spot.rank, order
+            found = node, tuple(GpuShare(index, ask.share_milli) for index in spot.gpus)
+    return found
 
 
 def choose_gang(
-    nodes: Sequence[NodeState], gpus_milli: int, count: int
+    nodes: Sequence[NodeState], gpus_milli: int, count: int, mix: Mix = USUAL
 ) -> tuple[tuple[NodeState, tuple[GpuShare, ...]], ...] | None:
     """Return `count` nodes of one cluster with an even part of the request on each, or None without room for all now.
 
@@ -74,7 +88,7 @@ def choose_gang(
     for cluster in dict.fromkeys(node.cluster for node in nodes):
         left = [node for node in nodes if node.cluster == cluster]
         found: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
-        while len(found) < count and (best := choose(left, gpus_milli // count)) is not None:
+        while len(found) < count and (best := choose(left, gpus_milli // count, mix)) is not None:
             found.append(best)
             left = [node for node in left if node is not best[0]]
         if len(found) == count:
@@ -82,14 +96,79 @@ def choose_gang(
     return None
 
 
-def _choose_share(nodes: Sequence[NodeState], share_milli: int) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
-    best: tuple[int, int] | None = None
-    found: tuple[NodeState, int] | None = None
-    for node in nodes:
-        whole = node.whole_free
-        for index, free in enumerate(node.free_milli):
-            # a shared GPU sorts before every whole one, because its room is below 1000
-            rank = (free, whole if free == WHOLE_GPU_MILLI else 0)
-            if free >= share_milli and (best is None or rank < best):
-                best, found = rank, (node, index)
-    return None if found is None else (found[0], (GpuShare(found[1], share_milli),))
+class Pool:
+    """Nodes that are asked for places again and again: what one ask costs is bounded by what changed since the last.
+
+    For each of the most recent asks the pool keeps every node's best spot in a heap; a spot is stale once its node
+    changed. Places are those that `choose` would find.
+    """
+
+    def __init__(self, nodes: Sequence[NodeState], mix: Mix = USUAL) -> None:
+        self.nodes = tuple(nodes)
+        self._mix = mix
+        self._order = {id(node): order for order, node in enumerate(self.nodes)}
+        self._version = [0] * len(self.nodes)
+        self._changed: list[int] = []
+        self._asks: OrderedDict[Ask, _Ranking] = OrderedDict()
+
+    def choose(self, ask: Ask) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
+        """Return the best node for `ask` and its GPUs there, or None when no node has room now."""
+        ranking = self._asks.get(ask)
+        if ranking is None:
+            ranking = self._asks[ask] = _Ranking()
+            if len(self._asks) > _ASKS_KEPT:
+                self._asks.popitem(last=False)
+        self._asks.move_to_end(ask)
+        self._look_again(ask, ranking)
+        heap = ranking.spots
+        while heap and heap[0][2] != self._version[heap[0][1]]:
+            heapq.heappop(heap)
+        if not heap:
+            return None
+        _, order, _, gpus = heap[0]
+        return self.nodes[order], tuple(GpuShare(index, ask.share_milli) for index in gpus)
+
+    def take(self, node: NodeState, gpus: Iterable[GpuShare], needs: Sequence[int] = ()) -> None:
+        """Mark GPUs and other resources of a node as used."""
+        node.take(gpus)
+        self._spend(node, needs, 1)
+
+    def give(self, node: NodeState, gpus: Iterable[GpuShare], needs: Sequence[int] = ()) -> None:
+        """Mark GPUs and other resources of a node as free again."""
+        node.give(gpus)
+        self._spend(node, needs, -1)
+
+    def hold(self, node: NodeState, *, reserved: bool = True) -> None:
+        """Keep a node from all asks, or let them have it again."""
+        node.reserved = reserved
+        self._spend(node, (), 1)
+
+    def _spend(self, node: NodeState, needs: Sequence[int], sign: int) -> None:
+        for index, need in enumerate(needs):
+            node.spare[index] -= sign * need
+        order = self._order[id(node)]
+        self._version[order] += 1
+        self._changed.append(order)
+        if len(self._changed) > _CHANGES_PER_NODE * len(self.nodes):
+            self._changed.clear()
+            self._asks.clear()
+
+    def _look_again(self, ask: Ask, ranking: _Ranking) -> None:
+        stale = range(len(self.nodes)) if ranking.seen < 0 else set(self._changed[ranking.seen :])
+        ranking.seen = len(self._changed)
+        if len(ranking.spots) > 4 * len(self.nodes) + 64:  # mostly stale ones: begin anew
+            ranking.spots.clear()
+            stale = range(len(self.nodes))
+        for order in stale:
+            node = self.nodes[order]
+            spot = None if node.reserved else self._mix.spot(node.free_milli, node.spare, ask)
+            if spot is not None:
+                heapq.heappush(ranking.spots, (spot.rank, order, self._version[order], spot.gpus))
+
+
+class _Ranking:
+    """Every node's best spot for one ask, and how much of the pool's list of changes it has `seen`."""
+
+    def __init__(self) -> None:
+        self.seen = -1
+        self.spots: list[tuple[tuple[float, ...], int, int, tuple[int, ...]]] = []

@@ -32,6 +32,7 @@ from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemClock, SystemIds
 from dure.control.changes import Changes
 from dure.control.commands import Commands
+from dure.control.forecasts import Forecasts
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
@@ -40,6 +41,7 @@ from dure.core.events import Draft
 from dure.core.model import Platform
 from dure.hub import accounts, notice, system_users
 from dure.main import accepted
+from dure.main.forecast_thread import ForecastThread
 from dure.main.loop_thread import LoopThread
 from dure.ports import BlobStoreError, BlobStores, Executor, Identity, Ports, Principal
 from dure.ports import Changes as StoreChanges
@@ -60,7 +62,9 @@ class Composition:
     commands: Commands
     queries: Queries
     sessions: Sessions
+    forecasts: Forecasts
     loop: LoopThread
+    forecasting: ForecastThread
     servers: ForkServers
     hints: HintSocket
     executors: dict[str, LocalExecutor]
@@ -70,9 +74,11 @@ class Composition:
         """Begin to listen to runners and to run the loop."""
         self.hints.start()
         self.loop.start()
+        self.forecasting.start(self.forecasts)
 
     def close(self) -> None:
         """Give leadership up and stop all threads; jobs go on."""
+        self.forecasting.close()
         self.loop.close()
         self.hints.close()
         for executor in self.executors.values():
@@ -137,18 +143,32 @@ def compose(settings: Settings) -> Composition:
     changes = Changes()
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_start, changes.notify))
+    forecasting = ForecastThread()
+
+    def between() -> None:
+        forecasting.check()
+        loop.give_way()
+
+    forecasts = Forecasts(ports, platform, store.estimates, month_start, leads=lambda: loop.leads, between=between)
     composition = Composition(
         settings=settings,
         store=store,
         ports=ports,
         platform=platform,
         changes=changes,
-        commands=Commands(ports, platform, loop.hint),
+        commands=Commands(ports, platform, loop.hint, predict=forecasts.predicted_s),
         queries=Queries(
-            ports, platform, dure.__version__, loop.current_plan, _notices(settings, platform, platform.current)
+            ports,
+            platform,
+            dure.__version__,
+            loop.current_plan,
+            _notices(settings, platform, platform.current),
+            forecasts=forecasts,
         ),
         sessions=Sessions(store.sessions, blobs, platform, clock, changes.notify),
+        forecasts=forecasts,
         loop=loop,
+        forecasting=forecasting,
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
         hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),
         executors=executors,

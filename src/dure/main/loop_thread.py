@@ -24,6 +24,8 @@ class LoopThread:
         self._loop = loop
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._resting = threading.Event()
+        self._resting.set()
         self._thread = threading.Thread(target=self._run, name="dure-loop", daemon=True)
 
     def start(self) -> None:
@@ -38,6 +40,15 @@ class LoopThread:
         """Return the last tick's plan while this loop leads."""
         return self._loop.plan
 
+    @property
+    def leads(self) -> bool:
+        """True while this process's loop leads."""
+        return self._loop.leads
+
+    def give_way(self, at_most_s: float = 0.2) -> None:
+        """Return when no tick is under way, so that other work of this process does not slow one down."""
+        self._resting.wait(at_most_s)
+
     def close(self) -> None:
         """Finish the tick under way and give leadership up."""
         self._stopping.set()
@@ -50,9 +61,11 @@ class LoopThread:
         while not self._stopping.is_set():
             # Cleared before the tick, so that what happens during it wakes the next one.
             self._wake.clear()
+            self._resting.clear()
             try:
                 wait_s = self._loop.tick()
             except Exception:
                 log.exception("tick.failed")
                 wait_s = _AFTER_FAILURE_S
+            self._resting.set()
             self._wake.wait(max(wait_s, _MIN_WAIT_S))

@@ -106,10 +106,11 @@ def _why(kernel: Kernel, rest: Sequence[str]) -> None:
     story = client.why(job_id)
     job = story.job
     sentence = job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job)
+    eta = [job.eta.sentence] if job.eta else []
     helps = [say("helps", helps=" · ".join(job.verdict.helps))] if job.verdict and job.verdict.helps else []
     columns = [say("column_at"), say("column_event")]
     rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), event.sentence) for event in story.events]
-    show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=helps))
+    show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=[*eta, *helps]))
 
 
 def _cancel(_: Kernel, rest: Sequence[str]) -> None:
@@ -226,11 +227,19 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
             duration(job.waited_s, lang),
             duration(job.ran_s, lang) if job.ran_s else "",
             money(job.cost, job.currency, lang) if job.cost else "",
-            (job.verdict.sentence if job.verdict else job.reason_sentence) or "",
+            _told(job),
         )
         for job in jobs
     ]
     return Table(title, columns, rows, numbers, empty)
+
+
+def _told(job: JobView) -> str:
+    from dure.client.words import starts_in
+
+    if job.verdict is None:
+        return job.reason_sentence or ""
+    return job.verdict.sentence + starts_in(job, session.language())
 
 
 def _place(job: JobView) -> str:

@@ -80,6 +80,24 @@ class VerdictView(View):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
+class EtaView(View):
+    """When a job's code begins: seconds since the epoch, half and nine tenths of the times; None is not known.
+
+    `record_count`, `record_within_p90` and `record_median_error_s` tell how such estimates did: of the last so many
+    this part began before their p90. `short` and `sentence` say it in the asked language.
+    """
+
+    issued_at: float
+    p50_at: float | None
+    p90_at: float | None
+    chances: dict[str, float] = Field(default_factory=dict)
+    record_count: int = 0
+    record_within_p90: float | None = None
+    record_median_error_s: float | None = None
+    short: str
+    sentence: str
+
+
 class Artifact(View):
     """A file that a job left under $DURE_OUTPUT_DIR."""
 
@@ -126,6 +144,8 @@ class JobView(View):
     reason_sentence: str | None = None
     lease: LeaseView | None = None
     verdict: VerdictView | None = None
+    eta: EtaView | None = None
+    predicted_s: float | None = None
     result: dict[str, Any] | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dure.adapters.store.active import ActiveJobs
 from dure.adapters.store.engines import engines, made_private, parsed, told
+from dure.adapters.store.estimates import SqlEstimates
 from dure.adapters.store.rows import (
     digests,
     event_of,
@@ -74,6 +75,7 @@ class SqlStore:
         self._url = parsed(url)
         self._writer, self._reader = engines(self._url, wait_s)
         self._active = ActiveJobs()
+        self.estimates = SqlEstimates(self._reading, self._writing)
         self.sessions = SqlSessions(self._reading, self._writing, _logged)
 
     def migrate(self) -> None:

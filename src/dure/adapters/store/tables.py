@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 HEAD_ROW = 1
 
 metadata = MetaData(
@@ -126,4 +126,19 @@ session_versions = Table(
     Column("python", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("origin", Integer),
+)
+
+# What was estimated of a job's start, and when it really began.
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("issued_at", Double, nullable=False),
+    Column("raw50_s", Double, nullable=False),
+    Column("raw90_s", Double, nullable=False),
+    Column("p50_s", Double, nullable=False),
+    Column("p90_s", Double, nullable=False),
+    Column("began_at", Double),
+    Index("ix_estimates_began", "began_at"),
 )

@@ -57,22 +57,22 @@ class Record:
 
     def __init__(self) -> None:
         self._settled: list[list[Issued]] = [[] for _ in pairwise(_LEADS_S)]
-        self._open: dict[str, list[Issued]] = {}
+        self.open: dict[str, list[Issued]] = {}  # by job, of those that have not started
         self._factors: dict[int, tuple[float, float]] = {}
 
     def due(self, job_id: str, waited_s: float) -> int | None:
         """Return the number of the estimate that is to be put on record for a job now, None when there is none."""
         number = sum(1 for age_s in AGES_S[1:] if waited_s >= age_s)
-        known = self._open.get(job_id)
+        known = self.open.get(job_id)
         return number if not known or known[-1].number < number else None
 
     def issue(self, issued: Issued) -> None:
         """Put an estimate on record."""
-        self._open.setdefault(issued.job_id, []).append(issued)
+        self.open.setdefault(issued.job_id, []).append(issued)
 
     def settle(self, job_id: str, began_at: float | None) -> tuple[Issued, ...]:
         """Close a job's estimates at its start and return them; None: it never started, and they count for nothing."""
-        closed = self._open.pop(job_id, [])
+        closed = self.open.pop(job_id, [])
         if began_at is None:
             return tuple(closed)
         settled = tuple(replace(issued, began_at=began_at) for issued in closed)
@@ -82,10 +82,6 @@ class Record:
             del kept[:-WINDOW]
         self._factors.clear()
         return settled
-
-    def open_jobs(self) -> tuple[str, ...]:
-        """Return the jobs that have estimates on record and have not started."""
-        return tuple(self._open)
 
     def load(self, issued: Iterable[Issued]) -> None:
         """Take in what was on record, oldest first."""
@@ -131,7 +127,7 @@ class Record:
         waits = [(issued.began_at or 0.0) - issued.issued_at for issued in known]
         off50 = [_off(wait, issued.raw50_s) for wait, issued in zip(waits, known, strict=True)]
         off90 = [_off(wait, issued.raw90_s) for wait, issued in zip(waits, known, strict=True)]
-        for estimates in self._open.values():
+        for estimates in self.open.values():
             for issued in estimates:
                 if _lead(issued.raw50_s) != lead:
                     continue

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -405,12 +406,12 @@ def case_of(job: Job) -> Case:
     )
 
 
-def fingerprint(kind: Kind, payload: dict[str, Any]) -> str | None:
+def fingerprint(kind: Kind, payload: Mapping[str, Any]) -> str | None:
     """Return a short digest of what the job executes: a cell's code, a command's words, a function's source.
 
     None when the payload tells nothing of it. Equal code gives equal digests; the values it reads do not count.
     """
-    told = {Kind.CELL: ("code",), Kind.COMMAND: ("argv",), Kind.FUNCTION: ("function", "source", "call")}[kind]
+    told = {Kind.CELL: ("code",), Kind.COMMAND: ("argv",), Kind.FUNCTION: ("sources",)}[kind]
     parts = [repr(payload[key]) for key in told if key in payload]
     if not parts:
         return None

@@ -1,0 +1,247 @@
+"""Keeps what is forecast: learns from jobs that ended, estimates when waiting ones start, keeps count of how it did.
+
+It reads the store on its own and beside the loop; only where the loop leads are estimates put on record. The trap: it
+shares one processor with the loop and those who ask, so it works in small pieces (`between`), rests four times as long
+as it worked, and never computes for somebody who waits for an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dure.control.platform_holder import PlatformHolder
+from dure.core.forecast.distribution import Distribution, bin_of, edge_s
+from dure.core.forecast.record import Accuracy, Issued, Record
+from dure.core.forecast.runtimes import Basis, Case, Errors, History, Likelihood, case_of
+from dure.core.forecast.starts import Course, Eta, Present, course, etas, sampled
+from dure.core.model import TERMINAL, Goal, Job, Phase
+from dure.ports import EstimateStore, JobQuery, Ports
+
+log = logging.getLogger("dure.forecasts")
+
+_CASES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSettings:
+    """How much is read, kept and computed. `budget_s` bounds one refresh; a shorter one makes estimates coarser."""
+
+    history: int = 5_000
+    courses: int = 16
+    least_courses: int = 5
+    budget_s: float = 4.0
+    every_s: float = 1.0
+    at_most_every_s: float = 30.0
+    rest: float = 4.0
+    recent: int = 500
+    kept_estimates: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What was found by one refresh: corrected estimates by job, and how such estimates did so far."""
+
+    at: float = 0.0
+    etas: Mapping[str, Eta] = field(default_factory=dict)
+    accuracy: Accuracy = field(default_factory=lambda: Accuracy(0, None, None))
+    courses: int = 0
+
+
+class Forecasts:
+    """The forecasts of one control plane. One thread calls `refresh`; everything else may be asked by any."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        platform: PlatformHolder,
+        estimates: EstimateStore | None = None,
+        month_start: Callable[[float], float] = lambda _now: 0.0,
+        *,
+        leads: Callable[[], bool] = lambda: True,
+        between: Callable[[], None] = lambda: None,
+        settings: ForecastSettings | None = None,
+    ) -> None:
+        """Without `estimates`, what was estimated is forgotten with this process."""
+        self._ports = ports
+        self._platform = platform
+        self._estimates = estimates
+        self._month_start = month_start
+        self._leads = leads
+        self._between = between
+        self._settings = settings or ForecastSettings()
+        self._lock = threading.Lock()
+        self._history = History(platform.current.burst.default_predicted_s)
+        self._learned: OrderedDict[str, None] = OrderedDict()
+        self._recent: deque[Job] = deque(maxlen=self._settings.recent)
+        self._likelihoods: dict[Case, Likelihood] = {}
+        self._record = Record()
+        self._seq: int | None = None
+        self._refreshed_seq = -1
+        self._refreshed_at = float("-inf")
+        self.outlook = Outlook()
+
+    def refresh(self) -> float:
+        """Bring everything up to date if something happened, and return after how many seconds to do so again."""
+        settings, clock = self._settings, self._ports.clock
+        began = clock.now()
+        self._learn()
+        stale = began - self._refreshed_at >= settings.at_most_every_s
+        if self._seq != self._refreshed_seq or (stale and self.outlook.etas):
+            self._refreshed_seq, self._refreshed_at = self._seq or 0, began
+            self._estimate()
+        return max(settings.every_s, settings.rest * (clock.now() - began))
+
+    def likelihood(self, job: Job) -> Likelihood:
+        """Return how long a job like this holds GPUs and runs."""
+        case = case_of(job)
+        with self._lock:
+            known = self._likelihoods.get(case)
+            if known is None:
+                if len(self._likelihoods) >= _CASES:
+                    self._likelihoods.clear()
+                known = self._likelihoods[case] = self._history.predict(case)
+            return known
+
+    def predicted_s(self, job: Job) -> float | None:
+        """Return how long the job runs if it succeeds, in a few round figures; None while nothing is known of its like.
+
+        Round, because equal jobs are decided together and a second more or less would make them unequal.
+        """
+        found = self.likelihood(job)
+        if found.basis is Basis.DEFAULT:
+            return None
+        return round(edge_s(bin_of(found.done.quantile(0.5)) + 0.5), 1)
+
+    def remaining_s(self, job: Job, now: float, part: float) -> float:
+        """Return how long a job holds GPUs from `now` on, at a quantile."""
+        return sampled(self.likelihood(job).held, job, now, part)
+
+    def success(self, job: Job) -> Distribution:
+        """Return how long the job runs if it succeeds."""
+        return self.likelihood(job).done
+
+    def errors(self) -> Errors:
+        """Return how far predicted runtimes were off lately, beside plain methods."""
+        with self._lock:
+            return self._history.errors()
+
+    def present(self) -> Present:
+        """Return what a forecast starts from, as stored now."""
+        now = self._ports.clock.now()
+        jobs = tuple(self._ports.store.active()[0])
+        with self._lock:
+            recent = tuple(self._recent)
+        span_s = now - recent[0].submitted_at if recent else 0.0
+        spent = self._ports.store.spent(self._month_start(now))
+        return Present(now, self._platform.current, jobs, spent, recent=recent, span_s=span_s)
+
+    def corrected(self, eta: Eta) -> Eta:
+        """Return an estimate with the correction that past ones call for."""
+        with self._lock:
+            return self._record.corrected(eta, eta.issued_at)
+
+    def _learn(self) -> None:
+        store = self._ports.store
+        if self._seq is None:
+            _, self._seq = store.active()
+            ended = store.jobs(JobQuery(phases=tuple(TERMINAL), limit=self._settings.history))
+            stored = self._estimates.recent(self._settings.kept_estimates) if self._estimates else ()
+            with self._lock:
+                self._record.load(stored)
+            self._take(sorted(ended, key=lambda job: (job.ended_at or 0.0, job.id)))
+            meanwhile = [store.job(job_id) for job_id in tuple(self._record.open)]
+            self._settle([job for job in meanwhile if job is not None])
+            return
+        changed, self._seq = store.changed(self._seq)
+        self._take([job for job in changed if job.phase.terminal])
+        self._settle(changed)
+
+    def _take(self, ended: list[Job]) -> None:
+        """Learn from ended jobs, each once."""
+        for job in ended:
+            if job.id in self._learned:
+                continue
+            self._learned[job.id] = None
+            if len(self._learned) > 2 * self._settings.history:
+                self._learned.popitem(last=False)
+            if job.began_at is None or job.ended_at is None:
+                continue
+            with self._lock:
+                self._history.learn(case_of(job), job.ended_at - job.began_at, job.phase, job.reason)
+        if ended:
+            with self._lock:
+                self._likelihoods.clear()
+
+    def _settle(self, changed: Sequence[Job]) -> None:
+        """Compare estimates with real starts, and drop those of jobs that will never start."""
+        settled: list[Issued] = []
+        dropped: list[str] = []
+        with self._lock:
+            for job in changed:
+                if job.id not in self._record.open:
+                    continue
+                if job.began_at is not None:
+                    settled += self._record.settle(job.id, job.began_at)
+                elif job.phase.terminal:
+                    self._record.settle(job.id, None)
+                    dropped.append(job.id)
+        if self._estimates is not None and self._leads() and (settled or dropped):
+            self._estimates.write(settled, dropped, self._settings.kept_estimates)
+
+    def _estimate(self) -> None:
+        present = self.present()
+        with self._lock:
+            known = {job.id for job in self._recent}
+            fresh = [job for job in present.jobs if job.id not in known and job.attempt == 0]
+            self._recent.extend(sorted(fresh, key=lambda job: job.submitted_at))
+        waiting = [job for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN]
+        if not waiting:
+            self.outlook = replace(self.outlook, at=present.now, etas={}, accuracy=self._accuracy())
+            return
+        courses = self._courses(present)
+        raw = etas(present.now, courses, [job.id for job in waiting])
+        with self._lock:
+            self._record.refresh()
+            shown = {job_id: self._record.corrected(eta, present.now) for job_id, eta in raw.items()}
+        self._issue(waiting, raw, shown)
+        self.outlook = Outlook(present.now, shown, self._accuracy(), len(courses))
+
+    def _courses(self, present: Present) -> list[Course]:
+        settings, clock = self._settings, self._ports.clock
+        began = clock.now()
+        courses: list[Course] = []
+        while len(courses) < settings.courses:
+            if len(courses) >= settings.least_courses and clock.now() - began > settings.budget_s:
+                break
+            number = len(courses)
+            courses.append(course(present, self._remaining_from(present.now), number, between=self._between))
+        return courses
+
+    def _remaining_from(self, now: float) -> Callable[[Job, float], float]:
+        return lambda job, part: self.remaining_s(job, now, part)
+
+    def _issue(self, waiting: list[Job], raw: Mapping[str, Eta], shown: Mapping[str, Eta]) -> None:
+        if not self._leads():
+            return
+        issued = []
+        with self._lock:
+            for job in waiting:
+                said, told = raw[job.id], shown[job.id]
+                number = self._record.due(job.id, said.issued_at - job.queued_at) if job.attempt == 0 else None
+                if number is None or said.p50_s is None or said.p90_s is None:
+                    continue
+                if told.p50_s is None or told.p90_s is None:
+                    continue
+                estimate = Issued(job.id, number, said.issued_at, said.p50_s, said.p90_s, told.p50_s, told.p90_s)
+                self._record.issue(estimate)
+                issued.append(estimate)
+        if self._estimates is not None and issued:
+            self._estimates.write(issued, (), self._settings.kept_estimates)
+
+    def _accuracy(self) -> Accuracy:
+        with self._lock:
+            return self._record.accuracy()

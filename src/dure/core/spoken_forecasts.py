@@ -1,0 +1,93 @@
+"""What is said of forecasts, in English and Korean: when a job starts, how long it runs, what would start it sooner.
+
+The trap: a forecast that reads like a promise is taken for one, so a start is never told without the time that nine of
+ten keep to, and figures are rounded to what they are worth.
+"""
+
+from __future__ import annotations
+
+from dure.amounts import duration, money
+from dure.core.forecast.record import Accuracy
+from dure.core.forecast.runtimes import Basis
+
+_STEPS = ((60.0, 5.0), (600.0, 60.0), (3600.0, 300.0), (6 * 3600.0, 900.0), (86_400.0, 3600.0))
+_DAY_STEP_S = 6 * 3600.0
+_ENOUGH = 10  # of fewer estimates a percentage says nothing
+
+_BASIS = {
+    "en": {
+        Basis.SCRIPT: "this very script",
+        Basis.NAME: "your jobs of this name",
+        Basis.USER: "your own jobs",
+        Basis.TEAM: "the team's jobs",
+        Basis.EVERYONE: "everyone's jobs",
+        Basis.LIMIT: "how much of their time limit jobs use",
+        Basis.DEFAULT: "the platform's default, as nothing like it ran before",
+    },
+    "ko": {
+        Basis.SCRIPT: "이 스크립트의 이전 실행",
+        Basis.NAME: "같은 이름의 내 작업",
+        Basis.USER: "내 작업들",
+        Basis.TEAM: "팀의 작업들",
+        Basis.EVERYONE: "모든 사람의 작업들",
+        Basis.LIMIT: "작업이 제한 시간을 쓰는 정도",
+        Basis.DEFAULT: "비슷한 작업이 없어 플랫폼 기본값",
+    },
+}
+
+
+def about(seconds: float, lang: str) -> str:
+    """Return a span as exactly as a forecast may tell it: `25 min`, `1 h 15 min`, `2 d 6 h`."""
+    step = next((step for most, step in _STEPS if seconds < most), _DAY_STEP_S)
+    return duration(max(step, round(seconds / step) * step), lang)
+
+
+def short(p50_s: float | None, p90_s: float | None, lang: str) -> str:
+    """Return a start for a column of a table: `25 min – 1 h 10 min`; `?` when it is not known."""
+    korean = lang.startswith("ko")
+    if p50_s is None:
+        return "?"
+    if p90_s is None:
+        return f"{about(p50_s, lang)} 이상" if korean else f"over {about(p50_s, lang)}"
+    middle, late = about(p50_s, lang), about(p90_s, lang)
+    return middle if middle == late else f"{middle} – {late}"
+
+
+def starts(p50_s: float | None, p90_s: float | None, accuracy: Accuracy, lang: str) -> str:
+    """Return when a job starts and how far such words held so far, as sentences."""
+    korean = lang.startswith("ko")
+    if p50_s is None:
+        return "언제 시작할지 알 수 없습니다." if korean else "When it starts cannot be told."
+    middle = about(p50_s, lang)
+    if p90_s is None:
+        said = f"약 {middle} 뒤 또는 그보다 늦게 시작합니다." if korean else f"Starts in about {middle} or much later."
+    elif korean:
+        said = f"약 {middle} 뒤 시작하고, 10번 중 9번은 {about(p90_s, lang)} 안에 시작합니다."
+    else:
+        said = f"Starts in about {middle}; nine times in ten within {about(p90_s, lang)}."
+    told = record(accuracy, lang)
+    return f"{said} {told}" if told else said
+
+
+def record(accuracy: Accuracy, lang: str) -> str:
+    """Return how the last estimates did as a sentence, empty while there are too few."""
+    if accuracy.count < _ENOUGH or accuracy.within_p90 is None or accuracy.median_error_s is None:
+        return ""
+    part, error = f"{accuracy.within_p90:.0%}", duration(accuracy.median_error_s, lang)
+    if lang.startswith("ko"):
+        return f"최근 예측 {accuracy.count}건 중 {part}가 그 안에 시작했고, 오차 중앙값은 {error}입니다."
+    return f"Of the last {accuracy.count} estimates, {part} started within theirs; median error {error}."
+
+
+def runs(p50_s: float, p90_s: float, basis: Basis, lang: str) -> str:
+    """Return how long a job runs and what that rests on, as a sentence."""
+    middle, late, rests = about(p50_s, lang), about(p90_s, lang), _BASIS["ko" if lang.startswith("ko") else "en"][basis]
+    if lang.startswith("ko"):
+        return f"실행 시간은 약 {middle}, 10번 중 9번은 {late} 이하입니다(근거: {rests})."
+    return f"Runs about {middle}, nine times in ten at most {late} (going by {rests})."
+
+
+def cost(p50: float, p90: float, currency: str, lang: str) -> str:
+    """Return a cost for a column of a table: `₩120 – ₩400`."""
+    middle, late = money(p50, currency, lang), money(p90, currency, lang)
+    return middle if middle == late else f"{middle} – {late}"

@@ -1,0 +1,146 @@
+"""Forecasts of a living platform: learned from jobs that ended, issued for those that wait, compared with the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dure.adapters.store import SqlStore
+from dure.control.commands import Commands
+from dure.control.forecasts import Forecasts, ForecastSettings
+from dure.control.queries import Queries
+from dure.core.forecast.runtimes import Basis
+from dure.sim.executor import Fate
+from tests.control.stage import ALICE, OTHER, Stage
+
+
+class Lab(Stage):
+    """A stage whose forecasts are kept in a database of their own."""
+
+    def __init__(self, *, leads: bool = True) -> None:
+        super().__init__()
+        self.database = SqlStore("sqlite://")
+        self.database.migrate()
+        self.leading = leads
+        self.forecasts = self.restarted()
+
+    def restarted(self) -> Forecasts:
+        forecasts = Forecasts(
+            self.ports,
+            self.platform,
+            self.database.estimates,
+            leads=lambda: self.leading,
+            settings=ForecastSettings(courses=8, least_courses=8),
+        )
+        self.commands = Commands(self.ports, self.platform, self._hint, predict=forecasts.predicted_s)
+        self.queries = Queries(self.ports, self.platform, "1", lambda: self.loop.plan, forecasts=forecasts)
+        return forecasts
+
+    def ran(self, times: int, runs_s: float = 100.0, **asked: Any) -> None:
+        """Let jobs of this kind run one after another."""
+        for _ in range(times):
+            self.submit(fate=Fate(run_s=runs_s), **asked)
+            self.wait(runs_s + 10.0, step_s=5.0)
+        self.forecasts.refresh()
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+def test_what_ran_before_is_what_the_next_one_is_predicted_to_run(lab: Lab) -> None:
+    first = lab.job(lab.submit(fate=Fate(run_s=100.0)))
+    assert first.predicted_s is None
+    assert first.fingerprint is not None
+    lab.wait(120.0, step_s=5.0)
+    lab.ran(4)
+    predicted_s = lab.job(lab.submit()).predicted_s
+    assert predicted_s is not None
+    assert 80.0 < predicted_s < 130.0
+
+
+def test_a_restart_learns_the_same_from_the_store(lab: Lab) -> None:
+    lab.ran(5)
+    job = lab.job(lab.submit())
+    before = lab.forecasts.likelihood(job)
+    after = lab.restarted()
+    after.refresh()
+    assert after.likelihood(job).basis is before.basis is not Basis.DEFAULT
+    assert after.likelihood(job).held.quantile(0.5) == pytest.approx(before.held.quantile(0.5), rel=0.05)
+
+
+def test_a_waiting_job_is_told_when_it_starts_and_the_record_says_how_that_went(lab: Lab) -> None:
+    lab.ran(6)
+    lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    waiting = lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    lab.forecasts.refresh()
+    eta = lab.queries.job(ALICE, waiting, "en").eta
+    assert eta is not None
+    assert eta.p50_at is not None
+    assert eta.p90_at is not None
+    assert 60.0 < eta.p50_at - lab.clock.now() < 160.0
+    assert eta.p50_at <= eta.p90_at
+    assert "Starts in about" in eta.sentence
+    assert "뒤" in lab.queries.job(ALICE, waiting, "ko").eta.sentence  # type: ignore[union-attr]
+    assert [one.began_at for one in lab.database.estimates.recent(10)] == [None]
+    lab.wait(110.0, step_s=1.0)
+    assert lab.phase(waiting) == "running"
+    lab.forecasts.refresh()
+    kept = lab.database.estimates.recent(10)
+    assert [one.job_id for one in kept] == [waiting]
+    assert kept[0].began_at == lab.job(waiting).began_at
+    assert lab.forecasts.outlook.accuracy.count == 1
+    assert lab.queries.job(ALICE, waiting, "en").eta is None
+
+
+def test_what_was_estimated_before_a_restart_is_compared_after_it(lab: Lab) -> None:
+    lab.ran(3)
+    lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    waiting = lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    lab.forecasts.refresh()
+    lab.wait(110.0, step_s=1.0)
+    after = lab.restarted()
+    after.refresh()
+    assert [one.began_at for one in lab.database.estimates.recent(10)] == [lab.job(waiting).began_at]
+    assert after.outlook.accuracy.count == 1
+
+
+def test_a_job_that_is_cancelled_while_it_waits_leaves_no_estimate(lab: Lab) -> None:
+    lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    waiting = lab.submit()
+    lab.tick()
+    lab.forecasts.refresh()
+    lab.commands.cancel(ALICE, waiting)
+    lab.tick()
+    lab.forecasts.refresh()
+    assert lab.database.estimates.recent(10) == []
+
+
+def test_who_does_not_lead_shows_estimates_and_puts_none_on_record() -> None:
+    lab = Lab(leads=False)
+    lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    waiting = lab.submit()
+    lab.tick()
+    lab.forecasts.refresh()
+    assert waiting in lab.forecasts.outlook.etas
+    assert lab.database.estimates.recent(10) == []
+
+
+def test_the_queue_shows_estimates_of_the_jobs_that_one_may_see(lab: Lab) -> None:
+    lab.submit(fate=Fate(run_s=100.0))
+    lab.tick()
+    waiting = lab.submit()
+    lab.tick()
+    lab.forecasts.refresh()
+    assert [job.eta is not None for job in lab.queries.queue(ALICE, "en").waiting] == [True]
+    assert lab.queries.queue(OTHER, "en").waiting == []
+    assert lab.queries.jobs(ALICE).jobs[0].id == waiting
+    assert lab.queries.jobs(ALICE).jobs[0].eta is not None

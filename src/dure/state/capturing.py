@@ -22,7 +22,7 @@ from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
 from dure.state.sealing import CHUNK_BYTES
-from dure.state.secrecy import hidden, secret_reason
+from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -79,16 +79,18 @@ def capture(
     blobs: Blobs,
     ignore: Container[str] = (),
     extras: Mapping[str, Any] | None = None,
+    allow: Container[str] = (),
 ) -> Snapshot:
     """Save variables of `namespace` and return their snapshot; its manifest is stored by `Snapshot.store`.
 
-    Without `names` all are saved but IPython's own, those in `ignore`, and secrets, which are named. With
+    Without `names` all are saved but IPython's own, those in `ignore`, and values with secrets inside, which are
+    named (those in `allow` are saved all the same). With
     `names` exactly those are, with what belongs to them: other names of the same object or array memory, so
     that aliases come back as aliases, and the globals of notebook functions inside them. `base` tells which
     blobs are there already. `extras` are saved beside the variables (see `dure.state.extras`). What cannot be
     saved is in `unsaved`, with its path and the reason.
     """
-    with _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=True) as frozen:
+    with _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, allow=allow, live=True) as frozen:
         return frozen.save()
 
 
@@ -100,13 +102,14 @@ def freeze(
     blobs: Blobs,
     ignore: Container[str] = (),
     extras: Mapping[str, Any] | None = None,
+    allow: Container[str] = (),
 ) -> Frozen:
     """Take the state as it is now, and return it ready to be saved by any thread while the next cell runs.
 
     Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are
     pickled here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
     """
-    return _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, live=False)
+    return _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, allow=allow, live=False)
 
 
 class Frozen:
@@ -149,9 +152,14 @@ def _taken(
     *,
     ignore: Container[str],
     extras: Mapping[str, Any] | None,
+    allow: Container[str],
     live: bool,
 ) -> Frozen:
-    groups, unsaved, absent = _chosen(namespace, names, ignore, extras)
+    if names is None:
+        groups, unsaved = _everything(namespace, ignore, extras or {}, allow)
+        absent: tuple[str, ...] = ()
+    else:
+        groups, unsaved, absent = _asked(namespace, names, ignore, extras or {})
     known = base.references() if base is not None else frozenset()
     watched = written.current()
     taken = [Taken(group, runs_of(group, watched)) for group in groups]
@@ -173,33 +181,69 @@ def _taken(
     return Frozen(finish, held)
 
 
-def _chosen(
-    namespace: dict[str, Any],
-    names: Iterable[str] | None,
-    ignore: Container[str],
-    extras: Mapping[str, Any] | None,
+def _everything(
+    namespace: dict[str, Any], ignore: Container[str], extras: Mapping[str, Any], allow: Container[str]
+) -> tuple[list[Gathered], dict[str, str]]:
+    """Return the groups of all that is the person's, and what is left out, with the reason."""
+    chosen = [name for name in namespace if not hidden(name, namespace[name]) and name not in ignore]
+    typed = typed_secrets(namespace)
+    unsaved = {
+        name: reason
+        for name in chosen
+        if name not in allow and (reason := typed.get(name) or secret_reason(name, namespace[name]))
+    }
+    beside = {EXTRA + name: value for name, value in extras.items()}
+    if isinstance(extras.get("In"), list):
+        secret = history_secrets(extras["In"])
+        unsaved |= {f"In[{number}]": reason for number, reason in secret.items()}
+        beside[EXTRA + "In"] = [None if number in secret else cell for number, cell in enumerate(extras["In"])]
+    while True:
+        groups, refused = _gathered(
+            namespace, [name for name in chosen if name not in unsaved], ignore, beside, unsaved
+        )
+        found = _secrets(groups, {**namespace, **beside}, allow)
+        if not found:
+            return groups, {**unsaved, **refused}
+        unsaved |= found
+        beside = {name: value for name, value in beside.items() if name not in found}
+
+
+def _secrets(groups: list[Gathered], values: dict[str, Any], allow: Container[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for group in groups:
+        names = [name for name in group.names if name not in allow]
+        found |= secrets_inside({name: values[name] for name in names}, group.pickled.stream)
+    return found
+
+
+def _asked(
+    namespace: dict[str, Any], names: Iterable[str], ignore: Container[str], extras: Mapping[str, Any]
 ) -> tuple[list[Gathered], dict[str, str], tuple[str, ...]]:
-    """Return the groups to save, what cannot be saved and why, and which names are not there."""
-    absent: tuple[str, ...] = ()
-    unsaved: dict[str, str] = {}
-    if names is None:
-        chosen = [name for name in namespace if not hidden(name, namespace[name]) and name not in ignore]
-        unsaved = {name: reason for name in chosen if (reason := secret_reason(name, namespace[name]))}
-        chosen = [name for name in chosen if name not in unsaved]
-    else:
-        asked = list(dict.fromkeys(names))
-        absent = tuple(name for name in asked if name not in namespace)
-        chosen = [name for name in asked if name in namespace]
-        chosen += _aliases(namespace, chosen, ignore)
+    """Return the groups of what was asked for by name, what cannot be saved and why, and which names are not there."""
+    asked = list(dict.fromkeys(names))
+    absent = tuple(name for name in asked if name not in namespace)
+    chosen = [name for name in asked if name in namespace]
+    chosen += _aliases(namespace, chosen, ignore)
+    beside = {EXTRA + name: value for name, value in extras.items()}
+    groups, refused = _gathered(namespace, chosen, ignore, beside, {})
+    return groups, refused, absent
+
+
+def _gathered(
+    namespace: dict[str, Any],
+    chosen: list[str],
+    ignore: Container[str],
+    beside: dict[str, Any],
+    unsaved: Container[str],
+) -> tuple[list[Gathered], dict[str, str]]:
     reads: set[str] = set()
-    beside = {EXTRA + name: value for name, value in (extras or {}).items()}
     groups, refused = gather(namespace, chosen, reads, beside)
     while more := sorted(name for name in reads if _can_follow(name, namespace, chosen, ignore, unsaved)):
         # a value holds a notebook function that reads names which no one has named yet
-        chosen += [*more, *_aliases(namespace, more, {*chosen, *more})]
+        chosen = [*chosen, *more, *_aliases(namespace, more, {*chosen, *more})]
         groups, refused = gather(namespace, chosen, reads, beside)
     groups.sort(key=lambda group: min([*group.names, *group.classes]))
-    return groups, {**unsaved, **refused}, absent
+    return groups, refused
 
 
 def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
@@ -347,7 +391,7 @@ def _copies(data: memoryview) -> Callable[[int], Any]:
 
 
 def _can_follow(
-    name: str, namespace: dict[str, Any], chosen: list[str], ignore: Container[str], unsaved: dict[str, str]
+    name: str, namespace: dict[str, Any], chosen: list[str], ignore: Container[str], unsaved: Container[str]
 ) -> bool:
     if name not in namespace or name in chosen or name in ignore or name in unsaved:
         return False

@@ -64,6 +64,9 @@ _BY_NAME: dict[str, str] = {
     "_asyncio.Future": "an asyncio future: its loop lives in one process only",
     "_asyncio.Task": "an asyncio task: its loop lives in one process only",
     "weakref.ReferenceType": "a weak reference: it cannot keep what it points to",
+    "botocore.client.BaseClient": "a client with connections and credentials: make it again after the restore",
+    "paramiko.client.SSHClient": "a network connection",
+    "paramiko.transport.Transport": "a network connection",
     "zipfile.ZipFile": "an open archive",
     "tarfile.TarFile": "an open archive",
     "mmap.mmap": "a memory-mapped file",
@@ -125,7 +128,7 @@ def _path(value: Any, culprit: Any) -> str | None:
     steps = 0
     while queue and steps < _PATH_STEPS:
         current, path = queue.popleft()
-        for child, step in _children(current):
+        for child, step in children(current):
             steps += 1
             if child is culprit:
                 return path + step
@@ -135,7 +138,7 @@ def _path(value: Any, culprit: Any) -> str | None:
     return None
 
 
-def _children(value: Any) -> list[tuple[Any, str]]:
+def children(value: Any) -> list[tuple[Any, str]]:
     """Return what a value holds, each with how to write the way there."""
     found: list[tuple[Any, str]] = []
     if isinstance(value, dict):

@@ -1,14 +1,25 @@
 """Which names of a namespace are not a person's data: IPython's own, and secrets, which a whole capture
 leaves out.
 
-A cell that reads a secret by name gets it: leaving it out then would only break the cell. The one trap:
-`token` and `key` are everyday words of data science, so a name alone condemns only text.
+A value with a secret somewhere inside is left out whole and named with the path, since a value without a part of it
+would be another value. A cell that reads a secret by name gets it: leaving it out then would only break the cell. The
+one trap: `token` and `key` are everyday words of data science, so a name alone condemns only text.
 """
 
 from __future__ import annotations
 
+import collections
+import os
 import re
-from typing import Any
+import types
+from typing import TYPE_CHECKING, Any
+
+from dure.state import classes
+from dure.state.blobs import digest_of
+from dure.state.refusals import children
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _IPYTHON = {
     "In",
@@ -43,7 +54,51 @@ _SECRET_VALUE = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"  # a signed JSON web token
 )
+_TOKENS = [
+    (mark.encode(), re.compile(pattern.encode()))
+    for mark, pattern in (
+        ("AKIA", r"AKIA[0-9A-Z]{16}"),
+        ("gh", r"gh[pousr]_[A-Za-z0-9]{30}"),
+        ("github_pat_", r"github_pat_[A-Za-z0-9_]{30}"),
+        ("glpat-", r"glpat-[A-Za-z0-9_-]{20}"),
+        ("hf_", r"hf_[A-Za-z0-9]{30}"),
+        ("sk-", r"sk-[A-Za-z0-9_-]{32}"),
+        ("xox", r"xox[abprs]-[A-Za-z0-9-]{10}"),
+        ("PRIVATE KEY-----", r"PRIVATE KEY-----"),
+        ("eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ"),
+    )
+]
+_MARKS = [mark.decode() for mark, _ in _TOKENS]
+_WORDS = tuple(
+    b"passw passphrase secret token apikey api_key access_key accesskey private_key credential bearer basicauth".split()
+)
+_ENVIRONMENT = b"\x8c\x04PATH"  # how a pickle holds the key of a copy of the environment
+_TYPED = re.compile(r"^[ \t]*(\w+)\s*=\s*(?:getpass\s*\.\s*)?getpass\s*\(", re.MULTILINE)
 _SHORT = 16 * 1024  # a longer text is a document, not a key
+_RANDOM = 16  # characters
+_FEW = 5  # environment variables
+_LONG = 64 * 1024  # a longer pickle is remembered when nothing was found in it
+_REMEMBERED = 10_000
+_STEPS = 1_000_000
+_CLEAN: set[str] = set()
+_DATA = ("ndarray", "DataFrame", "Series", "Tensor")
+_AGAIN = "set it again after the restore"
+_ASIDE = "set it again after the restore, or keep the secret in a variable of its own"
+_HOLDERS = dict.fromkeys(
+    (
+        "botocore.credentials.Credentials",
+        "botocore.credentials.RefreshableCredentials",
+        "boto3.session.Session",
+        "botocore.session.Session",
+        "google.oauth2.credentials.Credentials",
+        "google.oauth2.service_account.Credentials",
+        "paramiko.rsakey.RSAKey",
+        "paramiko.ed25519key.Ed25519Key",
+        "paramiko.ecdsakey.ECDSAKey",
+        "requests.auth.HTTPBasicAuth",
+    ),
+    "credentials, which are not saved",
+)
 
 
 def hidden(name: str, value: Any = None) -> bool:
@@ -56,11 +111,120 @@ def hidden(name: str, value: Any = None) -> bool:
 
 def secret_reason(name: str, value: Any) -> str | None:
     """Return why a whole capture leaves the variable out, or None where it may be saved."""
-    if not isinstance(value, str | bytes) or not value or len(value) > _SHORT:
+    text = _text(value)
+    if text is None:
         return None
-    text = value if isinstance(value, str) else value.decode("latin-1")
     if _SECRET_NAME.search(name):
-        return f"{name}: its name says that it is a secret, and secrets are not saved; set it again after the restore"
-    if _SECRET_VALUE.search(text):
-        return f"{name}: it looks like an access key, and secrets are not saved; set it again after the restore"
+        return f"{name}: its name says that it is a secret, and secrets are not saved; {_AGAIN}"
+    if _looks_secret(text):
+        return f"{name}: it looks like an access key, and secrets are not saved; {_AGAIN}"
     return None
+
+
+def typed_secrets(namespace: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that a cell of the history got from `getpass`, with the reason."""
+    cells = namespace.get("In")
+    names = {
+        match[1]
+        for cell in (cells if isinstance(cells, list) else ())
+        if isinstance(cell, str) and "getpass" in cell
+        for match in _TYPED.finditer(cell)
+    }
+    return {
+        name: f"{name}: it was typed into getpass, and secrets are not saved; {_AGAIN}"
+        for name in sorted(names)
+        if _text(namespace.get(name)) is not None
+    }
+
+
+def secrets_inside(values: dict[str, Any], stream: bytes) -> dict[str, str]:
+    """Return `path: reason` for each of the values, of which `stream` is the pickle, that has a secret in it.
+
+    The pickle is searched first, at the speed of memory, since a secret in the containers and attributes of a value is
+    a text in its pickle. Elements of arrays and columns of frames are data and are not looked at.
+    """
+    digest = digest_of(stream) if len(stream) > _LONG else ""
+    if digest in _CLEAN:
+        return {}
+    token = any(pattern.search(stream) for mark, pattern in _TOKENS if mark in stream)
+    lowered = stream.lower()
+    found = {}
+    if token or _ENVIRONMENT in stream or any(word in lowered for word in _WORDS):
+        found = {name: reason for name, value in values.items() if (reason := _inside(name, value, sure=token))}
+    if digest and not found:
+        if len(_CLEAN) >= _REMEMBERED:
+            _CLEAN.clear()
+        _CLEAN.add(digest)
+    return found
+
+
+def _inside(name: str, value: Any, *, sure: bool) -> str | None:
+    seen = {id(value)}
+    queue: collections.deque[tuple[Any, str]] = collections.deque([(value, "")])
+    steps = 0
+    while queue:
+        current, path = queue.popleft()
+        reason = _held(current)
+        if reason is not None:
+            return f"{name}{path}: {reason}; {_ASIDE}"
+        if type(current).__name__ in _DATA or _elsewhere(current):
+            continue
+        for child, step in children(current):
+            steps += 1
+            if steps > _STEPS:
+                return f"{name}: somewhere inside it is an access key, which is not saved; {_ASIDE}" if sure else None
+            text = _text(child)
+            if text is not None:
+                if _named_secret(step, text) or _looks_secret(text):
+                    return f"{name}{path}{step}: a secret, and secrets are not saved; {_ASIDE}"
+            elif not isinstance(child, int | float | type(None) | str | bytes) and id(child) not in seen:
+                seen.add(id(child))
+                queue.append((child, path + step))
+    return None
+
+
+def _elsewhere(value: Any) -> bool:
+    """Tell whether a value is saved as a name only."""
+    return isinstance(value, types.ModuleType) or (
+        isinstance(value, type | types.FunctionType) and classes.by_reference(value)
+    )
+
+
+def history_secrets(cells: list[str]) -> dict[int, str]:
+    """Return the numbers of the cells whose text holds a key, with the reason."""
+    return {
+        number: f"In[{number}]: its text holds what looks like an access key, and secrets are not saved"
+        for number, cell in enumerate(cells)
+        if any(mark in cell for mark in _MARKS) and _SECRET_VALUE.search(cell)
+    }
+
+
+def _text(value: Any) -> str | None:
+    """Return a short text, the only thing that a secret is."""
+    if type(value) not in (str, bytes) or not value or len(value) > _SHORT:
+        return None
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _looks_secret(text: str) -> bool:
+    return any(mark in text for mark in _MARKS) and _SECRET_VALUE.search(text) is not None
+
+
+def _named_secret(step: str, text: str) -> bool:
+    key = step[2:-2] if step.startswith("['") else step[1:]
+    match = _SECRET_NAME.search(key)
+    if match is None or " " in text:
+        return False
+    # a word under "token" is language; what is long and has digits among letters is a key
+    everyday = match[2].lower() in ("token", "credential", "credentials", "secret", "bearer")
+    return not everyday or (len(text) >= _RANDOM and any(map(str.isdigit, text)) and any(map(str.isalpha, text)))
+
+
+def _held(value: Any) -> str | None:
+    """Return why the value itself is a secret."""
+    if isinstance(value, dict) and len(value) >= _FEW:
+        shared = sum(value.get(key) == text for key, text in os.environ.items())
+        if shared >= _FEW and shared * 2 > len(os.environ):
+            return "a copy of the environment variables, which may hold keys"
+    kind = type(value)
+    return _HOLDERS.get(f"{kind.__module__}.{kind.__qualname__}")

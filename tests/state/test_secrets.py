@@ -1,0 +1,119 @@
+"""Secrets stay out of a whole capture, wherever they hide; each is named with its path, and nothing else is lost."""
+
+import os
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dure.state import FolderBlobs, capture, freeze, secrecy
+from dure.state.extras import history_extras
+
+TOKEN = "ghp_" + "a1B2" * 9
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijklmnop"
+
+
+@dataclass
+class Client:
+    url: str = "https://example.org"
+    password: str = "hunter22"
+    inner: dict[str, Any] = field(default_factory=dict)
+
+
+SECRETS = {
+    "a dict under a deny-listed key": ({"db": {"host": "h", "password": "hunter2"}}, "x['db']['password']"),
+    "a token in a list": (["a", TOKEN], "x[1]"),
+    "a token in bytes in a tuple": ((1, (TOKEN.encode(),)), "x[1][0]"),
+    "an attribute": (Client(), "x.password"),
+    "a namespace in a dict": ({"c": SimpleNamespace(api_key="abc")}, "x['c'].api_key"),
+    "a header": ({"headers": {"Authorization": "Bearer " + JWT}}, "x['headers']['Authorization']"),
+    "a random token under its name": ({"token": "f81d4fae7dec11d0a765"}, "x['token']"),
+    "a copy of the environment": (None, "x: a copy of the environment"),
+    "a private key": ({"pem": "-----BEGIN RSA PRIVATE KEY-----\nMIIE"}, "x['pem']"),
+    "a set": ({TOKEN, "b"}, "x{…}"),
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_value_with_a_secret_inside_is_named_with_the_path(tmp_path, kind):
+    value, path = SECRETS[kind]
+    if value is None:
+        value = dict(os.environ)
+    blobs = FolderBlobs(tmp_path)
+    scope = {"x": value, "mine": [1, 2], "other": {"y": 2}}
+    snapshot = capture(scope, blobs=blobs)
+    assert snapshot.names == ("mine", "other")
+    assert snapshot.unsaved["x"].startswith(path + (":" if ":" not in path else "")), snapshot.unsaved
+    stored = snapshot.to_json() + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in (TOKEN, "hunter2", JWT, "f81d4fae7dec11d0a765", "MIIE"):
+        assert secret.encode() not in stored
+    assert capture(scope, blobs=blobs, allow={"x"}).names == ("mine", "other", "x")
+    assert capture(scope, ["x"], blobs=blobs).names == ("x",)
+    assert freeze(scope, blobs=blobs).save().names == ("mine", "other")
+
+
+NO_SECRETS = {
+    "words under a key named token": [{"token": "hello", "tag": "NN"}, {"token": "world", "tag": "NN"}],
+    "numbers": {"tokens": [1, 2, 3], "token_count": 5, "password_length": 8},
+    "a text about passwords": "the password is asked for by getpass",
+    "a column": pd.DataFrame({"password": ["a", "b"], "n": [1, 2]}),
+    "an array of texts": np.array([TOKEN, "b"], dtype=object),
+    "an empty one": {"password": "", "secret": None},
+    "a tokenizer's settings": {"bos_token": "<s>", "eos_token": "</s>"},
+}
+
+
+@pytest.mark.parametrize("kind", NO_SECRETS)
+def test_data_is_not_taken_for_a_secret(tmp_path, kind):
+    snapshot = capture({"x": NO_SECRETS[kind]}, blobs=FolderBlobs(tmp_path))
+    assert snapshot.unsaved == {}
+
+
+def test_what_shares_an_object_with_a_secret_is_judged_by_itself(tmp_path):
+    shared = [1, 2]
+    scope = {"a": {"password": "hunter2", "list": shared}, "b": shared, "c": {"of": shared}}
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path))
+    assert snapshot.names == ("b", "c")
+    assert list(snapshot.unsaved) == ["a"]
+
+
+def test_what_getpass_gave_is_named_even_if_its_name_says_nothing(tmp_path):
+    scope = {
+        "In": ["", "from getpass import getpass\nlogin = getpass('Login: ')", f"use('{TOKEN}')", "x = 1"],
+        "login": "hunter2",
+        "x": 1,
+    }
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path), extras=history_extras(scope))
+    assert snapshot.names == ("x",)
+    assert snapshot.unsaved["login"].startswith("login: it was typed into getpass")
+    assert snapshot.unsaved["In[2]"].startswith("In[2]: its text holds")
+    assert TOKEN.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_secret_in_a_result_is_named_by_its_number(tmp_path):
+    scope = {"x": 1, "Out": {1: {"password": "hunter2"}, 2: "fine"}}
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path), extras=history_extras(scope))
+    assert list(snapshot.unsaved) == ["Out[1]"]
+    assert snapshot.unsaved["Out[1]"].startswith("Out[1]['password']")
+    assert list(snapshot.extras) == ["Out[2]"]
+
+
+def test_a_large_value_is_searched_once(tmp_path, monkeypatch):
+    looked: list[str] = []
+    plain = secrecy._inside
+
+    def spy(name, value, *, sure):
+        looked.append(name)
+        return plain(name, value, sure=sure)
+
+    monkeypatch.setattr(secrecy, "_inside", spy)
+    scope = {"words": [{"token": f"word{number}"} for number in range(20_000)]}
+    blobs = FolderBlobs(tmp_path)
+    for _ in range(3):
+        assert capture(scope, blobs=blobs).names == ("words",)
+    assert looked == ["words"]
+    scope["words"][5]["password"] = "hunter2"
+    assert capture(scope, blobs=blobs).unsaved["words"].startswith("words[5]['password']")

@@ -527,3 +527,13 @@ def test_the_log_names_no_job_of_another_team(stage):
     assert "speech" in view.sentence
     assert theirs not in str(view)
     assert theirs in str(stage.queries.job(ROOT, mine, "en").verdict)
+
+
+def test_whoever_holds_or_waits_for_a_part_of_a_gpu_is_told_what_keeps_it_apart():
+    stage = Stage()
+    first, second = stage.submit(gpus=0.5, tier="gold"), stage.submit(gpus=0.75, tier="gold")
+    stage.tick()
+    views = {job: stage.queries.job(ALICE, job, "en") for job in (first, second)}
+    assert views[first].isolation == "Half a GPU, simulated: nothing is really shared."
+    assert views[first].lease.sharing == "time-slice"
+    assert "0.75 GPU, simulated: nothing is really shared." in views[second].verdict.sentence

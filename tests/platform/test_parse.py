@@ -313,3 +313,17 @@ def test_contradictions_of_queueing_are_named_with_their_place(key, value, where
     found = problems(changed((key,), value))
     assert found[0].where == where
     assert wrong in found[0].wrong
+
+
+def test_mig_needs_the_names_of_its_instances():
+    node = ("clusters", 0, "nodes", 0)
+    (problem,) = problems(changed((*node, "sharing"), "mig"))
+    assert problem.path == (*node, "sharing")
+    assert "`uuids` with the MIG-… names" in problem.right
+    (wrong,) = problems(changed((*node, "sharing"), "halves"))
+    assert "time-slice" in wrong.right
+
+
+def test_a_node_says_how_its_gpus_are_shared():
+    assert parse(GOOD).clusters[0].nodes[0].sharing == "time-slice"
+    assert parse(changed(("clusters", 0, "nodes", 0, "sharing"), "mps")).clusters[0].nodes[0].sharing == "mps"

@@ -162,7 +162,7 @@ libc = ctypes.CDLL(None); libc.getenv.restype = ctypes.c_char_p
 
 
 def test_real_gpus_are_given_by_uuid_and_shares_by_mps(server):
-    gpu = {"index": 1, "uuid": "GPU-abc", "share": 0.5, "memory_bytes": 16 * 2**30}
+    gpu = {"index": 1, "uuid": "GPU-abc", "share": 0.5, "memory_bytes": 16 * 2**30, "sharing": "mps"}
     attempt = server.cell("import os; dict(os.environ)", simulated=False, gpus=[gpu])
     found = eval(value_of(attempt))
     assert found["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
@@ -170,6 +170,13 @@ def test_real_gpus_are_given_by_uuid_and_shares_by_mps(server):
     assert found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "50"
     assert found["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=8192M"
     assert found["CUDA_MPS_PIPE_DIRECTORY"]
+
+
+def test_shares_that_take_turns_are_not_told_of_mps(server):
+    gpu = {"index": 1, "uuid": "GPU-abc", "share": 0.5, "memory_bytes": 16 * 2**30, "sharing": "time-slice"}
+    found = eval(value_of(server.cell("import os; dict(os.environ)", simulated=False, gpus=[gpu])))
+    assert found["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
+    assert not [name for name in found if "MPS" in name]
 
 
 def test_umask_and_folder(server, tmp_path):

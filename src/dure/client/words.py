@@ -54,7 +54,7 @@ def waiting_line(job: JobView, lang: str = "en") -> str:
             return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
         return f"{job.id}: {job.verdict.sentence}{starts_in(job, lang)}"  # the sentence begins with the place in line
     where = place(job, lang)
-    return f"{job.id}: {phase_word(job.phase, lang)}{' · ' + where if where else ''}"
+    return " · ".join(filter(None, [f"{job.id}: {phase_word(job.phase, lang)}", where, _apart(job)]))
 
 
 def starts_in(job: JobView, lang: str = "en") -> str:
@@ -70,13 +70,17 @@ def end_line(job: JobView, lang: str = "en") -> str:
     where = place(job, lang)
     parts = [f"{job.id} {phase_word(job.phase, lang)}"]
     if where:
-        parts.append(where)
+        parts += [where, _apart(job)] if job.isolation else [where]
     parts.append(f"대기 {duration(job.waited_s, 'ko')}" if korean else f"waited {duration(job.waited_s)}")
     if where:
         parts.append(f"실행 {duration(job.ran_s, 'ko')}" if korean else f"ran {duration(job.ran_s)}")
         parts.append(money(job.cost, job.currency, lang))
         parts.append("GPU 반납됨" if korean else "GPU freed")
     return " · ".join(parts)
+
+
+def _apart(job: JobView) -> str:
+    return (job.isolation or "").rstrip(".")
 
 
 def size_word(size_bytes: float) -> str:

@@ -15,6 +15,7 @@ from dure.core import sentences, spoken_forecasts
 from dure.core.events import Event
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.starts import Eta
+from dure.core.isolation import isolation
 from dure.core.model import (
     WHOLE_GPU_MILLI,
     BudgetMode,
@@ -28,6 +29,7 @@ from dure.core.model import (
 )
 from dure.core.queueing.explain import visible
 from dure.core.reasons import Verdict
+from dure.core.spoken_isolation import shared
 from dure.ports import Principal
 from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, VerdictView
 
@@ -51,6 +53,8 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
     platform = viewer.platform
     result = dict(job.result) if job.result and owner else None
     artifacts = [Artifact(**a) for a in (result or {}).get("artifacts", ())]
+    shares = isolation(platform, job.request, job.lease)
+    apart = shared(shares, viewer.lang) if shares else None
     return JobView(
         id=job.id,
         name=job.name,
@@ -80,7 +84,8 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
         reason=job.reason,
         reason_sentence=_reason(job, viewer.lang, platform.currency, owner=owner),
         lease=lease_view(job.lease, platform) if job.lease else None,
-        verdict=verdict_view(viewer, verdict) if verdict and job.phase is Phase.QUEUED else None,
+        isolation=apart,
+        verdict=verdict_view(viewer, verdict, apart) if verdict and job.phase is Phase.QUEUED else None,
         eta=eta if job.phase is Phase.QUEUED else None,
         predicted_s=job.predicted_s,
         result=result,
@@ -88,8 +93,8 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
     )
 
 
-def verdict_view(viewer: Viewer, verdict: Verdict) -> VerdictView:
-    """Return the verdict with only those blockers that the viewer may know."""
+def verdict_view(viewer: Viewer, verdict: Verdict, apart: str | None = None) -> VerdictView:
+    """Return the verdict with only those blockers that the viewer may know; `apart` says what a part of a GPU is."""
 
     def may_know(job_id: str) -> bool:
         if viewer.principal.admin:
@@ -102,7 +107,7 @@ def verdict_view(viewer: Viewer, verdict: Verdict) -> VerdictView:
     return VerdictView(
         code=shown.code.value,
         position=shown.position,
-        sentence=sentences.verdict_sentence(shown, lang, currency),
+        sentence=" ".join(filter(None, [sentences.verdict_sentence(shown, lang, currency), apart])),
         helps=[sentences.help_sentence(h, lang, currency) for h in shown.helps],
         blockers=list(shown.blockers),
         data=dict(shown.data),
@@ -141,6 +146,7 @@ def lease_view(lease: Lease, platform: Platform) -> LeaseView:
         share=lease.gpus_milli / WHOLE_GPU_MILLI,
         price_per_gpu_hour=lease.price_per_gpu_hour,
         simulated=bool(node and node.simulated),
+        sharing=node.sharing.value if node and lease.gpus_milli < WHOLE_GPU_MILLI else None,
     )
 
 

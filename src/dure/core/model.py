@@ -187,6 +187,14 @@ class ClusterKind(StrEnum):
     PUBLIC = "public"
 
 
+class Sharing(StrEnum):
+    """How parts of one GPU are kept apart: by turns, by MPS with limits, or as instances of a MIG GPU."""
+
+    TIME_SLICE = "time-slice"
+    MPS = "mps"
+    MIG = "mig"
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine with GPUs of one tier. `simulated` GPUs only exist in the books and are said to be so.
@@ -201,6 +209,7 @@ class Node:
     gpu_memory_bytes: int | None = None
     simulated: bool = False
     uuids: tuple[str, ...] = ()
+    sharing: Sharing = Sharing.TIME_SLICE
 
 
 @dataclass(frozen=True, slots=True)

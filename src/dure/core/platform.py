@@ -25,6 +25,7 @@ from dure.core.model import (
     Platform,
     PriorityClass,
     Queue,
+    Sharing,
     Team,
     Tier,
 )
@@ -175,7 +176,7 @@ def _clusters(reader: Reader, top: Mapping[str, Any]) -> tuple[Cluster, ...]:
 
 def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node, ...]:
     nodes = []
-    keys = ("name", "tier", "gpus", "model", "gpu_memory_bytes", "simulated", "uuids")
+    keys = ("name", "tier", "gpus", "model", "gpu_memory_bytes", "simulated", "uuids", "sharing")
     for path, node in reader.items(item, "nodes", keys, required=True, parent=cluster):
         simulated = reader.flag(path, node, "simulated", default=False)
         gpus = reader.integer(path, node, "gpus", least=1, most=MAX_GPUS_PER_NODE)
@@ -195,9 +196,20 @@ def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node
                 ),
                 simulated=simulated,
                 uuids=uuids,
+                sharing=_sharing(reader, path, node, uuids),
             )
         )
     return tuple(nodes)
+
+
+def _sharing(reader: Reader, path: Path, node: Mapping[str, Any], uuids: tuple[str, ...]) -> Sharing:
+    choices = tuple(sharing.value for sharing in Sharing)
+    sharing = reader.choice(path, node, "sharing", choices, default=Sharing.TIME_SLICE.value)
+    if sharing == Sharing.MIG and not (uuids and all(uuid.startswith("MIG-") for uuid in uuids)):
+        right = "`uuids` with the MIG-… names of its instances, one for each of `gpus`, as `nvidia-smi -L` shows them"
+        if node.get("simulated") is not True:
+            reader.add((*path, "sharing"), "the instances that share its GPUs are not named", right)
+    return Sharing(sharing or Sharing.TIME_SLICE)
 
 
 def _teams(reader: Reader, top: Mapping[str, Any]) -> tuple[Team, ...]:

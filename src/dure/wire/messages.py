@@ -57,7 +57,7 @@ class JobRequest(Wire):
 
 
 class LeaseView(View):
-    """Where a job runs or ran."""
+    """Where a job runs or ran. `sharing` says how parts of one GPU are kept apart; None when it is held whole."""
 
     cluster: str
     cluster_kind: Literal["private", "public"]
@@ -67,6 +67,7 @@ class LeaseView(View):
     share: float
     price_per_gpu_hour: float
     simulated: bool
+    sharing: Literal["time-slice", "mps", "mig"] | None = None
 
 
 class VerdictView(View):
@@ -143,6 +144,7 @@ class JobView(View):
     reason: str | None = None
     reason_sentence: str | None = None
     lease: LeaseView | None = None
+    isolation: str | None = None
     verdict: VerdictView | None = None
     eta: EtaView | None = None
     predicted_s: float | None = None

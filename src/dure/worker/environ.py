@@ -62,7 +62,7 @@ def _devices(spec: AttemptSpec, environ: Mapping[str, str]) -> dict[str, str]:
         return {"CUDA_VISIBLE_DEVICES": "", "DURE_SIMULATED": "1"}
     devices = {"CUDA_VISIBLE_DEVICES": ",".join(str(gpu.get("uuid") or gpu["index"]) for gpu in spec.gpus)}
     share = min((float(gpu.get("share") or 1.0) for gpu in spec.gpus), default=1.0)
-    if share < 1.0:
+    if share < 1.0 and all(gpu.get("sharing") == "mps" for gpu in spec.gpus):
         devices["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = str(max(1, round(share * 100)))
         devices["CUDA_MPS_PIPE_DIRECTORY"] = environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS_PIPE)
         limits = [

@@ -412,4 +412,10 @@ def _gpu(node: Node, gpu: GpuShare) -> dict[str, Any]:
     """What a worker is told of one GPU: a real one goes by its uuid, so that other programs' order cannot shift it."""
     uuid = node.uuids[gpu.index] if gpu.index < len(node.uuids) else None
     share = gpu.share_milli / WHOLE_GPU_MILLI
-    return {"index": gpu.index, "uuid": uuid, "share": share, "memory_bytes": node.gpu_memory_bytes}
+    return {
+        "index": gpu.index,
+        "uuid": uuid,
+        "share": share,
+        "memory_bytes": node.gpu_memory_bytes,
+        "sharing": node.sharing,
+    }

@@ -535,5 +535,8 @@ def test_whoever_holds_or_waits_for_a_part_of_a_gpu_is_told_what_keeps_it_apart(
     stage.tick()
     views = {job: stage.queries.job(ALICE, job, "en") for job in (first, second)}
     assert views[first].isolation == "Half a GPU, simulated: nothing is really shared."
-    assert views[first].lease.sharing == "time-slice"
-    assert "0.75 GPU, simulated: nothing is really shared." in views[second].verdict.sentence
+    lease, verdict = views[first].lease, views[second].verdict
+    assert lease is not None
+    assert verdict is not None
+    assert lease.sharing == "time-slice"
+    assert "0.75 GPU, simulated: nothing is really shared." in verdict.sentence

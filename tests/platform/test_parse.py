@@ -325,5 +325,7 @@ def test_mig_needs_the_names_of_its_instances():
 
 
 def test_a_node_says_how_its_gpus_are_shared():
-    assert parse(GOOD).clusters[0].nodes[0].sharing == "time-slice"
-    assert parse(changed(("clusters", 0, "nodes", 0, "sharing"), "mps")).clusters[0].nodes[0].sharing == "mps"
+    for document, sharing in ((GOOD, "time-slice"), (changed(("clusters", 0, "nodes", 0, "sharing"), "mps"), "mps")):
+        platform = parse(document)
+        assert isinstance(platform, Platform)
+        assert platform.clusters[0].nodes[0].sharing == sharing

@@ -171,6 +171,6 @@ def _found_nodes(gpus: Sequence[FoundGpu]) -> str:
             f"      - name: {name}\n        tier: {tier_of(first)}\n        gpus: {len(kind)}\n"
             f"        model: {json.dumps(first.model, ensure_ascii=False)}\n"
             f"{memory}        uuids: {json.dumps(uuids)}\n"
-            "        # sharing: mps  # parts of a GPU by MPS (its daemon must run), or mig; else they take turns on it\n"
+            "        # sharing: mps  # parts of a GPU by MPS (its daemon must run), or mig; else they take turns\n"
         )
     return "".join(lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +44,21 @@ class PlatformFileError(Exception):
         self.lines = tuple(lines)
 
 
-def load(path: Path) -> Platform:
-    """Return the platform that the file describes. Raises PlatformFileError that lists all that is wrong."""
+def load(path: Path, complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None) -> Platform:
+    """Return the platform that the file describes. Raises PlatformFileError that lists all that is wrong.
+
+    `complete` may add and change what the file says before it is judged; interpreters are not looked at then.
+    """
     data = _read(path)
     document = _Document(path.name)
     content = document.content(data)
     if not isinstance(content, dict):
         wrong = "the file is empty" if content is None else "the file is not a mapping of sections"
         raise PlatformFileError([f"{path.name}:1: {wrong}; right would be what `dure init` writes"])
-    platform = parse(content, digest=blake3(data).hexdigest(), check_python=_python_problem)
+    if complete is None:
+        platform = parse(content, digest=blake3(data).hexdigest(), check_python=_python_problem)
+    else:
+        platform = parse(complete(content), digest=blake3(data).hexdigest())
     problems = [*document.problems, *(platform if isinstance(platform, tuple) else ())]
     if problems or isinstance(platform, tuple):
         told = sorted((document.line(problem), str(problem)) for problem in problems)

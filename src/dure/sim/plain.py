@@ -38,13 +38,15 @@ class Task:
 class Turn:
     """When a task first began and ended, how long it did not run in between arriving and ending, how often it yielded.
 
-    `start_s` is -1 for a task that is larger than the cluster: it never runs.
+    `start_s` is -1 for a task that is larger than the cluster: it never runs. `spells` are the times that it ran, where
+    that was not one time from `start_s` to `end_s`.
     """
 
     start_s: int = -1
     end_s: int = -1
     waited_s: int = 0
     preemptions: int = 0
+    spells: list[tuple[int, int]] | None = None
 
 
 class Floor:
@@ -188,6 +190,7 @@ class _Live:
     left_s: int
     since_s: int
     served_gpu_s: int = 0
+    began_s: int = 0
     taken: list[int] | None = None
 
 
@@ -228,6 +231,7 @@ def _preemptive(
             one.since_s = now
             if one.left_s <= 0:
                 turns[one.index].end_s = now
+                _ran(one, now, turns[one.index])
                 floor.give_back(one.taken or ())
                 del live[one.index]
                 changed = True
@@ -258,17 +262,24 @@ def _assign(ordered: Sequence[_Live], floor: Floor, quota: int, now: int, turns:
                 chosen.append(one)
         elif one.taken is not None:
             floor.give_back(one.taken)
+            turns[one.index].preemptions += 1
+            _ran(one, now, turns[one.index])
             one.taken, one.since_s = None, now
             one.left_s += _restart_s(one.task.gpus)
-            turns[one.index].preemptions += 1
     for one in chosen:
         one.taken = floor.take(one.task.gpus)
         if one.taken is not None:
             turn = turns[one.index]
             turn.waited_s += now - one.since_s
-            one.since_s = now
+            one.since_s = one.began_s = now
             if turn.start_s < 0:
                 turn.start_s = now
+
+
+def _ran(one: _Live, now: int, turn: Turn) -> None:
+    """Note a spell of running of a task that was preempted at least once."""
+    if turn.preemptions:
+        turn.spells = [*(turn.spells or ()), (one.began_s, now)]
 
 
 def _restart_s(gpus: int) -> int:

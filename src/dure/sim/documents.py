@@ -1,0 +1,264 @@
+"""Traces that are documents, not tables: Philly's job log, this platform's event log, Kueue's baseline generator.
+
+The trap: an event log may begin in the middle of a job's life; a job whose submission or end is not in it is left out
+and counted, since nobody knows how long it would have waited or run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob
+
+PHILLY_JSON, EVENTS, KUEUE = "philly-json", "events", "kueue"
+DOCUMENT_FORMATS = (PHILLY_JSON, EVENTS, KUEUE)
+_ENDS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+_NODE_GPUS = 1000  # the generator's quota has no machines: it becomes nodes of so many GPUs at most
+
+
+def recognised_document(head: str) -> str | None:
+    """Return the name of the document format of a file that begins with `head`, or None."""
+    start = head.lstrip()
+    if start[:1] in "[{" and start:
+        if '"attempts"' in head or '"submitted_time"' in head:
+            return PHILLY_JSON
+        return EVENTS if '"kind"' in head and '"subject"' in head else None
+    return KUEUE if re.search(r"^\s*-?\s*(queuesSets|workloadsSets):", head, re.MULTILINE) else None
+
+
+def read_document(name: str, text: str, kind: str) -> Trace:
+    """Return the trace that a document of the given format holds."""
+    if kind == KUEUE:
+        return _read_kueue(name, text)
+    gathering = Gathering()
+    records = _records(text, gathering)
+    if kind == EVENTS:
+        return events_trace(name, records, gathering)
+    for line, record in records:
+        try:
+            gathering.jobs.append(_philly_job(Row(record), line))
+        except LeftOut as why:
+            gathering.left_out[why.reason] += 1
+        except BadRow as error:
+            gathering.bad(line, error)
+    return gathering.trace(name, PHILLY_JSON)
+
+
+def _records(text: str, gathering: Gathering) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    """Return the objects of a JSON array, of `{"events": […]}` or of one object a line, each with its line."""
+    found: list[tuple[int, Any]] = []
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        lines = text.splitlines()
+        if not lines or not lines[0].lstrip().startswith("{") or len(lines) == 1:
+            gathering.bad(error.lineno, BadRow("json", why=error.msg))
+            return []
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line.strip():
+                    found.append((number, json.loads(line)))
+            except json.JSONDecodeError as broken:
+                gathering.bad(number, BadRow("json", why=broken.msg))
+    else:
+        if isinstance(whole, dict):
+            whole = whole.get("events", [whole])
+        found = list(zip(_lines_of(text, len(whole)), whole, strict=False))
+    records = []
+    for number, record in found:
+        if isinstance(record, dict):
+            records.append((number, record))
+        else:
+            gathering.bad(number, BadRow("not_object"))
+    return records
+
+
+def _lines_of(text: str, count: int) -> list[int]:
+    """Return in which line each object of an array begins; 1, 2, 3 … where that cannot be told."""
+    decoder, lines, at, line = json.JSONDecoder(), [], text.find("[") + 1, 1 + text.count("\n", 0, text.find("[") + 1)
+    for _ in range(count):
+        skipped = re.compile(r"[\s,]*").match(text, at)
+        begins = skipped.end() if skipped else at
+        line += text.count("\n", at, begins)
+        lines.append(line)
+        try:
+            _, at = decoder.raw_decode(text, begins)
+        except json.JSONDecodeError:
+            return list(range(1, count + 1))
+        line += text.count("\n", begins, at)
+    return lines
+
+
+def _philly_job(row: Row, line: int) -> TraceJob:
+    attempts = row_list(row, "attempts")
+    if not attempts:
+        raise LeftOut("never_ran")
+    run_s, gpus, nodes = 0.0, 0, 0
+    for attempt in attempts:
+        tried = Row(attempt)
+        starts, ends = tried.time_or_none("start_time"), tried.time_or_none("end_time")
+        if starts is None or ends is None:
+            raise LeftOut("unfinished")
+        if ends < starts:
+            raise BadRow("ends_before", column="end_time", value=tried.text("end_time"))
+        run_s += ends - starts
+        detail = row_list(tried, "detail")
+        gpus = max(gpus, sum(len(machine.get("gpus", ())) for machine in detail))
+        nodes = max(nodes, len(detail))
+    if gpus == 0:
+        raise LeftOut("cpu_only")
+    return TraceJob(
+        id=row.text("jobid", f"line-{line}"),
+        submitted_at=row.time("submitted_time"),
+        run_s=run_s,
+        gpus_milli=gpus * WHOLE_GPU_MILLI,
+        user=row.text("user", ""),
+        team=row.text("vc", ""),
+    )
+
+
+def row_list(row: Row, column: str) -> list[Mapping[str, Any]]:
+    """Return a list of objects; BadRow when it is none."""
+    value = row.raw(column)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadRow("not_list", column=column)
+    return value
+
+
+def events_trace(
+    name: str, events: Iterable[tuple[int, Mapping[str, Any]]], gathering: Gathering | None = None
+) -> Trace:
+    """Return the jobs that an event log of this platform tells of, each event with the line to name it by."""
+    gathering = gathering or Gathering()
+    submitted: dict[str, tuple[float, Mapping[str, Any]]] = {}
+    for line, event in events:
+        row = Row(event)
+        try:
+            kind, subject, at = row.text("kind"), row.text("subject"), row.time("at")
+            data = event.get("data") or {}
+            if not isinstance(data, Mapping):
+                raise BadRow("not_object")  # noqa: TRY301 - one place for all
+            if kind == "job.submitted":
+                submitted[subject] = (at, data)
+            elif kind in _ENDS:
+                begun = submitted.pop(subject, None)
+                if begun is None:
+                    gathering.left_out["began_before"] += 1
+                    continue
+                gathering.jobs.append(_event_job(subject, *begun, Row(data)))
+        except LeftOut as why:
+            gathering.left_out[why.reason] += 1
+        except BadRow as error:
+            gathering.bad(line, error)
+    if submitted:
+        gathering.left_out["unfinished"] += len(submitted)
+    return gathering.trace(name, EVENTS)
+
+
+def _event_job(job_id: str, at: float, data: Mapping[str, Any], end: Row) -> TraceJob:
+    run_s = end.number("ran_s", 0.0)
+    if run_s == 0.0:
+        raise LeftOut("never_ran")
+    row = Row(data)
+    nodes = int(row.number("nodes", 1.0))
+    return TraceJob(
+        id=job_id,
+        submitted_at=at,
+        run_s=run_s,
+        gpus_milli=int(row.number("gpus_milli", WHOLE_GPU_MILLI, least=1)),
+        nodes=nodes if nodes > 1 else None,
+        tier=row.text("tier", "") or None,
+        user=row.text("user", ""),
+        team=row.text("team", ""),
+        name=row.text("name", ""),
+        priority=row.text("priority", "") or None,
+        deadline_at=row.time_or_none("deadline_at"),
+        timeout_s=row.optional("timeout_s"),
+        predicted_s=row.optional("predicted_s"),
+        burstable=row.flag("burstable", default=True),
+        budget="strict" if row.text("budget", "flex") == "strict" else "flex",
+        data_class=row.text("data_class", "") or None,
+    )
+
+
+def _read_kueue(name: str, text: str) -> Trace:
+    """Expand Kueue's generator: cohorts of queues, each with streams of equal workloads at fixed intervals.
+
+    As in Kueue's harness the n-th workload of a stream comes after n intervals; here a microsecond apart by queue, so
+    that their order is one. A request counts as so many GPUs.
+    """
+    gathering = Gathering()
+    try:
+        document = YAML(typ="safe", pure=True).load(text)
+        groups = document["cohorts"] if isinstance(document, dict) else document
+        teams = list(_kueue_teams(groups, gathering))
+    except (YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        gathering.bad(1, BadRow("kueue", why=" ".join(str(error).split())[:200]))
+        return gathering.trace(name, KUEUE)
+    total = sum(team["nominal_quota"]["gpu"] for team in teams)
+    sizes = [min(_NODE_GPUS, total - at) for at in range(0, int(total), _NODE_GPUS)]
+    nodes = [{"name": f"quota-{i + 1}", "tier": "gpu", "gpus": size} for i, size in enumerate(sizes)]
+    first: Mapping[str, Any] = groups[0]["queuesSets"][0]
+    sections = {
+        "clusters": [{"name": "quota", "kind": "private", "nodes": nodes}],
+        "tiers": [{"name": "gpu"}],
+        "cohorts": [{"name": cohort} for cohort in dict.fromkeys(team["cohort"] for team in teams)],
+        "teams": teams,
+        "queueing": {
+            "preemption": {
+                "within_cluster_queue": first.get("withinClusterQueue", "Never"),
+                "reclaim_within_cohort": first.get("reclaimWithinCohort", "Never"),
+            },
+            "fair_sharing": {"enabled": False},
+        },
+    }
+    return gathering.trace(name, KUEUE, sections)
+
+
+def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> Iterable[dict[str, Any]]:
+    """Yield each queue as a team of a platform file; its workloads go to `gathering`."""
+    place = 0
+    for group in groups:
+        for number in range(int(group.get("count", 1))):
+            cohort = f"{group['className']}-{number}"
+            for queues in group["queuesSets"]:
+                for index in range(int(queues.get("count", 1))):
+                    team = f"{cohort}-{queues['className']}-{index}"
+                    for stream in queues["workloadsSets"]:
+                        gathering.jobs += _kueue_jobs(team, place, stream)
+                        if len(gathering.jobs) > MAX_JOBS:
+                            raise ValueError(f"more than {MAX_JOBS} workloads")
+                    place += 1
+                    limit = {"borrowing_limit": {"gpu": int(queues["borrowingLimit"])}}
+                    yield {
+                        "name": team,
+                        "members": ["*"],
+                        "cohort": cohort,
+                        "nominal_quota": {"gpu": int(queues["nominalQuota"])},
+                        **(limit if "borrowingLimit" in queues else {}),
+                    }
+
+
+def _kueue_jobs(team: str, place: int, stream: Mapping[str, Any]) -> Iterable[TraceJob]:
+    interval_s = float(stream["creationIntervalMs"]) / 1000.0
+    for number in range(int(stream["count"])):
+        for workload in stream["workloads"]:
+            yield TraceJob(
+                id=f"{team}-{workload['className']}-{number}",
+                submitted_at=(number + 1) * interval_s + place * 1e-6,
+                run_s=float(workload["runtimeMs"]) / 1000.0,
+                gpus_milli=int(workload["request"]) * WHOLE_GPU_MILLI,
+                nodes=1,
+                team=team,
+                name=workload["className"],
+                priority=int(workload.get("priority", 0)),
+                burstable=False,
+            )

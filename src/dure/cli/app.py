@@ -86,6 +86,9 @@ COMMANDS: dict[str, Entry] = {
         "", "Check this machine, with a fix for what is wrong.", "이 컴퓨터를 점검하고 해결 방법을 알려 줍니다."
     ),
     "demo": Entry("", "The scripted tour in a temporary folder.", "임시 폴더에서 시연을 실행합니다."),
+    "simulate": Entry(
+        "", "What would have happened to past jobs under other rules.", "다른 규칙이었다면 지난 작업이 어땠을지 봅니다."
+    ),
     "user": Entry("", "Invite people and see who may sign in.", "사용자를 초대하고 목록을 봅니다."),
 }
 

@@ -131,7 +131,7 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
 
 
 def submitted(job: Job) -> Draft:
-    """Return the event of a job's submission."""
+    """Return the event of a job's submission: all that a replay of the log needs to submit it again."""
     data = {
         "name": job.name,
         "user": job.user,
@@ -140,6 +140,13 @@ def submitted(job: Job) -> Draft:
         "gpus_milli": job.request.gpus_milli,
         "priority": job.priority,
         "environment": job.environment,
+        "nodes": job.request.nodes,
+        "burstable": job.burstable,
+        "budget": job.budget.mode.value,
+        "data_class": job.data_class,
+        "deadline_at": job.deadline_at,
+        "timeout_s": job.timeout_s,
+        "predicted_s": job.predicted_s,
     }
     return Draft("job.submitted", job.id, data)
 

@@ -1,4 +1,4 @@
-"""The commands that run a platform: `dure up`, `down`, `init`, `doctor`, `demo`, `user`, and the hidden `control`.
+"""The commands that run a platform: `dure up`, `down`, `init`, `doctor`, `demo`, `user`, `simulate`, hidden `control`.
 
 Heavy parts are imported inside the commands, so that `dure --help` stays quick.
 """
@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import click
+
+from dure.main.simulating import simulate
 
 _DIR = click.option(
     "--dir",
@@ -136,4 +138,4 @@ def control(state_dir: Path, port: int, address: str, identity: str, base_path: 
         control_plane.run(settings)
 
 
-COMMANDS: list[click.Command] = [up, down, init, doctor, demo, user, control]
+COMMANDS: list[click.Command] = [up, down, init, doctor, demo, user, simulate, control]

@@ -154,9 +154,21 @@ POLICY_ERRORS: Sentences = {
         "{text!r} is not a span of time. Write 30m, 12h or 7d.",
         "{text!r}은(는) 시간 길이가 아닙니다. 30m, 12h, 7d처럼 쓰세요.",
     ),
+    "bad_time": (
+        "{text!r} is not a time. Write 2026-11-22 or 2026-11-22T09:30:00.",
+        "{text!r}은(는) 시각이 아닙니다. 2026-11-22나 2026-11-22T09:30:00처럼 쓰세요.",
+    ),
+    "half_size": (
+        "--nodes and --gpus belong together: --nodes 8 --gpus 4 is eight machines with four GPUs each.",
+        "--nodes와 --gpus는 함께 씁니다. --nodes 8 --gpus 4는 GPU 4개인 기계 8대입니다.",
+    ),
+    "unwritable": (
+        "{path}: cannot be written: {why}. Name another file with --report.",
+        "{path}: 쓸 수 없습니다: {why}. --report로 다른 파일을 지정하세요.",
+    ),
     "no_log": (
-        "There is no platform's state in {folder}. Name its folder with --dir, or sign in with `dure login`.",
-        "{folder}에 플랫폼 상태가 없습니다. --dir로 폴더를 지정하거나 `dure login`으로 로그인하세요.",
+        "There is no event log of a platform in {folder}. Name its folder with --dir.",
+        "{folder}에 플랫폼의 이벤트 기록이 없습니다. --dir로 폴더를 지정하세요.",
     ),
 }
 
@@ -189,7 +201,7 @@ NOTES: Sentences = {
     ),
     "report": ("The report is in {path}", "보고서: {path}"),
     "fairness": (
-        "Fairness is Jain's index of the mean slowdown by {group} (completion / run time, at least {least:g} s): 1 is even",
+        "Fairness is Jain's index of the mean slowdown by {group} (completion / run time of {least:g} s on): 1 is even",
         "공정성은 {group}별 평균 지연 배수(완료 시간 / 실행 시간, {least:g}초 이상)의 Jain 지수이며 1이면 고릅니다",
     ),
     "never_ran": (

@@ -1,0 +1,303 @@
+"""`dure simulate`: policies side by side through the production decisions, refusals, report, our own log."""
+
+import json
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dure.adapters.store import SqlStore
+from dure.cli.app import GROUP
+from dure.core import lifecycle
+from dure.core.events import Draft
+from dure.core.model import Platform
+from dure.core.platform import parse
+from dure.sim.figures import busy_curve, figures, jain, quantile
+from dure.sim.policies import Policy, span_s
+from dure.sim.replay import Beliefs, replay
+from dure.sim.traces import Trace, TraceJob
+from dure.sim.words import BROKEN, FIGURES, LEFT_OUT, NOTES, POLICY_ERRORS, REPORT, TRACE_ERRORS
+from tests.core.builders import a_job
+from tests.sim.test_traces import KUEUE
+
+POLICY = """\
+clusters:
+  - name: lab
+    nodes: [{name: n1, tier: gold, gpus: 2}]
+  - name: cloud
+    kind: public
+    provision_s: 60
+    prices: {gold: 3600}
+    nodes: [{name: c1, tier: gold, gpus: 8}]
+tiers: [{name: gold, price_per_gpu_hour: 360}]
+burst: {rule: fixed, wait_s: 600}
+"""
+TRACE = """\
+id,submitted_at,run_s,gpus,team,deadline_at
+a,0,3600,2,vision,
+b,10,1800,1,speech,2000
+c,20,60,1,<b>bold</b>,9000
+d,30,60,16,speech,
+"""
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DURE_LANG", "en")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("DURE_URL", "DURE_TOKEN", "DURE_DIR", "DURE_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    Path("lab.yaml").write_text(POLICY)
+    Path("trace.csv").write_text(TRACE)
+    return tmp_path
+
+
+def dure(*words: str) -> Result:
+    return CliRunner().invoke(GROUP, list(words), standalone_mode=False, catch_exceptions=True)
+
+
+def simulated(*words: str) -> dict:
+    result = dure("simulate", *words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refused(*words: str) -> str:
+    result = dure("simulate", *words)
+    assert result.exit_code == 1, result.output
+    return result.stderr
+
+
+def test_a_trace_is_replayed_under_a_platform_file_and_beside_a_plain_policy(files):
+    found = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--policy", "fifo")
+    ours, plain = found["policies"]
+    assert found["trace"] | {"name": 0} == {"name": 0, "format": "dure", "jobs": 4, "left_out": {}, "broken": []}
+    # a holds both GPUs for an hour; c leaves after ten minutes, b just in time for its deadline, both pay for the
+    # minute of provisioning too
+    assert (ours["jobs"], ours["never_ran"], ours["cloud_jobs"]) == (3, 1, 2)
+    assert ours["cloud_cost"] == pytest.approx(1860 + 120)
+    assert ours["private_cost"] == pytest.approx(360 * 2)
+    assert ours["cloud_gpu_hours"] == pytest.approx((1860 + 120) / 3600)
+    assert ours["mean_wait_s"] == pytest.approx((130 + 600) / 3)
+    assert (ours["deadlines"], ours["deadlines_met"]) == (2, 2)
+    assert ours["currency"] == "KRW"
+    assert (plain["jobs"], plain["cloud_cost"], plain["mean_wait_s"]) == (3, None, pytest.approx((3590 + 3580) / 3))
+    assert any("teams of the trace are not in the file" in note for note in found["notes"])
+    assert any("16" in note and "never ran" in note for note in found["notes"])
+
+
+def test_what_if_is_shown_beside_the_file_as_it_is(files):
+    asked = ("--trace", "trace.csv", "--policy", "lab.yaml")
+    before, after = simulated(*asked, "--set", "burst.wait=fixed:30m")["policies"]
+    assert (before["policy"], after["policy"]) == ("lab", "lab burst.wait=fixed:30m")
+    assert (before["mean_wait_s"], after["mean_wait_s"]) == (
+        pytest.approx((130 + 600) / 3),
+        pytest.approx((130 + 1800) / 3),
+    )
+    _, never = simulated(*asked, "--set", "burst.enabled=false", "--set", "tiers.gold.price_per_gpu_hour=100")[
+        "policies"
+    ]
+    assert (never["cloud_jobs"], never["private_cost"]) == (0, pytest.approx(100 * (2 + 0.5 + 1 / 60)))
+
+
+def test_the_size_of_the_private_cluster_may_be_given(files):
+    assert (
+        simulated("--trace", "trace.csv", "--policy", "sjf", "--nodes", "2", "--gpus", "8")["policies"][0]["jobs"] == 4
+    )
+    ours = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--nodes", "3", "--gpus", "16")["policies"][0]
+    assert (ours["jobs"], ours["cloud_jobs"], ours["mean_wait_s"]) == (4, 0, 0)
+
+
+def test_a_part_of_a_platform_file_is_a_policy(files):
+    Path("part.yaml").write_text("burst: {enabled: false}\n")
+    assert "--nodes 8 --gpus 4" in refused("--trace", "trace.csv", "--policy", "part.yaml")
+    found = simulated("--trace", "trace.csv", "--policy", "part.yaml", "--nodes", "1", "--gpus", "2")
+    assert found["policies"][0]["jobs"] == 3
+
+
+def test_kueues_generator_brings_its_queues_along(files):
+    Path("generator.yaml").write_text(KUEUE)
+    Path("part.yaml").write_text("burst: {enabled: false}\n")
+    found = simulated("--trace", "generator.yaml", "--policy", "part.yaml", "--policy", "fifo")
+    assert [policy["jobs"] for policy in found["policies"]] == [30, 30]
+
+
+def test_a_time_window_cuts_the_trace(files):
+    found = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--from", "5", "--to", "1970-01-01T00:00:25")
+    assert found["trace"]["jobs"] == 2
+
+
+def test_broken_rows_stop_unless_they_are_to_be_left_out(files):
+    Path("trace.csv").write_text(TRACE + "e,soon,1,1,x,\n" + "f,1,1\n")
+    told = refused("--trace", "trace.csv", "--policy", "lab.yaml")
+    assert "trace.csv:6: submitted_at 'soon' is not a time" in told
+    assert "trace.csv:7: there are 3 fields under 6 headings" in told
+    assert "2 of 6 rows of trace.csv are broken" in told
+    found = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--skip-broken")
+    assert [broken["line"] for broken in found["trace"]["broken"]] == [6, 7]
+    assert found["trace"]["jobs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--policy", "lab.yaml"), "--since 7d"),
+        (("--trace", "trace.csv"), "--policy platform.yaml"),
+        (("--trace", "trace.csv", "--policy", "none.yaml"), "neither a file nor one of fifo"),
+        (("--trace", "trace.csv", "--policy", "fifo"), "--nodes 8 --gpus 4"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--nodes", "3"), "belong together"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--set", "burst"), "KEY=VALUE"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--set", "burst.wait=30m"), "RULE:TIME"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--set", "burst.waits_s=3"), "did you mean 'wait_s'"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--set", "tiers.blue.price_per_gpu_hour=3"), "there is no 'blue' in tiers"),
+        (("--trace", "trace.csv", "--policy", "fifo", "--nodes", "1", "--gpus", "1", "--set", "a.b=3"), "plain policy"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--from", "tomorrow"), "is not a time"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--from", "2030-01-01"), "has no job"),
+        (("--trace", "lab.yaml", "--policy", "lab.yaml"), "its format is not known"),
+        (("--trace", "none.csv", "--policy", "lab.yaml"), "cannot be read"),
+        (("--trace", "trace.csv", "--policy", "trace.csv"), "trace.csv:1"),
+        (("--since", "soon", "--policy", "lab.yaml"), "is not a span of time"),
+        (("--since", "7d", "--dir", "none", "--policy", "lab.yaml"), "There is no event log"),
+        (("--trace", "trace.csv", "--policy", "lab.yaml", "--report", "no/such/r.html"), "cannot be written"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_told_with_what_to_do(files, words, told):
+    assert told in refused(*words)
+
+
+def test_a_policy_file_that_is_wrong_is_named_with_its_line(files):
+    Path("lab.yaml").write_text(POLICY.replace("gpus: 8", "gpus: eight"))
+    assert "lab.yaml:8: clusters[1].nodes[0].gpus" in refused("--trace", "trace.csv", "--policy", "lab.yaml")
+
+
+class _Parts(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.outside += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+@pytest.mark.parametrize(("lang", "word"), [("en", "What would have happened"), ("ko", "이랬다면 어땠을까")])
+def test_the_report_is_one_file_with_pictures_tables_and_no_outside_parts(files, lang, word):
+    result = dure("--lang", lang, "simulate", "--trace", "trace.csv", "--policy", "lab.yaml", "--policy", "srtf", "--report", "r.html")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    text = Path("r.html").read_text()
+    parts = _Parts()
+    parts.feed(text)
+    assert word in text
+    assert f'<html lang="{lang}">' in text
+    assert (parts.outside, "script" in parts.tags, "<b>bold" in text) == ([], False, False)
+    assert parts.tags.count("polyline") >= 4
+    assert text.count('role="img" aria-label="') == parts.tags.count("figure") == 3
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_korean_words_reach_the_terminal(files):
+    result = dure("--lang", "ko", "simulate", "--trace", "trace.csv", "--policy", "lab.yaml")
+    assert "평균 대기" in result.stdout
+    assert "없는 실행 시간 예측은" in result.stderr
+
+
+def test_our_own_last_week_is_read_from_the_platforms_folder(files):
+    now = time.time()
+    store = SqlStore(f"sqlite:///{files / 'state' / 'dure.sqlite'}")
+    (files / "state").mkdir()
+    store.migrate()
+    for i, (at, ran_s) in enumerate([(now - 9 * 86_400, 50.0), (now - 3600, 60.0), (now - 3500, 70.0)]):
+        job = a_job(f"j-{i}", tier="gold", at=at, team="vision", deadline_at=now)
+        store.submit(job, [lifecycle.submitted(job)], at)
+        store.submit(a_job(f"x-{i}"), [Draft("job.succeeded", job.id, {"team": "vision", "ran_s": ran_s})], at + ran_s)
+    store.close()
+    (files / "state" / "platform.yaml").write_text(POLICY)
+    found = simulated("--since", "7d", "--dir", "state", "--set", "burst.wait=fixed:30m")
+    assert (found["trace"]["format"], found["trace"]["jobs"]) == ("events", 2)
+    assert [policy["deadlines"] for policy in found["policies"]] == [2, 2]
+    assert simulated("--since", "30d", "--dir", "state")["trace"]["jobs"] == 3
+
+
+def test_predictions_that_are_off_change_when_jobs_leave_and_the_seed_decides(files):
+    Path("lab.yaml").write_text(POLICY.replace("rule: fixed, wait_s: 600", "rule: proportional, wait_s: 600"))
+    asked = ("--trace", "trace.csv", "--policy", "lab.yaml")
+    exact = simulated(*asked)["policies"]
+    off = simulated(*asked, "--prediction-error", "100", "--seed", "3")["policies"]
+    assert off == simulated(*asked, "--prediction-error", "100", "--seed", "3")["policies"]
+    assert off != exact
+
+
+PLATFORM = parse(
+    {
+        "clusters": [
+            {"name": "lab", "nodes": [{"name": f"n{i}", "tier": "gold", "gpus": 4} for i in range(2)]},
+            {"name": "cloud", "kind": "public", "prices": {"gold": 10}, "nodes": [{"name": "c", "tier": "gold", "gpus": 4}]},
+        ],
+        "tiers": [{"name": "gold"}],
+        "teams": [{"name": "a", "members": ["*"]}, {"name": "b", "members": ["*"]}],
+        "environments": [{"name": "default", "python": "python3"}],
+    }
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 500), st.integers(1, 300), st.sampled_from([250, 1000, 2000, 4000]), st.sampled_from("ab")),
+        min_size=1, max_size=20,
+    )
+)  # fmt: skip
+def test_every_job_ends_and_no_more_gpus_are_used_than_there_are(drawn):
+    assert isinstance(PLATFORM, Platform)
+    jobs = tuple(
+        TraceJob(id=f"j{i}", submitted_at=float(at), run_s=float(run_s), gpus_milli=milli, team=team)
+        for i, (at, run_s, milli, team) in enumerate(sorted(drawn))
+    )
+    trace, policy = Trace("drawn", "dure", jobs), Policy("p", platform=PLATFORM)
+    history = replay(trace, policy, Beliefs())
+    assert history == replay(trace, policy, Beliefs())
+    for public, most in ((False, 8.0), (True, 4.0)):
+        changes = sorted(
+            change
+            for one in history.outcomes
+            for spell in one.spells
+            if spell.public is public
+            for change in ((spell.from_s, one.job.gpus), (spell.to_s, -one.job.gpus))
+        )
+        used = 0.0
+        for _, gpus in changes:
+            used += gpus
+            assert used <= most
+        assert all(0 <= gpus <= most + 1e-6 for _, gpus in busy_curve(history, public=public))
+    for one in history.outcomes:
+        assert one.ended_at is not None
+        ran_s = sum(spell.to_s - spell.from_s for spell in one.spells)
+        assert ran_s == pytest.approx(one.job.run_s)
+        assert one.completion_s == pytest.approx(one.waited_s + ran_s)
+    told = figures(history)
+    assert 0 <= told.utilisation <= 1 + 1e-9
+    assert 0 < told.fairness <= 1 + 1e-9
+
+
+def test_arithmetic_of_figures():
+    assert [quantile([1, 2, 3, 4], share) for share in (0.0, 0.25, 0.5, 0.9, 1.0)] == [1, 1, 2, 4, 4]
+    assert quantile([], 0.5) == 0
+    assert jain([1, 1, 1]) == 1
+    assert jain([1, 0, 0]) == pytest.approx(1 / 3)
+    assert [span_s(text) for text in ("90", "30m", "1.5h", "7d", "10 min")] == [90, 1800, 5400, 604_800, 600]
+
+
+@pytest.mark.parametrize("sentences", [BROKEN, FIGURES, LEFT_OUT, NOTES, POLICY_ERRORS, REPORT, TRACE_ERRORS])
+def test_every_sentence_asks_for_the_same_particulars_in_both_languages(sentences):
+    import string
+
+    for code, told in sentences.items():
+        fields = [{field for _, field, _, _ in string.Formatter().parse(text) if field} for text in told]
+        assert fields[0] == fields[1], code

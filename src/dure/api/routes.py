@@ -261,6 +261,8 @@ def control(principal: Caller, commands: TheCommands, job_id: JobId, body: Contr
         raise CodedError("invalid_request", problem="op stdin needs text")
     if body.op == "provide" and body.names is None:
         raise CodedError("invalid_request", problem="op provide needs names")
+    if body.op == "comm" and body.comm is None:
+        raise CodedError("invalid_request", problem="op comm needs comm")
     commands.control(principal, job_id, body)
     return Response(status_code=204)
 

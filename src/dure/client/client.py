@@ -23,6 +23,7 @@ from dure.wire.messages import (
     Artifact,
     ArtifactList,
     BlobAccess,
+    CommMessage,
     Control,
     EnvironmentList,
     EnvironmentView,
@@ -143,6 +144,10 @@ class Client:
     def provide(self, job_id: str, names: Mapping[str, str | None], snapshot: str | None) -> None:
         """Give a running cell names that it misses; a name that the kernel has not maps to None."""
         self._control(job_id, Control(op="provide", names=dict(names), snapshot=snapshot))
+
+    def comm(self, job_id: str, message: Mapping[str, Any]) -> None:
+        """Pass on what the browser's end of a widget said: comm_id, data, buffers (base64)."""
+        self._control(job_id, Control(op="comm", comm=CommMessage.model_validate(message)))
 
     def next_cell(self, job_id: str, cell: NextCell, key: str) -> None:
         """Run a cell in the process that is kept for it; the same `key` again runs it once.

@@ -17,7 +17,7 @@ class Replay:
     """Shows messages in `shell` (an IPython shell), or as plain text on stdout and stderr when it is None."""
 
     def __init__(self, shell: Any, line: StatusLine) -> None:
-        self._shell = shell
+        self.shell = shell
         self._line = line
         self._clear_pending = False
 
@@ -52,10 +52,10 @@ class Replay:
 
     def _display(self, message: Mapping[str, Any]) -> None:
         data = message.get("data") or {}
-        if self._shell is None:
+        if self.shell is None:
             print(data.get("text/plain", ""), flush=True)  # noqa: T201
             return
-        self._shell.display_pub.publish(
+        self.shell.display_pub.publish(
             data=data,
             metadata=message.get("metadata") or {},
             transient=message.get("transient") or {},
@@ -63,22 +63,22 @@ class Replay:
         )
 
     def _result(self, message: Mapping[str, Any]) -> None:
-        if self._shell is None:
+        if self.shell is None:
             self._display(message)
             return
-        hook = self._shell.displayhook
+        hook = self.shell.displayhook
         hook.start_displayhook()
         hook.write_output_prompt()
         hook.write_format_data(dict(message.get("data") or {}), message.get("metadata") or {})
         hook.finish_displayhook()
 
     def _clear(self, *, wait: bool) -> None:
-        if self._shell is None:
+        if self.shell is None:
             return
         self._clear_pending = wait
         if not wait:
             self._line.gone()
-        self._shell.display_pub.clear_output(wait=wait)
+        self.shell.display_pub.clear_output(wait=wait)
 
     def tail(self, end: Mapping[str, Any]) -> None:
         """Show how much of the output was left out, and the last of it; nothing when all was shown."""

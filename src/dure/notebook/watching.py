@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import session
+from dure.notebook.comms import Comms
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
 from dure.notebook.words import say
@@ -135,6 +136,7 @@ class Watch:
         self._replay = replay
         self._answers = answers
         self._watching_only = watching_only
+        self._comms: Comms | None = None
         self._attempt = 0
         self._leave_at: float | None = None
         self._may_interrupt = False
@@ -144,17 +146,21 @@ class Watch:
         """Return when the job has ended, the kernel shall go on, the stream is lost, or `timeout_s` is over (left)."""
         inbox = self._follower.inbox
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._interrupts():
-            while True:
-                try:
-                    kind, item = inbox.get(timeout=self._patience(until))
-                except queue.Empty:
-                    return self._leave()
-                if kind == "closed":
-                    return self.outcome
-                getattr(self, f"_on_{kind}")(item)
-                if self.outcome.left:
-                    return self._leave()
+        try:
+            with self._interrupts():
+                while True:
+                    try:
+                        kind, item = inbox.get(timeout=self._patience(until))
+                    except queue.Empty:
+                        return self._leave()
+                    if kind == "closed":
+                        return self.outcome
+                    getattr(self, f"_on_{kind}")(item)
+                    if self.outcome.left:
+                        return self._leave()
+        finally:
+            if self._comms is not None:
+                self._comms.end()
 
     def _patience(self, until: float | None) -> float | None:
         ends = [moment for moment in (self._leave_at, until) if moment is not None]
@@ -189,8 +195,14 @@ class Watch:
             self._ask(message)
         elif kind == "need":
             self._provide(message["names"])
-        elif self._replay is not None:
+        elif self._replay is not None and not self._relayed(message):
             self._replay.play(message)
+
+    def _relayed(self, message: dict[str, Any]) -> bool:
+        job = self.outcome.job
+        if self._comms is None and job is not None and self._replay is not None:
+            self._comms = Comms(self._replay.shell, self._follower.client, job.id)
+        return self._comms is not None and self._comms.play(message)
 
     def _on_away(self, retry: Any) -> None:
         job = self.outcome.job

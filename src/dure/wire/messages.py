@@ -310,12 +310,22 @@ class NextCell(Wire):
     keep_partial: bool = False
 
 
+class CommMessage(Wire):
+    """What the browser's end of a widget says to the running cell. Buffers are base64."""
+
+    comm_id: Annotated[str, Field(max_length=200)]
+    data: dict[str, Any] = Field(default_factory=dict)
+    buffers: Annotated[list[str], Field(max_length=1000)] = Field(default_factory=list)
+
+
 class Control(Wire):
-    """A message to a running job: interrupt it, answer its input(), provide names it misses, or as it is kept for a
-    next cell: run that `cell`, or `finish`. With an `id`, repeating it does nothing more.
+    """A message to a running job: interrupt it, answer its input(), provide names it misses, pass on what a widget
+    says (`comm`), or as it is kept for a next cell: run that `cell`, or `finish`. With an `id`, repeating it changes
+    nothing.
     """
 
-    op: Literal["interrupt", "stdin", "provide", "cell", "finish"]
+    op: Literal["interrupt", "stdin", "provide", "comm", "cell", "finish"]
+    comm: CommMessage | None = None
     id: Annotated[str, Field(max_length=64)] | None = None
     cell: NextCell | None = None
     text: str | None = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, open_blobs, restore
 from dure.worker.channel import CELL_END, READY, Outlet
+from dure.worker.comms import Comms
 from dure.worker.demand import FetchingBuiltins, Misses, misses, runs_unread_code
 from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
@@ -102,6 +103,8 @@ class _Session:
     def __init__(self, spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> None:
         self.outlet = outlet
         self.shell = shell
+        self._comms = Comms(outlet)
+        self._comms.install()
         self._spec = spec
         self._before = frozenset(shell.user_ns)
         self._plain_builtins = shell.user_ns.get("__builtins__")
@@ -124,7 +127,8 @@ class _Session:
         self.shell.connect(self.outlet, cell.get("cell_name"))
         self.shell.know_sources(cell.get("sources") or {})
         self.outlet.report(READY)
-        result = self.shell.run(str(cell["code"]))
+        with self._comms.open():
+            result = self.shell.run(str(cell["code"]))
         error = result.error_before_exec or result.error_in_exec
         if error is None:
             return self.store(result.result)

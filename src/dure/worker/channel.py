@@ -22,6 +22,7 @@ from typing import Any
 
 HEADER = struct.Struct("!cI")
 MESSAGE, BARRIER, READY, CELL_END, END, TOO_LARGE, ASK, ACK = b"M", b"B", b"R", b"C", b"E", b"L", b"A", b"K"
+COMM = b"W"
 
 
 def frame(kind: bytes, content: Any = None) -> bytes:
@@ -83,8 +84,11 @@ class Interrupts:
 class Outlet:
     """The user process's way out. In processes that the user's code forks only plain text passes."""
 
-    def __init__(self, messages: socket.socket, questions: socket.socket, limit_bytes: int) -> None:
+    def __init__(
+        self, messages: socket.socket, questions: socket.socket, limit_bytes: int, incoming: socket.socket | None = None
+    ) -> None:
         self.interrupts = Interrupts()
+        self.incoming = incoming  # what comes unasked: widgets' messages
         self._messages = messages
         self._questions = questions
         self._limit_bytes = limit_bytes

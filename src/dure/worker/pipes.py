@@ -1,7 +1,6 @@
-"""Reads what an attempt's processes print and hands it to the spool, in batches that grow rarer the more was printed.
+"""Reads what an attempt's processes print, and leaves a trickle alone for a moment, so that it wakes nobody needlessly.
 
-A progress bar that prints a thousand states a second thus makes a few messages, the last state always among them. The
-trap: a pipe that is left alone still fills, so whoever prints much is read without a pause.
+The trap: a pipe that is left alone still fills, so whoever prints much is read without a pause.
 """
 
 from __future__ import annotations
@@ -11,29 +10,21 @@ import fcntl
 import os
 import selectors
 import time
-from collections.abc import Callable
 
-from dure.worker.spool import Spool
+from dure.worker.batch import Batch
 
 PIPE_BYTES = 1024 * 1024
 LINE_S = 0.0005  # print("x") writes the text and the line end apart
 FAST_BYTES = 64 * 1024
-# How long a trickle is left alone, by how much of the bound on output is used: a bar that runs for days stays below it.
-BATCHES_S = ((0.05, 0.02), (0.25, 0.1), (0.5, 0.5), (1.0, 2.0))
-
-
-def batch_s(used: float) -> float:
-    """Return the seconds between two looks at a trickle when this part of the bound on output is used."""
-    return next((seconds for part, seconds in BATCHES_S if used < part), BATCHES_S[-1][1])
+PAUSE_S = 0.02
 
 
 class Pipes:
     """The read ends of stdout and stderr inside a selector loop. `resume_at` is when to call `resume`."""
 
-    def __init__(self, selector: selectors.BaseSelector, spool: Spool, written: Callable[[], None]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, batch: Batch) -> None:
         self._selector = selector
-        self._spool = spool
-        self._written = written
+        self._batch = batch
         self._names: dict[int, str] = {}
         self._paused: set[int] = set()
         self._hurried = False
@@ -64,7 +55,7 @@ class Pipes:
             for pipe in self._names.keys() - self._paused:
                 self._selector.unregister(pipe)
                 self._paused.add(pipe)
-            self.resume_at = time.monotonic() + batch_s(self._spool.used)
+            self.resume_at = time.monotonic() + PAUSE_S
 
     def _read(self, fd: int) -> int:
         try:
@@ -72,14 +63,13 @@ class Pipes:
         except BlockingIOError:
             return 0
         if data:
-            self._spool.text(self._names[fd], data)
-            self._written()
+            self._batch.text(self._names[fd], data)
         else:
             self._close(fd)
         return len(data)
 
     def _close(self, fd: int) -> None:
-        self._spool.text(self._names.pop(fd), b"", final=True)
+        self._batch.text(self._names.pop(fd), b"", final=True)
         if fd in self._paused:
             self._paused.discard(fd)
         else:

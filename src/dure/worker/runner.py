@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from dure.worker import artifacts, processes
-from dure.worker.channel import ACK, ASK, CELL_END, END, READY, TOO_LARGE, Frames, frame
+from dure.worker.batch import Batch
+from dure.worker.channel import ACK, ASK, CELL_END, COMM, END, READY, TOO_LARGE, Frames, frame
 from dure.worker.channel import MESSAGE as MESSAGE_FRAME
 from dure.worker.control import Door, listen
 from dure.worker.keeping import Keeping
@@ -38,7 +39,18 @@ EXIT_S = 10.0
 PREPARE_S = 1800.0
 DRAIN_S = 2.0
 ANSWER_S = 2.0
-_MESSAGES = frozenset({"display_data", "execute_result", "update_display_data", "clear_output", "error"})
+_MESSAGES = frozenset(
+    {
+        "display_data",
+        "execute_result",
+        "update_display_data",
+        "clear_output",
+        "error",
+        "comm_open",
+        "comm_msg",
+        "comm_close",
+    }
+)
 
 
 def run_attempt(folder: Path, prepared: Prepared) -> None:
@@ -82,7 +94,8 @@ class Runner:
         self._spool = Spool(folder, spec)
         self._facts = Facts(kind=spec.kind, limits=spec.limits)
         self._selector = selectors.DefaultSelector()
-        self._pipes = Pipes(self._selector, self._spool, self._check_spool)
+        self._batch = Batch(self._spool, self._check_spool)
+        self._pipes = Pipes(self._selector, self._batch)
         self._frames = {"messages": Frames(), "questions": Frames()}
         self._question: dict[str, Any] | None = None
         self._seen: set[str] = set()
@@ -138,9 +151,9 @@ class Runner:
             limit, cgroups = self._spec.limits.memory_bytes, self._prepared.cgroups
             self._memory = limit_memory(self._spec.job, self._spec.attempt, limit, cgroups=cgroups)
         outputs = [os.pipe() for _ in STREAMS]
-        messages, questions = socket.socketpair(), socket.socketpair()
-        ours = [*(reader for reader, _ in outputs), messages[0].fileno(), questions[0].fileno()]
-        ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1])
+        messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
+        ours = [*(reader for reader, _ in outputs), *(pair[0].fileno() for pair in (messages, questions, incoming))]
+        ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1], incoming[1])
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         runner = os.getpid()
         self._user = os.fork()
@@ -150,9 +163,9 @@ class Runner:
             become_user_process(UserOrder(self._folder, self._spec, self._prepared, runner, self._memory), ends)
         for fd in ends.outputs:
             os.close(fd)
-        messages[1].close()
-        questions[1].close()
-        self._messages, self._questions = messages[0], questions[0]
+        for pair in (messages, questions, incoming):
+            pair[1].close()
+        self._messages, self._questions, self._incoming = messages[0], questions[0], incoming[0]
         for (reader, _), name in zip(outputs, STREAMS, strict=True):
             self._pipes.add(reader, name)
         for channel, end in (("messages", self._messages), ("questions", self._questions)):
@@ -193,8 +206,9 @@ class Runner:
             if not self._begin():
                 return
         elif kind == MESSAGE_FRAME and content["type"] in _MESSAGES:
-            self._spool.message(content["type"], content["content"])
+            self._say(content["type"], dict(content["content"]))
         elif kind == TOO_LARGE:
+            self._batch.flush()
             self._spool.drop(int(content))
         elif kind == CELL_END:
             self._rest(dict(content))
@@ -207,6 +221,13 @@ class Runner:
             self._messages.send(ACK)
         if kind == READY and self._facts.interrupts:  # it came while a kept process took the cell, deaf to signals
             self._signal(signal.SIGINT)
+
+    def _say(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == "error":
+            self._batch.flush()
+            self._spool.message(kind, content)
+        else:
+            self._batch.message(kind, content, len(str(content.get("data") or "")))
 
     def _begin(self) -> bool:
         """Let user code begin, once its `started` mark is there; False when it must not any more."""
@@ -237,6 +258,7 @@ class Runner:
         now = time.monotonic()
         result["ran_s"] = round(now - (self._cell_began or now), 6)
         self._keeping.rest(result, now)
+        self._batch.flush()
         if self._facts.stopping or self._keeping.keep_s <= 0:
             self._go()
         else:
@@ -280,6 +302,7 @@ class Runner:
         if content["type"] not in {"input_request", "need"}:
             return
         self._pipes.drain()
+        self._batch.flush()
         self._question = content  # the user process asks one thing at a time: an older question was given up
         asked = self._spool.message(content["type"], {key: content[key] for key in content.keys() - {"id", "type"}})
         if not asked:  # thousands of questions after the bound: nobody would see this one
@@ -303,6 +326,7 @@ class Runner:
             "kill": lambda: self._stop(0.0),
             "cell": lambda: self._take_cell(dict(message["cell"])),
             "finish": self._go,
+            "comm": lambda: self._pass_on(dict(message["comm"])),
             "stdin": lambda: self._answer_question("input_request", {"text": message["text"]}, None),
             "provide": lambda: self._answer_question(
                 "need", {"names": message["names"], "snapshot": message.get("snapshot")}, set(message["names"])
@@ -325,6 +349,17 @@ class Runner:
             self._questions.settimeout(ANSWER_S)
             self._questions.sendall(frame(ACK, {**answer, "id": question["id"]}))
             self._questions.setblocking(False)
+        return None
+
+    def _pass_on(self, said: dict[str, Any]) -> str | None:
+        """Give the cell what a widget's end in the browser said."""
+        if self._cell_began is None or self._keeping.rests:
+            return "No cell runs that could hear it."
+        try:
+            self._incoming.settimeout(ANSWER_S)
+            self._incoming.sendall(frame(COMM, said))
+        except OSError:
+            return "The cell does not listen."
         return None
 
     def _interrupt(self) -> None:
@@ -360,7 +395,7 @@ class Runner:
 
     def _wait_s(self) -> float:
         until = min(self._kill_at, self._timeout_at, self._drain_until, self._keeping.until or float("inf"))
-        until = min(until, self._pipes.resume_at)
+        until = min(until, self._pipes.resume_at, self._batch.due_at)
         if self._memory and self._user:
             until = min(until, self._memory_at)
         return max(0.0, min(until - time.monotonic(), 60.0))
@@ -369,6 +404,8 @@ class Runner:
         now = time.monotonic()
         if now >= self._pipes.resume_at:
             self._pipes.resume()
+        if now >= self._batch.due_at:
+            self._batch.flush()
         if self._keeping.until is not None and now >= self._keeping.until:
             self._go()
         if now >= self._timeout_at:
@@ -447,6 +484,7 @@ class Runner:
                 os.waitpid(self._user, 0)
             self._user = 0
         self._kill_orphans()
+        self._batch.flush()
         self._facts.unwritable = self._facts.unwritable or self._spool.failure
         result = self._keeping.result or outcome(self._facts)
         result.pop("held", None)  # it speaks of a process that is gone

@@ -33,11 +33,12 @@ from dure.worker.spec import AttemptSpec, SpecError
 
 @dataclass(frozen=True, slots=True)
 class UserEnds:
-    """The user process's ends: write ends of stdout and stderr, sockets for messages and for questions."""
+    """The user process's ends: write ends of stdout and stderr, sockets for messages, questions, what comes in."""
 
     outputs: list[int]
     messages: socket.socket
     questions: socket.socket
+    incoming: socket.socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def become_user_process(order: UserOrder, ends: UserEnds) -> NoReturn:
     """Run the job in this process and exit; called right after the fork."""
     try:
         _settle(order, ends)
-        outlet = Outlet(ends.messages, ends.questions, order.spec.limits.output_bytes)
+        outlet = Outlet(ends.messages, ends.questions, order.spec.limits.output_bytes, ends.incoming)
         try:
             report = _work(order.folder, order.spec, order.prepared, outlet)
         except SpecError as error:

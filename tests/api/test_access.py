@@ -21,6 +21,7 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     ("GET", "/api/events/stream"): (401, OPENS, OPENS, OPENS, OPENS),
     ("GET", "/api/blobs/access?team=vision"): (401, 422, 200, 200, 200),
     ("POST", "/api/jobs"): (401, 422, 201, 201, 201),
+    ("POST", "/api/plan"): (401, 422, 200, 200, 200),
     ("GET", "/api/jobs"): (401, 200, 200, 200, 200),
     ("GET", "/api/jobs/{job_id}"): (401, 404, 200, 200, 200),
     ("GET", "/api/jobs/{job_id}/why"): (401, 404, 200, 200, 200),
@@ -47,6 +48,7 @@ BODIES = {
     "/api/sessions/{session_id}/share": {"people": ["mate"]},
     "/api/sessions/{session_id}/restored": {"number": 1, "restored": 3},
     "/api/jobs": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
+    "/api/plan": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
     "/api/jobs/{job_id}/control": {"op": "interrupt"},
 }
 
@@ -99,3 +101,15 @@ def a_session(plane, name):
 
 def _plain(path):
     return path.partition("?")[0].replace(":path}", "}")
+
+
+def test_why_names_what_stands_before_a_job_as_far_as_the_asker_may_see(plane, http):
+    request = JobRequest(kind="command", name="n", payload={"argv": ["true"]}, team="vision", tier="bronze", gpus=1)
+    alice = Principal("alice", teams=("vision",))
+    jobs = [plane.commands.submit(alice, request, None) for _ in range(6)]
+    story = http("mate").get(f"/api/jobs/{jobs[-1].id}/why").json()
+    assert story["ahead"]["sentence"]
+    assert story["ahead"]["waiting_jobs"] >= 0
+    assert all(option["cost"] >= 0 for option in story["sooner"])
+    korean = http("mate").get(f"/api/jobs/{jobs[-1].id}/why", headers={"Accept-Language": "ko"}).json()
+    assert "GPU시간" in korean["ahead"]["sentence"]

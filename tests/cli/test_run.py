@@ -172,3 +172,23 @@ def _on_a_terminal(env, cwd, *words: str) -> list[str]:
 
     threading.Thread(target=read, daemon=True).start()
     return shown
+
+
+def test_a_plan_is_shown_for_every_tier_and_nothing_is_submitted(dure):
+    before = json.loads(dure("jobs", "--json").stdout)["jobs"]
+    done = dure("run", "--plan", "--tier", "bronze", "--deadline", "2h", "--", PY, "-c", "1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "Nothing was submitted" in lines[0]
+    assert lines[1].split() == ["TIER", "WHERE", "ASKED", "STARTS", "IN", "RUNS", "COST", "IN", "TIME", "NOTE"]
+    assert lines[2].startswith("bronze")
+    assert "yes" in lines[2]
+    assert "simulated" in lines[2]
+    assert {line.split()[0] for line in lines[2:]} >= {"bronze", "silver", "Runs"}
+    plan = json.loads(dure("run", "--plan", "--json", "--", PY, "-c", "1").stdout)
+    assert plan["deadline_at"] is None
+    assert all(row["asked"] for row in plan["rows"])
+    assert all(row["cost_p50"] <= row["cost_p90"] for row in plan["rows"])
+    assert json.loads(dure("jobs", "--json").stdout)["jobs"] == before
+    korean = dure("--lang", "ko", "run", "--plan", "--", PY, "-c", "1").stdout
+    assert "제출하지 않았습니다" in korean

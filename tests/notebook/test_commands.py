@@ -95,3 +95,14 @@ def test_the_extension_can_be_unloaded_and_loaded_again(new_kernel: Callable[...
     assert not kernel.run("%gpu tiers").ok
     assert kernel.run("%load_ext dure\n%load_ext dure").ok
     assert kernel.run("%gpu tiers").ok
+
+
+def test_a_plan_is_a_table_and_nothing_is_queued(kernel: NotebookKernel):
+    shown = kernel.run("%%gpu --plan --tier gold --deadline 3h\nplanned = 1")
+    assert shown.ok, shown.traceback
+    data = shown.displays[0]["data"]
+    assert "Nothing was submitted" in data["text/plain"]
+    assert "<table" in data["text/html"]
+    assert "gold" in data["text/plain"]
+    assert "%" in data["text/plain"]
+    assert kernel.value("'planned' in globals()") == "False"

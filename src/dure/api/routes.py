@@ -40,6 +40,7 @@ from dure.wire.messages import (
     WhyView,
 )
 from dure.wire.messages import Phase as PhaseName
+from dure.wire.plans import PlanView
 from dure.wire.problems import CodedError
 
 SIGNED_IN = "anyone signed in"
@@ -103,6 +104,8 @@ def router() -> APIRouter:
 
     codes = ("no_team", "environment_python", "queue_full")
     api.post("/jobs", **told(MEMBERS, "jobs", *codes, model=JobView), status_code=201)(submit)
+    plan_codes = ("no_team", "environment_python")
+    api.post("/plan", **told(MEMBERS, "jobs", *plan_codes, model=PlanView))(plan)
     api.get("/jobs", **told(SIGNED_IN, "jobs", model=JobList))(jobs)
     api.get("/jobs/{job_id}", **told(TEAM, "jobs", *SEEN, model=JobView))(job)
     api.get("/jobs/{job_id}/why", **told(TEAM, "jobs", *SEEN, model=WhyView))(why)
@@ -220,6 +223,11 @@ def submit(
     """Put a job into the team's queue. Who: members of the team and administrators."""
     job = commands.submit(principal, body, idempotency_key)
     return answer(queries.shown(principal, job, lang), 201)
+
+
+def plan(principal: Caller, commands: TheCommands, queries: TheQueries, lang: Lang, body: JobRequest) -> Response:
+    """Return what would become of a job, without submitting it. Who: members of the team and administrators."""
+    return answer(queries.plan(principal, commands.draft(principal, body), lang))
 
 
 def jobs(

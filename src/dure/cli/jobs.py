@@ -15,7 +15,7 @@ from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import DureError
-from dure.client.words import end_line, gpus_word, phase_word, waiting_line
+from dure.client.words import end_line, gpus_word, phase_word, waiting_line, why_lines
 
 if TYPE_CHECKING:
     from dure.wire.messages import JobView
@@ -125,12 +125,8 @@ def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
     say(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
     if job.reason_sentence:
         say(job.reason_sentence)
-    if job.eta:
-        say(job.eta.sentence)
-    for helpful in job.verdict.helps if job.verdict else ():
-        # The sentence names what helps most; only the rest is new.
-        if job.verdict and helpful.rstrip(".").lower() not in job.verdict.sentence.lower():
-            say(f"→ {helpful}")
+    for line in why_lines(story, lang) if job.phase == "queued" else ():
+        say(line)
     for event in story.events:
         say(f"{when(event.at)}  {event.sentence}")
 

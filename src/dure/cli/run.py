@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dure.cli.completion import option_values
-from dure.cli.telling import AS_JSON, Line, ToldOption, connect, lang_of, option, print_json, warn
+from dure.cli.telling import AS_JSON, Line, ToldOption, connect, lang_of, option, print_json, say, table, warn
 from dure.client.errors import failure
 from dure.client.options import OPTIONS, job_request, parse_values
 from dure.client.words import size_word
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dure.client import Client
     from dure.client.options import JobOptions, Option
+    from dure.wire.plans import PlanView
 
 DEFAULT_MAX_SIZE = "200MB"
 _SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "M": 10**6, "MB": 10**6, "G": 10**9, "GB": 10**9}
@@ -87,6 +88,10 @@ def run(
         warn(note)
     client = connect(ctx)
     payload: dict[str, Any] = {"argv": list(argv)}
+    if options.plan:
+        request = job_request(options, kind="command", name=name or shlex.join(argv), payload=payload, lang=lang)
+        _show_plan(client.plan(request), lang, as_json=as_json)
+        return 0
     if not no_folder:
         payload["folder"] = _ship(client, options, limit_bytes, lang)
     references = [payload["folder"]] if "folder" in payload else []
@@ -116,6 +121,19 @@ def run(
             )
             raise
     return exit_code_of(ended)
+
+
+def _show_plan(plan: PlanView, lang: str, *, as_json: bool) -> None:
+    from dure.client.plans import plan_below, plan_columns, plan_rows, plan_title
+
+    if as_json:
+        print_json(plan)
+        return
+    say(plan_title(plan, lang))
+    nowhere = "어느 클러스터에서도 시작할 수 없습니다." if lang == "ko" else "No cluster has GPUs for it."
+    table(plan_columns(plan, lang), plan_rows(plan, lang), nowhere)
+    for sentence in plan_below(plan, lang):
+        say(sentence)
 
 
 def _ship(client: Client, options: JobOptions, limit_bytes: int, lang: str) -> str:

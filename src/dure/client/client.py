@@ -40,6 +40,7 @@ from dure.wire.messages import (
     QueueView,
     WhyView,
 )
+from dure.wire.plans import PlanView
 from dure.wire.sessions import (
     ContentView,
     DiffView,
@@ -107,6 +108,13 @@ class Client:
         headers = {"Idempotency-Key": key or uuid.uuid4().hex, "Content-Type": "application/json"}
         content = request.model_dump_json(exclude_none=True)
         return self._transport.call(JobView, "POST", "jobs", content=content, headers=headers)
+
+    def plan(self, request: JobRequest) -> PlanView:
+        """Return what would become of a job, without submitting it."""
+        content = request.model_dump_json(exclude_none=True)
+        return self._transport.call(
+            PlanView, "POST", "plan", content=content, headers={"Content-Type": "application/json"}
+        )
 
     def job(self, job_id: str) -> JobView:
         """Return one job."""

@@ -195,6 +195,14 @@ OPTIONS: tuple[Option, ...] = (
         "submit and return at once",
         "제출만 하고 바로 돌아오기",
     ),
+    Option(
+        "plan",
+        ("--plan",),
+        "flag",
+        "",
+        "show when it would start, how long it runs and what it costs, per tier; submit nothing",
+        "제출하지 않고 등급별 예상 시작, 실행 시간, 비용 보기",
+    ),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 BY_FLAG: Mapping[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
@@ -219,10 +227,11 @@ class JobOptions:
     team: str | None = None
     retries: int = 0
     detach: bool = False
+    plan: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
-_OWN = frozenset({"env", "detach", "notes", "on_conflict", "keep_partial"})  # not asked of the queue
+_OWN = frozenset({"env", "detach", "plan", "notes", "on_conflict", "keep_partial"})  # not asked of the queue
 _FIELD_OF = {"deadline": "deadline_at", "timeout": "timeout_s", "keep": "keep_s"}
 
 
@@ -347,6 +356,9 @@ def job_request(
         )
         flag = "--keep-partial" if options.keep_partial else "--on-conflict"
         raise failure("invalid_option", lang, option=flag, value="", expected=expected)
+    if options.plan and kind == "function":
+        expected = "%%gpu 셀이나 dure run에서만 쓸 수 있는" if lang == "ko" else "it in a %%gpu cell or with `dure run`"
+        raise failure("invalid_option", lang, option="--plan", value="", expected=expected)
     if options.keep_s and (kind != "cell" or options.retries):
         expected = "it in a %%gpu cell, without --retries: what is kept there for the next cell cannot be started again"
         if lang == "ko":

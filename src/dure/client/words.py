@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dure.amounts import duration, money
 
 if TYPE_CHECKING:
-    from dure.wire.messages import JobView
+    from dure.wire.messages import JobView, WhyView
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _PHASES_KO = {
@@ -62,6 +62,30 @@ def starts_in(job: JobView, lang: str = "en") -> str:
     if job.eta is None or job.eta.p50_at is None:
         return ""
     return f" 예상 시작: {job.eta.short} 뒤." if lang == "ko" else f" Starts in {job.eta.short}."
+
+
+def why_lines(story: WhyView, lang: str = "en") -> list[str]:
+    """Return what is told of a waiting job below its reason: start, what is missing, what stands before, what helps."""
+    job, korean = story.job, lang == "ko"
+    lines = [job.eta.sentence] if job.eta else []
+    for lacks in story.deficits:
+        if lacks.more <= 0:
+            continue
+        quota = "" if lacks.quota is None or lacks.used is None else f"{lacks.used:g}/{lacks.quota:g}"
+        if korean:
+            quota = f", 팀 할당량 {quota} 사용" if quota else ""
+            lines.append(f"{lacks.tier}: GPU {lacks.more:g}개 부족(여유 {lacks.free:g}개{quota})")
+        else:
+            quota = f", the team uses {quota} of its quota" if quota else ""
+            lines.append(f"{lacks.tier}: {lacks.more:g} more GPU needed ({lacks.free:g} free{quota})")
+    if story.ahead:
+        lines.append(story.ahead.sentence)
+    if story.sooner:
+        return [*lines, *(f"→ {option.sentence}" for option in story.sooner)]
+    # The sentence names what helps most; only the rest is new.
+    said = job.verdict.sentence.lower() if job.verdict else ""
+    helps = [told for told in (job.verdict.helps if job.verdict else ()) if told.rstrip(".").lower() not in said]
+    return [*lines, *(f"→ {told}" for told in helps)]
 
 
 def end_line(job: JobView, lang: str = "en") -> str:

@@ -67,19 +67,24 @@ class Commands:
         self._lock = threading.Lock()
         self._room: dict[str, int] = {}
 
-    def submit(self, principal: Principal, request: JobRequest, request_key: str | None) -> Job:
-        """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""
+    def draft(self, principal: Principal, request: JobRequest, request_key: str | None = None) -> Job:
+        """Return the job that `submit` would put into the queue, checked as it does, and write nothing."""
         platform = self._platform.current
         team = access.team_of(principal, request.team, tuple(t.name for t in platform.teams))
         self._check_environment(platform, request)
+        job = self._job_of(principal, team, platform, request, request_key)
+        return replace(job, predicted_s=self._predict(job))
+
+    def submit(self, principal: Principal, request: JobRequest, request_key: str | None) -> Job:
+        """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""
+        job = self.draft(principal, request, request_key)
         self._check_pending(principal)
         for _ in range(_CONFLICT_RETRIES):
-            job = self._job_of(principal, team, platform, request, request_key)
-            job = replace(job, predicted_s=self._predict(job))
             try:
                 stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
-            except VersionConflictError:
-                continue  # the random id is taken; the next one will not be
+            except VersionConflictError:  # the random id is taken; the next one will not be
+                job = self.draft(principal, request, request_key)
+                continue
             self._hint()
             return stored
         raise CodedError("busy")

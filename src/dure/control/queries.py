@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dure.control import access, views
+from dure.control import access, forecast_views, views
 from dure.control.forecasts import Forecasts
+from dure.control.planning import Planning
 from dure.control.platform_holder import PlatformHolder
-from dure.core.model import Job, Phase
+from dure.core.model import Goal, Job, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.plan import Plan, Snapshot
 from dure.ports import JobQuery, Ports, Principal
@@ -31,6 +32,7 @@ from dure.wire.messages import (
     TierView,
     WhyView,
 )
+from dure.wire.plans import PlanView
 from dure.wire.problems import CodedError
 
 MAX_PAGE = 500
@@ -57,6 +59,7 @@ class Queries:
         self._current_plan = current_plan
         self._notices = notices
         self._forecasts = forecasts or Forecasts(ports, platform)
+        self._planning = Planning(self._forecasts, ports.clock)
         self._known: Mapping[str, Job] = {}
 
     def me(self, principal: Principal) -> Me:
@@ -152,11 +155,27 @@ class Queries:
         return JobList(jobs=shown, next=last)
 
     def why(self, principal: Principal, job_id: str, lang: str) -> WhyView:
-        """Return a job's whole story."""
-        view = self.job(principal, job_id, lang)
+        """Return a job's story and, while it waits, what is missing, what stands before it and what would help."""
+        job = access.require_seen(principal, self._ports.store.job(job_id), job_id)
+        view = self.shown(principal, job, lang)
         events = self._ports.store.events(0, _STORY_EVENTS, subject=job_id)
         viewer = self._viewer(principal, lang)
-        return WhyView(job=view, events=[views.event_view(viewer, event) for event in events])
+        told = WhyView(job=view, events=[views.event_view(viewer, event) for event in events])
+        if job.phase is Phase.QUEUED and job.goal is Goal.RUN:
+            told.deficits = forecast_views.deficits(job, self._plan().verdicts.get(job_id))
+            found = self._planning.sooner(job)
+            if found is not None:
+                told.ahead = forecast_views.ahead_view(viewer, found)
+                told.sooner = [forecast_views.sooner_view(viewer, option) for option in found.options]
+        return told
+
+    def plan(self, principal: Principal, job: Job, lang: str) -> PlanView:
+        """Return what would become of a job that `Commands.draft` checked, on each tier and cluster."""
+        forecasts = self._forecasts
+        rows, errors = self._planning.plan(job), forecasts.errors()
+        viewer = self._viewer(principal, lang)
+        accuracy = forecasts.outlook.accuracy
+        return forecast_views.plan_view(viewer, job, rows, forecasts.likelihood(job), accuracy, errors)
 
     def queue(self, principal: Principal, lang: str, limit: int = MAX_PAGE) -> QueueView:
         """Return what waits (in order), what runs, and every GPU. Other teams' waiting jobs are counted.

@@ -9,10 +9,32 @@ from __future__ import annotations
 from dure.amounts import duration, money
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
+from dure.core.queueing.whatif import Ahead, Change, Option
+from dure.core.wording import amount_of, gpus, josa
 
 _STEPS = ((60.0, 5.0), (600.0, 60.0), (3600.0, 300.0), (6 * 3600.0, 900.0), (86_400.0, 3600.0))
 _DAY_STEP_S = 6 * 3600.0
 _ENOUGH = 10  # of fewer estimates a percentage says nothing
+
+_SOON_S = 5.0
+_HARD = {
+    "en": {
+        "disabled": "bursting is switched off",
+        "not_burstable": "needs --burst",
+        "data_stays": "its data must stay here",
+        "strict": "needs --budget flex",
+        "amount": "costs more than its budget",
+        "team_budget": "costs more than the team has left",
+    },
+    "ko": {
+        "disabled": "버스트가 꺼져 있습니다",
+        "not_burstable": "--burst가 필요합니다",
+        "data_stays": "데이터를 외부로 내보낼 수 없습니다",
+        "strict": "--budget flex가 필요합니다",
+        "amount": "작업 예산보다 비쌉니다",
+        "team_budget": "팀의 남은 예산보다 비쌉니다",
+    },
+}
 
 _BASIS = {
     "en": {
@@ -91,3 +113,89 @@ def cost(p50: float, p90: float, currency: str, lang: str) -> str:
     """Return a cost for a column of a table: `₩120 – ₩400`."""
     middle, late = money(p50, currency, lang), money(p90, currency, lang)
     return middle if middle == late else f"{middle} – {late}"
+
+
+def sooner(option: Option, currency: str, lang: str) -> str:
+    """Return one change that starts a job sooner, as a sentence."""
+    korean = lang.startswith("ko")
+    price = money(option.cost, currency, lang)
+    if option.in_s < _SOON_S:
+        when = "지금" if korean else "now"
+    else:
+        when = f"약 {about(option.in_s, lang)} 뒤" if korean else f"in about {about(option.in_s, lang)}"
+    instead = ""
+    if option.instead_s is not None:
+        later = about(option.instead_s, lang)
+        instead = f"(지금대로면 약 {later} 뒤)" if korean else f" instead of about {later}"
+    if korean:
+        return f"{_change_korean(option)} {when} 시작합니다{instead}. 비용은 약 {price}입니다."
+    return f"{_change_english(option)} it starts {when}{instead}, for about {price}."
+
+
+def flag(option: Option) -> str | None:
+    """Return what to add to the command or cell, None where an administrator would have to act."""
+    match option.change:
+        case Change.TIER:
+            return f"--tier {option.data['tier']}"
+        case Change.FEWER_GPUS:
+            return f"--gpus {amount_of(option.data['gpus_milli'])}"
+        case Change.BUDGET_FLEX:
+            return "--budget flex --burst"
+        case Change.BURST:
+            return "--burst"
+        case Change.BORROW:
+            return None
+
+
+def stands_before(found: Ahead, after: str | None, lang: str) -> str:
+    """Return what stands before a job as a sentence; `after` names whose end makes room for it, as far as told."""
+    held, waiting = f"{found.held_gpu_hours:.1f}", f"{found.waiting_gpu_hours:.1f}"
+    if lang.startswith("ko"):
+        said = f"실행 중인 작업에 약 {held} GPU시간, 먼저 시작할 작업 {found.waiting_jobs}개에 약 {waiting} GPU시간이"
+        said = f"{said} 남았습니다."
+        return f"{said} {josa(after, '이/가')} 끝나면 차례가 올 가능성이 큽니다." if after else said
+    jobs = "1 job that starts" if found.waiting_jobs == 1 else f"{found.waiting_jobs} jobs that start"
+    said = f"About {held} GPU-hours are left to what runs, and {waiting} to {jobs} before it."
+    return f"{said} Most likely it starts when {after} ends." if after else said
+
+
+def not_there(failing: tuple[str, ...], in_s: float, lang: str) -> str:
+    """Return why a job would not begin on a public cluster, or from when on; `failing` is of a burst decision."""
+    korean = lang.startswith("ko")
+    hard = next((name for name in failing if name != "wait"), None)
+    if hard is not None:
+        return _HARD["ko" if korean else "en"].get(hard, hard)
+    when = about(in_s, lang)
+    if "wait" not in failing:
+        return "private GPU가 먼저 빕니다" if korean else "private GPUs are free before"
+    return f"{when} 뒤까지 기다려야 갈 수 있습니다" if korean else f"may go there after waiting {when}"
+
+
+def _change_english(option: Option) -> str:
+    match option.change:
+        case Change.TIER:
+            return f"With --tier {option.data['tier']}"
+        case Change.FEWER_GPUS:
+            return f"With --gpus {amount_of(option.data['gpus_milli'])}"
+        case Change.BUDGET_FLEX:
+            return f"With --budget flex --burst, on {option.lease.cluster},"
+        case Change.BURST:
+            return f"With --burst, on {option.lease.cluster},"
+        case Change.BORROW:
+            more = f"{gpus(option.data['gpus_milli'])} of {option.data['tier']}"
+            return f"If an administrator lets team {option.data['team']} have {more} more,"
+
+
+def _change_korean(option: Option) -> str:
+    match option.change:
+        case Change.TIER:
+            return f"--tier {option.data['tier']}를 쓰면"
+        case Change.FEWER_GPUS:
+            return f"--gpus {amount_of(option.data['gpus_milli'])}로 줄이면"
+        case Change.BUDGET_FLEX:
+            return f"--budget flex --burst를 쓰면 {option.lease.cluster}에서"
+        case Change.BURST:
+            return f"--burst를 쓰면 {option.lease.cluster}에서"
+        case Change.BORROW:
+            more = f"{option.data['tier']} {gpus(option.data['gpus_milli'], 'ko')}"
+            return f"관리자가 {option.data['team']} 팀에 {josa(more, '을/를')} 더 허용하면"

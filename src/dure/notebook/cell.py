@@ -23,6 +23,7 @@ from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
 from dure.notebook.sending import answers_from, capture_names
 from dure.notebook.sources import sources_of
+from dure.notebook.tables import Table, show
 from dure.notebook.watching import Follower, Watch, at_cell_end, plain_interrupts
 from dure.notebook.words import say
 
@@ -55,6 +56,8 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     code = numbered_as_shown(line, body)
     check_syntax(kernel.shell, code)
     client = session.client()
+    if options.plan:
+        return _plan(kernel, client, code, options)
     status = StatusLine(None if options.detach else kernel.shell)
     status.show(say("submitting"))
     request, sent = _prepared(kernel, client, code, options, status)
@@ -66,6 +69,22 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     keeping.note_end(kernel, client, outcome, options)
     finish(kernel, client, outcome, sent, status)
     return None
+
+
+def _plan(kernel: Kernel, client: Client, code: str, options: JobOptions) -> None:
+    """Show what would become of the cell; nothing is sent but its code."""
+    from dure.client.options import job_request
+    from dure.client.plans import plan_below, plan_columns, plan_rows, plan_title
+
+    lang = session.language()
+    notebook = os.path.basename(session.notebook_id(kernel.shell.user_ns))  # noqa: PTH119 -- as in `prepare`
+    name = f"{notebook} In[{kernel.shell.displayhook.prompt_count}]"
+    request = job_request(
+        options, kind="cell", name=name, payload={"code": code}, python=session.python_minor(), lang=lang
+    )
+    plan = client.plan(request)
+    below = plan_below(plan, lang)
+    show(kernel.shell, Table(plan_title(plan, lang), plan_columns(plan, lang), plan_rows(plan, lang), below=below))
 
 
 def _prepared(

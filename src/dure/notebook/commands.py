@@ -101,16 +101,17 @@ def _history(kernel: Kernel, _: Sequence[str]) -> None:
 
 
 def _why(kernel: Kernel, rest: Sequence[str]) -> None:
+    from dure.client.words import why_lines
+
     client = session.client()
     job_id = rest[0] if rest else _latest(kernel, "why")
     story = client.why(job_id)
     job = story.job
     sentence = job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job)
-    eta = [job.eta.sentence] if job.eta else []
-    helps = [say("helps", helps=" · ".join(job.verdict.helps))] if job.verdict and job.verdict.helps else []
+    below = why_lines(story, session.language()) if job.phase == "queued" else []
     columns = [say("column_at"), say("column_event")]
     rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), event.sentence) for event in story.events]
-    show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=[*eta, *helps]))
+    show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=below))
 
 
 def _cancel(_: Kernel, rest: Sequence[str]) -> None:

@@ -186,11 +186,55 @@ class EventList(View):
     last_seq: int
 
 
+class DeficitView(View):
+    """What is missing of one tier: GPUs asked, free now, how many more are needed; `quota` where that is the limit."""
+
+    tier: str
+    asked: float
+    free: float
+    more: float
+    quota: float | None = None
+    used: float | None = None
+
+
+class SoonerView(View):
+    """One change that starts the job sooner: in `in_s` seconds instead of `instead_s` (None: never), for `cost` money.
+
+    `change` is fewer_gpus, tier, budget_flex, burst or borrow; `data` holds what it needs said; `option` is what to
+    add to the command or cell, None where an administrator would have to act.
+    """
+
+    change: str
+    in_s: float
+    instead_s: float | None
+    cost: float
+    cluster: str
+    tier: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    option: str | None = None
+    sentence: str
+
+
+class AheadView(View):
+    """What stands before the job: GPU-hours of those that run on its tiers, and of those that start before it."""
+
+    held_gpu_hours: float
+    waiting_gpu_hours: float
+    waiting_jobs: int
+    sentence: str
+
+
 class WhyView(View):
-    """A job's story: what it is now, why, and every event in order."""
+    """A job's story: what it is now, why, and every event in order.
+
+    While it waits: what is missing of each tier, what stands before it, and what would start it sooner, soonest first.
+    """
 
     job: JobView
     events: list[EventView]
+    deficits: list[DeficitView] = Field(default_factory=list)
+    ahead: AheadView | None = None
+    sooner: list[SoonerView] = Field(default_factory=list)
 
 
 class GpuView(View):

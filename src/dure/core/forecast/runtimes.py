@@ -33,6 +33,7 @@ _RATE = 0.2
 _SMOOTH = (0.76, 0.10, 0.02)
 _FORGOTTEN = 1e-3
 _LEAST = 1e-4
+_OPTIONS_LINE = "# %%gpu"  # what a notebook puts in the place of the magic's line
 _DIGITS = re.compile(r"[0-9]+")
 
 
@@ -413,6 +414,8 @@ def fingerprint(kind: Kind, payload: Mapping[str, Any]) -> str | None:
     """
     told = {Kind.CELL: ("code",), Kind.COMMAND: ("argv",), Kind.FUNCTION: ("sources",)}[kind]
     parts = [repr(payload[key]) for key in told if key in payload]
+    if kind is Kind.CELL and str(payload.get("code", "")).startswith(_OPTIONS_LINE):
+        parts = [str(payload["code"]).partition("\n")[2]]  # its options are not its code
     if not parts:
         return None
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

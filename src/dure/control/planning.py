@@ -1,0 +1,175 @@
+"""Answers about the future for one person: what a job would cost, when it would start, what would start it sooner.
+
+Each answer runs the platform's decisions forward while somebody waits for it. The trap: on a long queue that is
+seconds of work, so one is computed at a time, each within a budget, and answers are kept until something changes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from dure.control.forecasts import Forecasts
+from dure.core.burst import BurstDecision, Offer, decide_burst
+from dure.core.forecast.distribution import Distribution
+from dure.core.forecast.starts import Course, Eta, Present, course, etas
+from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Platform
+from dure.core.queueing.whatif import Ahead, Option, ahead, options
+from dure.ports import Clock
+from dure.wire.problems import CodedError
+
+COURSES = 6
+LEAST_COURSES = 3
+BUDGET_S = 3.0
+_TURN_S = 20.0
+_KEPT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of a planned job on one cluster's GPUs of one tier.
+
+    `eta` None: it never began there. `burst` tells why not, or from when on, for a public cluster. Costs are money.
+    """
+
+    tier: str
+    cluster: str
+    kind: ClusterKind
+    chance: float
+    simulated: bool
+    eta: Eta | None
+    runs: Distribution
+    cost_p50: float
+    cost_p90: float
+    deadline_chance: float | None
+    burst: BurstDecision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sooner:
+    """What stands before a waiting job and what would start it sooner, as found at `at`."""
+
+    at: float
+    ahead: Ahead
+    options: tuple[Option, ...]
+
+
+class Planning:
+    """Thread-safe; one question is computed at a time, the others wait for their turn or raise CodedError `busy`."""
+
+    def __init__(self, forecasts: Forecasts, clock: Clock) -> None:
+        self._forecasts = forecasts
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._known: OrderedDict[str, tuple[float, Sooner]] = OrderedDict()
+
+    def plan(self, job: Job) -> list[Row]:
+        """Return what would become of `job` if it were submitted now: a row for each tier and cluster it could take.
+
+        A job that names a tier is tried on every other one too; nothing is written.
+        """
+        with self._taken():
+            present = self._forecasts.present()
+            twins = {tier.name: _twin(job, tier.name) for tier in present.platform.tiers}
+            trial = replace(present, jobs=(*present.jobs, *twins.values()))
+            courses = self._courses(trial, frozenset(twin.id for twin in twins.values()))
+            rows: list[Row] = []
+            for tier, twin in twins.items():
+                rows += self._rows(trial, twin, tier, courses)
+            return rows
+
+    def sooner(self, job: Job) -> Sooner | None:
+        """Return what stands before a waiting job and what would start it sooner; None when others ask too much."""
+        stamp = self._forecasts.outlook.at
+        known = self._known.get(job.id)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            with self._taken():
+                found = self._sooner(job)
+        except CodedError:
+            return None
+        self._known[job.id] = (stamp, found)
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return found
+
+    def _sooner(self, job: Job) -> Sooner:
+        present = self._forecasts.present()
+        remaining = self._remaining(present.now)
+        courses = self._courses(present, frozenset({job.id}))
+        until = self._clock.now() + BUDGET_S
+        found = options(present, job, remaining, more=lambda: self._clock.now() < until)
+        return Sooner(present.now, ahead(present, job, remaining, courses), found)
+
+    def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:
+        platform = present.platform
+        runs = self._forecasts.success(job)
+        for cluster in platform.clusters:
+            nodes = [node for node in cluster.nodes if node.tier == tier]
+            if not nodes or max(node.gpus for node in nodes) * WHOLE_GPU_MILLI < job.request.gpus_milli:
+                continue
+            here = [
+                start
+                for known in courses
+                if (start := known.starts.get(job.id)) is not None and start.lease.cluster == cluster.name
+            ]
+            chance = len(here) / max(1, len(courses))
+            public = cluster.kind is ClusterKind.PUBLIC
+            provision_s = cluster.provision_s if public else 0.0
+            price = cluster.prices.get(tier, 0.0) if public else _price(platform, tier)
+            eta, in_time, burst = None, None, None
+            if here:
+                alone = [Course({job.id: start}, start.in_s) for start in here]
+                eta = self._forecasts.corrected(etas(present.now, alone, [job.id])[job.id])
+                if job.deadline_at is not None:
+                    left = [job.deadline_at - present.now - start.in_s for start in here]
+                    in_time = sum(runs.chance_within(seconds) for seconds in left) / len(left)
+            if public and not here:
+                offer = Offer(cluster=cluster.name, tier=tier, price_per_gpu_hour=price, provision_s=provision_s)
+                burst = decide_burst(job, present.now, platform, offer)
+            hourly, held = price * job.request.gpus_milli / WHOLE_GPU_MILLI, self._forecasts.likelihood(job).held
+            yield Row(
+                tier=tier,
+                cluster=cluster.name,
+                kind=cluster.kind,
+                chance=chance,
+                simulated=any(node.simulated for node in nodes),
+                eta=eta,
+                runs=runs,
+                cost_p50=hourly * (held.quantile(0.5) + provision_s) / 3600.0,
+                cost_p90=hourly * (held.quantile(0.9) + provision_s) / 3600.0,
+                deadline_chance=in_time,
+                burst=burst,
+            )
+
+    def _courses(self, present: Present, watched: frozenset[str]) -> list[Course]:
+        remaining = self._remaining(present.now)
+        until = self._clock.now() + BUDGET_S
+        found: list[Course] = []
+        while len(found) < COURSES and (len(found) < LEAST_COURSES or self._clock.now() < until):
+            found.append(course(present, remaining, len(found), watched=watched))
+        return found
+
+    def _remaining(self, now: float) -> Callable[[Job, float], float]:
+        return lambda job, part: self._forecasts.remaining_s(job, now, part)
+
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=_TURN_S):
+            raise CodedError("busy")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+def _twin(job: Job, tier: str) -> Job:
+    return replace(job, id=f"{job.id}+{tier}", request=replace(job.request, tier=tier))
+
+
+def _price(platform: Platform, tier: str) -> float:
+    return next((known.price_per_gpu_hour for known in platform.tiers if known.name == tier), 0.0)

@@ -79,20 +79,30 @@ class Assignment:
     borrowing: int = 0
     progress: Progress | None = None
     no_fit_reason: str = ""
-    forced_mode: int | None = None
+    _mode: int | None = None
+    _message: str | None = None
 
     @property
     def mode(self) -> int:
-        """How well the workload fits: its worst pod set."""
-        if not self.pod_sets:
-            return NO_FIT
-        if self.forced_mode is not None:
-            return self.forced_mode
-        return min(one.mode for one in self.pod_sets)
+        """How well the workload fits: its worst pod set. Asked first when the pod sets are complete."""
+        if self._mode is None:
+            self._mode = min([one.mode for one in self.pod_sets], default=NO_FIT)
+        return self._mode
 
     @property
     def message(self) -> str:
         """Why the workload does not simply fit, in Kueue's words; empty when it does."""
+        if self._message is None:
+            self._message = self._told()
+        return self._message
+
+    @property
+    def resumable(self) -> Progress | None:
+        """How far the flavors were scanned, if there are any left to try."""
+        progress = self.progress
+        return progress if progress is not None and progress.unfinished else None
+
+    def _told(self) -> str:
         return "; ".join(
             f"couldn't assign flavors to pod set {one.name}: {', '.join(sorted(one.reasons))}"
             for one in self.pod_sets
@@ -110,7 +120,7 @@ class Assignment:
 
     def force(self, mode: int) -> None:
         """Set the mode of the workload and of all its flavors."""
-        self.forced_mode = mode
+        self._mode = mode
         for one in self.pod_sets:
             for choice in one.flavors.values():
                 choice.mode = mode

@@ -43,7 +43,7 @@ class Attack:
     def fits(self, *, borrowing: bool = True) -> bool:
         """Return whether the preemptor fits now."""
         for key, amount in self.needs.items():
-            if not borrowing and self.queue.quota(key).nominal < self.queue.usage.get(key, 0) + amount:
+            if not borrowing and self.queue.quota(key).nominal < self.queue.account(key).usage + amount:
                 return False
             if amount > self.queue.available(key):
                 return False
@@ -119,8 +119,17 @@ def compare(left: Info, right: Info, queue: str, now_ns: int, *, by_usage: bool)
     return (first > second) - (first < second)
 
 
+def place_of(info: Info, queue: str, now_ns: int) -> tuple[object, ...]:
+    """Return the place of a candidate in the order of `compare`, where local queues do not count."""
+    reserved = now_ns if info.reserved_ns is None else info.reserved_ns
+    return not info.evicted, info.queue == queue, info.priority, -reserved, info.workload.uid
+
+
 def eligible(attack: Attack, candidates: Iterable[Info], policy: str) -> list[Info]:
     """Return the candidates that the policy allows and that hold something scarce."""
+    if policy == "LowerPriority":
+        priority = attack.info.priority
+        return [info for info in candidates if info.priority < priority and info.uses(attack.scarce)]
     return [
         info
         for info in candidates

@@ -17,6 +17,7 @@ from dure.core.queueing.kueue.candidates import (
     Target,
     compare,
     eligible,
+    place_of,
 )
 from dure.core.queueing.kueue.snapshot import Info, QueueNode
 from dure.core.queueing.kueue.tree import Group
@@ -58,8 +59,8 @@ def _collect(attack: Attack, group: Group, common: Group, skip: Group | None, *,
     return found
 
 
-def _of_cohort(attack: Attack) -> tuple[list[_Candidate], list[_Candidate]]:
-    """Return the candidates whom the hierarchy gives to the preemptor, and those of priority."""
+def _of_cohort(attack: Attack, *, all_of_them: bool) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Return the candidates whom the hierarchy gives to the preemptor, and, if asked for all, those of priority."""
     hierarchical: list[_Candidate] = []
     by_priority: list[_Candidate] = []
     if attack.queue.parent is None or attack.queue.spec.preemption.reclaim == "Never":
@@ -67,10 +68,12 @@ def _of_cohort(attack: Attack) -> tuple[list[_Candidate], list[_Candidate]]:
     advantage, rest = attack.queue.fits_quota(attack.needs)
     before: Group | None = None
     for group in attack.queue.path():
-        found = hierarchical if advantage else by_priority
-        found += _collect(attack, group, group, before, advantage=advantage)
-        fits, rest = group.fits_quota(rest)
-        advantage = advantage or fits
+        if advantage or all_of_them:
+            found = hierarchical if advantage else by_priority
+            found += _collect(attack, group, group, before, advantage=advantage)
+        if group.parent is not None:
+            fits, rest = group.fits_quota(rest)
+            advantage = advantage or fits
         before = group
     return hierarchical, by_priority
 
@@ -94,7 +97,7 @@ def _valid(attack: Attack, candidate: _Candidate, *, borrowing: bool) -> bool:
 def _attempts(attack: Attack, *, foreign: bool, hierarchical: bool) -> tuple[bool, ...]:
     """Return whether the preemptor may borrow, for each attempt in turn."""
     forbidden = attack.queue.spec.preemption.borrow_forbidden
-    under = all(attack.queue.quota(key).nominal > attack.queue.usage.get(key, 0) for key in attack.scarce)
+    under = all(attack.queue.quota(key).nominal > attack.queue.account(key).usage for key in attack.scarce)
     if not foreign or (forbidden and not under):
         return (True,)
     if forbidden and not hierarchical:
@@ -102,23 +105,47 @@ def _attempts(attack: Attack, *, foreign: bool, hierarchical: bool) -> tuple[boo
     return True, False
 
 
+def _fits_alone(attack: Attack, own: list[_Candidate]) -> bool:
+    """Return whether the preemptor could stay within its queue's own quota, were all its queue's candidates gone."""
+    for key, amount in attack.needs.items():
+        account = attack.queue.account(key)
+        leaving = sum([one.info.usage.get(key, 0) for one in own]) if own else 0
+        if account.nominal < account.usage - leaving + amount:
+            return False
+    return True
+
+
+def _sorted(attack: Attack, found: list[_Candidate]) -> list[_Candidate]:
+    if len(found) < 2:
+        return found
+    if attack.settings.usage_sharing:
+
+        def ordering(left: _Candidate, right: _Candidate) -> int:
+            return compare(left.info, right.info, attack.queue.name, attack.now_ns, by_usage=True)
+
+        return sorted(found, key=cmp_to_key(ordering))
+    return sorted(found, key=lambda one: place_of(one.info, attack.queue.name, attack.now_ns))
+
+
 def classical_targets(attack: Attack) -> list[Target]:
     """Return whom to preempt so that the preemptor fits; empty when nobody suffices. The snapshot ends as it was."""
     own: list[_Candidate] = []
-    policy = attack.queue.spec.preemption.within_queue
+    preemption = attack.queue.spec.preemption
+    policy = preemption.within_queue
     if policy != "Never":
         own = [_Candidate(info, None, IN_QUEUE) for info in eligible(attack, attack.queue.workloads.values(), policy)]
-    hierarchical, by_priority = _of_cohort(attack)
-    by_usage = attack.settings.usage_sharing
-
-    def ordering(left: _Candidate, right: _Candidate) -> int:
-        return compare(left.info, right.info, attack.queue.name, attack.now_ns, by_usage=by_usage)
-
-    lists = [sorted(one, key=cmp_to_key(ordering)) for one in (hierarchical, by_priority, own)]
+    # Without leave to borrow, others' workloads help by priority only if the preemptor ends within its own quota.
+    alone = _fits_alone(attack, own)
+    hierarchical, by_priority = _of_cohort(attack, all_of_them=alone or not preemption.borrow_forbidden)
+    if not (own or hierarchical or by_priority):
+        return []
+    lists = [_sorted(attack, one) for one in (hierarchical, by_priority, own)]
     candidates = [one for some in lists for one in some if one.info.evicted]
     candidates += [one for some in lists for one in some if not one.info.evicted]
     foreign = bool(hierarchical or by_priority)
     for borrowing in _attempts(attack, foreign=foreign, hierarchical=bool(hierarchical)):
+        if not borrowing and not alone:
+            continue
         attack.targets = []
         for candidate in candidates:
             if not _valid(attack, candidate, borrowing=borrowing):

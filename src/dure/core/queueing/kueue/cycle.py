@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import pending
-from dure.core.queueing.kueue.assigner import Assigner
+from dure.core.queueing.kueue.assigner import Assigner, Oracle
 from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT, Assignment
 from dure.core.queueing.kueue.candidates import Target
 from dure.core.queueing.kueue.entries import Entry
 from dure.core.queueing.kueue.matching import selector_holds
-from dure.core.queueing.kueue.objects import Admission, Amounts, PodSetAdmission, Settings, Workload
+from dure.core.queueing.kueue.objects import Admission, Amounts, FlavorResource, PodSetAdmission, Settings, Workload
 from dure.core.queueing.kueue.ordering import in_order
-from dure.core.queueing.kueue.partial import can_shrink, search
+from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.preemption import Preemptor
 from dure.core.queueing.kueue.quantity import add, sub
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, Snapshot, usage_of
@@ -61,8 +61,12 @@ class Cycle:
     namespaces: Mapping[str, Mapping[str, str]] | None = None
     admit: Callable[[Entry], bool] = lambda _entry: True
     placeable: Callable[[Entry], bool] | None = None
+    preemptor: Preemptor = field(init=False)
     _victims: dict[str, Info] = field(default_factory=dict)
     _reserved: list[tuple[QueueNode, Amounts]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
 
     def run(self, heads: Sequence[tuple[Info, bool]]) -> CycleResult:
         """Return what becomes of the heads (with whether each is a preemptor whose victims still leave)."""
@@ -90,7 +94,8 @@ class Cycle:
         result.entries.append(entry)
 
     def _refusal(self, info: Info) -> Refused | None:
-        if any(check.state in {"Retry", "Rejected"} for check in info.workload.checks):
+        checks = info.workload.checks
+        if checks and any(check.state in {"Retry", "Rejected"} for check in checks):
             return Refused(info, "The workload has failed admission checks", "PendingEvaluation")
         if info.queue in self.snapshot.inactive:
             return Refused(info, f"ClusterQueue {info.queue} is inactive", "Suspended")
@@ -106,7 +111,7 @@ class Cycle:
             if not selector_holds(node.spec.namespace_selector, labels):
                 message = "workload namespace doesn't match ClusterQueue selector"
                 return Refused(info, message, "Misconfigured", pending.NAMESPACE_MISMATCH)
-        problems = [text for podset in info.workload.pod_sets for text in podset.problems]
+        problems = info.problems
         if problems:
             joined = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
             return Refused(info, f"resources validation failed: {joined}", "Misconfigured")
@@ -116,32 +121,60 @@ class Cycle:
         queue = self.snapshot.queues[info.queue]
         if info.progress is not None and self._outdated(info, queue):
             info.progress = None
+        self.preemptor.forget()
         replaced = self._replaced(info, queue)
         first = [Target(replaced, "")] if replaced is not None else []
-        preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
-        assigner = Assigner(
-            info, queue, self.snapshot.flavors, preemptor.possibility, self.settings, self.number, replaced
-        )
-        full = assigner.assign()
-        if full.mode == FIT:
+        full = self._flavors(info, queue, replaced)
+        mode = full.mode
+        if mode == FIT:
             return full, first
-        if full.mode == PREEMPT:
-            targets = preemptor.targets(info, full, replaced)
+        if mode == PREEMPT:
+            targets = self.preemptor.targets(info, full, replaced) if self.preemptor.preempts(queue) else []
             if targets:
                 return full, first + targets
-        if self.settings.gates.partial_admission and can_shrink(info.workload.pod_sets):
-
-            def fits(counts: list[int]) -> tuple[Assignment, list[Target]] | None:
-                smaller = assigner.assign(counts)
-                if smaller.mode == FIT:
-                    return smaller, []
-                found = preemptor.targets(info, smaller, replaced) if smaller.mode == PREEMPT else []
-                return (smaller, found) if found else None
-
-            found = search(info.workload.pod_sets, fits)
-            if found is not None:
-                return found[0], first + found[1]
+        if info.shrinks and self.settings.gates.partial_admission:
+            smaller = self._smaller(info, queue, replaced)
+            if smaller is not None:
+                return smaller[0], first + smaller[1]
         return full, []
+
+    def _flavors(self, info: Info, queue: QueueNode, replaced: Info | None) -> Assignment:
+        """Return the assignment of the whole workload, from memory when the same was asked in the same state."""
+        plain = replaced is None and info.progress is None and not info.nominated
+        known = queue.remembered(info) if plain else None
+        state = known.state() if known is not None else ()
+        found: Assignment | None = None
+        if known is not None:
+            found = known.recall(state, lambda key, amount: self.preemptor.possibility(queue, info, key, amount))
+        if found is not None:
+            resumable = found.resumable
+            return found if resumable is None else replace(found, progress=replace(resumable, cycle=self.number))
+        asked: list[tuple[FlavorResource, int, tuple[int, int]]] = []
+
+        def oracle(queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
+            answer = self.preemptor.possibility(queue, info, key, amount)
+            asked.append((key, amount, answer))
+            return answer
+
+        full = self._assigner(info, queue, replaced, oracle).assign()
+        if known is not None:
+            known.keep(state, asked, full)
+        return full
+
+    def _assigner(self, info: Info, queue: QueueNode, replaced: Info | None, oracle: Oracle) -> Assigner:
+        return Assigner(info, queue, self.snapshot.flavors, oracle, self.settings, self.number, replaced)
+
+    def _smaller(self, info: Info, queue: QueueNode, replaced: Info | None) -> tuple[Assignment, list[Target]] | None:
+        assigner = self._assigner(info, queue, replaced, self.preemptor.possibility)
+
+        def fits(counts: list[int]) -> tuple[Assignment, list[Target]] | None:
+            smaller = assigner.assign(counts)
+            if smaller.mode == FIT:
+                return smaller, []
+            found = self.preemptor.targets(info, smaller, replaced) if smaller.mode == PREEMPT else []
+            return (smaller, found) if found else None
+
+        return search(info.workload.pod_sets, fits)
 
     def _replaced(self, info: Info, queue: QueueNode) -> Info | None:
         if not self.settings.gates.elastic_slices or info.workload.replaces is None:
@@ -159,7 +192,7 @@ class Cycle:
         return queue.generation > progress.generation
 
     def _process(self, entry: Entry, result: CycleResult) -> None:
-        if self._better_sibling_runs(entry):
+        if self.settings.gates.concurrent_admission and self._better_sibling_runs(entry):
             self._skip(entry, "A more favorable variant is already admitted", "PendingEvaluation")
             return
         fits = self._recheck(entry, result)
@@ -231,7 +264,6 @@ class Cycle:
         return known and any(gate not in workload.open_gates for gate in workload.gates)
 
     def _reserve(self, node: QueueNode, usage: Amounts) -> None:
-        usage = dict(usage)
         node.take(usage)
         self._reserved.append((node, usage))
 
@@ -242,16 +274,19 @@ class Cycle:
             return
         kept: Amounts = {}
         for key, amount in entry.usage().items():
-            quota, used = entry.node.quota(key), entry.node.usage.get(key, 0)
+            account = entry.node.account(key)
             if entry.assignment.borrowing == 0:
-                kept[key] = max(0, min(amount, sub(quota.nominal, used)))
-            elif quota.borrowing_limit is None:
-                kept[key] = amount
+                most = max(0, sub(account.nominal, account.usage))
+            elif account.borrowing_limit is None:
+                most = amount
             else:
-                kept[key] = min(amount, sub(add(quota.nominal, quota.borrowing_limit), used))
+                most = sub(add(account.nominal, account.borrowing_limit), account.usage)
+            kept[key] = min(amount, most)
         self._reserve(entry.node, kept)
 
     def _fits(self, entry: Entry) -> bool:
+        if not self._victims and not entry.targets:
+            return entry.node.fits(entry.usage())
         leaving = {**self._victims, **{target.info.key: target.info for target in entry.targets}}
         self.snapshot.give_all(leaving.values())
         fits = entry.node.fits(entry.usage())
@@ -261,8 +296,9 @@ class Cycle:
     def _recheck(self, entry: Entry, result: CycleResult) -> bool:
         """Return whether the head still fits; when others took its victims, its assignment is computed anew."""
         fits = self._fits(entry)
-        overlap = any(target.info.key in self._victims for target in entry.targets)
-        if not overlap or not self.settings.gates.recompute_on_overlap:
+        if not self._victims or not self.settings.gates.recompute_on_overlap:
+            return fits
+        if not any(target.info.key in self._victims for target in entry.targets):
             return fits
         victims = list(self._victims.values())
         for info in victims:

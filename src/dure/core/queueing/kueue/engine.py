@@ -27,6 +27,7 @@ from dure.core.queueing.kueue.objects import (
 )
 from dure.core.queueing.kueue.pending import PendingQueue, Saved
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
+from dure.core.queueing.kueue.tree import Node
 from dure.core.queueing.kueue.usage import UsageLedger
 
 Labels = Mapping[str, str]
@@ -64,7 +65,8 @@ class _Touched:
 
     pending: dict[str, Saved] = field(default_factory=dict)
     workloads: dict[str, dict[str, Info]] = field(default_factory=dict)
-    usage: dict[int, tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]] = field(default_factory=dict)
+    nodes: dict[int, Node] = field(default_factory=dict)
+    usage: dict[int, int] = field(default_factory=dict)
     infos: dict[int, tuple[Info, Info]] = field(default_factory=dict)
 
 
@@ -411,7 +413,9 @@ class Engine:
         self._trial.pending[name] = self.pending[name].save()
         self._trial.workloads[name] = dict(node.workloads)
         for one in (node, *node.path()):
-            self._trial.usage.setdefault(id(one), (one.usage, dict(one.usage)))
+            if id(one) not in self._trial.nodes:
+                self._trial.nodes[id(one)] = one
+                self._trial.usage.update({id(account): account.usage for account in one.accounts.values()})
 
     def _remember(self, info: Info) -> None:
         if self._trial is not None:
@@ -421,9 +425,9 @@ class Engine:
         for name, saved in touched.pending.items():
             self.pending[name].load(saved)
             self.snapshot.queues[name].workloads = touched.workloads[name]
-        for live, saved_usage in touched.usage.values():
-            live.clear()
-            live.update(saved_usage)
+        for node in touched.nodes.values():
+            for account in node.accounts.values():
+                account.usage = touched.usage.get(id(account), 0)
         for info, kept in touched.infos.values():
             info.workload, info.evicted, info.order = kept.workload, kept.evicted, kept.order
             info.progress, info.nominated = kept.progress, kept.nominated

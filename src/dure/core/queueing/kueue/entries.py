@@ -35,11 +35,11 @@ class Entry:
         self.assignment = assignment
         self.targets = targets
         self.message = assignment.message
-        self.info.progress = assignment.progress
+        self.info.progress = assignment.resumable
 
     def usage(self) -> Amounts:
         """Return what the head adds to its queue; nothing when it holds quota already."""
-        return {} if self.info.workload.has("QuotaReserved") else self.assignment.usage
+        return {} if self.info.reserved_ns is not None else self.assignment.usage
 
     def skip(self, message: str, reason: str, *, keep_progress: bool) -> None:
         """Leave the head for a later cycle."""

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cmp_to_key
 
-from dure.core.queueing.kueue.candidates import BY_SHARE, IN_COHORT, IN_QUEUE, Attack, Target, compare, eligible
+from dure.core.queueing.kueue.candidates import (
+    BY_SHARE,
+    IN_COHORT,
+    IN_QUEUE,
+    Attack,
+    Target,
+    compare,
+    eligible,
+    place_of,
+)
 from dure.core.queueing.kueue.snapshot import Info, QueueNode
 from dure.core.queueing.kueue.tree import LOWEST_SHARE, Group, Node, Share
 
@@ -182,8 +191,11 @@ def fair_targets(attack: Attack) -> list[Target]:
                 candidates += eligible(attack, queue.workloads.values(), policy.reclaim)
     if not candidates:
         return []
-    by_usage = attack.settings.usage_sharing
-    candidates.sort(key=cmp_to_key(lambda a, b: compare(a, b, attack.queue.name, attack.now_ns, by_usage=by_usage)))
+    name, now_ns = attack.queue.name, attack.now_ns
+    if attack.settings.usage_sharing:
+        candidates.sort(key=cmp_to_key(lambda a, b: compare(a, b, name, now_ns, by_usage=True)))
+    else:
+        candidates.sort(key=lambda info: place_of(info, name, now_ns))
     attack.queue.take(attack.needs)
     strategies = attack.settings.strategies
     fits, retry = _first_pass(attack, candidates, strategies[0])

@@ -16,21 +16,21 @@ from dure.core.queueing.kueue.tree import Group, Node, Share
 
 def classical_key(entry: Entry, settings: Settings) -> tuple[Any, ...]:
     """Return what heads are ordered by without fair sharing: less borrowing, then priority, then time."""
-    preemptor = settings.gates.prioritize_preemptors and entry.preemptor
-    priority = entry.info.priority if settings.gates.priority_sorting_within_cohort else 0
+    info, gates = entry.info, settings.gates
+    order = info.order
     return (
-        not entry.info.workload.has("QuotaReserved"),
-        not preemptor,
+        info.reserved_ns is None,
+        not (entry.preemptor and gates.prioritize_preemptors),
         entry.assignment.borrowing,
-        -priority,
-        queue_time(entry.info.workload, settings),
+        -info.priority if gates.priority_sorting_within_cohort else 0,
+        queue_time(info.workload, settings) if order is None else order[1],
     )
 
 
 def in_order(entries: list[Entry], settings: Settings) -> Iterator[Entry]:
     """Yield the heads in the order of processing; the caller accepts one before it asks for the next."""
     if not settings.fair_sharing:
-        yield from sorted(entries, key=lambda entry: classical_key(entry, settings))
+        yield from entries if len(entries) == 1 else sorted(entries, key=lambda entry: classical_key(entry, settings))
         return
     waiting = {entry.node.name: entry for entry in entries}
     while waiting:

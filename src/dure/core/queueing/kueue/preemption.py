@@ -30,13 +30,21 @@ _NOBODY = {"Never", ""}
 JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preemptor:
-    """Finds targets on one snapshot, by fair sharing or classically as the settings say."""
+    """Finds targets on one snapshot, by fair sharing or classically as the settings say.
+
+    A search that is asked twice in a row is done once; whoever changes the snapshot in between calls `forget`.
+    """
 
     snapshot: Snapshot
     settings: Settings
     now_ns: int
+    _last: tuple[Info, Amounts, frozenset[FlavorResource], list[Target]] | None = None
+
+    def forget(self) -> None:
+        """Search anew whatever is asked next."""
+        self._last = None
 
     def targets(self, info: Info, assignment: Assignment, replaced: Info | None = None) -> list[Target]:
         """Return whom to preempt for an assignment; a replaced slice of the workload counts as its own."""
@@ -55,10 +63,18 @@ class Preemptor:
         own = any(one.queue == queue.name for one in infos)
         return (CAN_PREEMPT if own else CAN_RECLAIM), borrow
 
+    def preempts(self, queue: QueueNode) -> bool:
+        """Return whether workloads of the queue may preempt anybody."""
+        policy = queue.spec.preemption
+        return policy.within_queue not in _NOBODY or policy.reclaim not in _NOBODY
+
     def _search(self, info: Info, needs: Amounts, scarce: frozenset[FlavorResource]) -> list[Target]:
         queue = self.snapshot.queues[info.queue]
-        if {queue.spec.preemption.within_queue, queue.spec.preemption.reclaim} <= _NOBODY:
+        if not self.preempts(queue):
             return []
+        last = self._last
+        if last is not None and last[0] is info and last[1] == needs and last[2] == scarce:
+            return list(last[3])
         attack = Attack(
             info=info,
             queue=queue,
@@ -68,7 +84,9 @@ class Preemptor:
             settings=self.settings,
             now_ns=self.now_ns,
         )
-        return fair_targets(attack) if self.settings.fair_sharing else classical_targets(attack)
+        found = fair_targets(attack) if self.settings.fair_sharing else classical_targets(attack)
+        self._last = (info, needs, scarce, found)
+        return list(found)
 
 
 def requests_for(info: Info, assignment: Assignment, replaced: Info | None = None) -> Amounts:

@@ -6,20 +6,23 @@ with its usage, `take` and `give` only the usage; what-ifs that must not change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dure.core.queueing.kueue.objects import (
     Amounts,
     ClusterQueue,
     Cohort,
     Flavor,
+    FlavorResource,
     Gates,
     ResourceGroup,
     Workload,
 )
+from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import add
-from dure.core.queueing.kueue.tree import Group, Node, settle_leaf
+from dure.core.queueing.kueue.tree import Account, Group, Node, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,20 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the flavors were scanned: per pod set and resource the last flavor tried, -1 when all were."""
+    """How far the flavors were scanned: per pod set and resource the last flavor tried, -1 when all were.
+
+    `unfinished` tells whether there are flavors left to try.
+    """
 
     tried: tuple[Mapping[str, int], ...]
     generation: int
     cycle: int
     shape: object
+    unfinished: bool = field(init=False)
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether there are flavors left to try."""
-        return any(index != -1 for podset in self.tried for index in podset.values())
+    def __post_init__(self) -> None:
+        left = any(index != -1 for podset in self.tried for index in podset.values())
+        object.__setattr__(self, "unfinished", left)
 
     def next_flavor(self, podset: int, resource: str) -> int:
         """Return the index of the flavor to try next."""
@@ -68,7 +74,7 @@ class Info:
     queue: str
     requests: tuple[Requests, ...]
     priority: int
-    shape: object = None
+    shape: str | None = None
     progress: Progress | None = None
     local_usage: float | None = None
     evaluated_generation: int = 0
@@ -78,11 +84,16 @@ class Info:
     key: str = ""
     order: tuple[int, int, str] | None = None
     reserved_ns: int | None = None
+    shrinks: bool = False
+    problems: tuple[str, ...] = ()
 
     def uses(self, keys: Iterable[tuple[str, str]]) -> bool:
         """Return whether the workload holds one of these flavors and resources."""
-        wanted = set(keys)
-        return any((flavor, res) in wanted for one in self.requests for res, flavor in one.flavors.items())
+        usage = self.usage
+        for key in keys:
+            if key in usage:
+                return True
+        return False
 
 
 def _counts(workload: Workload, gates: Gates) -> dict[str, int]:
@@ -124,6 +135,22 @@ def usage_of(requests: Iterable[Requests]) -> Amounts:
     return usage
 
 
+def _shape(workload: Workload, requests: tuple[Requests, ...], priority: int, gates: Gates) -> str:
+    """Return what makes two workloads equal for scheduling, as a text, whose hash Python keeps."""
+    pod_sets = [
+        (
+            podset.name,
+            podset.shape or (podset.node_selector, podset.affinity_terms, podset.tolerations),
+            one.count,
+            sorted(one.amounts.items()),
+            podset.min_count,
+            podset.topology,
+        )
+        for podset, one in zip(workload.pod_sets, requests, strict=False)
+    ]
+    return repr((pod_sets, priority, workload.allowed_flavors if gates.concurrent_admission else None))
+
+
 def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
     requests = tuple(
@@ -134,20 +161,7 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     if workload.admission is not None and queue is None:
         name = workload.admission.cluster_queue
     priority = workload.priority + (workload.boost if gates.priority_boost else 0)
-    shape = None
-    if gates.scheduling_hash:
-        podsets = tuple(
-            (
-                podset.name,
-                podset.shape,
-                one.count,
-                tuple(sorted(one.amounts.items())),
-                podset.min_count,
-                str(podset.topology),
-            )
-            for podset, one in zip(workload.pod_sets, requests, strict=False)
-        )
-        shape = (podsets, priority, workload.allowed_flavors if gates.concurrent_admission else None)
+    shape = _shape(workload, requests, priority, gates) if gates.scheduling_hash else None
     reserved = workload.condition("QuotaReserved")
     return Info(
         workload=workload,
@@ -159,7 +173,59 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
         evicted=workload.has("Evicted"),
         key=workload.key,
         reserved_ns=reserved.at_ns if reserved is not None and reserved.status else None,
+        shrinks=can_shrink(workload.pod_sets),
+        problems=tuple([text for podset in workload.pod_sets for text in podset.problems]),
     )
+
+
+_SHAPES, _STATES = 1000, 1000
+
+
+Answer = tuple[int, int]
+Asked = tuple[FlavorResource, int, Answer]
+
+
+class Remembered:
+    """Assignments of one shape by what all accounts that it looks at used then.
+
+    The same usage and the same answers about preemption give the same assignment: a state leads to it, or to the
+    question that was asked there and by each answer to what follows.
+    """
+
+    __slots__ = ("_known", "_watched")
+
+    def __init__(self, watched: tuple[Account, ...]) -> None:
+        self._watched = watched
+        self._known: dict[tuple[int, ...], Any] = {}
+
+    def state(self) -> tuple[int, ...]:
+        """Return what the accounts use now."""
+        return tuple([account.usage for account in self._watched])
+
+    def recall(self, state: tuple[int, ...], ask: Callable[[FlavorResource, int], Answer]) -> Any:
+        """Return what was kept for a state, asking what was asked then; None for what was not kept."""
+        found = self._known.get(state)
+        while type(found) is _Question:
+            found = found.after.get(ask(found.key, found.amount))
+        return found
+
+    def keep(self, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
+        """Keep the result for a state and the answers that led to it."""
+        if len(self._known) >= _STATES:
+            self._known.clear()
+        steps: dict[Any, Any] = self._known
+        at: Any = state
+        for key, amount, answer in asked:
+            steps = steps.setdefault(at, _Question(key, amount, {})).after
+            at = answer
+        steps[at] = result
+
+
+@dataclass(slots=True)
+class _Question:
+    key: FlavorResource
+    amount: int
+    after: dict[Answer, Any]
 
 
 @dataclass(eq=False)
@@ -169,6 +235,26 @@ class QueueNode(Node):
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
     workloads: dict[str, Info] = field(default_factory=dict)
     generation: int = 0
+    memory: dict[str, Remembered] = field(default_factory=dict)
+
+    def remembered(self, info: Info) -> Remembered | None:
+        """Return what is known of assignments for the workload's shape; None for one that has no shape."""
+        if info.shape is None:
+            return None
+        found = self.memory.get(info.shape)
+        if found is None:
+            resources = {name for one in info.requests for name in one.amounts} | {"pods"}
+            watched: dict[int, Account] = {}
+            for group in self.spec.groups:
+                for key in ((flavor, name) for flavor in group.flavors for name in group.covered & resources):
+                    above: Account | None = self.account(key)
+                    while above is not None:
+                        watched[id(above)] = above
+                        above = above.parent
+            if len(self.memory) >= _SHAPES:
+                self.memory.clear()
+            found = self.memory[info.shape] = Remembered(tuple(watched.values()))
+        return found
 
     def group_of(self, resource: str) -> ResourceGroup | None:
         """Return the resource group that covers the resource."""
@@ -176,17 +262,21 @@ class QueueNode(Node):
 
     def fits(self, usage: Amounts) -> bool:
         """Return whether the usage is available."""
-        return all(self.available(key) >= amount for key, amount in usage.items())
+        for key, amount in usage.items():
+            free = (self.accounts.get(key) or self.account(key)).free()
+            if amount > max(0, free):
+                return False
+        return True
 
     def take(self, usage: Amounts) -> None:
         """Count the usage."""
         for key, amount in usage.items():
-            self.add_usage(key, amount)
+            (self.accounts.get(key) or self.account(key)).take(amount)
 
     def give(self, usage: Amounts) -> None:
         """Count the usage no longer."""
         for key, amount in usage.items():
-            self.remove_usage(key, amount)
+            (self.accounts.get(key) or self.account(key)).give(amount)
 
 
 @dataclass(eq=False)
@@ -312,7 +402,6 @@ def build(
         node = QueueNode(
             name=queue.name, quotas=queue.quotas, weight=queue.weight, spec=queue, generation=generations[queue.name]
         )
-        settle_leaf(node)
         cyclic = queue.cohort is not None and queue.cohort not in groups
         if queue.cohort in groups:
             node.parent = groups[queue.cohort]
@@ -320,9 +409,9 @@ def build(
         if inactive_reasons(queue, known, known_checks, cyclic=cyclic):
             inactive.add(queue.name)
         snapshot.queues[queue.name] = node
-    for group in groups.values():
-        if group.parent is None:
-            group.recompute()
+    for top in [*snapshot.queues.values(), *groups.values()]:
+        if top.parent is None:
+            settle(top)
     snapshot.inactive = frozenset(inactive)
     for info in infos:
         if info.queue in snapshot.queues:

@@ -1,8 +1,8 @@
 """The cohort tree with its quota arithmetic and shares: the mutable what-if state of one scheduler.
 
-Formulas are Kueue's (resource_node.go, fair_sharing.go), see docs/QUEUEING.md. The trap: a node's usage holds only
-what its children could not cover by what they keep to themselves (`local`), so usage is changed through `add_usage`
-and `remove_usage` and never directly.
+Each node has one account per flavor and resource, and an account knows the one above it. Formulas are Kueue's
+(resource_node.go, fair_sharing.go), see docs/QUEUEING.md. The trap: an account's usage holds only what its children
+could not cover by what they keep to themselves (`local`), so usage is changed through `take` and `give` alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Quota
-from dure.core.queueing.kueue.quantity import add, sub
+from dure.core.queueing.kueue.quantity import UNLIMITED, add, sub
 
 _NOTHING = Quota(nominal=0)
+_LARGE = UNLIMITED // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,127 @@ class Share:
 LOWEST_SHARE = Share(ratio=-1.0)
 
 
+class Account:
+    """What one node owns, keeps to itself (`local`) and uses of one flavor and resource.
+
+    `subtree` is the quota of the node with all below; `ceiling` what it could use if nobody else used anything;
+    `declared` whether a quota here or below names the pair.
+    """
+
+    __slots__ = ("borrowing_limit", "ceiling", "declared", "local", "node", "nominal", "parent", "subtree", "usage")
+
+    def __init__(self, node: Node, quota: Quota, parent: Account | None, *, declared: bool) -> None:
+        self.node = node
+        self.parent = parent
+        self.nominal = quota.nominal
+        self.borrowing_limit = quota.borrowing_limit
+        self.declared = declared
+        self.subtree = quota.nominal
+        self.local = 0
+        self.usage = 0
+        self.ceiling = 0
+
+    def free(self) -> int:
+        """Return what may still be taken; negative when the tree is over its quota."""
+        parent, used = self.parent, self.usage
+        if parent is None:
+            return self.subtree - used
+        above = parent.free()
+        local, limit = self.local, self.borrowing_limit
+        if limit is not None:
+            room = self.subtree + limit - (max(local, used))
+            above = min(above, room)
+        return above + local - used if local > used else above
+
+    def local_free(self) -> int:
+        """Return what is free of that which the node keeps to itself."""
+        return self.local - self.usage if self.local > self.usage else 0
+
+    def take(self, amount: int) -> None:
+        """Count an amount; what the node does not keep to itself is taken from its parent."""
+        free = self.local - self.usage if self.local > self.usage else 0
+        self.usage += amount
+        if amount > free and self.parent is not None:
+            self.parent.take(amount - free)
+
+    def give(self, amount: int) -> None:
+        """Count an amount no longer, first at the parent."""
+        above = self.usage - self.local
+        self.usage -= amount
+        if above > 0 and self.parent is not None:
+            self.parent.give(min(amount, above))
+
+    def over(self, amount: int = 0) -> bool:
+        """Return whether the node would use more than its subtree owns, with so much more."""
+        return self.subtree < self.usage + amount
+
+    def lacking(self, value: int) -> int:
+        """Return how much more than what is free the value is."""
+        return sub(value, max(0, self.free()))
+
+    def settle(self, lending_limit: int | None) -> None:
+        """Compute what is kept and what could be used, the accounts above being settled."""
+        self.local = 0 if lending_limit is None else max(0, sub(self.subtree, lending_limit))
+
+    def settle_ceiling(self) -> None:
+        """Compute what could be used at most; the accounts above come first."""
+        if self.parent is None:
+            self.ceiling = self.subtree
+            return
+        reachable = add(self.local, self.parent.ceiling)
+        limit = self.borrowing_limit
+        self.ceiling = reachable if limit is None else min(add(self.subtree, limit), reachable)
+
+
+class BoundlessAccount(Account):
+    """An account in a tree where a quota is without limit: sums saturate as Kueue's do."""
+
+    __slots__ = ()
+
+    def free(self) -> int:
+        """Return what may still be taken; negative when the tree is over its quota."""
+        used, own = self.usage, self.subtree
+        if self.parent is None:
+            return sub(own, used)
+        above = self.parent.free()
+        limit = self.borrowing_limit
+        if limit is not None:
+            lent = sub(sub(own, self.local), max(0, sub(used, self.local)))
+            above = min(add(lent, limit), above)
+        return add(self.local_free(), above)
+
+    def local_free(self) -> int:
+        """Return what is free of that which the node keeps to itself."""
+        return max(0, sub(self.local, self.usage)) if self.local else 0
+
+    def take(self, amount: int) -> None:
+        """Count an amount; what the node does not keep to itself is taken from its parent."""
+        free = self.local_free()
+        self.usage = add(self.usage, amount)
+        if self.parent is not None and amount > free:
+            self.parent.take(sub(amount, free))
+
+    def give(self, amount: int) -> None:
+        """Count an amount no longer, first at the parent."""
+        above = sub(self.usage, self.local)
+        self.usage = sub(self.usage, amount)
+        if above > 0 and self.parent is not None:
+            self.parent.give(min(amount, above))
+
+    def over(self, amount: int = 0) -> bool:
+        """Return whether the node would use more than its subtree owns, with so much more."""
+        return self.subtree < add(self.usage, amount)
+
+
 @dataclass(eq=False)
 class Node:
-    """A node of the tree. `local` is what the node keeps to itself, by flavor and resource, where that is not 0."""
+    """A node of the tree, with its accounts by flavor and resource."""
 
     name: str
     quotas: Mapping[FlavorResource, Quota]
     weight: float = 1.0
     parent: Group | None = None
-    subtree: Amounts = field(default_factory=dict)
-    usage: Amounts = field(default_factory=dict)
-    local: Amounts = field(default_factory=dict)
+    accounts: dict[FlavorResource, Account] = field(default_factory=dict)
 
     def path(self) -> Iterator[Group]:
         """Yield the cohorts from the parent to the root."""
@@ -82,78 +193,75 @@ class Node:
             yield above
             above = above.parent
 
+    def top(self) -> Node:
+        """Return the node at the top: the root cohort, or a queue without one."""
+        return self if self.parent is None else self.parent.root
+
+    def account(self, key: FlavorResource) -> Account:
+        """Return the account of a flavor and resource; one without quota when there was none."""
+        found = self.accounts.get(key)
+        if found is None:
+            above = None if self.parent is None else self.parent.account(key)
+            kind = Account if above is None else type(above)
+            found = self.accounts[key] = kind(self, _NOTHING, above, declared=False)
+            found.settle_ceiling()
+        return found
+
     def quota(self, key: FlavorResource) -> Quota:
         """Return the node's own quota, nothing when it has none."""
         return self.quotas.get(key, _NOTHING)
 
-    def local_available(self, key: FlavorResource) -> int:
-        """Return what is free of that which the node keeps to itself."""
-        kept = self.local.get(key, 0)
-        return max(0, sub(kept, self.usage.get(key, 0))) if kept else 0
+    @property
+    def usage(self) -> Amounts:
+        """What is used of every pair that was ever used."""
+        return {key: one.usage for key, one in self.accounts.items()}
+
+    @property
+    def subtree(self) -> Amounts:
+        """What the node with all below owns, by declared pair."""
+        return {key: one.subtree for key, one in self.accounts.items() if one.declared}
 
     def available_signed(self, key: FlavorResource) -> int:
         """Return what the node may still take; negative when the tree is over its quota."""
-        used, own = self.usage.get(key, 0), self.subtree.get(key, 0)
-        if self.parent is None:
-            return sub(own, used)
-        above = self.parent.available_signed(key)
-        limit = self.quota(key).borrowing_limit
-        if limit is not None:
-            kept = self.local.get(key, 0)
-            lent = sub(sub(own, kept), max(0, sub(used, kept)))
-            above = min(add(lent, limit), above)
-        return add(self.local_available(key), above)
+        return self.account(key).free()
 
     def available(self, key: FlavorResource) -> int:
         """Return what the node may still take, at least 0."""
-        return max(0, self.available_signed(key))
+        return max(0, self.account(key).free())
 
     def potential(self, key: FlavorResource) -> int:
         """Return what the node could take if nobody used anything."""
-        own = self.subtree.get(key, 0)
-        if self.parent is None:
-            return own
-        reachable = add(self.local.get(key, 0), self.parent.potential(key))
-        limit = self.quota(key).borrowing_limit
-        return reachable if limit is None else min(add(own, limit), reachable)
-
-    def add_usage(self, key: FlavorResource, amount: int) -> None:
-        """Take an amount; what the node does not keep to itself is taken from its parent."""
-        free = self.local_available(key)
-        self.usage[key] = add(self.usage.get(key, 0), amount)
-        if self.parent is not None and amount > free:
-            self.parent.add_usage(key, sub(amount, free))
-
-    def remove_usage(self, key: FlavorResource, amount: int) -> None:
-        """Give an amount back, first to the parent."""
-        used = self.usage.get(key, 0)
-        above = sub(used, self.local.get(key, 0))
-        self.usage[key] = sub(used, amount)
-        if above > 0 and self.parent is not None:
-            self.parent.remove_usage(key, min(amount, above))
-
-    def borrowing_with(self, key: FlavorResource, amount: int) -> bool:
-        """Return whether the node would use more than its subtree owns."""
-        return self.subtree.get(key, 0) < add(self.usage.get(key, 0), amount)
+        return self.account(key).ceiling
 
     def fits_quota(self, requests: Amounts) -> tuple[bool, Amounts]:
         """Return whether the requests fit the subtree's quota, and what the parent would have to give."""
-        fits = not any(self.borrowing_with(key, amount) for key, amount in requests.items())
-        return fits, {key: max(0, sub(amount, self.local_available(key))) for key, amount in requests.items()}
+        fits, rest = True, {}
+        for key, amount in requests.items():
+            account = self.account(key)
+            fits = fits and not account.over(amount)
+            rest[key] = max(0, sub(amount, account.local_free()))
+        return fits, rest
 
     def within_nominal(self, keys: Iterable[FlavorResource]) -> bool:
         """Return whether the node uses no more than its subtree owns of all these."""
-        return not any(self.borrowing_with(key, 0) for key in keys)
+        accounts = self.accounts
+        for key in keys:
+            account = accounts.get(key)
+            if account is not None and account.subtree < account.usage:
+                return False
+        return True
 
     def share(self, requests: Mapping[FlavorResource, int] | None = None) -> Share:
         """Return the dominant resource share, with these requests added."""
         if self.parent is None:
             return Share(weight=self.weight)
-        more = requests or {}
         by_resource: dict[str, int] = {}
         borrowed = []
-        for key, own in self.subtree.items():
-            over = sub(add(more.get(key, 0), self.usage.get(key, 0)), own)
+        for key, account in self.accounts.items():
+            if not account.declared:
+                continue
+            more = requests.get(key, 0) if requests else 0
+            over = sub(add(more, account.usage), account.subtree)
             if over > 0:
                 by_resource[key[1]] = add(by_resource.get(key[1], 0), over)
                 borrowed.append(key)
@@ -177,6 +285,7 @@ class Group(Node):
     groups: list[Group] = field(default_factory=list)
     queues: list[Node] = field(default_factory=list)
     levels: int | None = None
+    _lendable: dict[str, int] | None = None
 
     @property
     def root(self) -> Group:
@@ -198,42 +307,66 @@ class Group(Node):
 
     def lendable(self) -> dict[str, int]:
         """Return by resource what members of this cohort could use at most."""
-        total: dict[str, int] = {}
-        for key in self.root.subtree:
-            total[key[1]] = add(total.get(key[1], 0), self.potential(key))
-        return total
-
-    def recompute(self) -> None:
-        """Compute quotas and usage of the cohort from its own quota and from its children."""
-        self.subtree = {key: quota.nominal for key, quota in self.quotas.items()}
-        self.usage = {}
-        for group in self.groups:
-            group.recompute()
-        for queue in self.queues:
-            settle_leaf(queue)
-        for child in (*self.groups, *self.queues):
-            for key, own in child.subtree.items():
-                self.subtree[key] = add(self.subtree.get(key, 0), sub(own, child.local.get(key, 0)))
-            for key, used in child.usage.items():
-                self.usage[key] = add(self.usage.get(key, 0), max(0, sub(used, child.local.get(key, 0))))
-        self.local = kept_by(self)
+        if self._lendable is None:
+            total: dict[str, int] = {}
+            for key, account in self.root.accounts.items():
+                if account.declared:
+                    total[key[1]] = add(total.get(key[1], 0), self.potential(key))
+            self._lendable = total
+        return self._lendable
 
 
-def kept_by(node: Node) -> Amounts:
-    """Return what a node keeps to itself: its subtree's quota beyond the lending limit."""
-    kept = {}
+def settle(top: Node) -> None:
+    """Make the accounts of a whole tree from the quotas of its nodes."""
+    boundless = {
+        key
+        for node in _nodes(top)
+        for key, quota in node.quotas.items()
+        if max(quota.nominal, quota.borrowing_limit or 0, quota.lending_limit or 0) >= _LARGE
+    }
+    _open(top, boundless)
+    for node in _nodes(top):
+        for account in node.accounts.values():
+            account.settle_ceiling()
+
+
+def _children(node: Node) -> list[Node]:
+    return [*node.groups, *node.queues] if isinstance(node, Group) else []
+
+
+def _nodes(top: Node) -> Iterator[Node]:
+    """Yield the nodes of a tree, each before those below it."""
+    yield top
+    for child in _children(top):
+        yield from _nodes(child)
+
+
+def _open(node: Node, boundless: set[FlavorResource]) -> None:
+    """Make a node's accounts, then those below, and sum up what these do not keep."""
     for key, quota in node.quotas.items():
-        if quota.lending_limit is not None:
-            amount = max(0, sub(node.subtree.get(key, 0), quota.lending_limit))
-            if amount:
-                kept[key] = amount
-    return kept
+        _declare(node, key, quota, boundless)
+    for child in _children(node):
+        _open(child, boundless)
+        for below in child.accounts.values():
+            if below.declared:
+                account = below.parent
+                assert account is not None
+                if not account.declared:
+                    account.declared = True
+                account.subtree = add(account.subtree, sub(below.subtree, below.local))
+    for key, quota in node.quotas.items():
+        node.accounts[key].settle(quota.lending_limit)
 
 
-def settle_leaf(queue: Node) -> None:
-    """Compute what a queue owns and keeps from its quotas."""
-    queue.subtree = {key: quota.nominal for key, quota in queue.quotas.items()}
-    queue.local = kept_by(queue)
+def _declare(node: Node, key: FlavorResource, quota: Quota, boundless: set[FlavorResource]) -> None:
+    kind = BoundlessAccount if key in boundless else Account
+    above, chain = None, [*node.path()][::-1]
+    for group in chain:
+        found = group.accounts.get(key)
+        if found is None:
+            found = group.accounts[key] = kind(group, _NOTHING, above, declared=False)
+        above = found
+    node.accounts[key] = kind(node, quota, above, declared=True)
 
 
 def lowest_fit(queue: Node, key: FlavorResource, amount: int) -> tuple[int, bool]:
@@ -241,12 +374,18 @@ def lowest_fit(queue: Node, key: FlavorResource, amount: int) -> tuple[int, bool
 
     0 is the queue itself: it does not borrow.
     """
-    nominal = queue.quota(key).nominal
-    if queue.parent is None or nominal >= add(queue.usage.get(key, 0), amount):
-        return 0, queue.parent is not None
-    rest = sub(amount, queue.local_available(key))
-    for group in queue.path():
-        if not group.borrowing_with(key, rest):
-            return group.height(), group.parent is not None
-        rest = sub(rest, group.local_available(key))
-    return queue.parent.root.height(), False
+    account = queue.account(key)
+    above = account.parent
+    if above is None:
+        return 0, False
+    if account.nominal >= add(account.usage, amount):
+        return 0, True
+    rest = sub(amount, account.local_free())
+    while True:
+        group = above.node
+        assert isinstance(group, Group)
+        if not above.over(rest) or above.parent is None:
+            fits = not above.over(rest)
+            return group.height(), fits and above.parent is not None
+        rest = sub(rest, above.local_free())
+        above = above.parent

@@ -89,11 +89,7 @@ class Info:
 
     def uses(self, keys: Iterable[tuple[str, str]]) -> bool:
         """Return whether the workload holds one of these flavors and resources."""
-        usage = self.usage
-        for key in keys:
-            if key in usage:
-                return True
-        return False
+        return not self.usage.keys().isdisjoint(keys)
 
 
 def _counts(workload: Workload, gates: Gates) -> dict[str, int]:

@@ -16,6 +16,8 @@ class Row:
     kind: str
     source: str
     check: str | None
+    needs: str = ""  # a library that is not always installed
+    reason: str = ""  # how the reason of what is named begins, where nobody may be there to see it
 
 
 def _rows(section: str, *kinds: tuple[str, str, str | None]) -> list[Row]:

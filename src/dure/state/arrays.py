@@ -8,6 +8,7 @@ pickles do.
 
 from __future__ import annotations
 
+import bisect
 import mmap
 import sys
 from pickle import PickleBuffer
@@ -19,7 +20,47 @@ from dure.state.regions import Block, Mapped
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
 
 
-def reduce_array(array: Any, plains: dict[int, Any]) -> Any:
+class Memory:
+    """Which arrays own which memory, so that torch's storages on the same memory are saved as parts of them.
+
+    `missed` says that an array was met after a storage on its memory, which then must be pickled once more.
+    """
+
+    def __init__(self) -> None:
+        self._lows: list[int] = []
+        self._owners: dict[int, tuple[int, Any]] = {}
+        self._storages: list[tuple[int, int]] = []
+        self.missed = False
+
+    def own(self, array: Any) -> None:
+        """Note that an array owns its memory."""
+        if "torch" not in sys.modules or not array.nbytes:
+            return
+        low, size = _address(array)
+        if low not in self._owners:
+            bisect.insort(self._lows, low)
+        elif self._owners[low][0] >= low + size:
+            return
+        self._owners[low] = (low + size, array)
+        self.missed = self.missed or any(low < high and start < low + size for start, high in self._storages)
+
+    def owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
+        """Return the array that owns a storage's memory and where in it the storage begins; None where none does."""
+        index = bisect.bisect_right(self._lows, low) - 1
+        if index >= 0:
+            high, array = self._owners[self._lows[index]]
+            if low + size_bytes <= high:
+                return array, low - self._lows[index]
+        self._storages.append((low, low + size_bytes))
+        return None
+
+    def again(self) -> None:
+        """Begin another round with what is known now."""
+        self._storages.clear()
+        self.missed = False
+
+
+def reduce_array(array: Any, plains: dict[int, Any], memory: Memory) -> Any:
     """Return the reduction of an array, or NotImplemented where its type's own pickling must do.
 
     `plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory;
@@ -49,7 +90,18 @@ def reduce_array(array: Any, plains: dict[int, Any]) -> Any:
     below = array.base.obj if isinstance(array.base, memoryview) else array.base
     if isinstance(below, bytearray) and not isinstance(below, Block) and array.nbytes:
         return _view_of(array, below)
+    if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
+        return _on_tensor(array, below)
+    if not _opaque(array.dtype) and array.flags.forc:
+        memory.own(array)
     return _root(array)
+
+
+def _on_tensor(array: Any, tensor: Any) -> Any:
+    storage = tensor.untyped_storage()
+    offset = int(array.__array_interface__["data"][0]) - storage.data_ptr()
+    place = (array.dtype, array.shape, array.strides, offset, bool(array.flags.writeable))
+    return on_storage, (storage, *place)
 
 
 def _plain_of(array: Any, plains: dict[int, Any]) -> Any:
@@ -178,6 +230,22 @@ def view(  # noqa: PLR0917 - pickled by position
     if found.flags.writeable and not writeable:
         found.flags.writeable = False
     return found
+
+
+def on_storage(  # noqa: PLR0917 - pickled by position
+    storage: Any,
+    dtype: Any,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int,
+    writeable: bool,  # noqa: FBT001 - pickled
+) -> Any:
+    """Return an array on the memory of a torch storage."""
+    import torch
+
+    if storage.device.type != "cpu":
+        storage = storage.cpu()
+    return view(torch.empty(0, dtype=torch.uint8).set_(storage).numpy(), dtype, shape, strides, offset, writeable)
 
 
 def subclass(kind: type, plain: Any, dtype: Any) -> Any:

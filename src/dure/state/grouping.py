@@ -124,7 +124,12 @@ def gather(
     shared = Shared(namespace)
     shared.reads = set() if reads is None else reads
     with _collector_paused():
-        return _gather(shared, _nodes(namespace, {**{name: namespace[name] for name in names}, **(extras or {})}))
+        chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
+        found = _gather(shared, _nodes(namespace, chosen))
+        if shared.memory.missed:
+            shared.memory.again()
+            found = _gather(shared, _nodes(namespace, chosen))
+        return found
 
 
 @contextlib.contextmanager

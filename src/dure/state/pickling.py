@@ -53,6 +53,7 @@ class Shared:
         self.namespace = namespace
         self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
         self.plains: dict[int, Any] = {}
+        self.memory = arrays.Memory()
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
 
@@ -375,7 +376,7 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
 def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, numpy.ndarray):
-        return lambda pickler, array: arrays.reduce_array(array, pickler.shared.plains)
+        return lambda pickler, array: arrays.reduce_array(array, pickler.shared.plains, pickler.shared.memory)
     pandas = sys.modules.get("pandas")
     if pandas is not None:
         internals = sys.modules["pandas._libs.internals"]

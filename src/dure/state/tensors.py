@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Holder:
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
     """Return what reduces torch's tensors and storages; None for other types."""
     if kind is Holder:
-        return lambda _, holder: _reduce_holder(holder)
+        return _reduce_holder
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "UntypedStorage"):
         return None
@@ -62,8 +63,12 @@ def _holder(pickler: Any, storage: Any) -> Holder:
     return found
 
 
-def _reduce_holder(holder: Holder) -> Any:
+def _reduce_holder(pickler: Any, holder: Holder) -> Any:
     storage = holder.storage
+    if storage.device.type == "cpu" and storage.nbytes():
+        owner = pickler.shared.memory.owner(storage.data_ptr(), storage.nbytes())
+        if owner is not None:
+            return storage_on, (*owner, storage.nbytes())
     device = getattr(storage, "_dure_device", None) or str(storage.device)
     if storage.device.type != "cpu":
         storage = storage.cpu()
@@ -94,6 +99,16 @@ def restore_storage(buffer: Any, device: str) -> Any:
         return storage.cuda(index if index < torch.cuda.device_count() else 0)
     storage._dure_device = device  # noqa: SLF001
     return storage
+
+
+def storage_on(array: Any, offset: int, size_bytes: int) -> Any:
+    """Return a storage on the memory of a numpy array."""
+    import torch
+
+    raw = array.reshape(-1, order="A").view("u1")[offset : offset + size_bytes]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has no read-only tensors; this one was one before, too
+        return torch.from_numpy(raw).untyped_storage()
 
 
 def typed_storage(storage: Any, dtype: Any) -> Any:

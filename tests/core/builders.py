@@ -54,8 +54,8 @@ def a_cloud(gpus: int = 2, price: float = 3600.0, name: str = "cloud", tier: str
 def a_team(
     name: str = "vision", quota: Mapping[str, int] | None = None, budget: float | None = None, members: Any = ("*",)
 ) -> Team:
-    """`quota` in thousandths of a GPU."""
-    return Team(name, tuple(members), dict(quota or {}), budget_per_month=budget)
+    """`quota` is the most that the team may have, in thousandths of a GPU; it guarantees nothing."""
+    return Team(name, tuple(members), borrowing_milli=dict(quota or {}), budget_per_month=budget)
 
 
 def a_platform(

@@ -89,10 +89,14 @@ def test_money_spent_counts_until_the_month_turns():
 
     class Spy(Decider):
         def decide(
-            self, now: float, spent: Mapping[str, float] | None = None, unavailable: frozenset[str] = frozenset()
+            self,
+            now: float,
+            spent: Mapping[str, float] | None = None,
+            unavailable: frozenset[str] = frozenset(),
+            used: Mapping[tuple[str, str], float] | None = None,
         ) -> Plan:
             seen.append((now - NOW, dict(spent or {})))
-            return super().decide(now, spent, unavailable)
+            return super().decide(now, spent, unavailable, used)
 
     platform = a_platform(a_cloud(1))
     jobs = [Work(a_job("a", budget=FLEX), 7.0), Work(a_job("b", budget=FLEX, at=NOW + 50), 7.0)]

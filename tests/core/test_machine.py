@@ -7,12 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dure.core.lifecycle import Facts, Signal, advance, ask_cancel
-from dure.core.model import ClusterKind, Goal, Phase
-from dure.core.queueing.decide import decide
+from dure.core.lifecycle import Facts, Signal, advance, ask_cancel, preempt
+from dure.core.model import Goal, Phase, QueueingPolicy
+from dure.core.queueing.decide import Decider, decide
 from dure.core.queueing.plan import Snapshot
 from dure.core.sentences import verdict_sentence
-from tests.core.builders import FLEX, NOW, STRICT, a_job, a_platform, a_team
+from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team
+
+LAB = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"), a_node("n3", "gold", 2))
 
 
 class Platform(RuleBasedStateMachine):
@@ -21,8 +23,13 @@ class Platform(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.now = NOW
-        self.platform = a_platform(teams=[a_team("vision", {"gold": 1000}, 5000.0), a_team("speech")])
+        vision = a_team("vision", {"gold": 0}, 5000.0)
+        teams = [replace(vision, quota_milli={"gold": 1000, "bronze": 1000}), a_team("speech")]
+        policy = QueueingPolicy(within_cluster_queue="LowerPriority")
+        self.platform = a_platform(LAB, a_cloud(), teams=teams, queueing=policy)
+        self.decider = Decider(self.platform)
         self.jobs = {}
+        self.preempted = set()
         self.submitted = 0
 
     def alive(self, *phases):
@@ -37,7 +44,19 @@ class Platform(RuleBasedStateMachine):
         return Snapshot(self.now, self.platform, alive, spent)
 
     def step(self, job, signal, **facts):
-        self.jobs[job.id] = advance(job, signal, self.now, Facts(**facts)).job
+        self.put(advance(job, signal, self.now, Facts(**facts)).job)
+
+    def put(self, job):
+        self.jobs[job.id] = job
+        self.decider.put(job)
+
+    def plan(self):
+        """What was told of changes only decides as what sees everything anew."""
+        snapshot = self.snapshot()
+        plan = self.decider.decide(snapshot.now, snapshot.spent)
+        assert plan == decide(snapshot)
+        plan.check(snapshot)
+        return plan
 
     @rule(
         gpus=st.sampled_from([0.25, 0.5, 1, 1, 2]),
@@ -46,30 +65,52 @@ class Platform(RuleBasedStateMachine):
         budget=st.sampled_from([FLEX, STRICT]),
         data=st.sampled_from(["open", "private"]),
         value=st.sampled_from([0, 100]),
+        user=st.sampled_from(["ann", "bob"]),
+        predicted=st.sampled_from([None, 20.0, 500.0]),
+        keep=st.sampled_from([0.0, 0.0, 60.0]),
     )
-    def submit(self, *, gpus, tier, team, budget, data, value):
+    def submit(self, *, gpus, tier, team, budget, data, value, user, predicted, keep):
         job_id = f"j-{self.submitted:04}"
         self.submitted += 1
-        self.jobs[job_id] = a_job(
+        job = a_job(
             job_id, gpus=gpus, tier=tier, team=team, budget=budget, data_class=data, priority_value=value, at=self.now
         )
+        self.put(replace(job, user=user, predicted_s=predicted, keep_s=keep))
 
     @rule()
     def tick(self):
-        snapshot = self.snapshot()
-        plan = decide(snapshot)
-        plan.check(snapshot)
+        plan = self.plan()
+        for preemption in plan.preemptions:
+            self.preempt(preemption)
         for admission in plan.admissions:
             self.step(self.jobs[admission.job_id], Signal.ADMIT, lease=admission.lease)
         for verdict in plan.verdicts.values():
             assert verdict_sentence(verdict, "en")
             assert verdict_sentence(verdict, "ko")
-        self.nothing_more_fits()
+        again = self.plan()
+        assert not again.admissions, "the first plan took all that it could"
+        assert not again.preemptions
 
-    def nothing_more_fits(self):
-        """Deciding twice at the same instant admits nothing new: the first plan took all that it could."""
-        again = decide(self.snapshot())
-        assert not again.admissions
+    def preempt(self, preemption):
+        victim, by = self.jobs[preemption.job_id], self.jobs[preemption.by]
+        assert victim.phase.holds_gpus
+        assert victim.preempted_by is None
+        assert victim.keep_s == 0
+        assert (by.id, victim.id) not in self.preempted, "a victim took its GPUs back from its preemptor"
+        if preemption.reason == "InClusterQueue":
+            assert by.team == victim.team
+            assert by.priority_value > victim.priority_value
+        else:
+            assert by.team == "vision", "only vision is guaranteed anything"
+            assert victim.team != by.team
+        self.preempted.add((victim.id, by.id))
+        self.put(preempt(victim, by, preemption.reason, self.now).job)
+
+    @rule()
+    def let_victims_go(self):
+        for job in self.alive(Phase.ADMITTED, Phase.STARTING, Phase.RUNNING):
+            if job.preempted_by is not None:
+                self.step(job, Signal.REQUEUE, reason="Preempted")
 
     @rule(seconds=st.sampled_from([1, 30, 120]))
     def wait(self, seconds):
@@ -95,7 +136,7 @@ class Platform(RuleBasedStateMachine):
         if jobs:
             step = ask_cancel(pick.choice(jobs), "asked")
             if step is not None:
-                self.jobs[step.job.id] = step.job
+                self.put(step.job)
 
     @rule()
     def carry_out_cancellations(self):
@@ -106,7 +147,30 @@ class Platform(RuleBasedStateMachine):
     @rule(stopped=st.booleans())
     def hold_a_queue(self, stopped):
         first, *rest = self.platform.queues
-        self.platform = replace(self.platform, queues=(replace(first, stopped=stopped), *rest))
+        self.edit(replace(self.platform, queues=(replace(first, stopped=stopped), *rest)))
+
+    @rule(gold=st.sampled_from([0, 1000, 2000]), limit=st.sampled_from([0, 1000]))
+    def edit_a_quota(self, gold, limit):
+        """Less than is held takes nothing away by itself; it only lets nothing more in."""
+        first, *rest = self.platform.teams
+        held = self.held("vision", "gold")
+        if held <= gold + limit:
+            first = replace(first, quota_milli={"gold": gold, "bronze": 1000}, borrowing_milli={"gold": limit})
+            self.edit(replace(self.platform, teams=(first, *rest)))
+
+    def edit(self, platform):
+        self.platform = platform
+        self.decider = Decider(platform)
+        for job in self.jobs.values():
+            self.decider.put(job)
+
+    def held(self, team, tier):
+        return sum(
+            job.lease.gpus_milli
+            for job in self.jobs.values()
+            if job.lease and job.phase.holds_gpus and job.lease.cluster == "lab"
+            if (job.team, job.lease.tier) == (team, tier)
+        )
 
     @invariant()
     def no_gpu_is_oversubscribed(self):
@@ -120,12 +184,8 @@ class Platform(RuleBasedStateMachine):
 
     @invariant()
     def quota_holds_on_private_clusters(self):
-        private = {c.name for c in self.platform.clusters if c.kind is ClusterKind.PRIVATE}
-        used: defaultdict[tuple[str, str], int] = defaultdict(int)
-        for job in self.jobs.values():
-            if job.lease and job.phase.holds_gpus and job.lease.cluster in private:
-                used[job.team, job.lease.tier] += job.lease.gpus_milli
-        assert used["vision", "gold"] <= 1000
+        vision = self.platform.teams[0]
+        assert self.held("vision", "gold") <= vision.quota_milli["gold"] + vision.borrowing_milli["gold"]
 
     @invariant()
     def what_may_not_leave_is_here(self):

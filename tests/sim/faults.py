@@ -24,6 +24,7 @@ from dure.core.model import (
     Platform,
     PriorityClass,
     Queue,
+    QueueingPolicy,
     Team,
     Tier,
 )
@@ -66,8 +67,12 @@ def lab() -> Platform:
             Cluster("lab", ClusterKind.PRIVATE, nodes),
             Cluster("cloud", ClusterKind.PUBLIC, cloud, prices={"gold": 3000.0}),
         ),
+        queueing=QueueingPolicy(within_cluster_queue="LowerPriority"),
         tiers=(Tier("bronze", 10), Tier("silver", 20), Tier("gold", 30)),
-        teams=(Team("red", ("ann", "bob"), quota_milli={"gold": 1000}), Team("blue", ("cho",))),
+        teams=(
+            Team("red", ("ann", "bob"), quota_milli={"gold": 1000}, borrowing_milli={"gold": 0}),
+            Team("blue", ("cho",), quota_milli={"bronze": 1000}),
+        ),
         queues=(Queue("red", "red"), Queue("blue", "blue")),
         priorities=(PriorityClass("high", 100), PriorityClass("normal", 0)),
         data_classes=(DataClass("open", may_leave=True), DataClass("private", may_leave=False)),
@@ -325,7 +330,9 @@ class Schedule:
         for job in everything.values():
             assert job.phase.terminal, job
             begun = self.world.begun.get(job.id, 0)
-            assert begun <= 1 + job.retries, f"{job.id} began {begun} times with {job.retries} retries"
+            gave_way = sum(e.kind == "job.preempted" for e in self.store.log if e.subject == job.id)
+            assert begun <= 1 + job.retries + gave_way, f"{job.id} began {begun} times with {job.retries} retries"
+            assert job.preempted_by is None
             if job.phase is Phase.SUCCEEDED:
                 assert begun >= 1, f"{job.id} succeeded without having run"
             if job.goal is Goal.RUN:

@@ -73,6 +73,10 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
         return NOTHING
     if not answered or job.lease is None:
         return NOTHING
+    if job.preempted_by is not None and job.goal is Goal.RUN:
+        gone = _preempted(job, seen)
+        if gone is not None:
+            return gone
     if seen is None:
         return _absent(job, rules)
     if seen.state == "ended":
@@ -80,11 +84,27 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
     if seen.state == "lost":
         return _lost(job, began=seen.began, rules=rules, began_at=seen.began_at)
     caught_up = _catch_up(job, began=seen.began, at=seen.began_at)
-    if job.goal is Goal.CANCEL or _overdue(job, now, rules) or _stuck(seen, now, rules):
+    if job.goal is Goal.CANCEL or job.preempted_by is not None or _overdue(job, now, rules) or _stuck(seen, now, rules):
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
     return Judgement(caught_up)
+
+
+def _preempted(job: Job, seen: Observation | None) -> Judgement | None:
+    """Return what is due for a job that must give its GPUs away, None while it runs or when it ended by itself.
+
+    It waits again whether its code began or not, and uses up no retry: it was our wish that it stopped.
+    """
+    facts = Facts(reason=Ended.PREEMPTED)
+    if seen is not None and seen.state == "ended":
+        if (seen.result or {}).get("status", "killed") != "killed":
+            return None
+        caught_up = _catch_up(job, began=seen.began, at=seen.began_at)
+        return Judgement((*caught_up, (Signal.REQUEUE, facts)), (_act(job, "forget"),))
+    if seen is None or seen.state == "lost":
+        return Judgement(((Signal.REQUEUE, facts),), (_act(job, "stop"), _act(job, "forget")))
+    return None
 
 
 def refused(job: Job, seen: Observation | None, why: str) -> Judgement | None:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dure.control.compare import NOTHING, Act, Judgement, Rules, clusterless, compare, refused
+from dure.control.deciding import Planner
 from dure.control.platform_holder import PlatformHolder
 from dure.core import lifecycle
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
 from dure.core.model import Cluster, Goal, Job, Lease, Node, Phase
-from dure.core.queueing.decide import decide
 from dure.core.queueing.explain import visible
-from dure.core.queueing.plan import Admission, Plan, Snapshot
+from dure.core.queueing.plan import Admission, Plan, Preemption
 from dure.ports import (
     Changes,
     Executor,
@@ -35,7 +35,6 @@ from dure.ports import (
 log = logging.getLogger("dure.loop")
 
 _LONG_TICK_S = 0.02
-_DECIDE_ANEW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,12 @@ class Loop:
         self._refused: dict[tuple[str, int], str] = {}
         self._unavailable: set[str] = set()
         self._rest_until = float("-inf")
-        self._decided_on: Snapshot | None = None
-        self.plan: Plan | None = None
+        self._planner = Planner()
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last plan that was committed, None while another leads."""
+        return self._planner.plan
 
     @property
     def leads(self) -> bool:
@@ -115,12 +118,15 @@ class Loop:
         try:
             wait_s = self._led_tick(now)
         except VersionConflictError:
-            self._image = _Image()
+            self._forget()
             return 0.0
         except StaleFenceError:
             log.warning("leader.lost", extra={"holder": self._settings.holder})
             self._step_down()
             return self._settings.lead_ttl_s / 3
+        except BaseException:
+            self._planner.forget()  # it may have been told of what was not written
+            raise
         ended = self._ports.clock.now()
         if ended - now > _LONG_TICK_S:
             self._rest_until = ended + min(ended - now, self._settings.rest_s)
@@ -143,39 +149,33 @@ class Loop:
             if job.phase.terminal:
                 del jobs[job.id]
                 spent[job.team] = spent.get(job.team, 0.0) + job.cost  # it is neither running nor yet in the store
-        snapshot = Snapshot(now, self._platform.current, tuple(jobs.values()), spent, frozenset(unavailable))
-        plan = self._still_true(snapshot)
-        if plan is None:
-            plan = decide(snapshot)
-            plan.check(snapshot)
+        self._planner.tell(judged.values())
+        platform = self._platform.current
+        plan = self._planner.decide(self._ports.store, platform, jobs, now, spent, frozenset(unavailable))
+        if plan is not None:
+            for preemption in plan.preemptions:
+                judged[preemption.job_id] = self._preempt(jobs, preemption, now, drafts, acts)
             for admission in plan.admissions:
                 job = self._admit(jobs[admission.job_id], admission, now, drafts)
                 judged[job.id] = job
                 acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
             self._explain(jobs, plan, judged, drafts)
         committed = self._commit(judged, drafts, now)
-        if plan is not self.plan:  # only now: a plan whose commit failed must be made again
-            self.plan, self._decided_on = plan, snapshot
+        if plan is not None:  # only now: a plan whose commit failed must be made again
+            self._planner.plan = plan
         if committed:
             self._changed()
         for act in acts:
             self._do(act)
         due = [self._settings.idle_s]
-        if plan.wake_at is not None:
+        plan = self._planner.plan
+        if plan is not None and plan.wake_at is not None:
             due.append(max(0.0, plan.wake_at - now))
         return min(due)
 
-    def _still_true(self, snapshot: Snapshot) -> Plan | None:
-        """The last plan while nothing but a few seconds lies between what it was made of and `snapshot`."""
-        plan, last = self.plan, self._decided_on
-        if plan is None or last is None or plan.admissions:
-            return None
-        if not 0.0 <= snapshot.now - last.now < _DECIDE_ANEW_S:
-            return None
-        if plan.wake_at is not None and snapshot.now >= plan.wake_at:
-            return None
-        same = snapshot == replace(last, now=snapshot.now)  # jobs are the same objects, so this is quick
-        return plan if same else None
+    def _forget(self) -> None:
+        self._image = _Image()
+        self._planner.forget()
 
     def _lead(self, now: float) -> bool:
         held = self._leadership
@@ -198,17 +198,21 @@ class Loop:
     def _step_down(self) -> None:
         self._leadership = None
         self._fenced.clear()
-        self._image = _Image()
-        self.plan = None
+        self._forget()
+        self._planner.step_down()
 
     def _refresh(self, now: float) -> None:
         image = self._image
         if now - image.loaded_at > self._settings.reload_s:
             jobs, seq = self._ports.store.active()
+            self._forget()
             self._image = _Image({job.id: job for job in jobs}, seq, now)
             return
         changed, image.seq = self._ports.store.changed(image.seq)
-        image.put(changed)
+        # What this loop wrote itself comes back equal: keeping the object keeps its place in every line.
+        fresh = [job for job in changed if image.jobs.get(job.id) != job]
+        image.put(fresh)
+        self._planner.tell(fresh)
 
     def _observe(self) -> tuple[dict[tuple[str, int], tuple[str, Observation]], set[str]]:
         observed: dict[tuple[str, int], tuple[str, Observation]] = {}
@@ -276,12 +280,21 @@ class Loop:
         drafts.append(step.event)
         return step.job
 
+    def _preempt(
+        self, jobs: dict[str, Job], preemption: Preemption, now: float, drafts: list[Draft], acts: list[Act]
+    ) -> Job:
+        """Ask a job to go: it keeps its GPUs until no process of it is left."""
+        job, by = jobs[preemption.job_id], jobs[preemption.by]
+        step = lifecycle.preempt(job, by, preemption.reason, now)
+        drafts.append(step.event)
+        if job.lease is not None:
+            acts.append(Act("stop", job.id, job.attempt, job.lease.cluster))
+        return step.job
+
     def _explain(self, jobs: dict[str, Job], plan: Plan, judged: dict[str, Job], drafts: list[Draft]) -> None:
         """A reason is written when it changes; places in line change all the time and are read from the plan."""
-        for job_id, verdict in plan.verdicts.items():
-            job = judged.get(job_id) or jobs[job_id]
-            if job.reason == verdict.code.value:
-                continue
+        for job_id in plan.changed:
+            job, verdict = judged.get(job_id) or jobs[job_id], plan.verdicts[job_id]
             judged[job_id] = replace(job, reason=verdict.code.value, version=job.version + 1)
             # The log outlives the moment and is read by the whole team, so it names nobody else's jobs.
             told = visible(verdict, lambda _job_id: False)
@@ -296,8 +309,10 @@ class Loop:
         fence = self._leadership.fence if self._leadership else None
         self._ports.store.commit(Changes(jobs, tuple(drafts), "loop"), now, fence)
         self._image.put(jobs)
-        if any(job.phase.terminal for job in jobs):
+        self._planner.tell(jobs)
+        if ended := [job for job in jobs if job.phase.terminal]:
             self._spent_at = float("-inf")
+            self._planner.ended(ended)
         return True
 
     def _month_spent(self, now: float) -> dict[str, float]:

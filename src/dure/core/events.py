@@ -18,6 +18,7 @@ KINDS = frozenset(
         "job.admitted",
         "job.starting",
         "job.running",
+        "job.preempted",
         "job.requeued",
         "job.succeeded",
         "job.failed",

@@ -14,6 +14,7 @@ from typing import Any
 from dure.core.events import Draft
 from dure.core.model import Goal, Job, Lease, Phase
 from dure.core.pricing import cost_of
+from dure.core.reasons import Ended
 
 
 class Signal(StrEnum):
@@ -116,6 +117,7 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
     elif target is Phase.QUEUED:
         changes |= _settled(job, now) | {
             "lease": None,
+            "preempted_by": None,
             "queued_at": now,
             "admitted_at": None,
             "began_at": None,
@@ -123,7 +125,12 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
             "false_starts": job.false_starts + int(facts.lost and job.phase is not Phase.RUNNING),
         }
     elif target.terminal:
-        changes |= _settled(job, now) | {"ended_at": now, "result": facts.result, "failure": dict(facts.data)}
+        changes |= _settled(job, now) | {
+            "preempted_by": None,
+            "ended_at": now,
+            "result": facts.result,
+            "failure": dict(facts.data),
+        }
         if job.phase is Phase.QUEUED:
             changes["waited_s"] = job.waited_s + max(0.0, now - job.queued_at)
     after = replace(job, **changes)
@@ -157,6 +164,22 @@ def ask_cancel(job: Job, reason: str) -> Step | None:
         return None
     after = replace(job, goal=Goal.CANCEL, version=job.version + 1)
     return Step(after, Draft("job.cancel_requested", job.id, {"reason": reason, "team": job.team, "user": job.user}))
+
+
+def preempt(job: Job, by: Job, reason: str, now: float) -> Step:
+    """Return the job with the one that it must give its GPUs to, and the event; `reason` is Kueue's.
+
+    It keeps phase and lease until it is gone. The event names the other job only to its own team.
+    """
+    if not job.phase.holds_gpus or job.lease is None:
+        raise UnknownTransitionError(job, Signal.REQUEUE)
+    after = replace(job, preempted_by=by.id, version=job.version + 1)
+    began = job.began_at if job.began_at is not None else now
+    data = {"team": job.team, "user": job.user, "attempt": job.attempt, "reason": Ended.PREEMPTED, "rule": reason}
+    data |= {"by_team": by.team, "tier": job.lease.tier, "gpus_milli": job.lease.gpus_milli, "ran_s": now - began}
+    if by.team == job.team:
+        data["by"] = by.id
+    return Step(after, Draft("job.preempted", job.id, data))
 
 
 def diagram() -> str:

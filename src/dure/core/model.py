@@ -137,7 +137,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One submission by a person, with everything that is known of it."""
+    """One submission by a person, with everything that is known of it.
+
+    `preempted_by` is set while it still has GPUs that it must give to that job.
+    """
 
     id: str
     name: str
@@ -166,6 +169,7 @@ class Job:
     attempt: int = 0
     losses: int = 0  # of attempts whose code had begun
     false_starts: int = 0  # of attempts lost before that
+    preempted_by: str | None = None
     lease: Lease | None = None
     queued_at: float = 0.0
     admitted_at: float | None = None

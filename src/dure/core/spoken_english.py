@@ -58,17 +58,19 @@ def _in_the_way(code: str, data: Told) -> str:
     need, free, total = data.number("gpus_milli"), data.number("free_milli"), data.number("total_milli")
     tier = _tier(data)
     if why == "ahead":
-        return "there is room, but it is kept for jobs that come before it"
+        return f"there is room, but it is kept for jobs that come before it{_past_use(data)}"
+    if why == "guaranteed":
+        return f"what is free of {tier} is guaranteed to other teams"
     if why == "team_quota":
         team = data.text("team", "the team")
         used = f" uses {gpus(data.number('used_milli'))} of its quota of {gpus(data.number('quota_milli'))}"
         used = used if "quota_milli" in data else "'s quota is used up"
         return f"team {team}{used}{_by(data, 'taken')}"
-    if why == "cluster_unavailable":
-        clusters = ", ".join(data.names("clusters")) or "the cluster"
-        return f"{clusters} does not answer at the moment"
-    if why == "public_busy":
-        return f"all GPUs that it may rent on {', '.join(data.names('clusters')) or 'public clusters'} are in use"
+    if why in {"cluster_unavailable", "public_busy"}:
+        clusters = ", ".join(data.names("clusters"))
+        if why == "cluster_unavailable":
+            return f"{clusters or 'the cluster'} does not answer at the moment"
+        return f"all GPUs that it may rent on {clusters or 'public clusters'} are in use"
     if code == "TopologyPlacementFailed" or why == "not_on_one_node":
         largest = f", at most {gpus(data.number('largest_milli'))}" if "largest_milli" in data else ""
         where = "one GPU" if need is not None and need < 1000 else "one node"
@@ -80,6 +82,11 @@ def _in_the_way(code: str, data: Told) -> str:
         return f"it needs {gpus(need)} and {left}{_by(data, 'the rest is used')}"
     subject = f"the only GPU of {tier} is" if total == 1000 else f"all {gpus(total)} of {tier} are"
     return f"{subject} in use{_by(data)}"
+
+
+def _past_use(data: Told) -> str:
+    used_s = data.number("used_gpu_s") or 0.0
+    return f"; {used_s / 3600:.3g} GPU-hours of past use count" if used_s >= 360 else ""
 
 
 def _are(milli: float | None) -> str:
@@ -151,6 +158,11 @@ def _deactivated(data: Told, _currency: str) -> str:
     return "It is being cancelled" if data.text("why") == "cancelling" else "It was deactivated"
 
 
+def _leaving(data: Told) -> str:
+    names = [name for name in dict.fromkeys(_holder(holder) for holder in data.parts("holders")) if name]
+    return f": {', '.join(names)}" if names else ""
+
+
 WAITING: dict[str, Say] = {
     "Deactivated": _deactivated,
     "OnHold": _on_hold,
@@ -159,7 +171,9 @@ WAITING: dict[str, Say] = {
     "ExceedsMaxQuota": _exceeds,
     "WaitingForQuota": lambda data, _currency: _in_the_way("WaitingForQuota", data),
     "TopologyPlacementFailed": lambda data, _currency: _in_the_way("TopologyPlacementFailed", data),
-    "WaitingForPreemptedWorkloads": lambda _data, _currency: "Its GPUs are being freed by jobs that gave way to it",
+    "WaitingForPreemptedWorkloads": lambda data, _currency: (
+        f"Its GPUs are being freed by jobs that give way to it{_leaving(data)}"
+    ),
     "PendingEvaluation": lambda _data, _currency: "It was just submitted and is decided on in a moment",
 }
 
@@ -233,7 +247,7 @@ ENDED: dict[str, Say] = {
     "TooManyLosses": lambda _data, _c: (
         "Its worker was lost too often before it began: an administrator looks at the nodes"
     ),
-    "Preempted": lambda _data, _c: "It gave its GPUs to a job that goes first",
+    "Preempted": lambda _data, _c: "It gave its GPUs to a job that goes first and starts again by itself",
     "DiskFull": lambda _data, _c: "The disk was full: free space, or ask an administrator, and submit it again",
 }
 
@@ -277,6 +291,20 @@ def _decided(data: Told, currency: str) -> str:
     return f"It may go to {data.text('cluster', 'a public cluster')}{waited}{allowed}{price}"
 
 
+_RULES = {
+    "InClusterQueue": "which has a higher priority",
+    "InCohortReclamation": "which takes back what its team is guaranteed",
+    "InCohortFairSharing": "whose team has the smaller share",
+    "InCohortReclaimWhileBorrowing": "which has a higher priority",
+}
+
+
+def _preemptor(data: Told) -> str:
+    who = data.text("by") or (f"a job of team {data.text('by_team')}" if "by_team" in data else "a job that goes first")
+    why = _RULES.get(data.text("rule"), "")
+    return f"{who}, {why}; it waits again and uses up no retry" if why else f"{who}; it waits again"
+
+
 EVENTS: dict[str, Say] = {
     "job.submitted": _submitted,
     "job.waiting": lambda data, c: waiting(
@@ -286,6 +314,7 @@ EVENTS: dict[str, Say] = {
     "job.admitted": lambda data, _c: f"Admitted{_where(data)} after waiting {duration(data.number('waited_s'))}",
     "job.starting": lambda data, _c: f"Starting{_where(data)}",
     "job.running": lambda data, _c: f"Running{_where(data)}",
+    "job.preempted": lambda data, _c: f"It gives its {gpus(data.number('gpus_milli') or 1000)} to {_preemptor(data)}",
     "job.requeued": lambda data, c: f"Back in the queue{_because(data, c)}",
     "job.succeeded": lambda data, c: f"Succeeded{_account(data, c)}",
     "job.failed": lambda data, c: f"Failed{_account(data, c)}{_because(data, c)}",

@@ -74,7 +74,9 @@ def _in_the_way(code: str, data: Told) -> str:
     why = data.text("why")
     need, free, tier = data.number("gpus_milli"), data.number("free_milli"), _tier(data)
     if why == "ahead":
-        return "남은 GPU가 있지만 앞선 작업의 몫입니다"
+        return f"남은 GPU가 있지만 앞선 작업의 몫입니다{_past_use(data)}"
+    if why == "guaranteed":
+        return f"{tier}에 남은 GPU는 다른 팀에 보장된 몫입니다"
     if why == "team_quota":
         team = f"{data.text('team')} 팀" if "team" in data else "팀"
         if "quota_milli" not in data:
@@ -92,6 +94,11 @@ def _in_the_way(code: str, data: Told) -> str:
         largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
         return f"{tier}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"
     return _busy(data)
+
+
+def _past_use(data: Told) -> str:
+    used_s = data.number("used_gpu_s") or 0.0
+    return f"(최근 사용량 {used_s / 3600:.3g} GPU시간 반영)" if used_s >= 360 else ""
 
 
 def _busy(data: Told) -> str:
@@ -178,7 +185,7 @@ WAITING: dict[str, Say] = {
     "ExceedsMaxQuota": _exceeds,
     "WaitingForQuota": lambda data, _currency: _in_the_way("WaitingForQuota", data),
     "TopologyPlacementFailed": lambda data, _currency: _in_the_way("TopologyPlacementFailed", data),
-    "WaitingForPreemptedWorkloads": lambda _data, _currency: "자리를 내준 작업들이 GPU를 반납하는 중입니다",
+    "WaitingForPreemptedWorkloads": lambda data, _currency: f"자리를 내준 작업들이 GPU를 반납하는 중입니다{_by(data)}",
     "PendingEvaluation": lambda _data, _currency: "방금 제출되어 곧 결정됩니다",
 }
 
@@ -259,7 +266,7 @@ ENDED: dict[str, Say] = {
     ),
     "StartRefused": _refused,
     "TooManyLosses": lambda _data, _c: "시작하기 전에 워커가 너무 자주 사라졌습니다. 관리자가 노드를 확인해야 합니다",
-    "Preempted": lambda _data, _c: "우선하는 작업에 GPU를 내주었습니다",
+    "Preempted": lambda _data, _c: "우선하는 작업에 GPU를 내주었고 저절로 다시 시작합니다",
     "DiskFull": lambda _data, _c: "디스크가 가득 찼습니다. 공간을 확보하거나 관리자에게 요청한 뒤 다시 제출하세요",
 }
 
@@ -315,6 +322,21 @@ def _asked(data: Told, what: str) -> str:
     return f"{data.text('actor')}님이 {what}" if "actor" in data else f"누군가 {what}"
 
 
+_RULES = {
+    "InClusterQueue": "우선순위가 더 높은",
+    "InCohortReclamation": "팀에 보장된 몫을 돌려받는",
+    "InCohortFairSharing": "팀의 사용 몫이 더 적은",
+    "InCohortReclaimWhileBorrowing": "우선순위가 더 높은",
+}
+
+
+def _preemptor(data: Told) -> str:
+    who = f"{data.text('by_team')} 팀의 작업" if "by_team" in data else "우선하는 작업"
+    who = data.text("by") or who
+    why = _RULES.get(data.text("rule"), "")
+    return f"재시도 횟수를 쓰지 않고 다시 대기하며, {why} {who}에" if why else f"다시 대기하며, {who}에"
+
+
 EVENTS: dict[str, Say] = {
     "job.submitted": _submitted,
     "job.waiting": lambda data, c: waiting(
@@ -324,6 +346,9 @@ EVENTS: dict[str, Say] = {
     "job.admitted": _admitted,
     "job.starting": lambda data, _c: _at(data, "시작하는 중입니다"),
     "job.running": lambda data, _c: _at(data, "실행 중입니다"),
+    "job.preempted": lambda data, _c: (
+        f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다"
+    ),
     "job.requeued": lambda data, c: f"대기열로 돌아왔습니다{_because(data, c)}",
     "job.succeeded": lambda data, c: f"성공했습니다{_account(data, c)}",
     "job.failed": lambda data, c: f"실패했습니다{_account(data, c)}{_because(data, c)}",

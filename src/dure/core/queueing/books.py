@@ -1,29 +1,21 @@
-"""The state of one decision: free GPUs, used quota, promised money, reservations and lines.
+"""Which GPUs are free, who has the others, what public clusters offer, and which nodes are kept for whom.
 
-A job that must wait reserves every node that could ever take it, and its share of the team's quota, against
-those after it: first come, first served per node, so nobody is starved. The trap: within one decision resources
-only shrink; what failed once is taken as failed for every equal job that follows, and `decide` relies on it.
+Kept between decisions and told of every lease that begins or ends. The trap: a decision takes GPUs for its plan and
+gives them back at its end (`undo`), because the plan may never be carried out; what it left behind would be lost.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dure.core.burst import Offer, predicted_s
-from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform
+from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
 from dure.core.placement import NodeState, choose_gang
 from dure.core.pricing import cost_of
-from dure.core.queueing.plan import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A job that has GPUs, or gets them in this very plan."""
-
-    job: Job
-    lease: Lease
+from dure.core.queueing.compile import tiers_by_price
+from dure.core.queueing.gates import Holder
+from dure.core.queueing.holds import Hold
 
 
 @dataclass(slots=True)
@@ -33,7 +25,7 @@ class Market:
     cluster: Cluster
     tier: str
     nodes: list[NodeState]
-    available: bool
+    available: bool = True
 
     @property
     def price_per_gpu_hour(self) -> float:
@@ -52,137 +44,178 @@ class Market:
 
 
 class Books:
-    """Who has what, what is free, and what is promised to those who wait."""
+    """The GPUs of one platform file. `private` are those of clusters that answer; `begin` sets it for a decision."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        platform = snapshot.platform
-        self.now = snapshot.now
+    def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        order = sorted(range(len(platform.tiers)), key=lambda i: (platform.tiers[i].price_per_gpu_hour, i))
-        self.tiers: tuple[str, ...] = tuple(platform.tiers[i].name for i in order)
-        self.private: dict[str, list[NodeState]] = {tier: [] for tier in self.tiers}
-        self.unanswering: dict[str, list[str]] = {tier: [] for tier in self.tiers}
+        self.tiers = tiers_by_price(platform)
+        self.holders: dict[str, Holder] = {}
+        self.private: dict[str, list[NodeState]] = {}
+        self.unanswering: dict[str, list[str]] = {}
         self.largest: dict[str, int] = {}
+        self.sizes: dict[str, dict[str, list[int]]] = {}
         self.markets: dict[str, list[Market]] = {tier: [] for tier in self.tiers}
-        self.quota = {(team.name, tier): milli for team in platform.teams for tier, milli in team.quota_milli.items()}
-        self.used: dict[tuple[str, str], int] = defaultdict(int)
-        self.promised: dict[tuple[str, str], int] = defaultdict(int)
-        self.holders: dict[str, list[Holder]] = defaultdict(list)
-        self.pool_lines: dict[str, list[str]] = defaultdict(list)
-        self.team_lines: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self.holds: dict[int, Hold] = {}
+        self.on_node: dict[tuple[str, str], dict[str, Holder]] = {}
+        self._nodes: dict[tuple[str, str], NodeState] = {}
+        self._shelves: list[tuple[str, NodeState]] = []
         self._private_clusters = {c.name for c in platform.clusters if c.kind is ClusterKind.PRIVATE}
-        nodes = self._shelve(platform, snapshot.unavailable)
-        self._enter(snapshot.jobs, nodes)
-        self.budget_left = _budget_left(snapshot)
+        self._plan: list[str] = []
+        self._costs: dict[str, tuple[str, float]] = {}
+        self._shelve()
+        self.begin(frozenset())
 
-    def _shelve(self, platform: Platform, unavailable: frozenset[str]) -> dict[tuple[str, str], NodeState]:
-        prices = {tier.name: tier.price_per_gpu_hour for tier in platform.tiers}
-        nodes: dict[tuple[str, str], NodeState] = {}
-        for cluster in platform.clusters:
-            answers = cluster.name not in unavailable
+    def _shelve(self) -> None:
+        prices = {tier.name: tier.price_per_gpu_hour for tier in self.platform.tiers}
+        for cluster in self.platform.clusters:
+            public = cluster.kind is ClusterKind.PUBLIC
             markets: dict[str, Market] = {}
             for node in cluster.nodes:
-                public = cluster.kind is ClusterKind.PUBLIC
                 price = cluster.prices.get(node.tier, 0.0) if public else prices.get(node.tier, 0.0)
                 state = NodeState(cluster.name, node.name, node.tier, price, [WHOLE_GPU_MILLI] * node.gpus)
-                nodes[cluster.name, node.name] = state
-                size = node.gpus * WHOLE_GPU_MILLI
+                self._nodes[cluster.name, node.name] = state
                 if public:
-                    fresh = Market(cluster, node.tier, [], answers)
-                    markets.setdefault(node.tier, fresh).nodes.append(state)
+                    markets.setdefault(node.tier, Market(cluster, node.tier, [])).nodes.append(state)
                     continue
-                self.largest[node.tier] = max(size, self.largest.get(node.tier, 0))
-                if answers:
-                    self.private[node.tier].append(state)
-                elif cluster.name not in self.unanswering[node.tier]:
-                    self.unanswering[node.tier].append(cluster.name)
+                self.largest[node.tier] = max(node.gpus * WHOLE_GPU_MILLI, self.largest.get(node.tier, 0))
+                size = node.gpus * WHOLE_GPU_MILLI
+                self.sizes.setdefault(node.tier, {}).setdefault(cluster.name, []).append(size)
+                self._shelves.append((cluster.name, state))
             for market in markets.values():
                 self.markets[market.tier].append(market)
-        return nodes
 
-    def _enter(self, jobs: Iterable[Job], nodes: dict[tuple[str, str], NodeState]) -> None:
-        holding = [job for job in jobs if job.lease is not None and job.phase.holds_gpus]
-        for job in sorted(holding, key=lambda held: (held.admitted_at or 0.0, held.id)):
-            lease = job.lease
-            assert lease is not None
-            for share in lease.shares:
-                node = nodes.get((lease.cluster, share.node))
-                if node is not None:
-                    node.take(share.gpus)
-            self._count(job, lease)
+    def begin(self, unavailable: frozenset[str]) -> None:
+        """Start a decision during which these clusters get nothing, because their executors do not answer."""
+        self.private = {tier: [] for tier in self.tiers}
+        self.unanswering = {tier: [] for tier in self.tiers}
+        for cluster, state in self._shelves:
+            if cluster not in unavailable:
+                self.private[state.tier].append(state)
+            elif cluster not in self.unanswering[state.tier]:
+                self.unanswering[state.tier].append(cluster)
+        for markets in self.markets.values():
+            for market in markets:
+                market.available = market.cluster.name not in unavailable
 
-    def _count(self, job: Job, lease: Lease) -> None:
-        if lease.cluster in self._private_clusters:
-            self.used[job.team, lease.tier] += lease.gpus_milli
-            self.holders[lease.tier].append(Holder(job, lease))
+    def ever_fits(self, request: Request, tier: str) -> bool:
+        """Return whether private nodes of a tier could take the request if nobody used them."""
+        return any(
+            sum(size >= request.node_milli for size in sizes) >= request.nodes
+            for sizes in self.sizes.get(tier, {}).values()
+        )
 
-    def most_milli(self, team: str, tier: str) -> int:
-        """Return the largest private request of this team that could ever be admitted: on one node, within quota."""
-        most = self.largest.get(tier, 0)
-        return min(most, self.quota.get((team, tier), most))
+    def put(self, job: Job) -> Lease | None:
+        """Take note of a job; return its lease when it is a private one."""
+        lease = job.lease if job.phase.holds_gpus else None
+        self.drop(job.id)
+        if lease is not None:
+            self._enter(Holder(job, lease))
+        if lease is not None or job.cost:
+            self._costs[job.id] = (job.team, job.cost)
+        return lease if lease is not None and self.is_private(lease) else None
 
-    def quota_blocks(self, team: str, tier: str, gpus_milli: int) -> bool:
-        """Return whether the team's quota, less what it uses and has promised, is too small now."""
-        quota = self.quota.get((team, tier))
-        if quota is None:
-            return False
-        return self.used[team, tier] + self.promised[team, tier] + gpus_milli > quota
+    def drop(self, job_id: str) -> None:
+        """Forget a job; what it held is free."""
+        self._costs.pop(job_id, None)
+        holder = self.holders.pop(job_id, None)
+        if holder is None:
+            return
+        for share, node in self._held(holder.lease):
+            if node is not None:
+                node.give(share.gpus)
+            self.on_node[holder.lease.cluster, share.node].pop(job_id, None)
 
-    def take(self, job: Job, nodes: Sequence[NodeState]) -> Lease | None:
-        """Give the job GPUs on the best unreserved ones of `nodes` and return its lease, or None without room."""
+    def is_private(self, lease: Lease) -> bool:
+        """Return whether the lease is on a private cluster."""
+        return lease.cluster in self._private_clusters
+
+    def counted_milli(self, lease: Lease) -> int:
+        """Return how much of a lease lies on GPUs that the platform file still has."""
+        return sum(
+            gpu.share_milli
+            for share, node in self._held(lease)
+            for gpu in share.gpus
+            if node is not None and gpu.index < len(node.free_milli)
+        )
+
+    def _enter(self, holder: Holder) -> None:
+        self.holders[holder.job.id] = holder
+        for share, node in self._held(holder.lease):
+            if node is not None:
+                node.take(share.gpus)
+            self.on_node.setdefault((holder.lease.cluster, share.node), {})[holder.job.id] = holder
+
+    def _held(self, lease: Lease) -> list[tuple[NodeShare, NodeState | None]]:
+        return [(share, self._nodes.get((lease.cluster, share.node))) for share in lease.shares]
+
+    def open_nodes(self, nodes: Sequence[NodeState], end_at: float | None) -> list[NodeState]:
+        """Return the nodes that nobody waits for, or for so long that who ends by `end_at` is gone before."""
+        if not self.holds:
+            return [*nodes]
+        return [node for node in nodes if (hold := self.holds.get(id(node))) is None or hold.lets(end_at)]
+
+    def take(self, job: Job, nodes: Sequence[NodeState], end_at: float | None) -> Lease | None:
+        """Give the job GPUs on the best of `nodes` that are open to it; return its lease, or None without room."""
         request = job.request
-        chosen = choose_gang([node for node in nodes if not node.reserved], request.gpus_milli, request.nodes)
+        chosen = choose_gang(self.open_nodes(nodes, end_at), request.gpus_milli, request.nodes)
         if chosen is None:
             return None
-        for node, gpus in chosen:
-            node.take(gpus)
         first, gpus = chosen[0]
         others = tuple(NodeShare(node.name, part) for node, part in chosen[1:])
         lease = Lease(first.cluster, first.name, first.tier, gpus, first.price_per_gpu_hour, others)
-        self._count(job, lease)
+        self._enter(Holder(job, lease))
+        self._plan.append(job.id)
         return lease
 
-    def wait(self, job: Job, tiers: Sequence[str]) -> tuple[int, Sequence[str]]:
-        """Put a blocked job in the lines of `tiers` and promise it its quota.
+    def suffices(self, job: Job, tier: str, end_at: float | None, leaving: Iterable[str]) -> bool:
+        """Return whether the job could be placed on a tier once these jobs are gone."""
+        parts = [part for one in leaving if one in self.holders for part in self._held(self.holders[one].lease)]
+        for share, node in parts:
+            if node is not None:
+                node.give(share.gpus)
+        nodes = self.open_nodes(self.private[tier], end_at)
+        chosen = choose_gang(nodes, job.request.gpus_milli, job.request.nodes)
+        for share, node in parts:
+            if node is not None:
+                node.take(share.gpus)
+        return chosen is not None
 
-        Returns how many are ahead in its shortest line, and that whole line, of which those are the first.
-        """
-        best: Sequence[str] | None = None
-        ahead = 0
-        gpus_milli = job.request.gpus_milli
-        for tier in tiers:
-            key = (job.team, tier)
-            limited = key in self.quota
-            line = self.team_lines[key] if limited else self.pool_lines[tier]
-            if limited and not self.quota_blocks(job.team, tier, gpus_milli):
-                line.append(job.id)
-                line = self.pool_lines[tier]
-            if best is None or len(line) < ahead:
-                best, ahead = line, len(line)
-            line.append(job.id)
-            if limited:
-                self.promised[key] += gpus_milli
-        return ahead, best or ()
+    def fits(self, job: Job, tier: str, end_at: float | None) -> bool:
+        """Return whether the job has room on a tier now."""
+        return self.suffices(job, tier, end_at, ())
 
-    def reserve(self, nodes: Iterable[NodeState], gpus_milli: int) -> None:
-        """Keep every node that could ever take the request from later jobs of this decision."""
+    def keep(self, nodes: Iterable[NodeState], hold: Hold) -> None:
+        """Keep nodes for a job that waits; one that is kept already stays with whom it is."""
         for node in nodes:
-            if not node.reserved and node.fits_when_empty(gpus_milli):
-                node.reserved = True
+            self.holds.setdefault(id(node), hold)
 
+    def undo(self) -> None:
+        """Give back what the plan took, and keep nothing for anybody."""
+        for job_id in [*self._plan]:
+            self.revoke(job_id)
+        self.holds.clear()
 
-def _budget_left(snapshot: Snapshot) -> dict[str, float | None]:
-    """Return each team's money of this month that is neither spent nor promised to jobs that have not ended."""
-    limits = {team.name: team.budget_per_month for team in snapshot.platform.teams}
-    left = {name: None if limit is None else limit - snapshot.spent.get(name, 0.0) for name, limit in limits.items()}
-    for job in snapshot.jobs:
-        money = left.get(job.team)
-        if money is None:
-            continue
-        owed = job.cost
-        if job.lease is not None and job.phase.holds_gpus:
-            held_s = snapshot.now - job.admitted_at if job.admitted_at is not None else 0.0
-            owed += cost_of(job.lease, max(held_s, predicted_s(job, snapshot.platform)))
-        if owed:
-            left[job.team] = money - owed
-    return left
+    def revoke(self, job_id: str) -> None:
+        """Give back what the plan took for one job."""
+        self._plan.remove(job_id)
+        holder = self.holders.pop(job_id)
+        for share, node in self._held(holder.lease):
+            if node is not None:
+                node.give(share.gpus)
+            del self.on_node[holder.lease.cluster, share.node][job_id]
+
+    def budget_left(self, now: float, spent: Mapping[str, float]) -> dict[str, float | None]:
+        """Return each team's money of this month that is neither spent nor promised to jobs that have not ended."""
+        limits = {team.name: team.budget_per_month for team in self.platform.teams}
+        left = {name: None if limit is None else limit - spent.get(name, 0.0) for name, limit in limits.items()}
+        for job_id, (team, cost) in sorted(self._costs.items()):
+            money = left.get(team)
+            if money is None:
+                continue
+            owed = cost
+            holder = self.holders.get(job_id)
+            if holder is not None:
+                held_s = now - holder.job.admitted_at if holder.job.admitted_at is not None else 0.0
+                owed += cost_of(holder.lease, max(held_s, predicted_s(holder.job, self.platform)))
+            left[team] = money - owed
+        return left

@@ -1,54 +1,184 @@
 """Why blocked jobs wait, told from the state after all placements, so that what would help is still free.
 
-Cost is per kind of job, not per job: only place in line and the burst's due time differ between equal ones. The trap:
-`data` and `blockers` name jobs of every team; `visible` must pass before anything is shown to a person.
+Only the waiting code of each line is made with the plan; places and the rest when somebody looks, from a picture that
+nothing changes any more, so any thread may. The trap: `data` and `blockers` name jobs of every team; `visible` must
+pass before anything is shown to a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dure.core.burst import BurstDecision
-from dure.core.model import WHOLE_GPU_MILLI, Job
-from dure.core.placement import NodeState
-from dure.core.queueing.books import Books, Holder
+from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
+from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
+from dure.core.placement import NodeState, choose_gang
+from dure.core.queueing.books import Books, Market
+from dure.core.queueing.compile import RESOURCE
+from dure.core.queueing.gates import Holder, Refusal, Standing
+from dure.core.queueing.order import Usage
+from dure.core.queueing.quota import Quota
 from dure.core.reasons import Verdict, Waiting
-
-Refusal = tuple[Waiting, Mapping[str, Any]]
 
 MAX_HOLDERS = 8
 MAX_AHEAD = 3
 
 # what is nearest to running comes first: that is the reason told when several tiers would do
-_NEAREST = ("ahead", "not_on_one_node", "gpus_busy", "team_quota", "cluster_unavailable")
+_NEAREST = ("leaving", "ahead", "not_on_one_node", "gpus_busy", "guaranteed", "team_quota", "cluster_unavailable")
 _PLACELESS = ("no_gpus", "public_only", "team_quota", "larger_than_node")
-_CODES = {"not_on_one_node": Waiting.TOPOLOGY_PLACEMENT_FAILED}
+_CODES = {
+    "not_on_one_node": Waiting.TOPOLOGY_PLACEMENT_FAILED,
+    "leaving": Waiting.WAITING_FOR_PREEMPTED_WORKLOADS,
+}
 
 
-@dataclass(slots=True)
-class Blocked:
-    """One job that was not placed. `line[:ahead]` go before it; `shape` is the same object for equal jobs."""
+@dataclass(slots=True, eq=False)
+class State:
+    """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
+
+    `over` when nothing more of it is placed; `broke` when its team's money does not suffice, `full` when the public
+    clusters are.
+    """
 
     job: Job
-    shape: object
-    ahead: int
-    line: Sequence[str]
-    tiers: tuple[str, ...] = ()
-    burst: BurstDecision | None = None
-    due_at: float | None = None
+    tiers: tuple[str, ...]
+    offers: tuple[tuple[Market, Offer], ...]
     refusal: Refusal | None = None
+    victims: tuple[str, ...] = ()
+    over: bool = False
+    broke: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Story:
-    """What equal jobs with the same neighbours in line are told."""
+class Shelf:
+    """One private node after the plan, and for whom it is kept."""
 
-    code: Waiting
-    data: Mapping[str, Any]
-    blockers: tuple[str, ...]
-    helps: tuple[Mapping[str, Any], ...]
+    node: NodeState
+    owner: str | None
+
+    def open_to(self, job: Job) -> bool:
+        """Return whether nobody else waits for the node."""
+        return self.owner is None or self.owner == job.id
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything as it is once the plan is carried out. Quota is by team and tier.
+
+    `kept` names the job that quota is kept for: of a team's share of a tier, or of what can be borrowed of a tier.
+    """
+
+    now: float
+    platform: Platform
+    tiers: tuple[str, ...]
+    shelves: Mapping[str, tuple[Shelf, ...]]
+    unanswering: Mapping[str, tuple[str, ...]]
+    markets: Mapping[str, tuple[tuple[str, bool], ...]]
+    holders: Mapping[str, tuple[Holder, ...]]
+    left: Mapping[str, float | None]
+    available: Mapping[tuple[str, str], int]
+    own_room: Mapping[tuple[str, str], int | None]
+    used: Mapping[tuple[str, str], int]
+    kept: Mapping[Any, str]
+    usage: Usage
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(  # noqa: PLR0917 -- the parts of one decision
+        cls,
+        books: Books,
+        quota: Quota,
+        standing: Standing,
+        left: Mapping[str, float | None],
+        kept: Mapping[Any, str],
+        usage: Usage,
+    ) -> Picture:
+        """Return the picture of the books and the engine as they are now."""
+        holders: dict[str, list[Holder]] = {tier: [] for tier in books.tiers}
+        for holder in books.holders.values():
+            if books.is_private(holder.lease):
+                holders.setdefault(holder.lease.tier, []).append(holder)
+        pairs = [(team.name, tier) for team in standing.platform.teams for tier in books.tiers]
+        return cls(
+            now=standing.now,
+            platform=standing.platform,
+            tiers=books.tiers,
+            shelves={
+                tier: tuple(
+                    Shelf(
+                        replace(node, free_milli=[*node.free_milli]),
+                        hold.owner if (hold := books.holds.get(id(node))) else None,
+                    )
+                    for node in nodes
+                )
+                for tier, nodes in books.private.items()
+            },
+            unanswering={tier: tuple(names) for tier, names in books.unanswering.items()},
+            markets={
+                tier: tuple((market.cluster.name, market.available) for market in markets)
+                for tier, markets in books.markets.items()
+            },
+            holders={
+                tier: tuple(sorted(some, key=lambda one: (one.job.admitted_at or standing.now, one.job.id)))
+                for tier, some in holders.items()
+            },
+            left=dict(left),
+            available={pair: quota.available_milli(*pair) for pair in pairs},
+            own_room={pair: quota.own_room_milli(*pair) for pair in pairs},
+            used={pair: quota.used_milli(*pair) for pair in pairs},
+            kept=kept,
+            usage=usage,
+        )
+
+    def in_team_line(self, job: Job, tier: str) -> bool:
+        """Return whether the job waits for its own team's share of a tier and not for the tier."""
+        return self.limited(job, tier) or (job.team, tier) in self.kept
+
+    def kept_from(self, job: Job, tier: str) -> bool:
+        """Return whether quota of the tier is kept for another job."""
+        return any(self.kept.get(scope, job.id) != job.id for scope in ((job.team, tier), tier))
+
+    def quota_blocks(self, job: Job, tier: str) -> bool:
+        """Return whether the team may not take so much of the tier now."""
+        return self.available.get((job.team, tier), 0) < job.request.gpus_milli
+
+    def limited(self, job: Job, tier: str) -> bool:
+        """Return whether the team's own limits are what refuses."""
+        own = self.own_room.get((job.team, tier))
+        return own is not None and own < job.request.gpus_milli
+
+    def reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
+        """Return why one tier does not take the job now."""
+        key = (job.team, job.request.gpus_milli, job.request.nodes, tier, bool(victims))
+        found: dict[str, Any] | None = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self._reason(job, tier, victims)
+        return found
+
+    def _reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
+        request = job.request
+        nodes = [shelf.node for shelf in self.shelves[tier]]
+        free_milli = _free_milli(nodes, request.node_milli)
+        total_milli = sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI
+        reason: dict[str, Any] = {"tier": tier, "free_milli": free_milli, "total_milli": total_milli}
+        if victims:
+            return reason | {"why": "leaving"}
+        used = self.used.get((job.team, tier), 0)
+        own = self.own_room.get((job.team, tier))
+        if own is not None and own < request.gpus_milli:
+            return reason | {"why": "team_quota", "quota_milli": used + own, "used_milli": used}
+        if sum(node.fits_when_empty(request.node_milli) for node in nodes) < request.nodes:
+            return reason | {"why": "cluster_unavailable", "clusters": list(self.unanswering[tier])}
+        if choose_gang(nodes, request.gpus_milli, request.nodes) is not None:
+            return reason | {"why": "guaranteed" if self.quota_blocks(job, tier) else "ahead"}
+        if free_milli >= request.gpus_milli:
+            largest = max(_free_milli([node], request.node_milli) for node in nodes)
+            if request.gpus_milli < WHOLE_GPU_MILLI:
+                largest = max(free for node in nodes for free in node.free_milli)
+            return reason | {"why": "not_on_one_node", "largest_milli": largest}
+        return reason | {"why": "gpus_busy"}
 
 
 def told(decision: BurstDecision) -> dict[str, Any]:
@@ -75,35 +205,133 @@ def visible(verdict: Verdict, may_see: Callable[[str], bool]) -> Verdict:
     return replace(verdict, data=data, blockers=tuple(job for job in verdict.blockers if may_see(job)))
 
 
-class Explainer:
-    """Makes verdicts from the books as they are after every placement of the plan."""
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """What equal jobs with the same neighbours in line are told."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._stories: dict[tuple[int, int, int], _Story] = {}
+    code: Waiting
+    data: Mapping[str, Any]
+    blockers: tuple[str, ...]
+    helps: tuple[Mapping[str, Any], ...]
 
-    def verdict(self, blocked: Blocked) -> Verdict:
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one job waits: `line[:ahead]` go before it."""
+
+    job: Job
+    state: State
+    ahead: int
+    line: Sequence[str]
+
+
+class Verdicts(Mapping[str, Verdict]):
+    """The verdict of every job that the plan leaves waiting, made when it is asked for.
+
+    `waiting` are the lines' states, each with its jobs in order.
+    """
+
+    def __init__(self, picture: Picture, waiting: Sequence[tuple[State, tuple[Job, ...]]]) -> None:
+        self._picture = picture
+        self._waiting = waiting
+        self._places: dict[str, _Place] | None = None
+        self._stories: dict[Any, _Story] = {}
+
+    def __getitem__(self, job_id: str) -> Verdict:
+        return self._verdict(self._all()[job_id])
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return sum(len(jobs) for _, jobs in self._waiting)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def changed(self) -> Iterator[str]:
+        """Yield the jobs on whose record another waiting code stands than the one of this plan, or none."""
+        for state, jobs in self._waiting:
+            rest = self._code(state, victims=())
+            for job in jobs:
+                code = self._code(state, victims=state.victims) if job is state.job else rest
+                if job.reason != code.value:
+                    yield job.id
+
+    def _code(self, state: State, victims: Sequence[str]) -> Waiting:
+        if state.refusal is not None:
+            return state.refusal[0]
+        if not state.tiers:
+            return Waiting.WAITING_FOR_QUOTA
+        whys = [self._picture.reason(state.job, tier, victims)["why"] for tier in state.tiers]
+        return _CODES.get(min(whys, key=_NEAREST.index), Waiting.WAITING_FOR_QUOTA)
+
+    def _all(self) -> dict[str, _Place]:
+        """Return every job's place, put into the lines of the tiers that it waits for in the order of serving."""
+        if self._places is not None:
+            return self._places
+        key = self._picture.usage.key
+        pools: dict[Any, list[str]] = {}
+        places = {}
+        ordered = sorted(
+            (*key(job)[:2], job.submitted_at, job.id, n, job)
+            for n, (_, jobs) in enumerate(self._waiting)
+            for job in jobs
+        )
+        for *_, number, job in ordered:
+            state = self._waiting[number][0]
+            scopes: list[Any] = [id(state)]
+            if state.refusal is None and state.tiers:
+                scopes = [(job.team, t) if self._picture.in_team_line(job, t) else t for t in state.tiers]
+            lines = [pools.setdefault(scope, []) for scope in scopes]
+            line = min(lines, key=len)
+            places[job.id] = _Place(job, state, len(line), line)
+            for one in lines:
+                one.append(job.id)
+        self._places = places
+        return places
+
+    def _verdict(self, place: _Place) -> Verdict:
         """Return why this job waits."""
-        key = (id(blocked.shape), id(blocked.line), min(blocked.ahead, MAX_AHEAD))
+        job, state = place.job, place.state
+        head = job is state.job
+        money = (job.predicted_s, job.timeout_s, job.cost)
+        key = (id(state), id(place.line), min(place.ahead, MAX_AHEAD), head and bool(state.victims), money)
         story = self._stories.get(key)
         if story is None:
-            story = self._stories[key] = self._story(blocked)
+            story = self._stories[key] = self._story(place, state.victims if head else ())
         helps = story.helps
-        if blocked.due_at is not None and blocked.burst is not None:
-            helps = (*helps, self._burst_help(blocked.burst, blocked.due_at))
-        elif not helps and blocked.refusal is None:
+        burst = self._burst(job, state) if state.refusal is None else None
+        if burst is not None and set(burst.failing) <= {"wait"} and not state.broke:
+            due = min(due_at(job, self._picture.platform, offer) for _, offer in state.offers)
+            helps = (*helps, self._burst_help(burst, due))
+        elif not helps and state.refusal is None:
             helps = ({"code": "wait"},)
-        return Verdict(story.code, blocked.ahead + 1, story.data, story.blockers, helps)
+        return Verdict(story.code, place.ahead + 1, story.data, story.blockers, helps)
 
-    def _story(self, blocked: Blocked) -> _Story:
-        ahead = tuple(blocked.line[: min(blocked.ahead, MAX_AHEAD)])
-        if blocked.refusal is not None:
-            code, facts = blocked.refusal
-            return _Story(code, facts, (), self._refused_helps(blocked.job, facts))
-        if not blocked.tiers:
-            return self._public_story(blocked, ahead)
-        job = blocked.job
-        reasons = [self._reason(job, tier) for tier in blocked.tiers]
+    def _burst(self, job: Job, state: State) -> BurstDecision | None:
+        """Return the burst decision that a waiting job is told: one that only time is missing from, if any."""
+        picture = self._picture
+        left = picture.left.get(job.team)
+        decisions = [decide_burst(job, picture.now, picture.platform, offer, left) for _, offer in state.offers]
+        able = [decision for decision in decisions if set(decision.failing) <= {"wait"}]
+        return next(iter(able or decisions), None)
+
+    def _story(self, place: _Place, victims: Sequence[str]) -> _Story:
+        job, state, picture = place.job, place.state, self._picture
+        ahead = tuple(place.line[: min(place.ahead, MAX_AHEAD)])
+        if state.refusal is not None:
+            code, facts = state.refusal
+            return _Story(code, facts, (), self._refused_helps(job, facts))
+        burst = self._burst(job, state)
+        if not state.tiers:
+            return self._public_story(job, ahead, burst)
+        reasons = [picture.reason(job, tier, victims) for tier in state.tiers]
         nearest = min(reasons, key=lambda reason: _NEAREST.index(reason["why"]))
         why = nearest["why"]
         data: dict[str, Any] = {
@@ -117,68 +345,63 @@ class Explainer:
         data["total_milli"] = sum(reason["total_milli"] for reason in reasons)
         if why in ("team_quota", "cluster_unavailable"):
             data |= {key: nearest[key] for key in ("quota_milli", "used_milli", "clusters") if key in nearest}
-        holders = self._holders(job, blocked.tiers, why)
+        if message := self._kueue(job, state.tiers):
+            data["message"] = message
+        if used := picture.usage.of(job.team, job.user):
+            data["used_gpu_s"] = round(used, 1)
+        holders = self._holders(job, state.tiers, why, victims)
         data["holder_count"] = len(holders)
         data["holders"] = [
             {"job": held.job.id, "user": held.job.user, "team": held.job.team, "gpus_milli": held.lease.gpus_milli}
             for held in holders[:MAX_AHEAD]
         ]
-        if blocked.burst is not None:
-            data["burst"] = told(blocked.burst)
+        if burst is not None:
+            data["burst"] = told(burst)
         blockers = (*(holder.job.id for holder in holders[:MAX_HOLDERS]), *ahead)
-        return _Story(_CODES.get(why, Waiting.WAITING_FOR_QUOTA), data, blockers, self._helps(blocked, why))
+        helps = self._helps(job, why, place.ahead, burst)
+        return _Story(_CODES.get(why, Waiting.WAITING_FOR_QUOTA), data, blockers, helps)
 
-    def _reason(self, job: Job, tier: str) -> dict[str, Any]:
-        """Return why one tier does not take the job now."""
-        books, gpus_milli = self._books, job.request.gpus_milli
-        nodes = books.private[tier]
-        free_milli = _free_milli(nodes, gpus_milli)
-        total_milli = sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI
-        reason: dict[str, Any] = {"tier": tier, "free_milli": free_milli, "total_milli": total_milli}
-        quota = books.quota.get((job.team, tier))
-        used = books.used.get((job.team, tier), 0)
-        if quota is not None and used + gpus_milli > quota:
-            return reason | {"why": "team_quota", "quota_milli": quota, "used_milli": used}
-        if not any(node.fits_when_empty(gpus_milli) for node in nodes):
-            return reason | {"why": "cluster_unavailable", "clusters": books.unanswering[tier]}
-        if any(node.fits(gpus_milli) for node in nodes):
-            return reason | {"why": "ahead"}
-        if free_milli >= gpus_milli:
-            largest = max(_free_milli([node], gpus_milli) for node in nodes)
-            if gpus_milli < WHOLE_GPU_MILLI:
-                largest = max(free for node in nodes for free in node.free_milli)
-            return reason | {"why": "not_on_one_node", "largest_milli": largest}
-        return reason | {"why": "gpus_busy"}
+    def _kueue(self, job: Job, tiers: Sequence[str]) -> str:
+        """Return Kueue's own message where quota is what is missing; empty where it is not."""
+        lacking = [
+            f"insufficient unused quota for {RESOURCE} in flavor {tier}, {more / WHOLE_GPU_MILLI:g} more needed"
+            for tier in tiers
+            if (more := job.request.gpus_milli - self._picture.available.get((job.team, tier), 0)) > 0
+        ]
+        return f"couldn't assign flavors to pod set main: {', '.join(sorted(lacking))}" if lacking else ""
 
-    def _public_story(self, blocked: Blocked, ahead: tuple[str, ...]) -> _Story:
+    def _public_story(self, job: Job, ahead: tuple[str, ...], burst: BurstDecision | None) -> _Story:
         """Tell of a job that only public clusters could take: they are all in use, or do not answer."""
-        job, books = blocked.job, self._books
-        tiers = books.tiers if job.request.tier is None else (job.request.tier,)
-        markets = [market for tier in tiers for market in books.markets[tier]]
-        answering = [market for market in markets if market.available]
+        picture = self._picture
+        tiers = picture.tiers if job.request.tier is None else (job.request.tier,)
+        markets = [market for tier in tiers for market in picture.markets.get(tier, ())]
+        answering = [name for name, available in markets if available]
         data: dict[str, Any] = {
             "tier": job.request.tier,
             "gpus_milli": job.request.gpus_milli,
             "team": job.team,
             "why": "public_busy" if answering else "cluster_unavailable",
-            "clusters": sorted({market.cluster.name for market in answering or markets}),
+            "clusters": sorted(set(answering or [name for name, _ in markets])),
         }
-        if blocked.burst is not None:
-            data["burst"] = told(blocked.burst)
+        if burst is not None:
+            data["burst"] = told(burst)
         return _Story(Waiting.WAITING_FOR_QUOTA, data, ahead, ())
 
-    def _holders(self, job: Job, tiers: Sequence[str], why: str) -> list[Holder]:
-        holders = [holder for tier in tiers for holder in self._books.holders.get(tier, ())]
+    def _holders(self, job: Job, tiers: Sequence[str], why: str, victims: Sequence[str]) -> list[Holder]:
+        holders = [holder for tier in tiers for holder in self._picture.holders.get(tier, ())]
+        if victims:
+            return [holder for holder in holders if holder.job.id in victims]
         if why == "team_quota":
             return [holder for holder in holders if holder.job.team == job.team]
         return holders
 
-    def _helps(self, blocked: Blocked, why: str) -> tuple[Mapping[str, Any], ...]:
-        job = blocked.job
+    def _helps(self, job: Job, why: str, ahead: int, burst: BurstDecision | None) -> tuple[Mapping[str, Any], ...]:
+        if why == "leaving":
+            return ()
         helps = self._other_tiers(job)
-        if blocked.ahead == 0 and job.request.tier is not None and why != "cluster_unavailable":
-            helps += self._fewer_gpus(job, job.request.tier, why)
-        return (*helps, *_money_help(blocked.burst))
+        if ahead == 0 and job.request.tier is not None and why != "cluster_unavailable":
+            helps += self._fewer_gpus(job, job.request.tier)
+        return (*helps, *_money_help(burst))
 
     def _refused_helps(self, job: Job, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         most = data.get("most_milli", 0)
@@ -194,44 +417,44 @@ class Explainer:
 
     def _other_tiers(self, job: Job) -> tuple[Mapping[str, Any], ...]:
         """Return the tiers that would take the job at once if it asked for them, the nearest in price first."""
-        books, asked, gpus_milli = self._books, job.request.tier, job.request.gpus_milli
-        if asked is None or gpus_milli <= 0:
+        picture, asked, request = self._picture, job.request.tier, job.request
+        if asked is None or request.gpus_milli <= 0:
             return ()
-        rank = books.tiers.index(asked) if asked in books.tiers else 0
-        nearest = sorted(books.tiers, key=lambda tier: abs(books.tiers.index(tier) - rank))
-        return tuple(
-            {"code": "tier", "tier": tier, "free_milli": _free_milli(_open(books.private[tier]), gpus_milli)}
-            for tier in nearest
-            if tier != asked
-            and not books.quota_blocks(job.team, tier, gpus_milli)
-            and any(node.fits(gpus_milli) for node in _open(books.private[tier]))
-        )
+        rank = picture.tiers.index(asked) if asked in picture.tiers else 0
+        found = []
+        for tier in sorted(picture.tiers, key=lambda one: abs(picture.tiers.index(one) - rank)):
+            nodes = [shelf.node for shelf in picture.shelves[tier] if shelf.owner is None]
+            fits = choose_gang(nodes, request.gpus_milli, request.nodes) is not None
+            kept = picture.quota_blocks(job, tier) or picture.kept_from(job, tier)
+            if tier != asked and fits and not kept:
+                found.append({"code": "tier", "tier": tier, "free_milli": _free_milli(nodes, request.node_milli)})
+        return tuple(found)
 
-    def _fewer_gpus(self, job: Job, tier: str, why: str) -> tuple[Mapping[str, Any], ...]:
+    def _fewer_gpus(self, job: Job, tier: str) -> tuple[Mapping[str, Any], ...]:
         """Return the largest smaller request that would be admitted now to the first in line for `tier`.
 
-        Nodes that this very job reserved count as free; what others reserved does not.
+        Nodes that are kept for this very job count as free; what is kept for others does not.
         """
-        books, most, asked = self._books, 0, job.request.gpus_milli
-        quota = books.quota.get((job.team, tier))
-        room = asked - 1
-        if quota is not None:
-            room = min(room, quota - books.used[job.team, tier] - books.promised[job.team, tier] + asked)
-        nodes = books.private[tier]
-        for node in _open(nodes) if why == "team_quota" else nodes:
-            whole = min(node.whole_free, room // WHOLE_GPU_MILLI) * WHOLE_GPU_MILLI
-            most = max(most, whole or min(max(node.free_milli), room))
+        if job.request.nodes > 1 or self._picture.kept_from(job, tier):
+            return ()
+        most = 0
+        room = min(job.request.gpus_milli - 1, self._picture.available.get((job.team, tier), 0))
+        for shelf in self._picture.shelves[tier]:
+            if shelf.open_to(job):
+                node = shelf.node
+                whole = min(node.whole_free, room // WHOLE_GPU_MILLI) * WHOLE_GPU_MILLI
+                most = max(most, whole or min(max(node.free_milli), room, WHOLE_GPU_MILLI))
         return ({"code": "fewer_gpus", "gpus_milli": most, "now": True},) if most >= 1 else ()
 
     def _burst_help(self, burst: BurstDecision, due: float) -> Mapping[str, Any]:
         return {
             "code": "burst",
-            "in_s": max(0.0, due - self._books.now),
+            "in_s": max(0.0, due - self._picture.now),
             "due_at": due,
             "price": burst.predicted_cost,
             "cluster": burst.cluster,
             "tier": burst.tier,
-            "busy": due <= self._books.now,
+            "busy": due <= self._picture.now,
         }
 
 
@@ -241,10 +464,6 @@ def _money_help(burst: BurstDecision | None) -> tuple[Mapping[str, Any], ...]:
         return ()
     in_s = max(0.0, burst.due_at - burst.now)
     return ({"code": "budget_flex", "in_s": in_s, "price": burst.predicted_cost, "cluster": burst.cluster},)
-
-
-def _open(nodes: Sequence[NodeState]) -> list[NodeState]:
-    return [node for node in nodes if not node.reserved]
 
 
 def _free_milli(nodes: Sequence[NodeState], gpus_milli: int) -> int:

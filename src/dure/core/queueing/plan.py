@@ -18,7 +18,7 @@ class Snapshot:
     """Everything a decision may depend on. `spent` is each team's money this month; `now` is seconds since the epoch.
 
     `jobs` are all that have not ended; `unavailable` names clusters whose executor does not answer: nothing is
-    placed there.
+    placed there; `used` is each person's past use (team, name) in GPU-seconds, faded to `now`.
     """
 
     now: float
@@ -26,6 +26,7 @@ class Snapshot:
     jobs: tuple[Job, ...]
     spent: Mapping[str, float] = field(default_factory=dict)
     unavailable: frozenset[str] = frozenset()
+    used: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,16 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due."""
+    """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due.
+
+    `changed` are the waiting jobs whose recorded reason is not the code of their verdict.
+    """
 
     admissions: tuple[Admission, ...] = ()
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     wake_at: float | None = None
     preemptions: tuple[Preemption, ...] = ()
+    changed: tuple[str, ...] = ()
 
     def check(self, snapshot: Snapshot) -> None:
         """Raise AssertionError unless placed and explained jobs are exactly the queued ones, each once."""

@@ -47,7 +47,8 @@ class Attack:
                 return False
             if amount > self.queue.available(key):
                 return False
-        return True
+        room = self.snapshot.room
+        return room is None or room(self.info, self.needs, self.targets)
 
     def remove(self, info: Info, reason: str) -> None:
         """Take a workload out of the snapshot as a target."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dure.core.queueing.kueue.objects import (
     Amounts,
@@ -23,6 +23,9 @@ from dure.core.queueing.kueue.objects import (
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import add
 from dure.core.queueing.kueue.tree import Account, Group, Node, settle
+
+if TYPE_CHECKING:
+    from dure.core.queueing.kueue.candidates import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +280,16 @@ class QueueNode(Node):
 
 @dataclass(eq=False)
 class Snapshot:
-    """All flavors, queues and cohorts, and the queues that cannot admit now."""
+    """All flavors, queues and cohorts, and the queues that cannot admit now.
+
+    `room` tells whether a workload that needs these amounts has room once the targets are gone; None: it always has.
+    """
 
     flavors: dict[str, Flavor]
     queues: dict[str, QueueNode]
     cohorts: dict[str, Group]
     inactive: frozenset[str] = frozenset()
+    room: Callable[[Info, Amounts, Sequence[Target]], bool] | None = None
 
     def insert(self, info: Info) -> None:
         """Let a workload hold its usage."""

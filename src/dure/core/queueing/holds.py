@@ -1,0 +1,102 @@
+"""Nodes that are kept for a job that cannot be placed yet, and who may use them meanwhile: backfill.
+
+The first job in order that waits for a tier gets the nodes on which it can start soonest, from the times at which jobs
+there should end; others may run on them if they end before (EASY backfill, Lifka 1995). Embedded only: Kueue keeps
+quota, not nodes. The trap: a kept node's time never moves later by whom it lets in, or a gang would starve; so it is
+taken from planned ends as they are, past ones too, and never from the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dure.core.burst import predicted_s
+from dure.core.model import Job, Platform
+from dure.core.placement import NodeState
+from dure.core.queueing.gates import Holder
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something is kept for the job `owner` until it should start, at `until`; None when nobody may use it."""
+
+    owner: str
+    until: float | None = None
+
+    def lets(self, end_at: float | None) -> bool:
+        """Return whether a job that ends at `end_at` at the latest is gone in time; None is an unknown end."""
+        return self.until is not None and end_at is not None and end_at <= self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """When jobs that have GPUs should end, as `platform` and their predictions say; at once when they are `leaving`."""
+
+    platform: Platform
+    now: float
+    leaving: set[str] = field(default_factory=set)
+
+    def planned(self, job: Job) -> float:
+        """Return when the job should end; it may be in the past for one that takes longer."""
+        if job.preempted_by is not None or job.id in self.leaving:
+            return self.now
+        since = job.began_at if job.began_at is not None else job.admitted_at
+        return (self.now if since is None else since) + predicted_s(job, self.platform)
+
+    def likely(self, job: Job) -> float:
+        """Return when the job will end: one that is over its time is taken to need as long again."""
+        planned = self.planned(job)
+        if planned > self.now or job.preempted_by is not None or job.id in self.leaving:
+            return planned
+        since = job.began_at if job.began_at is not None else (job.admitted_at or self.now)
+        return self.now + max(self.now - since, 1.0)
+
+
+def soonest(
+    nodes: Sequence[NodeState], job: Job, on_node: Mapping[tuple[str, str], Mapping[str, Holder]], ends: Ends
+) -> tuple[list[NodeState], float, float] | None:
+    """Return the nodes on which the job can start soonest once others end; None when there are none.
+
+    With them when that is, likely, and as planned.
+    """
+    best: tuple[float, float, list[NodeState]] | None = None
+    for cluster in dict.fromkeys(node.cluster for node in nodes):
+        found = []
+        for order, node in enumerate(nodes):
+            if node.cluster == cluster and node.fits_when_empty(job.request.node_milli):
+                holders = on_node.get((cluster, node.name), {}).values()
+                likely, planned = _opening(node, job.request.node_milli, holders, ends)
+                found.append((likely, order, planned, node))
+        found.sort(key=lambda one: one[:2])
+        part = found[: job.request.nodes]
+        if len(part) == job.request.nodes and (best is None or part[-1][0] < best[0]):
+            best = part[-1][0], max(one[2] for one in part), [one[3] for one in part]
+    return None if best is None else (best[2], best[0], best[1])
+
+
+def _opening(node: NodeState, milli: int, holders: Iterable[Holder], ends: Ends) -> tuple[float, float]:
+    """Return when a node will have so much room, likely and as planned."""
+    copy = NodeState(node.cluster, node.name, node.tier, node.price_per_gpu_hour, [*node.free_milli])
+    at = planned = ends.now if copy.fits(milli) else float("-inf")
+    if copy.fits(milli):
+        return at, planned
+    for holder in sorted(holders, key=lambda one: (ends.likely(one.job), one.job.id)):
+        for share in holder.lease.shares:
+            if (holder.lease.cluster, share.node) == (node.cluster, node.name):
+                copy.give(share.gpus)
+        at, planned = ends.likely(holder.job), max(planned, ends.planned(holder.job))
+        if copy.fits(milli):
+            return at, planned
+    return float("inf"), float("-inf")
+
+
+def freed_at(holders: Iterable[Holder], lacking_milli: int, ends: Ends) -> float | None:
+    """Return when these holders should have given back as much as is lacking, as planned; None when they never do."""
+    planned = float("-inf")
+    for holder in sorted(holders, key=lambda one: (ends.likely(one.job), one.job.id)):
+        lacking_milli -= holder.lease.gpus_milli
+        planned = max(planned, ends.planned(holder.job))
+        if lacking_milli <= 0:
+            return planned
+    return None

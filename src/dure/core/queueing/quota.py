@@ -1,0 +1,266 @@
+"""Kueue's engine with this platform's objects in it: who holds quota, and whether one more job may.
+
+The engine decides about quota and victims, a `Room` about GPUs, and both must agree before anything happens. The trap:
+asking changes the engine; a decision asks inside `trial`, which undoes it all, for its plan may never be carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dure.core.model import Job, Lease, Platform
+from dure.core.queueing.compile import RESOURCE, TIER_LABEL, compiled, local_queue_name
+from dure.core.queueing.kueue.assignment import FIT, PREEMPT
+from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.engine import Engine
+from dure.core.queueing.kueue.entries import ASSUMED, Entry
+from dure.core.queueing.kueue.objects import (
+    Admission,
+    Amounts,
+    Condition,
+    LocalQueue,
+    PodSet,
+    PodSetAdmission,
+    Workload,
+)
+from dure.core.queueing.kueue.preemption import Preemptor
+from dure.core.queueing.kueue.snapshot import Info
+
+_MAIN = "main"
+_NS = 10**9
+_NEVER_BEGAN_NS = 2**62
+
+
+class Room(Protocol):
+    """GPUs, as the engine asks about them for the one job that is being decided on."""
+
+    def take(self, tier: str) -> bool:
+        """Place the job on GPUs of the tier; False without room."""
+
+    def suffices(self, tier: str, leaving: Sequence[str]) -> bool:
+        """Return whether the job could be placed once these jobs are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A job that must go, and Kueue's reason for it."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine said of one job on one tier: admitted, or who must go first, or Kueue's token why not."""
+
+    admitted: bool = False
+    victims: tuple[Victim, ...] = ()
+    reason: str = ""
+    usage: Amounts = field(default_factory=dict)
+
+
+class Quota:
+    """The engine of one platform file, with every private lease in it."""
+
+    def __init__(self, platform: Platform) -> None:
+        objects = compiled(platform)
+        self._policy = platform.queueing
+        self._teams = {queue.name for queue in objects.queues}
+        self._held: dict[str, tuple[str, str, int]] = {}
+        self._room: Room | None = None
+        self._unplaced: list[Entry] = []
+        self._preempts = True
+        self.engine = Engine(objects.settings, placeable=self._placeable)
+        self.engine.configure(
+            flavors=objects.flavors,
+            cluster_queues=objects.queues,
+            cohorts=objects.cohorts,
+            local_queues=[LocalQueue(team, team, team) for team in self._teams],
+        )
+        self.engine.snapshot.room = self._suffices
+        self._tiers = {flavor.name for flavor in objects.flavors}
+
+    def hold(self, job: Job, lease: Lease, milli: int) -> None:
+        """Count a private lease, `milli` of it; of a team or tier that the file no longer has it counts for nobody."""
+        if job.team not in self._teams or lease.tier not in self._tiers or milli <= 0:
+            return
+        held = self._held[job.id] = (job.team, lease.tier, milli)
+        if preemptible(job):
+            self.engine.adopt(_holding(job, lease.tier, milli))
+        else:  # usage without a workload: it counts, and nobody finds it as a victim
+            self.engine.node(job.team).take({(held[1], RESOURCE): held[2]})
+
+    def release(self, job: Job) -> None:
+        """Count the job's lease no longer."""
+        held = self._held.pop(job.id, None)
+        if held is None:
+            return
+        if not self.engine.finish(_key(job)):
+            self.engine.node(held[0]).give({(held[1], RESOURCE): held[2]})
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Let everything asked inside be undone at the end."""
+        with self.engine.trial():
+            yield
+
+    def available_milli(self, team: str, tier: str) -> int:
+        """Return what the team may still take of a tier, guaranteed or borrowed; 0 for one that is not known."""
+        return self.engine.node(team).available((tier, RESOURCE)) if team in self._teams else 0
+
+    def most_milli(self, team: str, tier: str) -> int:
+        """Return what the team could take of a tier if nobody used anything."""
+        return self.engine.node(team).potential((tier, RESOURCE)) if team in self._teams else 0
+
+    def used_milli(self, team: str, tier: str) -> int:
+        """Return what the team's jobs hold of a tier."""
+        return self.engine.node(team).usage.get((tier, RESOURCE), 0) if team in self._teams else 0
+
+    def own_room_milli(self, team: str, tier: str) -> int | None:
+        """Return what limits of the team and of cohorts below the root leave it, whatever is free; None: no limit."""
+        if team not in self._teams:
+            return 0
+        key = (tier, RESOURCE)
+        queue = self.engine.node(team)
+        rooms = [
+            node.subtree.get(key, 0) + limit - node.usage.get(key, 0)
+            for node in (queue, *queue.path())
+            if node.parent is not None and (limit := node.quota(key).borrowing_limit) is not None
+        ]
+        return min(rooms, default=None)
+
+    def borrows(self, team: str, tier: str, gpus_milli: int) -> bool:
+        """Return whether the team would hold more than it is guaranteed."""
+        return self.engine.node(team).borrowing_with((tier, RESOURCE), gpus_milli)
+
+    def share_key(self, team: str, tier: str, gpus_milli: int) -> tuple[object, ...]:
+        """Return what teams are ordered by: not borrowing first, then Kueue's share with the job in it.
+
+        Below cohorts the shares of the cohorts count first. Without fair sharing only borrowing tells teams apart.
+        """
+        if team not in self._teams or tier not in self._tiers:
+            return (False, ())
+        key = (tier, RESOURCE)
+        queue = self.engine.node(team)
+        borrows = queue.borrowing_with(key, gpus_milli)
+        if not self._policy.fair_sharing:
+            return (borrows, ())
+        shares = [queue.share({key: gpus_milli}).order]
+        shares += [group.share({key: gpus_milli}).order for group in queue.path() if group.parent is not None]
+        return (borrows, tuple(reversed(shares)))
+
+    def may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:
+        """Return whether it is worth asking for victims: the policies could give this request any."""
+        policy = self._policy
+        if policy.within_cluster_queue != "Never" or policy.share_preempts or policy.borrow_within_cohort != "Never":
+            return True
+        if policy.reclaim_within_cohort == "Never":
+            return False
+        key = (tier, RESOURCE)
+        queue = self.engine.node(team)
+        return any(not node.borrowing_with(key, gpus_milli) for node in (queue, *queue.path()) if node.parent)
+
+    def ask(self, job: Job, tier: str, room: Room, now: float, *, preempts: bool) -> Answer:
+        """Return what Kueue decides about the job on one tier; inside `trial`, where an admitted one holds quota."""
+        self._room, self._unplaced, self._preempts = room, [], preempts
+        engine, now_ns = self.engine, round(now * _NS)
+        key = _key(job)
+        engine.submit(_waiting(job, tier), now_ns)
+        result = engine.cycle(now_ns)
+        if not result.entries:
+            engine.finish(key, now_ns)
+            return Answer(reason=result.refused[0].reason if result.refused else "PendingEvaluation")
+        entry = result.entries[0]
+        if entry.status == ASSUMED:
+            return Answer(admitted=True)
+        targets: Sequence[Target] = entry.preempting
+        if self._unplaced and preempts:
+            targets = self._make_room(entry, now_ns)
+        engine.finish(key, now_ns)
+        if targets:
+            victims = tuple(Victim(one.info.workload.uid, one.reason) for one in targets)
+            return Answer(victims=victims, reason="WaitingForPreemptedWorkloads", usage=dict(entry.usage()))
+        return Answer(reason=entry.reason or "WaitingForQuota")
+
+    def preempt(self, job: Job, answer: Answer, victims: Iterable[Job], now: float) -> None:
+        """Mark the victims as leaving. Until they are gone nobody else may take what the job needs."""
+        for victim, told in zip(victims, answer.victims, strict=True):
+            self.engine.evict(_key(victim), "Preempted", told.reason, round(now * _NS))
+        self.engine.node(job.team).take(answer.usage)
+
+    def revoke(self, job: Job) -> None:
+        """Take back what a job was given in this trial."""
+        self.engine.finish(_key(job))
+
+    def _placeable(self, entry: Entry) -> bool:
+        if entry.assignment.mode != FIT:
+            return self._preempts
+        assert self._room is not None
+        if self._room.take(_tier_of(entry)):
+            return True
+        self._unplaced.append(entry)
+        return False
+
+    def _make_room(self, entry: Entry, now_ns: int) -> list[Target]:
+        """Return who must go where quota suffices but no node has room: by the same rules as for quota."""
+        entry.assignment.force(PREEMPT)
+        return Preemptor(self.engine.snapshot, self.engine.settings, now_ns).targets(entry.info, entry.assignment)
+
+    def _suffices(self, _info: Info, needs: Amounts, leaving: Sequence[Target]) -> bool:
+        assert self._room is not None
+        tier = next(iter(needs))[0]
+        return self._preempts and self._room.suffices(tier, [target.info.workload.uid for target in leaving])
+
+
+def preemptible(job: Job) -> bool:
+    """Return whether a job may be stopped for another: not one that keeps its process for next cells.
+
+    What such a session holds in memory cannot be started again, and its time is bounded.
+    """
+    return job.keep_s <= 0
+
+
+def _key(job: Job) -> str:
+    return f"{job.team}/{job.id}"
+
+
+def _tier_of(entry: Entry) -> str:
+    return next(iter(entry.assignment.pod_sets[0].flavors.values())).flavor
+
+
+def _waiting(job: Job, tier: str) -> Workload:
+    return Workload(
+        namespace=job.team,
+        name=job.id,
+        uid=job.id,
+        queue=job.team,
+        pod_sets=(PodSet(_MAIN, 1, {RESOURCE: job.request.gpus_milli}, node_selector={TIER_LABEL: tier}),),
+        priority=job.priority_value,
+        created_ns=round(job.submitted_at * _NS),
+    )
+
+
+def _holding(job: Job, tier: str, milli: int) -> Workload:
+    """Return a job with its lease as Kueue holds it; reserved since its code began, so that who lost least goes first.
+
+    One whose code did not begin loses nothing and goes before all others.
+    """
+    admission = Admission(job.team, (PodSetAdmission(_MAIN, {RESOURCE: tier}, {RESOURCE: milli}, 1),))
+    since_ns = _NEVER_BEGAN_NS if job.began_at is None else round(job.began_at * _NS)
+    conditions = [Condition("QuotaReserved", True, "QuotaReserved", "", since_ns)]
+    if job.preempted_by is not None:
+        conditions.append(Condition("Evicted", True, "Preempted", "", since_ns))
+    return Workload(
+        namespace=job.team,
+        name=job.id,
+        uid=job.id,
+        queue=local_queue_name(job.team, job.user),
+        pod_sets=(PodSet(_MAIN, 1, {RESOURCE: milli}),),
+        priority=job.priority_value,
+        created_ns=round(job.submitted_at * _NS),
+        admission=admission,
+        conditions=tuple(conditions),
+    )

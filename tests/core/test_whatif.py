@@ -67,7 +67,6 @@ def test_the_most_gpus_that_start_sooner_are_told_and_no_fewer() -> None:
 
 def test_a_team_at_its_quota_is_told_what_it_would_have_to_borrow() -> None:
     platform = a_platform(a_lab(a_node("n1", "gold", 2)), teams=[a_team("vision", {"gold": 1000}), a_team("speech")])
-    platform = replace(platform, teams=(replace(platform.teams[0], borrowing_milli={"gold": 0}), platform.teams[1]))
     option = found(a_job("j-1"), holds("j-0", "n1", "gold"), platform=platform)[Change.BORROW]
     assert option.in_s == 0.0
     assert option.data == {"team": "vision", "tier": "gold", "gpus_milli": 1000}

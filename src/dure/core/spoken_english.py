@@ -55,8 +55,7 @@ def _tier(data: Told) -> str:
 
 def _in_the_way(code: str, data: Told) -> str:
     why = data.text("why")
-    need, free, total = data.number("gpus_milli"), data.number("free_milli"), data.number("total_milli")
-    tier = _tier(data)
+    need, free, tier = data.number("gpus_milli"), data.number("free_milli"), _tier(data)
     if why == "ahead":
         return f"there is room, but it is kept for jobs that come before it{_past_use(data)}"
     if why == "guaranteed":
@@ -75,11 +74,16 @@ def _in_the_way(code: str, data: Told) -> str:
         largest = f", at most {gpus(data.number('largest_milli'))}" if "largest_milli" in data else ""
         where = "one GPU" if need is not None and need < 1000 else "one node"
         return f"{gpus(free)} of {tier} {_are(free)} free, but not together on {where}{largest}"
+    return _busy(data)
+
+
+def _busy(data: Told) -> str:
+    free, total, tier = data.number("free_milli"), data.number("total_milli"), _tier(data)
     if total is None:
         return f"the GPUs of {tier} are in use{_by(data)}"
     if free:
         left = f"only {amount_of(free)} of {gpus(total)} {_are(free)} free"
-        return f"it needs {gpus(need)} and {left}{_by(data, 'the rest is used')}"
+        return f"it needs {gpus(data.number('gpus_milli'))} and {left}{_by(data, 'the rest is used')}"
     subject = f"the only GPU of {tier} is" if total == 1000 else f"all {gpus(total)} of {tier} are"
     return f"{subject} in use{_by(data)}"
 

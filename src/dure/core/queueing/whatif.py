@@ -158,18 +158,18 @@ def _borrowed(
 ) -> Iterator[tuple[Change, Job, Platform, Mapping[str, Any]]]:
     """Yield the platform in which the job's team may use as much of the tier as it does now, and this job more."""
     team = next((team for team in platform.teams if team.name == job.team), None)
-    quota = None if team is None else team.quota_milli.get(tier)
-    if team is None or quota is None:
+    limit = None if team is None else team.borrowing_milli.get(tier)
+    if team is None or limit is None:
         return
     used = sum(
         known.lease.gpus_milli
         for known in jobs
         if known.lease is not None and known.phase.holds_gpus and (known.team, known.lease.tier) == (job.team, tier)
     )
-    more = used + job.request.gpus_milli - quota
+    more = used + job.request.gpus_milli - team.quota_milli.get(tier, 0) - limit
     if more <= 0:
         return
-    larger = replace(team, quota_milli={**team.quota_milli, tier: quota + more})
+    larger = replace(team, borrowing_milli={**team.borrowing_milli, tier: limit + more})
     teams = tuple(larger if known.name == team.name else known for known in platform.teams)
     yield Change.BORROW, job, replace(platform, teams=teams), {"team": team.name, "tier": tier, "gpus_milli": more}
 

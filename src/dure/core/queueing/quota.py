@@ -117,7 +117,7 @@ class Quota:
 
     def used_milli(self, team: str, tier: str) -> int:
         """Return what the team's jobs hold of a tier."""
-        return self.engine.node(team).usage.get((tier, RESOURCE), 0) if team in self._teams else 0
+        return self.engine.node(team).account((tier, RESOURCE)).usage if team in self._teams else 0
 
     def own_room_milli(self, team: str, tier: str) -> int | None:
         """Return what limits of the team and of cohorts below the root leave it, whatever is free; None: no limit."""
@@ -126,7 +126,7 @@ class Quota:
         key = (tier, RESOURCE)
         queue = self.engine.node(team)
         rooms = [
-            node.subtree.get(key, 0) + limit - node.usage.get(key, 0)
+            node.account(key).subtree + limit - node.account(key).usage
             for node in (queue, *queue.path())
             if node.parent is not None and (limit := node.quota(key).borrowing_limit) is not None
         ]
@@ -134,7 +134,7 @@ class Quota:
 
     def borrows(self, team: str, tier: str, gpus_milli: int) -> bool:
         """Return whether the team would hold more than it is guaranteed."""
-        return self.engine.node(team).borrowing_with((tier, RESOURCE), gpus_milli)
+        return self.engine.node(team).account((tier, RESOURCE)).over(gpus_milli)
 
     def share_key(self, team: str, tier: str, gpus_milli: int) -> tuple[object, ...]:
         """Return what teams are ordered by: not borrowing first, then Kueue's share with the job in it.
@@ -145,7 +145,7 @@ class Quota:
             return (False, ())
         key = (tier, RESOURCE)
         queue = self.engine.node(team)
-        borrows = queue.borrowing_with(key, gpus_milli)
+        borrows = queue.account(key).over(gpus_milli)
         if not self._policy.fair_sharing:
             return (borrows, ())
         shares = [queue.share({key: gpus_milli}).order]
@@ -161,7 +161,7 @@ class Quota:
             return False
         key = (tier, RESOURCE)
         queue = self.engine.node(team)
-        return any(not node.borrowing_with(key, gpus_milli) for node in (queue, *queue.path()) if node.parent)
+        return any(not node.account(key).over(gpus_milli) for node in (queue, *queue.path()) if node.parent)
 
     def ask(self, job: Job, tier: str, room: Room, now: float, *, preempts: bool) -> Answer:
         """Return what Kueue decides about the job on one tier; inside `trial`, where an admitted one holds quota."""
@@ -237,7 +237,7 @@ def _waiting(job: Job, tier: str) -> Workload:
         name=job.id,
         uid=job.id,
         queue=job.team,
-        pod_sets=(PodSet(_MAIN, 1, {RESOURCE: job.request.gpus_milli}, node_selector={TIER_LABEL: tier}),),
+        pod_sets=(PodSet(_MAIN, 1, {RESOURCE: job.request.gpus_milli}, node_selector={TIER_LABEL: tier}, shape=tier),),
         priority=job.priority_value,
         created_ns=round(job.submitted_at * _NS),
     )

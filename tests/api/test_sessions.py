@@ -180,7 +180,7 @@ def test_switched_off_nothing_is_saved_and_the_sentence_says_who_can_help(plane,
 
 def test_the_newest_version_goes_only_with_its_session(http):
     session = saved(http, 2)
-    assert http("alice").delete(f"/api/sessions/{session}/versions/2").status_code == 422
+    assert http("alice").delete(f"/api/sessions/{session}/versions/2").status_code == 409
     assert http("alice").delete(f"/api/sessions/{session}/versions/1").status_code == 204
 
 

@@ -124,13 +124,14 @@ class NotebookKernel:
         # In a folder of their own, since a socket's path may have 107 characters and a test's folder is longer.
         self.sockets = Path(tempfile.mkdtemp(prefix="dure-"))
         self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(self.sockets / "kernel"))
-        environment = {**environment, "JPY_SESSION_NAME": notebook}
+        # All tests are one person's; without this, each would find what the one before left in its notebook.
+        environment = {"DURE_SESSIONS": "off", **environment, "JPY_SESSION_NAME": notebook}
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=DEADLINE_S)
-        loaded = self.run("%load_ext dure")
-        assert loaded.ok, loaded
+        self.loaded = self.run("%load_ext dure")
+        assert self.loaded.ok, self.loaded
 
     def start(self, code: str, *answers: str, allow_stdin: bool = True) -> Running:
         return Running(self.client, code, list(answers), allow_stdin=allow_stdin)

@@ -65,7 +65,8 @@ def router() -> APIRouter:
     api.get("/sessions/{session_id}/diff", **told(READERS, "sessions", *codes, model=DiffView))(differences)
     content_path = "/sessions/{session_id}/versions/{number}"
     api.get(content_path, **told(READERS, "sessions", *codes, model=ContentView))(content)
-    api.delete(content_path, **told(DELETERS, "sessions", *version), status_code=204)(delete_version)
+    codes = (*version, "version_newest")
+    api.delete(content_path, **told(DELETERS, "sessions", *codes), status_code=204)(delete_version)
     return api
 
 

@@ -69,6 +69,11 @@ COMMANDS: dict[str, Entry] = {
     "artifacts": Entry(
         "dure.cli.artifacts:artifacts", "List and download a job's files.", "작업이 남긴 파일을 보고 내려받습니다."
     ),
+    "sessions": Entry(
+        "dure.cli.sessions:sessions",
+        "See, compare, share and delete what notebooks hold.",
+        "노트북에 저장된 변수를 보고 비교하고 공유하고 삭제합니다.",
+    ),
     "login": Entry("dure.cli.account:login", "Remember a platform and a token.", "플랫폼 주소와 토큰을 저장합니다."),
     "logout": Entry("dure.cli.account:logout", "Forget platform and token.", "저장된 주소와 토큰을 지웁니다."),
     "whoami": Entry("dure.cli.account:whoami", "Show who you are and where.", "현재 사용자와 플랫폼을 봅니다."),

@@ -175,8 +175,7 @@ class Sessions:
         else:
             self._numbered(session, number)
             if number == session.newest:
-                problem = "the newest version goes only with the whole session"
-                raise CodedError("invalid_request", problem=problem)
+                raise CodedError("version_newest", session=session.id, number=number)
             draft = self._draft("session.deleted", session, versions=1)
             self._store.drop({session.id: [number]}, [draft], now, principal.name)
         self._changed()

@@ -1,6 +1,6 @@
-"""`%load_ext dure`: registers `%%gpu`, `%gpu` and their completion. Loads fast and never breaks a kernel.
+"""`%load_ext dure`: registers `%%gpu`, `%gpu`, `%session` and their completion. Loads fast and never breaks a kernel.
 
-Nothing is asked of the platform here, so the extension loads where there is none. The trap: everything heavy (httpx,
+Nothing here waits for the platform, so the extension loads where there is none. The trap: everything heavy (httpx,
 pydantic, the state library) is imported at the first use, not at load.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 _LOADED: dict[int, _Loaded] = {}
-_MAGIC = ("%%gpu", "%gpu")
 
 
 class _Loaded:
@@ -17,8 +16,10 @@ class _Loaded:
 
     def __init__(self, shell: Any) -> None:
         from dure.notebook.session import PlatformCache
+        from dure.notebook.sessions import NotebookSession
 
         self.shell = shell
+        self.session = NotebookSession(shell)
         self.platform = PlatformCache()
         self._kernel: Any = None
         self.matcher: Any = None
@@ -44,6 +45,12 @@ class _Loaded:
 
         run_line(self.kernel, line)
 
+    def session_magic(self, line: str) -> None:
+        """Save, list, restore, compare and undo what this notebook holds; `%session --help` lists the commands."""
+        from dure.notebook.session_commands import run_session
+
+        run_session(self.session, line)
+
     def completions(self, text: str) -> list[str] | None:
         """Return what the last word of `text`, the line up to the cursor, may become; None when it is not ours."""
         stripped = text.lstrip()
@@ -53,6 +60,10 @@ class _Loaded:
             return complete(stripped, self.platform.get())
         if stripped.startswith("%gpu") and stripped[4:5] in {" ", "\t"}:
             return self._commands(stripped)
+        if stripped.startswith("%session") and stripped[8:9] in {" ", "\t"}:
+            from dure.notebook.session_commands import complete as complete_session
+
+            return complete_session(stripped)
         return None
 
     def _commands(self, text: str) -> list[str]:
@@ -78,11 +89,13 @@ def load_ipython_extension(shell: Any) -> None:
     loaded = _Loaded(shell)
     shell.register_magic_function(loaded.cell_magic, "cell", "gpu")
     shell.register_magic_function(loaded.line_magic, "line", "gpu")
+    shell.register_magic_function(loaded.session_magic, "line", "session")
     shell.input_transformers_cleanup.append(_help_without_body)
     loaded.matcher = _matcher(loaded)
     if getattr(shell, "Completer", None) is not None:
         shell.Completer.custom_matchers.append(loaded.matcher)
     _LOADED[id(shell)] = loaded
+    loaded.session.attach()
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -90,8 +103,9 @@ def unload_ipython_extension(shell: Any) -> None:
     loaded = _LOADED.pop(id(shell), None)
     if loaded is None:
         return
-    for kind in ("cell", "line"):
-        shell.magics_manager.magics[kind].pop("gpu", None)
+    loaded.session.detach()
+    for kind, name in (("cell", "gpu"), ("line", "gpu"), ("line", "session")):
+        shell.magics_manager.magics[kind].pop(name, None)
     if _help_without_body in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(_help_without_body)
     if getattr(shell, "Completer", None) is not None and loaded.matcher in shell.Completer.custom_matchers:

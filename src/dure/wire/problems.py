@@ -168,11 +168,24 @@ CATALOGUE: Mapping[str, Entry] = {
         "There is no session {session!r} that you can see: list yours with `dure sessions` or `%session list`.",
         "볼 수 있는 세션 중 {session!r}이(가) 없습니다. `dure sessions` 또는 `%session list`로 확인하세요.",
     ),
+    "session_ambiguous": Entry(
+        0,
+        "Which session?",
+        "{session!r} means several sessions: {choices}. Type the whole name or the id.",
+        "{session!r}에 해당하는 세션이 여러 개입니다: {choices}. 전체 이름이나 id를 입력하세요.",
+    ),
     "version_not_found": Entry(
         404,
         "No such version",
         "Session {session} has no version {number} (any more): list them with `dure sessions show {session}`.",
         "세션 {session}에 버전 {number}이(가) 없습니다. `dure sessions show {session}`로 확인하세요.",
+    ),
+    "version_newest": Entry(
+        409,
+        "The newest version stays",
+        "Version {number} is the newest of session {session} and goes only with it: `dure sessions delete {session}`.",
+        "버전 {number}은(는) 세션 {session}의 최신 버전이라 따로 삭제할 수 없습니다. "
+        "`dure sessions delete {session}`로 세션을 삭제하세요.",
     ),
     "session_moved": Entry(
         409,

@@ -1,0 +1,187 @@
+"""`dure sessions list | show | diff | share | unshare | delete`: what notebooks hold, from outside.
+
+The trap: deleting cannot be taken back, so on a terminal it asks first, and elsewhere it wants `--yes`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
+from dure.client.errors import failure
+from dure.client.session_refs import found, parsed
+from dure.client.words import size_word
+from dure.wire.sessions import VersionView
+
+SESSION = click.argument("name", metavar="SESSION")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def sessions(ctx: click.Context) -> None:
+    """See, compare, share and delete what notebooks hold."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
+
+
+@sessions.command("list")
+@option("--user", en="Only this person's.", ko="이 사용자의 세션만 봅니다.")
+@option("--limit", default=100, type=click.IntRange(1, 500), en="At most so many.", ko="최대 개수")
+@AS_JSON
+@click.pass_context
+def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_json: bool = False) -> None:
+    """List the sessions that you may see."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    listing = client.sessions(user=user, limit=limit)
+    if as_json:
+        print_json(listing)
+        return
+    rows = [
+        (
+            each.id,
+            each.name,
+            each.user,
+            when(each.saved_at),
+            str(each.versions),
+            size_word(each.held_bytes),
+            ", ".join(each.shared).replace("*", "팀 전체" if korean else "the team"),
+            when(each.expires_at),
+        )
+        for each in listing.sessions
+    ]
+    columns = (
+        ("세션", "이름", "소유자", "저장", "버전", "크기", "공유", "만료")
+        if korean
+        else ("SESSION", "NAME", "OWNER", "SAVED", "VERSIONS", "SIZE", "SHARED", "EXPIRES")
+    )
+    table(columns, rows, "세션이 없습니다." if korean else "No sessions.")
+    held, limit_bytes = size_word(listing.held_bytes), size_word(listing.policy.quota_bytes)
+    if rows and sys.stdout.isatty():
+        warn(f"내 세션 {held} / 한도 {limit_bytes}." if korean else f"Yours hold {held} of {limit_bytes}.")
+
+
+@sessions.command("show")
+@SESSION
+@AS_JSON
+@click.pass_context
+def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
+    """Show a session's versions, or with SESSION@N what version N holds."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    reference = parsed(name)
+    session = found(client, reference.name)
+    if reference.number is not None:
+        content = client.session_content(session.id, reference.number)
+        if as_json:
+            print_json(content)
+            return
+        held = [
+            (
+                each.name,
+                each.type,
+                "" if each.lost else size_word(each.size_bytes),
+                str(each.cell or ""),
+                each.lost or "",
+            )
+            for each in content.variables
+        ]
+        columns = (
+            ("변수", "형식", "크기", "셀", "저장 안 됨") if korean else ("NAME", "TYPE", "SIZE", "CELL", "NOT SAVED")
+        )
+        table(columns, held, "변수가 없습니다." if korean else "No variables.")
+        return
+    detail = client.session(session.id)
+    if as_json:
+        print_json(detail)
+        return
+    heads = (
+        ("버전", "저장", "셀", "변수", "크기", "추가", "이름표")
+        if korean
+        else ("VERSION", "SAVED", "CELL", "VARIABLES", "SIZE", "NEW", "LABEL")
+    )
+    table(heads, [_row(version, korean=korean) for version in detail.versions], "")
+
+
+def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
+    origin = version.origin
+    origin_word = (f"버전 {origin}에서" if korean else f"from version {origin}") if origin else ""
+    return (
+        str(version.number),
+        when(version.at),
+        str(version.cell),
+        str(version.variables),
+        size_word(version.size_bytes),
+        size_word(version.new_bytes),
+        version.label or origin_word,
+    )
+
+
+@sessions.command("diff")
+@SESSION
+@click.argument("after", required=False, type=click.IntRange(1))
+@AS_JSON
+@click.pass_context
+def diff(ctx: click.Context, name: str, after: int | None, *, as_json: bool) -> None:
+    """Show what changed from SESSION@N to version AFTER (the newest when left out; N: the one before)."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    reference = parsed(name)
+    session = found(client, reference.name)
+    last = after or session.newest
+    first = reference.number or max(1, last - 1)
+    differing = client.session_diff(session.id, first, last)
+    if as_json:
+        print_json(differing)
+        return
+    words = ("추가", "변경", "삭제") if korean else ("new", "changed", "gone")
+    lists = (differing.added, differing.changed, differing.removed)
+    rows = [(each, word) for word, names in zip(words, lists, strict=True) for each in names]
+    table(("변수", "내용") if korean else ("NAME", "WHAT"), rows, "다른 점이 없습니다." if korean else "No difference.")
+
+
+@sessions.command("share")
+@SESSION
+@click.argument("people", nargs=-1)
+@option("--team", is_flag=True, en="Everyone in the session's team.", ko="세션의 팀 전원")
+@click.pass_context
+def share(ctx: click.Context, name: str, people: tuple[str, ...], *, team: bool) -> None:
+    """Let people of the session's team read it."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    if not people and not team:
+        raise click.UsageError("사람 이름 또는 --team이 필요합니다." if korean else "Name people, or use --team.")
+    session = found(client, parsed(name).name)
+    detail = client.share_session(session.id, [*session.shared, *people, *(["*"] if team else [])])
+    shown = ", ".join(detail.session.shared).replace("*", f"팀 {session.team}" if korean else f"team {session.team}")
+    typed = f"%session restore {session.user}/{session.name}"
+    say(f"{shown}: `{typed}`" if korean else f"{shown} may read it: `{typed}`.")
+
+
+@sessions.command("unshare")
+@SESSION
+@click.pass_context
+def unshare(ctx: click.Context, name: str) -> None:
+    """Let nobody else read the session any more."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    session = found(client, parsed(name).name)
+    client.share_session(session.id, [])
+    say(f"{session.name}: 공유를 해제했습니다." if korean else f"Only you may read {session.name} now.")
+
+
+@sessions.command("delete")
+@SESSION
+@option("--yes", "-y", is_flag=True, en="Do not ask.", ko="묻지 않고 삭제합니다.")
+@click.pass_context
+def delete(ctx: click.Context, name: str, *, yes: bool) -> None:
+    """Delete a session, or with SESSION@N one of its older versions."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    reference = parsed(name)
+    session = found(client, reference.name)
+    if reference.number == session.newest:
+        raise failure("version_newest", lang_of(ctx), session=session.id, number=session.newest)
+    what = f"{session.user}/{session.name}" + (f"@{reference.number}" if reference.number else "")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--yes가 필요합니다." if korean else "Say --yes: this cannot be taken back.")
+        click.confirm(f"{what}을(를) 삭제할까요?" if korean else f"Delete {what}? It cannot be taken back.", abort=True)
+    client.delete_session(session.id, reference.number)
+    say(f"{what} 삭제됨." if korean else f"{what} is deleted.")

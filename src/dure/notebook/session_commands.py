@@ -1,0 +1,500 @@
+"""`%session …`: save, list, restore, compare, undo, fork, share what this notebook holds.
+
+The trap: every command first saves what the last cell left, so that nothing it does can lose the present state; and
+what another person saved is loaded only with `--trust` and that person's name.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dure.client.session_refs import Reference, found, newest_before, parsed
+from dure.notebook import session
+from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short
+from dure.notebook.session_words import say
+from dure.notebook.tables import Table, show
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.notebook.session_opening import Saved
+    from dure.notebook.session_saving import Saver
+    from dure.notebook.sessions import NotebookSession
+    from dure.state import Snapshot
+    from dure.wire.sessions import SessionDetail, VersionView
+
+_SHOWN = 20
+_UNDO_STEPS = 100
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_HELP = {
+    "en": """%session                     what is saved of this notebook, and what is not
+%session save [LABEL]        save now, under a label if you like
+%session list [--all]        this notebook's versions; --all: all sessions that you may see
+%session restore [SESSION[@N]] [NAME …]    bring a version back: all of it, or some names
+%session diff [A] [B]        what changed: since the last cell, since version A or a time (14:02), or from A to B
+%session undo                bring the variables back to before the last cell that changed any
+%session rerun               run the cells again that made what could not be restored
+%session fork NAME           keep the state as a session of its own
+%session share PERSON …|--team       let people of your team read it; `%session unshare` ends that
+%session off | on [NAME]     stop saving this notebook, or begin""",
+    "ko": """%session                     이 노트북의 저장 상태와 저장되지 않은 변수
+%session save [이름표]       지금 저장
+%session list [--all]        이 노트북의 버전 목록. --all: 볼 수 있는 모든 세션
+%session restore [세션[@N]] [변수 …]    버전 전체 또는 일부 변수를 복원
+%session diff [A] [B]        달라진 점: 마지막 셀, 버전 A나 시각(14:02) 이후, 또는 A에서 B까지
+%session undo                마지막으로 변수를 바꾼 셀 이전으로 되돌리기
+%session rerun               복원하지 못한 변수를 만든 셀만 다시 실행
+%session fork NAME           현재 상태를 별도의 세션으로 보관
+%session share 사람 …|--team     같은 팀에 읽기 전용으로 공유. `%session unshare`로 해제
+%session off | on [NAME]     이 노트북 저장을 끄거나 켜기""",
+}
+
+
+@told_plainly
+def run_session(notebook: NotebookSession, line: str) -> None:
+    """Do what the words after `%session` say; without any, show what is saved."""
+    from dure.notebook.cell import split_words
+
+    command, *rest = split_words(line) or ["status"]
+    if command in {"help", "-h", "--help"} or "--help" in rest:
+        print(_HELP[session.language()])  # noqa: T201 -- help is for the reader
+        return
+    if command not in COMMANDS:
+        raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
+    COMMANDS[command](notebook, rest)
+
+
+def complete(text: str) -> list[str]:
+    """Return what the last word of a `%session …` line may become."""
+    words = text.split()
+    last = "" if text[-1].isspace() else words.pop()
+    choices = [*COMMANDS, "--help"] if len(words) == 1 else []
+    return [choice for choice in choices if choice.startswith(last)]
+
+
+def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
+    from dure.state.inspection import size_text
+
+    saver = _saver(notebook)
+    notebook.flush()
+    name = short(notebook.name or "")
+    if saver.fenced or saver.paused:
+        notebook.show(saver.problem or say("is_off", name=name))
+        return
+    if saver.base is None:
+        notebook.show(say("status_none", name=name))
+        return
+    last = saver.last
+    at = clock(last.at) if last else say("none_yet")
+    days = notebook.opened.policy.ttl_days if notebook.opened and notebook.opened.policy else 0
+    text = say("status", name=name, number=saver.journal.number, at=at, days=f"{days:g}")
+    rows = sorted(saver.base.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))[:_SHOWN]
+    columns = [say(f"column_{key}") for key in ("name", "type", "size", "cell")]
+    table = Table(
+        text,
+        columns,
+        [(key, held.type, size_text(held.size_bytes), notebook.made.get(key, "")) for key, held in rows],
+        frozenset(columns[2:]),
+    )
+    if saver.unsaved:
+        table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
+    if saver.dropped:
+        table.below.append(say("saved_over", dropped=saver.dropped))
+    show(notebook.shell, table)
+
+
+def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    from dure.state.inspection import size_text
+
+    saver = _saver(notebook)
+    if not notebook.journal or notebook.journal.off:
+        raise QuietError(say("is_off", name=short(notebook.name or "")))
+    saver.paused = False
+    saver.wait()
+    notebook.take(" ".join(rest)[:200])
+    saver.wait()
+    if saver.problem or saver.base is None:
+        raise QuietError(say("not_saved", reason=saver.problem or "?"))
+    told = {"count": len(saver.base.variables), "size": size_text(saver.base.size_bytes)}
+    key = "saved_here" if saver.journal.pending else "saved"
+    notebook.show(say(key, number=saver.journal.number, name=short(notebook.name or ""), **told))
+
+
+def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    if "--all" in rest:
+        _list_all(notebook)
+        return
+    from dure.state.inspection import size_text
+
+    _saver(notebook)
+    notebook.flush()
+    keys = ("version", "at", "cell", "variables", "size", "new", "label")
+    columns = [say(f"column_{key}") for key in keys]
+    rows = [
+        (
+            version.number,
+            clock(version.at),
+            version.cell,
+            version.variables,
+            size_text(version.size_bytes),
+            size_text(version.new_bytes),
+            version.label or (say("from_version", origin=version.origin) if version.origin else ""),
+        )
+        for version in _detail(notebook).versions[:_SHOWN]
+    ]
+    title = say("title_versions", name=short(notebook.name or ""))
+    show(notebook.shell, Table(title, columns, rows, frozenset({columns[0], *columns[2:6]})))
+
+
+def _list_all(notebook: NotebookSession) -> None:
+    from dure.state.inspection import size_text
+
+    client = session.client()
+    columns = [say(f"column_{key}") for key in ("session", "name", "owner", "at", "versions", "size", "shared")]
+    rows = [
+        (
+            each.id,
+            each.name,
+            each.user,
+            clock(each.saved_at),
+            each.versions,
+            size_text(each.held_bytes),
+            ", ".join(each.shared).replace("*", say("everyone")),
+        )
+        for each in client.sessions(limit=100).sessions
+    ]
+    show(notebook.shell, Table(say("title_sessions"), columns, rows, frozenset(columns[4:6]), say("none_yet")))
+
+
+def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    words, trusted = _trusted(rest)
+    reference = parsed(words[0]) if words else Reference()
+    names = words[1:]
+    if words and reference.number is None and words[0] in _known_names(notebook):
+        reference, names = Reference(), words  # `%session restore df` means the name
+    if _has(notebook):
+        notebook.flush()
+    saved, blobs, theirs = _content(notebook, reference, trusted)
+    brought = bring_back(notebook.shell.user_ns, saved, blobs, names=names or None, beside=not theirs and not names)
+    notebook.took(brought)
+    notebook.origin = None if theirs or reference.name else saved.number
+    if _has(notebook) and notebook.saver is not None and not theirs and not reference.name:
+        notebook.saver.fenced = False
+        if notebook.opened is not None and notebook.saver.journal.newest < saved.number:
+            notebook.saver.journal.newest = saved.number
+    notebook.show(restored_line(brought, reference.name or notebook.name or ""))
+
+
+def _content(notebook: NotebookSession, reference: Reference, trusted: str | None) -> tuple[Saved, Any, bool]:
+    """Return the version that a reference means, its blobs, and whether another person saved it."""
+    from dure.client.errors import failure
+    from dure.notebook.session_opening import load
+
+    client = session.client()
+    if reference.name:
+        detail = client.session(found(client, reference.name).id)
+    else:
+        notebook.ready()
+        detail = _detail(notebook)
+    theirs = detail.session.user != client.me().name
+    if theirs and trusted != detail.session.user:
+        number = f"@{reference.number}" if reference.number is not None else ""
+        typed = f"{detail.session.user}/{detail.session.name}{number}"
+        raise QuietError(say("trust_needed", user=detail.session.user, reference=typed))
+    version = _numbered(detail, reference.number)
+    if version.document is None:
+        raise failure("session_not_found", client.lang, session=detail.session.id)
+    blobs = client.blobs(detail.session.team)
+    return load(blobs, version.document, version.number, version.at), blobs, theirs
+
+
+def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    saver = _saver(notebook)
+    notebook.flush()
+    versions = list(reversed(_detail(notebook).versions))
+    if saver.base is None or not versions:
+        raise QuietError(say("no_session"))
+    first = _meant(rest[0], versions) if rest else (versions[-2] if len(versions) > 1 else versions[-1])
+    second = _meant(rest[1], versions) if len(rest) > 1 else None
+    before = _snapshot(notebook, first)
+    after = _snapshot(notebook, second) if second is not None else saver.base
+    told = {
+        "before": say("version_word", number=first.number, at=clock(first.at)),
+        "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
+    }
+    table = _difference(before, after, notebook.made)
+    if not table.rows:
+        notebook.show(say("no_difference", **told))
+        return
+    table.title = say("title_diff", **told)
+    show(notebook.shell, table)
+
+
+def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> Table:
+    from dure.state.inspection import size_text
+
+    added, removed, changed = differences(before, after)
+    rows: list[tuple[Any, ...]] = []
+    for what, names in (("added", added), ("changed", changed), ("removed", removed)):
+        for name in names:
+            held = (before if what == "removed" else after).variables[name]
+            rows.append((name, say(f"what_{what}"), held.type, size_text(held.size_bytes), made.get(name, "")))
+    lost = sorted(after.unsaved.keys() - before.unsaved.keys())
+    rows += [(name, say("what_lost"), "", "", made.get(name, "")) for name in lost]
+    columns = [say(f"column_{key}") for key in ("name", "what", "type", "size", "cell")]
+    return Table("", columns, rows, frozenset(columns[3:]))
+
+
+def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
+    saver = _saver(notebook)
+    if not notebook.flush() or saver.base is None:
+        raise QuietError(say("not_saved", reason=saver.problem or "?"))
+    versions = {version.number: version for version in _detail(notebook).versions}
+    version = versions[max(versions)]
+    for _step in range(_UNDO_STEPS):
+        undone = _origin(version, versions)
+        earlier = versions.get(undone.number - 1)
+        if earlier is None:
+            break
+        version = earlier
+        before = _saved(notebook, earlier)
+        added, removed, changed = differences(before.snapshot, saver.base)
+        if not (added or removed or changed):
+            continue
+        names = [*removed, *changed]
+        brought = bring_back(notebook.shell.user_ns, before, saver.blobs, names=names, beside=False)
+        for name in added:
+            notebook.shell.user_ns.pop(name, None)
+        notebook.took(brought)
+        notebook.origin = earlier.number
+        first = min(_origin(earlier, versions).cell + 1, undone.cell)
+        notebook.show(_undone(first, undone.cell, [*names, *added]))
+        return
+    notebook.show(say("nothing_to_undo"))
+
+
+def _undone(first: int, last: int, names: Sequence[str]) -> str:
+    key = "undone_cells" if last > first else "undone_cell"
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return say("undone", cells=say(key, first=first, last=last), names=shown)
+
+
+def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView:
+    """Return the version whose state an undo or a restore brought back in this one; most often itself."""
+    for _step in range(_UNDO_STEPS):
+        before = versions.get(version.origin or 0)
+        if before is None:
+            break
+        version = before
+    return version
+
+
+def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
+    cells = {lost.cell: lost.source for lost in notebook.lost.values() if lost.cell is not None and lost.source}
+    if not cells:
+        notebook.show(say("nothing_lost"))
+        return
+    namespace = notebook.shell.user_ns
+    for cell, source in sorted(cells.items()):
+        notebook.show(say("rerunning", cell=cell))
+        before = {name: id(value) for name, value in namespace.items()}
+        result = notebook.shell.run_cell(source, store_history=False, silent=True)
+        for name in [name for name, value in namespace.items() if before.get(name) != id(value)]:
+            notebook.rerun_made(name, cell)
+        if not result.success:
+            return
+
+
+def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    from dure.wire.sessions import SaveRequest
+
+    if not rest:
+        raise QuietError(say("name_needed", command="fork"))
+    saver = _saver(notebook)
+    name = rest[0]
+    if saver.fenced:
+        saver.retarget(name, saver.journal.team)
+        notebook.name = name
+        notebook.take()
+        saver.wait()
+        notebook.show(say("forked_away", fork=name))
+        return
+    notebook.flush()
+    version = _detail(notebook).versions[0]
+    if version.document is None:
+        raise QuietError(say("no_session"))
+    kept = version.model_dump(include={"cell", "size_bytes", "variables", "unsaved", "python", "label"})
+    request = SaveRequest(
+        name=name,
+        team=saver.journal.team,
+        parent=0,
+        kernel=notebook.kernel_id,
+        document=version.document,
+        **kept,
+    )
+    session.client().save_session(request)
+    notebook.show(say("forked", number=version.number, fork=name))
+
+
+def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    if not rest:
+        raise QuietError(say("name_needed", command="share"))
+    _saver(notebook)
+    notebook.flush()
+    people = ["*"] if "--team" in rest else [word for word in rest if not word.startswith("-")]
+    detail = _detail(notebook)
+    shared = [] if "--only" in rest else detail.session.shared
+    client = session.client()
+    detail = client.share_session(detail.session.id, [*shared, *people])
+    key = "shared_all" if "*" in people else "shared"
+    told = {"team": detail.session.team, "name": detail.session.name, "me": detail.session.user}
+    notebook.show(say(key, people=", ".join(people), **told))
+
+
+def _unshare(notebook: NotebookSession, _: Sequence[str]) -> None:
+    _saver(notebook)
+    detail = _detail(notebook)
+    session.client().share_session(detail.session.id, [])
+    notebook.show(say("unshared", name=short(detail.session.name)))
+
+
+def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
+    saver = _saver(notebook)
+    saver.wait()
+    saver.paused = saver.journal.off = True
+    saver.journal.write()
+    notebook.show(say("switched_off", name=short(notebook.name or "")))
+
+
+def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    if rest and rest[0] != notebook.name:
+        if notebook.saver is not None:
+            notebook.saver.wait()
+            notebook.saver = None
+        notebook.name_it(rest[0])
+        notebook.began_by_hand()
+    saver = _saver(notebook)
+    saver.paused = saver.journal.off = False
+    saver.problem = ""
+    saver.journal.write()
+    notebook.show(say("switched_on", name=short(notebook.name or "")))
+
+
+COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
+    "status": _status,
+    "save": _save,
+    "list": _list,
+    "restore": _restore,
+    "diff": _diff,
+    "undo": _undo,
+    "rerun": _rerun,
+    "fork": _fork,
+    "share": _share,
+    "unshare": _unshare,
+    "off": _off,
+    "on": _on,
+}
+
+
+def _has(notebook: NotebookSession) -> bool:
+    return notebook.saver is not None and notebook.saver.base is not None
+
+
+def _known_names(notebook: NotebookSession) -> frozenset[str]:
+    base = notebook.saver.base if notebook.saver is not None else None
+    return frozenset(base.variables) if base is not None else frozenset()
+
+
+def _saver(notebook: NotebookSession) -> Saver:
+    """Return the saver; raises what tells why there is none."""
+    if notebook.name is None:
+        raise QuietError(say("no_name"))
+    if not notebook.ready():
+        if notebook.failure is not None:
+            raise notebook.failure
+        opened = notebook.opened
+        off = opened is not None and opened.policy is not None and not opened.policy.save
+        raise QuietError(say("platform_off") if off else say("late"))
+    assert notebook.saver is not None
+    return notebook.saver
+
+
+def _detail(notebook: NotebookSession) -> SessionDetail:
+    """Return this notebook's session as the platform has it."""
+    client: Client = session.client()
+    session_id = notebook.journal.session if notebook.journal is not None else None
+    if session_id is None:
+        mine = client.sessions(user=client.me().name, name=notebook.name).sessions if notebook.name else []
+        if not mine:
+            raise QuietError(say("no_session"))
+        session_id = mine[0].id
+    detail: SessionDetail = client.session(session_id)
+    return detail
+
+
+def _numbered(detail: SessionDetail, number: int | None) -> VersionView:
+    from dure.client.errors import failure
+
+    for version in detail.versions:
+        if number is None or version.number == number:
+            return version
+    raise failure("version_not_found", session.language(), session=detail.session.id, number=number)
+
+
+def _meant(text: str, versions: Sequence[VersionView]) -> VersionView:
+    """Return the version that a number or a time of day means; a time that is still to come is yesterday's."""
+    by_number = {version.number: version for version in versions}
+    at = _CLOCK.fullmatch(text)
+    if at is not None:
+        now = time.localtime()
+        hour, minute, second = (int(part or 59) for part in at.groups())
+        moment = time.mktime((*now[:3], hour, minute, second, 0, 0, -1))
+        if moment > time.time():
+            moment = time.mktime((now[0], now[1], now[2] - 1, hour, minute, second, 0, 0, -1))
+        number = newest_before([(version.number, version.at) for version in versions], moment)
+        if number is None:
+            raise QuietError(say("no_version_at", at=text))
+        return by_number[number]
+    reference = parsed(text)
+    if reference.name or reference.number is None:
+        raise QuietError(say("bad_time", text=text))
+    if reference.number not in by_number:
+        from dure.client.errors import failure
+
+        raise failure("version_not_found", session.language(), session="", number=reference.number)
+    return by_number[reference.number]
+
+
+def _saved(notebook: NotebookSession, version: VersionView) -> Saved:
+    from dure.notebook.session_opening import load
+
+    assert notebook.saver is not None
+    assert version.document is not None
+    return load(notebook.saver.blobs, version.document, version.number, version.at)
+
+
+def _snapshot(notebook: NotebookSession, version: VersionView) -> Snapshot:
+    return _saved(notebook, version).snapshot
+
+
+def _trusted(rest: Sequence[str]) -> tuple[list[str], str | None]:
+    words = list(rest)
+    if "--trust" not in words:
+        return words, None
+    index = words.index("--trust")
+    trusted = words[index + 1] if index + 1 < len(words) else None
+    return words[:index] + words[index + 2 :], trusted
+
+
+def _unsaved(notebook: NotebookSession, saver: Saver) -> str:
+    from dure.notebook.session_restoring import Lost, lost_names
+
+    return lost_names(
+        {
+            name: Lost(reason.removeprefix(f"{name}: "), notebook.made.get(name))
+            for name, reason in sorted(saver.unsaved.items())
+        }
+    )

@@ -1,0 +1,104 @@
+"""What a kernel knows of its session, on disk before anyone else is told: it outlives kill -9 and an absent platform.
+
+One small file per kernel in a folder per notebook, replaced whole. The trap: the file of a kernel that lives is its
+own; only those of dead ones are taken over, and removed once what they held is known to the platform.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dure.notebook.records import own_ticks
+
+MAX_PENDING = 200
+_MAX_AGE_S = 90 * 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Journal:
+    """One kernel's file. `newest` is the version that the kernel's state follows, `document` what it holds.
+
+    `pending` are versions that the platform has not confirmed, oldest first; `fresh` says that the person restarted the
+    kernel to begin anew; `access` how the team's blobs are reached when the platform is away (a folder only).
+    """
+
+    name: str
+    url: str
+    kernel: str
+    connection: str = ""
+    pid: int = 0
+    pid_ticks: int = 0
+    at: float = 0.0
+    session: str | None = None
+    team: str | None = None
+    access: dict[str, Any] | None = None
+    newest: int = 0
+    document: str | None = None
+    cell: int = 0
+    fresh: bool = False
+    off: bool = False
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """The number of the newest version, confirmed or not."""
+        return self.newest + len(self.pending)
+
+    def write(self) -> None:
+        """Put it on disk, whole; does nothing where the folder cannot be written."""
+        self.pid, self.pid_ticks, self.at = os.getpid(), own_ticks(), time.time()
+        with contextlib.suppress(OSError):
+            where = folder(self.name, self.url)
+            where.mkdir(mode=0o700, parents=True, exist_ok=True)
+            partial = where / f".{self.kernel}"
+            with partial.open("w") as file:
+                os.fchmod(file.fileno(), 0o600)
+                json.dump(asdict(self), file)
+            partial.replace(where / f"{self.kernel}.json")
+
+    def remove(self) -> None:
+        """Take it off the disk."""
+        with contextlib.suppress(OSError):
+            (folder(self.name, self.url) / f"{self.kernel}.json").unlink(missing_ok=True)
+
+
+def folder(name: str, url: str, environ: Mapping[str, str] | None = None) -> Path:
+    """Return where a notebook's journals lie, below `$XDG_STATE_HOME/dure/sessions`."""
+    environ = os.environ if environ is None else environ
+    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    digest = hashlib.blake2b(f"{url}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return Path(state) / "dure" / "sessions" / digest
+
+
+def left_behind(name: str, url: str) -> list[Journal]:
+    """Return the journals of this notebook's dead kernels, oldest first."""
+    found = []
+    known = {each.name for each in fields(Journal)}
+    for path in folder(name, url).glob("*.json"):
+        try:
+            read = json.loads(path.read_text())
+            journal = Journal(**{key: value for key, value in read.items() if key in known})
+        except (OSError, ValueError, TypeError):
+            continue
+        if time.time() - journal.at > _MAX_AGE_S:
+            journal.remove()
+        elif not _alive(journal):
+            found.append(journal)
+    return sorted(found, key=lambda journal: journal.at)
+
+
+def _alive(journal: Journal) -> bool:
+    if not journal.pid_ticks or own_ticks(journal.pid) != journal.pid_ticks:
+        return False
+    with contextlib.suppress(OSError, IndexError):
+        state = Path(f"/proc/{journal.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"  # killed, and only its parent has not looked yet
+    return False

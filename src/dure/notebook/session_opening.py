@@ -1,0 +1,140 @@
+"""Finds what is saved of a notebook, aside, while the kernel starts: from the platform, else from this machine's disk.
+
+The trap: a kernel that died may have left versions that the platform never heard of; they are sent first, or the
+newest state would seem lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.session_journal import Journal, left_behind
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.state import Blobs, Snapshot
+    from dure.wire.sessions import SessionDocument, SessionPolicyView
+
+_ASK_S = 5.0
+AWAY = frozenset({"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"})
+
+
+@dataclass(slots=True)
+class Saved:
+    """A version's content, not loaded yet."""
+
+    number: int
+    at: float
+    digest: str
+    document: SessionDocument
+    snapshot: Snapshot
+
+
+@dataclass(slots=True)
+class Opened:
+    """What was found: how to reach the blobs, the session's newest version, and whether to bring it back unasked."""
+
+    me: str
+    team: str | None
+    session: str | None
+    newest: int
+    blobs: Blobs | None
+    access: dict[str, Any] | None
+    policy: SessionPolicyView | None
+    saved: Saved | None = None
+    fresh: bool = False
+    off: bool = False
+
+
+def a_client() -> Client:
+    """Return a client that gives up soon: whoever waits for it is a person, and there is another time."""
+    from dure.client import Client, find_login
+    from dure.notebook.session import language
+
+    return Client(find_login(), lang=language(), retry_s=0, timeout_s=_ASK_S)
+
+
+def open_session(client: Client, name: str, connection: str) -> Opened:
+    """Return what is known of the notebook `name`. Raises DureError or BlobError when neither platform nor disk can
+    tell. `connection` is the kernel's connection file: a person who restarts a kernel gets the same again.
+    """
+    from dure.client import DureError
+
+    left = left_behind(name, client.login.url)
+    fresh = any(journal.fresh and journal.connection == connection for journal in left)
+    off = bool(left) and left[-1].off
+    try:
+        opened = _asked(client, name, left)
+    except DureError as error:
+        remembered = _remembered(left) if error.code in AWAY else None
+        if remembered is None:
+            raise
+        opened = remembered
+    opened.fresh, opened.off = fresh, off
+    return opened
+
+
+def load(blobs: Blobs, digest: str, number: int, at: float) -> Saved:
+    """Return a version's content. Raises BlobError, ManifestError or ValueError when its blobs do not say it."""
+    from dure.state import Snapshot
+    from dure.wire.sessions import SessionDocument
+
+    document = SessionDocument.model_validate_json(blobs.get(digest))
+    return Saved(number, at, digest, document, Snapshot.load(document.snapshot, blobs))
+
+
+def _asked(client: Client, name: str, left: list[Journal]) -> Opened:
+    from dure.state import open_blobs
+
+    me = client.me()
+    for journal in left:
+        _send_left(client, journal)
+    listing = client.sessions(user=me.name, name=name)
+    found = listing.sessions[0] if listing.sessions else None
+    team = found.team if found is not None else next(iter(me.teams), None)
+    if team is None or not listing.policy.save:
+        return Opened(me.name, team, None, 0, None, None, listing.policy)
+    access = client.blob_access(team).model_dump(exclude_none=True)
+    blobs = open_blobs(access)
+    opened = Opened(me.name, team, None, 0, blobs, access, listing.policy)
+    if found is not None:
+        newest = client.session(found.id).versions[0]
+        opened.session, opened.newest = found.id, newest.number
+        if newest.document is not None:
+            opened.saved = load(blobs, newest.document, newest.number, newest.at)
+    for journal in left:  # all that it knew is known to the platform now; what it wanted is remembered by the caller
+        journal.remove()
+    return opened
+
+
+def _send_left(client: Client, journal: Journal) -> None:
+    """Tell the platform of versions that a dead kernel could not; those that another kernel overtook are let go."""
+    from dure.client import DureError
+    from dure.wire.sessions import SaveRequest
+
+    while journal.pending:
+        try:
+            client.save_session(SaveRequest(**journal.pending[0], parent=journal.newest))
+        except DureError as error:
+            if error.code in AWAY:
+                raise
+            return
+        journal.pending.pop(0)
+        journal.newest += 1
+
+
+def _remembered(left: list[Journal]) -> Opened | None:
+    """Return what the last kernel of this machine knew, where the blobs can be reached without the platform."""
+    from dure.state import open_blobs
+
+    known = [journal for journal in left if journal.document is not None and journal.access is not None]
+    if not known:
+        return None
+    last = known[-1]
+    assert last.access is not None
+    assert last.document is not None
+    blobs = open_blobs(last.access)
+    opened = Opened("", last.team, last.session, last.newest, blobs, last.access, None)
+    opened.saved = load(blobs, last.document, last.number, last.at)
+    return opened

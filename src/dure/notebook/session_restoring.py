@@ -1,0 +1,167 @@
+"""Brings a version back into the running kernel, and says in one line what came and what did not.
+
+The trap: nothing is run again by itself. What could not be saved is named with the cell that made it, and the person
+decides.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.session_words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from dure.notebook.session_opening import Saved
+    from dure.state import Blobs, Snapshot
+
+_NAMED = 6  # lost names that the line tells one by one
+_REASON = 90  # letters of a reason
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A variable that did not come back: why, the cell that made it (None: not known) and that cell's source."""
+
+    reason: str
+    cell: int | None = None
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Brought:
+    """What came back into the kernel."""
+
+    saved: Saved
+    names: tuple[str, ...]
+    lost: dict[str, Lost] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)
+
+    @property
+    def cells(self) -> list[int]:
+        """The cells that made what is missing."""
+        return sorted({lost.cell for lost in self.lost.values() if lost.cell is not None and lost.source})
+
+
+def bring_back(
+    namespace: dict[str, Any],
+    saved: Saved,
+    blobs: Blobs,
+    *,
+    names: Collection[str] | None = None,
+    keep: Collection[str] = (),
+    beside: bool = True,
+) -> Brought:
+    """Load a version into `namespace`: all of it or `names`, never those in `keep`; with `beside` random states and
+    folder, too. What does not load is in `lost`; everything else is there in one step.
+    """
+    from dure.state import apply_extras, restore
+
+    wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
+    report = restore(saved.snapshot.without(set(keep)), blobs, namespace, names=wanted, commit=False)
+    report.commit()
+    extras = report.extras
+    inputs = [str(cell) for cell in extras.get("In", [])]
+    made, sources = saved.document.made, saved.document.sources
+    reasons = {name: reason for name, reason in report.failed.items() if name not in saved.snapshot.extras}
+    if names is None:
+        reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
+    lost = {}
+    for name, reason in sorted(reasons.items()):
+        if name in keep:
+            continue
+        cell = made.get(name)
+        source = sources.get(cell, "") if cell is not None else ""
+        if not source and cell is not None and cell < len(inputs):
+            source = inputs[cell]
+        lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
+    return Brought(saved, report.restored, lost, apply_extras(extras) if beside else {}, inputs)
+
+
+def put_history(shell: Any, inputs: list[str]) -> None:
+    """Make `In` what it was, before what this kernel has run by now; the cells that follow are numbered on."""
+    earlier = inputs[1:]
+    for own in (shell.history_manager.input_hist_parsed, shell.history_manager.input_hist_raw):
+        own[1:1] = earlier
+    shell.execution_count += len(earlier)
+
+
+def restored_line(brought: Brought, name: str) -> str:
+    """Return the one line that tells what came back and what did not."""
+    from dure.state.inspection import size_text
+
+    saved = brought.saved
+    told = {"name": short(name), "at": clock(saved.at), "number": saved.number}
+    if brought.names:
+        parts = [say("restored", count=len(brought.names), size=size_text(saved.snapshot.size_bytes), **told)]
+    elif brought.lost:
+        parts = []
+    else:
+        parts = [say("restored_nothing", **told)]
+    if brought.lost:
+        parts.append(say("lost", names=lost_names(brought.lost)))
+    if brought.cells:
+        key = "rerun_offer" if len(brought.cells) == 1 else "rerun_offer_many"
+        parts.append(say(key, cells=", ".join(map(str, brought.cells))))
+    if differences := moved(saved.snapshot.fingerprint):
+        parts.append(say("moved", differences=", ".join(differences)))
+    if brought.beside:
+        parts.append(say("extras_lost", names=", ".join(f"{key} ({why})" for key, why in brought.beside.items())))
+    return " ".join(parts)
+
+
+def lost_names(lost: Mapping[str, Lost]) -> str:
+    """Return the names with cell and reason, the first few of them one by one."""
+    told = []
+    for name, each in list(lost.items())[:_NAMED]:
+        cell = say("lost_cell", cell=each.cell) if each.cell is not None else ""
+        told.append(say("lost_one", name=name, cell=cell, reason=_brief(each.reason)))
+    if len(lost) > _NAMED:
+        told.append(f"… +{len(lost) - _NAMED}: {', '.join(list(lost)[_NAMED : _NAMED + 20])}")
+    return ", ".join(told)
+
+
+def differences(before: Snapshot, after: Snapshot) -> tuple[list[str], list[str], list[str]]:
+    """Return which variables came, went and differ; a module is never one that differs."""
+    from dure.state import diff
+
+    found = diff(before, after)
+    changed = [name for name in found.changed if after.variables[name].type != "module"]
+    return list(found.added), list(found.removed), changed
+
+
+def moved(before: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the environment that saved and this one: `torch 2.3.0 → 2.6.0`."""
+    from dure.state import fingerprint
+
+    now = fingerprint()
+    found = []
+    if before.get("python") and before["python"] != now["python"]:
+        found.append(f"Python {before['python']} → {now['python']}")
+    old, new = dict(before.get("packages") or {}), dict(now["packages"])
+    packages = sorted((old.keys() | new.keys()) - {"dure", "ipython"})
+    changed = [package for package in packages if old.get(package) != new.get(package)]
+    return [*found, *(f"{package} {old.get(package, '–')} → {new.get(package, '–')}" for package in changed)]
+
+
+def clock(at: float, now: float | None = None) -> str:
+    """Return a time as a person says it: of today the hour, else with the day."""
+    now = time.time() if now is None else now
+    local = time.localtime(at)
+    today = time.localtime(now)[:3] == local[:3]
+    return time.strftime("%H:%M" if today else "%m-%d %H:%M", local)
+
+
+def short(name: str) -> str:
+    """Return a notebook's name without its folders."""
+    return name.rsplit("/", 1)[-1] or name
+
+
+def _brief(reason: str) -> str:
+    first = reason.split(";", maxsplit=1)[0].split(". ", maxsplit=1)[0]
+    return first if len(first) <= _REASON else f"{first[: _REASON - 1]}…"

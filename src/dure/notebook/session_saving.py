@@ -1,0 +1,249 @@
+"""Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
+
+What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is spent at
+most for one fortieth of the time. The trap: only a namespace between two cells is saved, never a half-changed one; and
+what the platform refused is not a base, because its blobs may go.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.session_journal import MAX_PENDING, Journal
+from dure.notebook.session_opening import AWAY, Opened, a_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dure.client import Client
+    from dure.state import Blobs, Frozen, Snapshot
+
+SHARE = 0.025  # of the time, for freezes, while cells follow one another without a pause
+_GONE = "# (left out of the session: this cell sets a secret)"
+_REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is saved beside a frozen namespace, as it was at that moment."""
+
+    cell: int
+    made: dict[str, int]
+    inputs: list[str]
+    label: str = ""
+    origin: int | None = None
+
+
+@dataclass(slots=True)
+class Kept:
+    """A version that is saved: its number (as long as no other kernel saves), its document, its snapshot."""
+
+    number: int
+    at: float
+    document: str
+    snapshot: Snapshot
+    origin: int | None
+    cell: int
+
+
+@dataclass(slots=True)
+class Saver:
+    """The saving half of a notebook's session. `take` is for the thread that runs cells, the rest for any."""
+
+    namespace: dict[str, Any]
+    journal: Journal
+    blobs: Blobs
+    base: Snapshot | None = None
+    last: Kept | None = None
+    problem: str = ""  # why nothing is saved now, "" when all is well
+    fenced: bool = False
+    paused: bool = False
+    dropped: int = 0
+    unsaved: dict[str, str] = field(default_factory=dict)
+    spent_s: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    _queue: queue.Queue[tuple[Frozen, Facts] | None] = field(default_factory=queue.Queue)
+    _client: Client | None = None
+    then: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin to write what is taken."""
+        threading.Thread(target=self._work, name="dure-session", daemon=True).start()
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is being written."""
+        return not self._queue.unfinished_tasks
+
+    def within_share(self) -> bool:
+        """Whether one more freeze keeps to the share of the time that freezes may take."""
+        return self.spent_s <= SHARE * (time.monotonic() - self.began)
+
+    def take(self, facts: Facts) -> bool:
+        """Freeze the namespace, to be written aside; False when that was not possible, which `problem` tells."""
+        from dure.state import freeze, process_extras
+
+        began = time.perf_counter()
+        try:
+            extras = {**process_extras(), "In": facts.inputs}
+            frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
+        except Exception as error:  # whatever a value's own code raises, the cell that follows runs
+            self.problem = f"{type(error).__name__}: {error}"
+            return False
+        finally:
+            self.spent_s += time.perf_counter() - began
+        self._queue.put((frozen, facts))
+        return True
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until what was taken is written and told; False when it takes longer."""
+        with self._queue.all_tasks_done:
+            return self._queue.all_tasks_done.wait_for(lambda: self.free, timeout_s)
+
+    def send(self) -> None:
+        """Tell the platform of the versions that it has not confirmed."""
+        self._queue.put(None)
+
+    def retarget(self, name: str, team: str | None) -> None:
+        """Save under another name from now on, as a session of its own."""
+        self.journal.remove()
+        self.journal.name, self.journal.team = name, team
+        self.journal.session, self.journal.newest, self.journal.pending = None, 0, []
+        self.fenced, self.paused, self.problem, self.base = False, False, "", None
+
+    def _work(self) -> None:
+        while True:
+            item = self._queue.get()
+            try:
+                if item is not None:
+                    self._keep(*item)
+                self._send()
+            except Exception as error:
+                self.problem = f"{error}" or type(error).__name__
+            finally:
+                self._queue.task_done()
+                self.then()
+
+    def _keep(self, frozen: Frozen, facts: Facts) -> None:
+        from dure.wire.sessions import MAX_SOURCE, SaveRequest, SessionDocument
+
+        snapshot = frozen.save()
+        unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
+        known = {*snapshot.variables, *unsaved}
+        made = {name: cell for name, cell in facts.made.items() if name in known}
+        cells = {made[name] for name in unsaved if name in made}
+        sources = {cell: facts.inputs[cell][:MAX_SOURCE] for cell in cells if cell < len(facts.inputs)}
+        document = SessionDocument(snapshot=snapshot.store(self.blobs), cell=facts.cell, made=made, sources=sources)
+        content = document.model_dump_json().encode()
+        digest = self.blobs.put(content)
+        request = SaveRequest(
+            name=self.journal.name,
+            team=self.journal.team,
+            parent=0,
+            kernel=self.journal.kernel,
+            document=digest,
+            cell=facts.cell,
+            size_bytes=snapshot.size_bytes,
+            new_bytes=len(content) + new_bytes(snapshot, self.base),
+            variables=len(snapshot.variables),
+            unsaved=len(unsaved),
+            python=str(snapshot.fingerprint.get("python", "")),
+            label=facts.label,
+            origin=facts.origin,
+        )
+        journal = self.journal
+        journal.pending.append(request.model_dump(exclude={"parent"}, exclude_none=True))
+        del journal.pending[:-MAX_PENDING]
+        journal.document, journal.cell = digest, facts.cell
+        journal.write()
+        self.base, self.unsaved, self.problem = snapshot, unsaved, ""
+        self.last = Kept(journal.number, time.time(), digest, snapshot, facts.origin, facts.cell)
+
+    def _send(self) -> None:
+        from dure.client import DureError
+        from dure.wire.sessions import SaveRequest
+
+        journal = self.journal
+        while journal.pending and not self.fenced:
+            try:
+                request = SaveRequest(**journal.pending[0], parent=journal.newest)
+                saved = self._asked().save_session(request)
+            except DureError as error:
+                if error.code not in AWAY:
+                    self._refused(error)
+                return
+            journal.pending.pop(0)
+            journal.newest, journal.session, journal.team = saved.number, saved.session, saved.team
+            self.dropped += saved.dropped
+            journal.write()
+
+    def _refused(self, error: Any) -> None:
+        """The platform does not keep the version: say so, and let nothing later rest on it."""
+        journal = self.journal
+        self.base = None
+        if error.code == "session_moved" and not error.problem.data.get("newest") and journal.newest:
+            journal.newest, journal.session = 0, None  # it was deleted: this begins it again
+            journal.pending = []
+            self.problem = ""
+            return
+        self.problem = str(error)
+        if error.code == "session_moved":
+            self.fenced = True
+        elif error.code in _REFUSED:
+            self.paused = True
+        journal.pending = []
+        journal.write()
+
+    def _asked(self) -> Client:
+        from dure.client import find_login
+
+        if self._client is None or self._client.login != find_login():
+            self._client = a_client()
+        return self._client
+
+
+def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:
+    """Return the bytes of the chunks that `snapshot` has and `base` has not."""
+    from dure.state.blobs import CHUNK_BYTES
+
+    seen = set(base.references()) if base is not None else set()
+    total = 0
+    for group in snapshot.groups:
+        for run in (group.stream, *group.buffers):
+            if run.inline is not None:
+                total += run.size_bytes
+            for index, chunk in enumerate(run.chunks):
+                if chunk not in seen:
+                    seen.add(chunk)
+                    total += min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
+    return total
+
+
+def inputs_of(namespace: dict[str, Any], made: dict[str, int]) -> list[str]:
+    """Return `In`, without the cells that set what is left out of the session as a secret."""
+    from dure.state.secrecy import secret_reason
+
+    inputs = [str(cell) for cell in namespace.get("In") or [""]]
+    secret = {made[name] for name, value in list(namespace.items()) if name in made and secret_reason(name, value)}
+    return [_GONE if number in secret or secret_reason("cell", cell) else cell for number, cell in enumerate(inputs)]
+
+
+def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Saver | None:
+    """Return a saver for what was opened; None where there is nowhere to save."""
+    if opened.blobs is None:
+        return None
+    journal.session, journal.newest, journal.team = opened.session, opened.newest, opened.team
+    journal.off = opened.off
+    if opened.access is not None and opened.access.get("kind") == "folder":
+        journal.access = opened.access
+    saver = Saver(namespace, journal, opened.blobs)
+    if opened.saved is not None:
+        journal.document = opened.saved.digest
+        saver.base = opened.saved.snapshot
+    journal.write()
+    saver.start()
+    return saver

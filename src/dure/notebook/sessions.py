@@ -1,0 +1,412 @@
+"""One notebook's session in one kernel: opened aside at the start, brought back in the first cell, saved after each.
+
+It hangs on IPython's events, the kernel's shutdown and SIGTERM. The trap: the namespace is only looked at between two
+cells; whatever goes wrong in here is said in one line and never keeps a cell from running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.session_journal import Journal
+from dure.notebook.session_words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dure.notebook.session_opening import Opened, Saved
+    from dure.notebook.session_restoring import Brought, Lost
+    from dure.notebook.session_saving import Saver
+
+OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
+GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
+_QUIET_S = 0.01
+_CONSOLE = re.compile(r"console-\d+-[0-9a-f-]{36}")
+
+
+class NotebookSession:
+    """What a kernel knows of its notebook's session. Everything here runs on the thread that runs cells."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.name: str | None = None
+        self.kernel_id = uuid.uuid4().hex
+        self.journal: Journal | None = None
+        self.opened: Opened | None = None
+        self.saver: Saver | None = None
+        self.lost: dict[str, Lost] = {}
+        self.made: dict[str, int] = {}
+        self.origin: int | None = None
+        self.running = False
+        self._failure: BaseException | None = None
+        self._opening: threading.Thread | None = None
+        self._ids: dict[str, int] = {}
+        self._named: set[str] = set()
+        self._said: set[str] = set()
+        self._cells = 0
+        self._dirty = False
+        self._began = False
+
+    # --- the kernel's events ---
+
+    def attach(self) -> None:
+        """Hang on the kernel; does nothing outside one."""
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is None or os.environ.get("DURE_SESSIONS") == "off":
+            return
+        self.shell.events.register("pre_run_cell", self._cell_begins)
+        self.shell.events.register("post_run_cell", self._cell_ended)
+        _watch_shutdown(kernel, self)
+        _watch_sigterm(self)
+        self._find_name()
+        if self.name is not None and _in_a_cell(kernel):
+            self.running = True
+            self._begin()
+
+    def detach(self) -> None:
+        """Let go of the kernel's events; what is saved stays."""
+        for event, call in (("pre_run_cell", self._cell_begins), ("post_run_cell", self._cell_ended)):
+            with contextlib.suppress(ValueError):
+                self.shell.events.unregister(event, call)
+
+    def _cell_begins(self, _info: object) -> None:
+        self.running = True
+        self._cells += 1
+        with self._guarded():
+            if self.name is None:
+                self._find_name()
+            if self.name is not None and not self._began:
+                self._begin()
+            saver = self.saver
+            if self._dirty and saver is not None and saver.free and saver.within_share():
+                self.take()  # cells that follow at once: each its own version, as long as that costs little
+            self._tell()
+
+    def _cell_ended(self, _result: object) -> None:
+        self.running = False
+        with self._guarded():
+            if not self._began:
+                return
+            self._note_bound(max(1, self.shell.execution_count - 1))
+            self._dirty = True
+            self._later(self._cells)
+
+    def _later(self, cells: int, delay_s: float = _QUIET_S) -> None:
+        self.shell.kernel.io_loop.call_later(delay_s, self._settled, cells)
+
+    def _settled(self, cells: int) -> None:
+        """A moment after a cell: save, unless another cell has begun and its freeze would cost too much."""
+        with self._guarded():
+            saver = self.saver
+            if not self._dirty or self.running or saver is None or not saver.free:
+                return
+            if cells == self._cells or saver.within_share():
+                self.take()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Any:
+        try:
+            yield
+        except Exception as error:
+            self._say_once(say("not_saved", reason=f"{type(error).__name__}: {error}"))
+
+    # --- opening ---
+
+    def _find_name(self) -> None:
+        name = notebook_name(self.shell.user_ns)
+        if name is not None:
+            self.name_it(name)
+
+    def name_it(self, name: str) -> None:
+        """Begin to look for the session `name`, aside."""
+        self.name = name
+        self._began, self.opened, self._failure = False, None, None
+        self._opening = threading.Thread(target=self._open, args=(name,), name="dure-session-open", daemon=True)
+        self._opening.start()
+
+    def _open(self, name: str) -> None:
+        try:
+            from dure.notebook.session_opening import a_client, open_session
+
+            client = a_client()
+            with client:
+                self.journal = Journal(name, client.login.url, self.kernel_id, _connection(self.shell))
+                self.opened = open_session(client, name, self.journal.connection)
+            import dure.state.capturing
+            import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
+        except BaseException as error:
+            self._failure = error
+
+    def _begin(self) -> None:
+        """In the first cell: bring the newest version back, and save from now on."""
+        assert self._opening is not None
+        self._opening.join(OPEN_WAIT_S)
+        if self._opening.is_alive():
+            self._say_once(say("late"))
+        self._began = True
+        if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
+            if self.opened.fresh:
+                saved = self.opened.saved
+                self.show(say("fresh", name=_short(self.name or ""), at=_clock(saved.at), number=saved.number))
+            else:
+                self.bring_back_first(self.opened.saved)
+
+    def ready(self, timeout_s: float = 10.0) -> bool:
+        """Whether the session is opened and a saver stands ready; waits for the platform up to `timeout_s`."""
+        from dure.notebook.session_saving import a_saver
+
+        if self._opening is None:
+            return False
+        self._opening.join(timeout_s)
+        if self.saver is None and self.opened is not None and self.journal is not None:
+            self.saver = a_saver(self.shell.user_ns, self.journal, self.opened)
+            if self.saver is not None:
+                self.saver.then = self._written
+                self.saver.paused = self.opened.off
+        return self.saver is not None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why nothing could be opened."""
+        return self._failure
+
+    def bring_back_first(self, saved: Saved) -> None:
+        """Restore what was open last, but nothing over what the person has made in this kernel already."""
+        from dure.notebook.session_restoring import put_history
+
+        assert self.opened is not None
+        assert self.opened.blobs is not None
+        brought = self._bring(saved, self.opened.blobs, keep=frozenset(self._own_names()))
+        if brought is not None:
+            put_history(self.shell, brought.inputs)
+            self._note_restored(brought)
+
+    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str] = frozenset()) -> Brought | None:
+        from dure.notebook.session_restoring import bring_back
+
+        try:
+            brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep)
+        except Exception as error:
+            self.show(say("restore_failed", name=_short(self.name or ""), reason=str(error) or type(error).__name__))
+            return None
+        self.took(brought)
+        from dure.notebook.session_restoring import restored_line
+
+        self.show(restored_line(brought, self.name or ""))
+        return brought
+
+    def took(self, brought: Brought) -> None:
+        """Remember where the restored names are from, and which ones are missing."""
+        made = brought.saved.document.made
+        self.made |= {name: made[name] for name in (*brought.names, *brought.lost) if name in made}
+        self.lost = dict(brought.lost)
+        self._named |= set(brought.lost)
+        self._ids |= {name: id(self.shell.user_ns[name]) for name in brought.names if name in self.shell.user_ns}
+
+    def _note_restored(self, brought: Brought) -> None:
+        opened = self.opened
+        if opened is None or opened.session is None:
+            return
+        counts = (opened.session, brought.saved.number, len(brought.names), len(brought.lost))
+        threading.Thread(target=_report_restored, args=counts, name="dure-session-told", daemon=True).start()
+
+    def began_by_hand(self) -> None:
+        """The person named the session in a cell: nothing is brought back unasked."""
+        self._began = True
+
+    def rerun_made(self, name: str, cell: int) -> None:
+        """A cell that was run again by `%session rerun` bound `name`: it is that cell's, not the command's."""
+        self.made[name] = cell
+        self.lost.pop(name, None)
+        self._ids[name] = id(self.shell.user_ns[name])
+
+    # --- saving ---
+
+    def take(self, label: str = "") -> bool:
+        """Freeze the namespace now and have it written aside; False when nothing is to be saved here."""
+        from dure.notebook.session_saving import Facts, inputs_of
+
+        saver = self.saver
+        if saver is None or saver.paused or saver.fenced:
+            return False
+        namespace = self.shell.user_ns
+        cell = max(0, self.shell.execution_count - 1)
+        facts = Facts(cell, dict(self.made), inputs_of(namespace, self.made), label, self.origin)
+        self._dirty, self.origin = False, None
+        return saver.take(facts)
+
+    def flush(self, timeout_s: float = GRACE_S) -> bool:
+        """Save what the last cell changed, if that is not done yet, and wait for it."""
+        saver = self.saver
+        if saver is None:
+            return False
+        until = time.monotonic() + timeout_s
+        if not saver.wait(timeout_s):
+            return False
+        if self._dirty:
+            self.take()
+        return saver.wait(max(0.0, until - time.monotonic()))
+
+    def last_save(self) -> None:
+        """The kernel is about to end: save, unless a cell is under way, whose half-changed state is nobody's."""
+        with contextlib.suppress(Exception):
+            if self.saver is not None and (not self.running or self.saver.wait(GRACE_S)) and not self.running:
+                self.flush()
+
+    def _written(self) -> None:
+        # On the saver's thread: what changed meanwhile is next.
+        if self._dirty and not self.running:
+            with contextlib.suppress(Exception):
+                self.shell.kernel.io_loop.add_callback(self._settled, self._cells)
+
+    def _own_names(self) -> list[str]:
+        from dure.state.secrecy import hidden
+
+        return [name for name, value in self.shell.user_ns.items() if not hidden(name, value)]
+
+    def _note_bound(self, cell: int) -> None:
+        from dure.state.secrecy import hidden
+
+        ids = {name: id(value) for name, value in list(self.shell.user_ns.items())}
+        for name in [name for name, each in ids.items() if self._ids.get(name) != each]:
+            if not hidden(name, self.shell.user_ns.get(name)):
+                self.made[name] = cell
+                self.lost.pop(name, None)
+        self._ids = ids
+
+    # --- telling ---
+
+    def _tell(self) -> None:
+        """Say, once, what could not be saved since the last cell."""
+        from dure.notebook.session_restoring import Lost, lost_names
+
+        saver = self.saver
+        if saver is None:
+            return
+        if saver.problem:
+            self._say_once(say("not_saved", reason=saver.problem))
+        new = {name: reason for name, reason in saver.unsaved.items() if name not in self._named}
+        if new:
+            self._named |= set(new)
+            lost = {name: Lost(reason.removeprefix(f"{name}: "), self.made.get(name)) for name, reason in new.items()}
+            self.show(say("not_saved_names", names=lost_names(lost)))
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.show(sentence)
+
+    def show(self, sentence: str) -> None:
+        """Show one line in the output of the cell that runs."""
+        self.shell.display_pub.publish(data={"text/plain": sentence}, metadata={})
+
+
+def notebook_name(namespace: Mapping[str, Any]) -> str | None:
+    """Return the notebook's path below the person's home, so that it is the same on another machine; None when it is
+    not known, or is a console, which nobody opens again.
+    """
+    for found in (
+        namespace.get("__session__"),
+        os.environ.get("JPY_SESSION_NAME"),
+        namespace.get("__vsc_ipynb_file__"),
+    ):
+        if isinstance(found, str) and found and not _CONSOLE.search(found):
+            path = Path(found)
+            with contextlib.suppress(ValueError, OSError):
+                return path.resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]
+            return found[-1024:]
+    return None
+
+
+def _report_restored(session_id: str, number: int, restored: int, lost: int) -> None:
+    from dure.notebook.session_opening import a_client
+
+    with contextlib.suppress(Exception), a_client() as client:
+        client.session_restored(session_id, number, restored, lost)
+
+
+def _connection(shell: Any) -> str:
+    """Return what stays the same when a person restarts this kernel: the name of its connection file."""
+    with contextlib.suppress(Exception):
+        return Path(shell.kernel.parent.connection_file).name
+    return ""
+
+
+def _in_a_cell(kernel: Any) -> bool:
+    with contextlib.suppress(Exception):
+        return bool(kernel.get_parent("shell").get("header"))
+    return False
+
+
+def _watch_shutdown(kernel: Any, watching: NotebookSession) -> None:
+    """Save before the kernel answers a request to end, and remember when the person wants it to begin anew."""
+    usual = kernel.do_shutdown
+
+    async def do_shutdown(restart: bool) -> Any:  # noqa: FBT001 -- ipykernel's signature
+        if restart and watching.journal is not None:
+            watching.journal.fresh = True
+        if not watching.running:
+            await _on_shell_loop(kernel, watching.last_save)
+        if watching.journal is not None:
+            watching.journal.write()
+        answer = usual(restart)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    kernel.do_shutdown = do_shutdown
+
+
+async def _on_shell_loop(kernel: Any, step: Any) -> None:
+    """Do `step` where cells run, from the loop of whatever thread took the request; give up after the grace."""
+    import asyncio
+
+    asking = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def both() -> None:
+        try:
+            step()
+        finally:
+            asking.call_soon_threadsafe(done.set)
+
+    kernel.io_loop.add_callback(both)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), GRACE_S)
+
+
+def _watch_sigterm(watching: NotebookSession) -> None:
+    """Save on SIGTERM, then die of it, as this process would have."""
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    owner = os.getpid()
+
+    def end(number: int, _frame: object) -> None:
+        if os.getpid() == owner:  # a child that was forked from this kernel ends as ever
+            watching.last_save()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _clock(at: float) -> str:
+    from dure.notebook.session_restoring import clock
+
+    return clock(at)
+
+
+def _short(name: str) -> str:
+    from dure.notebook.session_restoring import short
+
+    return short(name)

@@ -1,0 +1,352 @@
+"""What a notebook holds outlives its kernel: real kernels, a real control plane, kill -9, another machine."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dure.hub.spawner import STARTUP
+from dure.state import FolderBlobs
+from tests.api.plane import Plane, Served, served, token, until
+from tests.notebook.conftest import NotebookKernel
+
+
+class Desk:
+    """A person at a machine: kernels of one home, signed in to one control plane."""
+
+    def __init__(self, server: Served, plane: Plane, home: Path, who: str = "alice") -> None:
+        self.server, self.plane, self.home, self.who = server, plane, home, who
+        self.kernels: list[NotebookKernel] = []
+        home.mkdir(parents=True, exist_ok=True)
+
+    def open(self, notebook: str = "train.ipynb", **environment: str) -> NotebookKernel:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DURE_", "JPY_", "XDG_"))}
+        own = {
+            "HOME": str(self.home),
+            "IPYTHONDIR": str(self.home / "ipython"),
+            "LC_ALL": "C.UTF-8",
+            "DURE_URL": self.server.url,
+            "DURE_TOKEN": token(self.who),
+            "DURE_SESSIONS": "on",
+        }
+        kernel = NotebookKernel({**kept, **own, **environment}, self.home, str(self.home / notebook))
+        self.kernels.append(kernel)
+        return kernel
+
+    def saved(self, notebook: str = "train.ipynb") -> int:
+        """The number of the newest version, 0 when there is none."""
+        found = self.plane.store.sessions.find(self.who, "vision", notebook)
+        return found.newest if found is not None else 0
+
+    def crash(self, kernel: NotebookKernel) -> None:
+        """Wait until the last cell is saved, then kill -9."""
+        settled(self)
+        os.kill(pid_of(kernel), signal.SIGKILL)
+
+
+def pid_of(kernel: NotebookKernel) -> int:
+    process = kernel.manager.provisioner.process  # type: ignore[union-attr]
+    assert process is not None
+    return int(process.pid)
+
+
+def settled(desk: Desk, notebook: str = "train.ipynb") -> int:
+    """Wait until no new version comes any more."""
+    known = [-1, -2, -3]
+
+    def quiet() -> bool:
+        known.append(desk.saved(notebook))
+        time.sleep(0.1)
+        return known[-1] > 0 and len(set(known[-5:])) == 1
+
+    until(quiet)
+    return known[-1]
+
+
+def told(shown) -> str:
+    return "\n".join(display["data"]["text/plain"] for display in shown.displays)
+
+
+@pytest.fixture
+def plane(tmp_path):
+    folder = tmp_path / "plane"
+    folder.mkdir()
+    plane = Plane(folder, executing=False)
+    yield plane
+    plane.close()
+
+
+@pytest.fixture
+def server(plane):
+    with served(plane.app) as server:
+        yield server
+
+
+@pytest.fixture
+def desk(server, plane, tmp_path):
+    desk = Desk(server, plane, tmp_path / "home")
+    yield desk
+    for kernel in desk.kernels:
+        kernel.kill()
+
+
+@pytest.fixture
+def another_desk(server, plane, tmp_path):
+    made = []
+
+    def sit(who: str = "alice", folder: str = "elsewhere") -> Desk:
+        made.append(Desk(server, plane, tmp_path / folder, who))
+        return made[-1]
+
+    yield sit
+    for desk in made:
+        for kernel in desk.kernels:
+            kernel.kill()
+
+
+def test_after_kill_nine_the_variables_are_back_and_one_line_says_what_is_not(desk):
+    kernel = desk.open()
+    kernel.run("import os, random\nimport numpy as np\nfrozen = np.arange(2_000_000)\nview = frozen[5:]")
+    kernel.run("frozen[7] = -1\nos.makedirs('deep', exist_ok=True)\nos.chdir('deep')")
+    kernel.run("rows = (row for row in 'abc')")
+    kernel.run("def twice(): return 2 * base\nbase = 21\nrandom.seed(5); np.random.seed(5)")
+    expected = kernel.value("(random.getstate()[1][:3], np.random.get_state()[1][:3].tolist())")
+    desk.crash(kernel)
+    again = desk.open()
+    line = told(again.loaded)
+    assert line.count("\n") == 0
+    assert "Restored 7 variables of train.ipynb" in line
+    assert "rows (cell 4: a generator" in line
+    assert "`%session rerun` runs only cell 4 again" in line
+    assert again.value("view[2], twice(), np.shares_memory(frozen, view)") == "(np.int64(-1), 42, True)"
+    assert again.value("(random.getstate()[1][:3], np.random.get_state()[1][:3].tolist())") == expected
+    assert again.value("os.path.basename(os.getcwd())") == "'deep'"
+    assert again.value("In[4]") == "\"rows = (row for row in 'abc')\""
+    assert again.run("rows").error is not None, "nothing is run again by itself"
+    assert "Running cell 4 again" in told(again.run("%session rerun"))
+    assert again.value("list(rows)") == "['a', 'b', 'c']"
+
+
+def test_the_workspace_start_up_restores_in_the_first_cell(desk):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    desk.crash(kernel)
+    again = desk.open(PYTHONSTARTUP=str(STARTUP))
+    assert "Restored 1 variables" in told(again.loaded)
+    assert again.value("x + 1") == "42"
+    assert again.value("len(In)") == "6"
+
+
+def test_who_restarts_the_kernel_begins_anew_and_may_have_it_back(desk):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    settled(desk)
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel(now=False)
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+    loaded = kernel.run("%load_ext dure")
+    command = re.search(r"%session restore @\d+", told(loaded))
+    assert command is not None, told(loaded)
+    assert kernel.run("x").error is not None
+    assert "Restored 1 variables" in told(kernel.run(command[0]))
+    assert kernel.value("x") == "41"
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "shutdown"])
+def test_the_last_cell_is_saved_before_a_kernel_ends(desk, how):
+    kernel = desk.open()
+    kernel.run("x = list(range(200_000))")
+    if how == "SIGTERM":
+        os.kill(pid_of(kernel), signal.SIGTERM)
+        until(lambda: not kernel.manager.is_alive())
+    else:
+        kernel.manager.shutdown_kernel()
+    again = desk.open()
+    assert again.value("len(x)") == "200000"
+
+
+def test_a_cell_that_is_under_way_at_the_end_leaves_no_half_changed_state(desk):
+    kernel = desk.open()
+    kernel.run("x = [1]")
+    settled(desk)
+    half = kernel.start("x.append(2)\nprint('half', flush=True)\nimport time\ntime.sleep(60)\nx.append(3)")
+    half.until(lambda shown: "half" in shown.stream(), "the first half")
+    os.kill(pid_of(kernel), signal.SIGTERM)
+    until(lambda: not kernel.manager.is_alive())
+    assert desk.open().value("x") == "[1]"
+
+
+def test_undo_takes_back_the_last_cell_that_changed_anything(desk):
+    kernel = desk.open()
+    for code in ("x = [1]; same = 5", "x.append(2); extra = 'new'", "del same", "print(x)"):
+        kernel.run(code)
+        settled(desk)
+    line = told(kernel.run("%session undo"))
+    assert line.startswith("Undid cell 4: same.")
+    assert "outside the notebook" in line
+    assert kernel.value("same") == "5"
+    assert told(kernel.run("%session undo")).startswith("Undid cell 3: extra, x.")
+    assert kernel.value("x") == "[1]"
+    assert kernel.run("extra").error is not None
+    kernel.run("x.append(9)")
+    kernel.run("%session undo")
+    assert kernel.value("x") == "[1]"
+
+
+def test_undo_beyond_the_beginning_says_so(desk):
+    kernel = desk.open()
+    assert "nothing to undo" in told(kernel.run("%session undo"))
+
+
+def test_what_changed_since_a_version_and_since_a_time(desk):
+    kernel = desk.open()
+    kernel.run("a = 1; b = 2")
+    number = settled(desk)
+    kernel.run("b = 3; c = [4]")
+    table = told(kernel.run(f"%session diff {number}"))
+    assert re.search(r"^b +changed", table, re.MULTILINE)
+    assert re.search(r"^c +new +list .* 3$", table, re.MULTILINE)
+    assert not re.search(r"^a ", table, re.MULTILINE)
+    assert "to now" in table
+    time.sleep(1.1)
+    clock = time.strftime("%H:%M:%S")
+    time.sleep(1.1)
+    kernel.run("d = 5")
+    since = told(kernel.run(f"%session diff {clock}"))
+    assert re.search(r"^d +new", since, re.MULTILINE)
+    assert not re.search(r"^c ", since, re.MULTILINE)
+    assert "neither a version" in kernel.run("%session diff soon").traceback
+
+
+def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):
+    first = desk.open()
+    first.run("x = 'first'")
+    settled(desk)
+    second = desk.open()
+    second.run("x = 'second'")
+    number = settled(desk)
+    first.run("x = 'lost?'")
+    until(lambda: "Another kernel has saved this notebook" in told(first.run("pass")))
+    assert desk.saved() == number
+    assert "fork" in told(first.run("%session"))
+    assert "saved as the session mine" in told(first.run("%session fork mine"))
+    first.run("y = 1")
+    assert settled(desk, "mine") >= 1
+    desk.crash(second)
+    third = desk.open()
+    assert third.value("x") == "'second'"
+    assert "Restored" in told(third.run("%session restore mine"))
+    assert third.value("x, y") == "('lost?', 1)"
+
+
+def test_another_machine_of_the_same_person_finds_it(desk, another_desk):
+    kernel = desk.open("work/train.ipynb")
+    kernel.run("x = 41")
+    settled(desk, "work/train.ipynb")
+    kernel.kill()
+    there = another_desk().open("work/train.ipynb")
+    assert "Restored 1 variables" in told(there.loaded)
+    assert there.value("x") == "41"
+
+
+def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, server):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    number = settled(desk)
+    server.stop()
+    kernel.run("x = 2")
+    kernel.run("%session save")
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    without = desk.open()
+    assert without.value("x") == "2"
+    os.kill(pid_of(without), signal.SIGKILL)
+    server.start()
+    again = desk.open()
+    assert again.value("x") == "2"
+    assert settled(desk) > number
+
+
+def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, another_desk):
+    kernel = desk.open()
+    kernel.run("x = 41; plan = {'lr': 0.1}")
+    settled(desk)
+    mate = another_desk("mate", "mates").open("own.ipynb")
+    assert "There is no session" in mate.run("%session restore alice/train.ipynb --trust alice").traceback
+    assert "mate of team vision may read train.ipynb" in told(kernel.run("%session share mate"))
+    refused = mate.run("%session restore alice/train.ipynb").traceback
+    assert "runs code that alice wrote" in refused
+    assert "--trust alice" in refused
+    assert mate.run("x").error is not None
+    mate.run("own = 1")
+    assert "Restored 2 variables" in told(mate.run("%session restore alice/train.ipynb --trust alice"))
+    assert mate.value("x, plan, own") == "(41, {'lr': 0.1}, 1)"
+    mate.run("x = 'mine now'")
+    settled(Desk(desk.server, desk.plane, desk.home, "mate"), "own.ipynb")
+    assert kernel.value("x") == "41"
+    kernel.run("%session unshare")
+    assert "There is no session" in mate.run("%session restore alice/train.ipynb --trust alice").traceback
+
+
+def test_secrets_are_left_out_with_the_cell_that_set_them_and_named_once(desk, plane):
+    kernel = desk.open()
+    kernel.run("password = 'correct horse battery'")
+    kernel.run("x = 1")
+    lines = [told(kernel.run("pass")) for _ in range(3)]
+    settled(desk)
+    assert sum("password" in line for line in lines) <= 1
+    blobs = FolderBlobs(plane.ports.blobs.access("vision")["root"])
+    everything = [path.read_bytes() for path in blobs.root.rglob("*") if path.is_file()]
+    assert everything
+    assert not any(b"correct horse" in content for content in everything)
+    desk.crash(kernel)
+    again = desk.open()
+    assert "password (cell 2" in told(again.loaded)
+    assert "sets a secret" in str(again.value("In[2]"))
+
+
+def test_off_means_neither_saved_nor_restored_until_on(desk):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    number = settled(desk)
+    assert "no longer saved" in told(kernel.run("%session off"))
+    kernel.run("x = 2")
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open()
+    assert told(again.loaded) == ""
+    again.run("y = 1")
+    assert desk.saved() <= number + 1
+    assert "is saved after each cell" in told(again.run("%session on"))
+    again.run("y = 2")
+    until(lambda: desk.saved() > number + 1)
+
+
+def test_without_a_notebook_or_a_platform_every_cell_runs_as_ever(desk, server):
+    server.stop()
+    kernel = desk.open()
+    assert kernel.value("1 + 1") == "2"
+    assert "dure" in kernel.run("%session").traceback
+    server.start()
+
+
+def test_in_korean(desk):
+    kernel = desk.open()
+    kernel.run("x = 1; rows = (row for row in ())")
+    desk.crash(kernel)
+    again = desk.open(DURE_LANG="ko")
+    assert "변수 1개를" in told(again.loaded)
+    assert "셀 2만 다시 실행" in told(again.loaded)
+
+
+def test_an_array_that_changes_while_it_is_written_is_saved_as_it_was_after_its_cell(desk):
+    kernel = desk.open()
+    kernel.run("import numpy as np\nbig = np.zeros(30_000_000, dtype=np.uint8)\nnumber = 0")
+    for number in range(1, 6):
+        kernel.run(f"big[:] = {number}; number = {number}")
+    desk.crash(kernel)
+    again = desk.open()
+    assert again.value("bool((big == number).all()), number") == "(True, 5)"

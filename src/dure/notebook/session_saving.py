@@ -208,7 +208,7 @@ class Saver:
 
 def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:
     """Return the bytes of the chunks that `snapshot` has and `base` has not."""
-    from dure.state.blobs import CHUNK_BYTES
+    from dure.state.sealing import CHUNK_BYTES
 
     seen = set(base.references()) if base is not None else set()
     total = 0
@@ -238,7 +238,7 @@ def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Save
         return None
     journal.session, journal.newest, journal.team = opened.session, opened.newest, opened.team
     journal.off = opened.off
-    if opened.access is not None and opened.access.get("kind") == "folder":
+    if opened.access is not None and opened.access.get("kind") == "folder" and "key" not in opened.access:
         journal.access = opened.access
     saver = Saver(namespace, journal, opened.blobs)
     if opened.saved is not None:

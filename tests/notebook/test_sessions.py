@@ -34,6 +34,9 @@ class Desk:
         }
         kernel = NotebookKernel({**kept, **own, **environment}, self.home, str(self.home / notebook))
         self.kernels.append(kernel)
+        if "has not answered yet" in told(kernel.loaded):  # a busy machine
+            time.sleep(5)
+            kernel.loaded = kernel.run("pass")
         return kernel
 
     def saved(self, notebook: str = "train.ipynb") -> int:

@@ -27,7 +27,8 @@ class Journal:
     """One kernel's file. `newest` is the version that the kernel's state follows, `document` what it holds.
 
     `pending` are versions that the platform has not confirmed, oldest first; `fresh` says that the person restarted the
-    kernel to begin anew; `access` how the team's blobs are reached when the platform is away (a folder without a key only).
+    kernel to begin anew; `access` how the team's blobs are reached when the platform is away (a folder
+    without a key only).
     """
 
     name: str

@@ -40,8 +40,8 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "커널을 다시 시작하여 비어 있습니다. `%session restore @{number}`로 {name}의 {at} 상태를 복원할 수 있습니다.",
     ),
     "late": (
-        "The platform did not answer in time, so nothing was restored: `%session restore` tries again.",
-        "플랫폼이 제때 응답하지 않아 복원하지 않았습니다. `%session restore`로 다시 시도하세요.",
+        "The platform has not answered yet, so nothing is restored yet: run another cell in a moment.",
+        "플랫폼이 아직 응답하지 않아 복원하지 못했습니다. 잠시 후 다른 셀을 실행하세요.",
     ),
     "restore_failed": (
         "The session of {name} could not be restored ({reason}): `%session restore` tries again.",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
+_ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 _CONSOLE = re.compile(r"console-\d+-[0-9a-f-]{36}")
 
 
@@ -56,6 +57,7 @@ class NotebookSession:
         self._cells = 0
         self._dirty = False
         self._began = False
+        self._asked_at = float("-inf")
 
     # --- the kernel's events ---
 
@@ -85,7 +87,9 @@ class NotebookSession:
         with self._guarded():
             if self.name is None:
                 self._find_name()
-            if self.name is not None and not self._began:
+            if self._failure is not None and self.name is not None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
+                self.name_it(self.name)
+            elif self.name is not None and not self._began:
                 self._begin()
             saver = self.saver
             if self._dirty and saver is not None and saver.free and saver.within_share():
@@ -95,11 +99,12 @@ class NotebookSession:
     def _cell_ended(self, _result: object) -> None:
         self.running = False
         with self._guarded():
-            if not self._began:
+            if self.name is None:
                 return
             self._note_bound(max(1, self.shell.execution_count - 1))
             self._dirty = True
-            self._later(self._cells)
+            if self._began:
+                self._later(self._cells)
 
     def _later(self, cells: int, delay_s: float = _QUIET_S) -> None:
         self.shell.kernel.io_loop.call_later(delay_s, self._settled, cells)
@@ -131,6 +136,7 @@ class NotebookSession:
         """Begin to look for the session `name`, aside."""
         self.name = name
         self._began, self.opened, self._failure = False, None, None
+        self._asked_at = time.monotonic()
         self._opening = threading.Thread(target=self._open, args=(name,), name="dure-session-open", daemon=True)
         self._opening.start()
 
@@ -152,7 +158,8 @@ class NotebookSession:
         assert self._opening is not None
         self._opening.join(OPEN_WAIT_S)
         if self._opening.is_alive():
-            self._say_once(say("late"))
+            self._say_once(say("late"))  # and the next cell looks again
+            return
         self._began = True
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
             if self.opened.fresh:

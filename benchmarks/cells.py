@@ -1,7 +1,7 @@
-"""What one cell costs: a trivial `%%gpu` cell beside a fresh kernel, a plain cell, `%%px` and `ray.remote`.
+"""What one cell costs, beside a fresh kernel, a plain cell, `%%px`, `ray.remote` and dask.
 
-`python -m benchmarks.cells [--cells N] [--no-peers]` from the repository's root. The trap: everything is timed the
-same way, from sending the cell to a real kernel to that kernel being idle, so Jupyter's own share is in all of it.
+`python -m benchmarks.cells [--cells N] [--no-peers] [--only-arrays]` from the root. The trap: everything is
+timed the same way, from sending the cell to a real kernel to that kernel being idle, so Jupyter's own share is in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import arrays
 from benchmarks.measuring import figures, machine, running, venv
 from benchmarks.measuring.figures import Timed, mebi, ratio, shown
 from benchmarks.measuring.http import Connection
@@ -58,26 +59,31 @@ class Found:
     memory: dict[str, tuple[int, int]] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    arrays: dict[str, dict[str, arrays.Read]] = field(default_factory=dict)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only-arrays", action="store_true")
     options = parser.parse_args()
     print("## One cell\n")
     print(machine.told("dure", "ipykernel", "ipython", "jupyter_client", "numpy", "pandas"))
     python = None if options.no_peers else venv.python()
     if python:
-        print(f"Peers: {venv.versions('ipyparallel', 'ray')}")
+        print(f"Peers: {venv.versions('ipyparallel', 'ray', 'dask')}")
     found = Found()
     with tempfile.TemporaryDirectory(prefix="dure-bench-") as folder:
-        _ours(found, Path(folder), options.cells)
-        _fresh(found, Path(folder))
-        if python:
-            _peers(found, python, Path(folder), options.cells)
-        _with_hub(found, Path(folder) / "hub")
-    _print(found)
+        if not options.only_arrays:
+            _ours(found, Path(folder), options.cells)
+            _fresh(found, Path(folder))
+            if python:
+                _peers(found, python, Path(folder), options.cells)
+            _with_hub(found, Path(folder) / "hub")
+            _print(found)
+        _arrays(found, python, Path(folder))
+    arrays.print_table(found.arrays)
 
 
 def _ours(found: Found, folder: Path, cells: int) -> None:
@@ -99,6 +105,27 @@ def _ours(found: Found, folder: Path, cells: int) -> None:
         finally:
             kernel.end()
         found.rates["dure"] = statistics.median(_jobs_per_s(platform, api) for _ in range(RUNS))
+
+
+def _arrays(found: Found, python: str | None, folder: Path) -> None:
+    home = folder / "arrays-home"
+    home.mkdir()
+    with running.platform(folder / "arrays") as platform:
+        _wait_until_warm(Connection(platform.url, platform.token))
+        kernel = Kernel(sys.executable, platform.environment(home), folder)
+        try:
+            found.arrays[arrays.OURS.name] = arrays.measure(kernel, arrays.OURS, folder / "arrays" / "blobs")
+        finally:
+            kernel.end()
+    environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython-arrays"), "RAY_USAGE_STATS_ENABLED": "0"}
+    for way in (arrays.RAY, arrays.DASK, arrays.PX) if python else ():
+        kernel = Kernel(python or "", environment, folder)
+        try:
+            found.arrays[way.name] = arrays.measure(kernel, way, arrays.SHM)
+        except RuntimeError as error:
+            print(f"NOTE: {way.name} could not be measured: {error}", flush=True)
+        finally:
+            kernel.end()
 
 
 def _cells(found: Found, name: str, kernel: Kernel, code: str, cells: int) -> None:

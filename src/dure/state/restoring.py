@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, marks, written
+from dure.state import classes, marks, verified, written
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.manifest import EXTRA
 from dure.state.regions import Region, mapping_works
@@ -176,12 +176,14 @@ class Loader:
         if self.verify:
             # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
             look = written.looked(memory, self._watched)
-            mapped = [index for index, path in enumerate(paths) if path is not None]
-            for index, found in zip(mapped, written.hashed(memory, mapped), strict=True):
+            files = [(index, path) for index, path in enumerate(paths) if path is not None]
+            new = [(index, path) for index, path in files if not verified.known(path, run.chunks[index])]
+            for (index, path), found in zip(new, written.hashed(memory, [one for one, _ in new]), strict=True):
                 if found != run.chunks[index]:
                     raise BlobError(
                         f"blob {run.chunks[index][:12]}… is damaged (its hash differs): save the snapshot again"
                     )
+                verified.note(path, found)
             if look is not None and self._watched is not None:
                 self._watched[0].learn(look, list(run.chunks))
         return memory

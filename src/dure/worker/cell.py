@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dure.state import BlobError, Blobs, Changes, Snapshot, changed, open_blobs, restore
+from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
+from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import FetchingBuiltins, Misses, misses, runs_unread_code
@@ -119,7 +120,7 @@ class _Session:
     @property
     def _blobs(self) -> Blobs:
         if self._blobs_opened is None:
-            self._blobs_opened = open_blobs(self._spec.blobs)
+            self._blobs_opened = node_blobs(self._spec.blobs, self._spec.node)
         return self._blobs_opened
 
     def run(self, cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -234,11 +234,12 @@ def _prepare(*, cgroups: bool) -> tuple[dict[str, Any], Any]:
     """Load everything that runners and user processes use, so that nothing is imported after the fork."""
     import zipfile  # noqa: F401 -- for command jobs
 
-    from dure.state import fingerprint
+    from dure.state import fingerprint, verified
     from dure.worker import runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
     from dure.worker.shell import make_shell
 
+    verified.share()
     return fingerprint(), Prepared(make_shell(), dict(os.environ), cgroups=cgroups)
 
 

@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blake3 import blake3
 
-from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, sealed_size
+from dure.state.sealing import (
+    CHUNK_BYTES,
+    HEADER_BYTES,
+    LENGTH_BYTES,
+    MARK,
+    Seal,
+    SealError,
+    sealed_size,
+    sealed_whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -139,7 +148,7 @@ class FolderBlobs:
         view = memoryview(data).cast("B")
         digest = digest or digest_of(view)
         target = self._file(digest)
-        if not self._freshened(target):
+        if not self._freshened(target) or _torn(target, view.nbytes):
             packed = self._seal.pack(view, digest)
             with self._writing(target) as handle:
                 handle.write(view if packed is None else packed)
@@ -160,7 +169,7 @@ class FolderBlobs:
                     sink.write(piece)
             digest = hasher.hexdigest()
             target = self._file(digest)
-            if not self._freshened(target):
+            if not self._freshened(target) or _torn(target, copy.stat().st_size):
                 self._make(target.parent)
                 copy = self._sealed(copy, digest)
                 _share(copy, target.parent)
@@ -239,12 +248,13 @@ class FolderBlobs:
         return target
 
     def _freshened(self, target: Path) -> bool:
-        try:
-            os.utime(target)
-        except FileNotFoundError:
-            return False
-        except PermissionError:  # a colleague's file, which only its owner may date
-            return time.time() - target.stat().st_mtime < FRESH_S
+        with told(target.parent):
+            try:
+                os.utime(target)
+            except FileNotFoundError:
+                return False
+            except PermissionError:  # a colleague's file, which only its owner may date
+                return time.time() - target.stat().st_mtime < FRESH_S
         return True
 
     def _make(self, folder: Path) -> None:
@@ -265,6 +275,17 @@ class FolderBlobs:
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
+
+
+def _torn(target: Path, size_bytes: int) -> bool:
+    """Tell whether a blob's file is shorter than it must be, as a file may be after the power went."""
+    try:
+        with target.open("rb") as handle:
+            stored = os.fstat(handle.fileno()).st_size
+            begin = handle.read(HEADER_BYTES + LENGTH_BYTES) if stored != size_bytes else b""
+    except FileNotFoundError:
+        return True
+    return stored != size_bytes and not sealed_whole(begin, stored, size_bytes)
 
 
 def _share(blob: int | Path, folder: Path) -> None:
@@ -338,6 +359,7 @@ def told(folder: Path) -> Iterator[None]:
             errno.EDQUOT: "the disk quota is used up: free some space or ask for more",
             errno.EACCES: "permission is denied: check its owner and group",
             errno.EPERM: "permission is denied: check its owner and group",
+            errno.EIO: "the disk reports an error: check it, or choose another folder",
             errno.EROFS: "the file system is read-only: choose another folder",
         }
         if error.errno not in reasons:

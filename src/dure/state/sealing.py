@@ -27,6 +27,7 @@ KEY_BYTES = 32
 MARK = b"\x89dure\r\n\x01"
 _HEADER = struct.Struct("<8sBBHIQ8s")  # mark, zstd, encrypted, flags, bytes of a frame, plain bytes, nonce
 HEADER_BYTES = _HEADER.size
+LENGTH_BYTES = 4  # before each frame
 _BRACE = 1  # a flag: the plain bytes begin with a brace, so it may be a manifest
 _LENGTH = struct.Struct("<I")
 _SMALL = 4096  # compressing less saves no block of a disk
@@ -118,6 +119,19 @@ class Seal:
 def sealed_size(header: bytes) -> int | None:
     """Return the plain size that a sealed blob's first bytes tell; None where they are those of a plain one."""
     return _parsed(header)[0] if header.startswith(MARK) and len(header) >= HEADER_BYTES else None
+
+
+def sealed_whole(begin: bytes, stored_bytes: int, size_bytes: int) -> bool:
+    """Tell from a stored blob's first bytes and its length whether it is sealed, has this plain size and is not cut.
+
+    Beyond one frame the cut is not told.
+    """
+    if not begin.startswith(MARK) or len(begin) < HEADER_BYTES + LENGTH_BYTES:
+        return False
+    size, frame_bytes, _ = _parsed(begin)
+    if size != size_bytes:
+        return False
+    return _frames(size, frame_bytes) > 1 or stored_bytes == len(begin) + _LENGTH.unpack(begin[HEADER_BYTES:])[0]
 
 
 def may_be_manifest(header: bytes) -> bool:

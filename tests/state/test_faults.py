@@ -111,9 +111,10 @@ def save_under(fault, blobs, base):
         said = answer.read()
     os.waitpid(child, 0)
     assert said or fault.kind not in ("disk full", "input/output error")
-    digest, struck = pickle.loads(said) if said else (None, True)
-    assert digest is None or digest == "BlobError" or len(digest) == 64  # one sentence, whatever it was
-    return None if digest == "BlobError" else digest, struck
+    answered: tuple[str | None, bool] = pickle.loads(said) if said else (None, True)
+    said_digest, struck = answered
+    assert said_digest in {None, "BlobError"} or len(str(said_digest)) == 64  # one sentence, whatever it was
+    return None if said_digest == "BlobError" else said_digest, struck
 
 
 def holds(snapshot, blobs, expected):

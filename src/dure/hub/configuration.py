@@ -151,7 +151,7 @@ def configure_workspaces(c: Any, settings: hub_settings.HubSettings) -> None:
     c.Spawner.start_timeout = 120
     c.Spawner.http_timeout = 60
     c.Spawner.poll_interval = 5
-    c.LocalProcessSpawner.interrupt_timeout = 5
+    c.LocalProcessSpawner.interrupt_timeout = 15  # its kernels save what they hold before they end (workspace_config)
     c.LocalProcessSpawner.term_timeout = 5
     if os.geteuid() == 0 and not settings.system_users:
         c.Spawner.args = ["--allow-root"]

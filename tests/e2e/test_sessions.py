@@ -1,0 +1,140 @@
+"""A workspace's notebooks through a real Hub: kill -9, and the end of a workspace by its owner or an administrator."""
+
+import json
+import os
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+import websocket
+
+from tests.e2e.hub_browser import Kernel, wait_for
+from tests.e2e.real import up, write_platform
+
+
+class Notebook(Kernel):
+    """A notebook's kernel, started as JupyterLab starts it: through a session that names the notebook."""
+
+    def __init__(self, browser, user, path):
+        self.browser, self.user = browser, user
+        base = f"/user/{user}/"
+        browser.http.get(f"user/{user}/lab")
+        self.headers = {"X-XSRFToken": browser.xsrf(base), "Referer": f"{browser.url}user/{user}/lab"}
+        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+        answer = browser.http.post(f"user/{user}/api/sessions", json=body, headers=self.headers)
+        assert answer.status_code == 201, answer.text
+        self.id = answer.json()["kernel"]["id"]
+        self.connect()
+
+    def connect(self):
+        base = f"/user/{self.user}/"
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self.browser.http.cookies.jar if base.startswith(c.path))
+        self.socket = websocket.create_connection(
+            f"{self.browser.url.replace('http', 'ws')}user/{self.user}/api/kernels/{self.id}/channels",
+            header=[f"Cookie: {cookies}"],
+            timeout=60,
+        )
+
+    def shown(self, code):
+        """Run a cell; return the texts that it displayed, one after another, with what it printed."""
+        message = uuid.uuid4().hex
+        header = {
+            "msg_id": message,
+            "username": "t",
+            "session": message,
+            "msg_type": "execute_request",
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        self.socket.send(json.dumps({**request, "buffers": []}))
+        texts = []
+        while True:
+            reply = json.loads(self.socket.recv())
+            if reply["parent_header"].get("msg_id") != message:
+                continue
+            kind, content = reply["msg_type"], reply["content"]
+            if kind in {"display_data", "execute_result"}:
+                texts.append(content["data"]["text/plain"])
+            elif kind == "stream":
+                texts.append(content["text"])
+            elif kind == "error":
+                texts.append(content["ename"])
+            elif kind == "status" and content["execution_state"] == "idle":
+                return "\n".join(texts)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    state_dir = tmp_path_factory.mktemp("sessions") / "state"
+    write_platform(state_dir)
+    with up(state_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alice(whole):
+    browser, client = whole.person("alice")
+    browser.client = client
+    browser.start_workspace("alice")
+    yield browser
+    client.close()
+    browser.close()
+
+
+def newest(browser, name):
+    found = browser.client.sessions(name=name).sessions
+    return found[0].newest if found else 0
+
+
+def test_kill_nine_and_the_variables_are_back_in_the_first_cell(alice):
+    notebook = Notebook(alice, "alice", "crash.ipynb")
+    notebook.shown("import os\nfrozen = list(range(100_000))")
+    pid = int(notebook.shown("number = 41\nos.getpid()"))
+    wait_for(lambda: newest(alice, "crash.ipynb") >= 2, "the save of two cells")
+    os.kill(pid, signal.SIGKILL)
+    # The server starts the kernel of an open notebook again by itself.
+    wait_for(lambda: restarted(notebook, pid), "a new kernel")
+    line = notebook.shown("number + 1, len(frozen)")
+    assert "Restored 3 variables of crash.ipynb" in line
+    assert "(42, 100000)" in line
+    notebook.close()
+
+
+def restarted(notebook, pid):
+    state = notebook.browser.http.get(f"user/alice/api/kernels/{notebook.id}").json()
+    if Path(f"/proc/{pid}").exists() or state.get("execution_state") not in {"idle", "starting"}:
+        return False
+    notebook.close()
+    notebook.connect()
+    return True
+
+
+@pytest.mark.parametrize("who", ["owner", "administrator"])
+def test_the_end_of_a_workspace_saves_the_very_last_cell(whole, alice, who):
+    """A cull is the same request to the Hub; a drain is an administrator's."""
+    notebook = Notebook(alice, "alice", f"{who}.ipynb")
+    # Ended right after the cell: only the save before the end can have it.
+    assert notebook.shown(f"kept = {who!r} * 1000; len(kept)") == str(1000 * len(who))
+    notebook.close()
+    if who == "owner":
+        alice.stop_workspace("alice")
+    else:
+        root, client = whole.person("root1")
+        root.stop_workspace("alice")
+        client.close()
+        root.close()
+    alice.start_workspace("alice")
+    again = Notebook(alice, "alice", f"{who}.ipynb")
+    line = again.shown("kept[:5]")
+    assert f"Restored 1 variables of {who}.ipynb" in line
+    assert repr(who[:5]) in line
+    again.close()
+
+
+def test_a_console_is_not_saved_and_another_notebook_begins_empty(alice):
+    notebook = Notebook(alice, "alice", "empty.ipynb")
+    assert notebook.shown("1 + 1") == "2"
+    assert notebook.shown("number") == "NameError"
+    notebook.close()

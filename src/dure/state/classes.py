@@ -49,6 +49,12 @@ def remember(token: str, cls: type) -> None:
     _CLASSES[token] = cls
 
 
+def forget(token: str, cls: type) -> None:
+    """Let a class stand for nothing any more."""
+    _TOKENS.pop(cls, None)
+    _CLASSES.pop(token, None)
+
+
 def known(token: str) -> type | None:
     """Return this process's class for the token."""
     return _CLASSES.get(token)

@@ -86,3 +86,17 @@ def fingerprint_problems(
                 f"versions; choose an environment with {name} {mine.split('.')[0]}."
             )
     return problems
+
+
+def differing(saved: Mapping[str, Any], modules: Iterable[str]) -> str:
+    """Return which of the packages that a value needs are another version here, as part of a sentence; empty if none.
+
+    `saved` is the fingerprint of the Python that wrote it.
+    """
+    used = set(modules)
+    told = []
+    for name in _BINARY:
+        then, now = saved.get("packages", {}).get(name), _packages().get(name)
+        if (name if name != "scikit-learn" else "sklearn") in used and then and then != now:
+            told.append(f"saved with {name} {then}, here is {now or 'none'}")
+    return "; ".join(told)

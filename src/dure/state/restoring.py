@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, marks, verified, written
 from dure.state.blobs import BlobError, Blobs, digest_of
+from dure.state.identity import differing
 from dure.state.manifest import EXTRA
 from dure.state.regions import Region, mapping_works
 from dure.state.sealing import CHUNK_BYTES
@@ -84,6 +85,8 @@ def restore(
             slots = loader.load(index)
         except Exception as error:
             reason = _reason(error)
+            if skew := differing(snapshot.fingerprint, group.modules):
+                reason += f" ({skew}: an environment with that version restores it)"
             report.failed.update({name.removeprefix(EXTRA): reason for name in chosen})
             continue
         for name, slot in chosen.items():
@@ -113,6 +116,7 @@ class Loader:
         self.verify = verify
         self.pending: list[Callable[[], None]] = []
         self.made: dict[str, type] = {}
+        self._new: set[str] = set()  # tokens of the classes that were made here
         watched = written.current()
         self._watched = None if watched is None else (watched[0], None)  # it looks at regions of its own only
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
@@ -143,6 +147,9 @@ class Loader:
             found = _Unpickler(self, stream, buffers).load()
         except Exception:
             del self.pending[pending:]
+            for token in group.classes:  # a class that was made and not filled is nobody's class
+                if (made := self.made.pop(token, None)) is not None and token in self._new:
+                    classes.forget(token, made)
             raise
         if not isinstance(found, tuple) or len(found) <= max(
             [*group.names.values(), *group.classes.values()], default=-1
@@ -241,6 +248,7 @@ class Loader:
         found: type = make(*arguments)
         self.made[token] = found
         if not self.fresh:
+            self._new.add(token)
             classes.remember(token, found)
         return found
 

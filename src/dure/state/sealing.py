@@ -47,7 +47,7 @@ class Seal:
     def __init__(self, key: bytes | None = None) -> None:
         if key is not None and len(key) != KEY_BYTES:
             raise SealError(f"a blob key has {KEY_BYTES} bytes and this one {len(key)}")
-        self._cipher: Any = _Checksum() if key is None else _cipher(blake3(b"content", key=key).digest())
+        self._cipher = _Checksum() if key is None else _Gcm(blake3(b"content", key=key).digest())
         self._names = None if key is None else blake3(b"names", key=key).digest()
 
     @property
@@ -107,7 +107,7 @@ class Seal:
             body = source.read(size_here)
             if not size_here or len(body) != size_here:
                 raise SealError("a part of it is missing")
-            body = _decrypted(cipher, _nonce(header, index), body, _bound(header, digest, index))
+            body = cipher.decrypt(_nonce(header, index), body, _bound(header, digest, index))
             frame = _expanded(body, frame_bytes)
             if len(frame) != min(frame_bytes, size - index * frame_bytes):
                 raise SealError("a part of it is missing")
@@ -236,7 +236,7 @@ def _probably_pays(data: Any) -> bool:
     return len(zstd.compress(sample, _LEVEL)) < _PAYS * len(sample)
 
 
-# --- AES-GCM, from the package cryptography, which only teams with a key need
+# --- what ends a frame
 
 
 class _Checksum:
@@ -253,18 +253,25 @@ class _Checksum:
         return body[:-_TAG]
 
 
-def _cipher(key: bytes) -> Any:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError:
-        raise SealError("this team's blobs are encrypted: type pip install cryptography") from None
-    return AESGCM(key)
+class _Gcm:
+    """AES-GCM, from the package cryptography, which only teams with a key need."""
 
+    def __init__(self, key: bytes) -> None:
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError:
+            raise SealError(
+                "it is encrypted and cryptography is not installed: type pip install cryptography"
+            ) from None
+        self._cipher = AESGCM(key)
+        self._invalid = (InvalidTag, ValueError)
 
-def _decrypted(cipher: Any, nonce: bytes, body: bytes, bound: bytes) -> bytes:
-    from cryptography.exceptions import InvalidTag
+    def encrypt(self, nonce: bytes, body: bytes, bound: bytes) -> bytes:
+        return bytes(self._cipher.encrypt(nonce, body, bound))
 
-    try:
-        return bytes(cipher.decrypt(nonce, body, bound))
-    except (InvalidTag, ValueError):
-        raise SealError("it does not open with this team's key: it is damaged, or another key wrote it") from None
+    def decrypt(self, nonce: bytes, body: bytes, bound: bytes) -> bytes:
+        try:
+            return bytes(self._cipher.decrypt(nonce, body, bound))
+        except self._invalid:
+            raise SealError("it does not open with this team's key: it is damaged, or another key wrote it") from None

@@ -25,8 +25,9 @@ from benchmarks.conformance.preemption import PREEMPTION
 from benchmarks.conformance.reading import Case, MismatchError, UnsupportedError
 from benchmarks.conformance.replay import replay
 from benchmarks.conformance.schedule import SCHEDULE
+from benchmarks.conformance.topology import TOPOLOGY
 
-RUNNERS: dict[str, Callable[[Case], None]] = {**ARITHMETIC, **FLAVORS, **PREEMPTION, **SCHEDULE}
+RUNNERS: dict[str, Callable[[Case], None]] = {**ARITHMETIC, **FLAVORS, **PREEMPTION, **SCHEDULE, **TOPOLOGY}
 OUTCOMES = ("passed", "failed", "unsupported")
 
 

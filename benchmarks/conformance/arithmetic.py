@@ -18,7 +18,7 @@ from benchmarks.conformance.reading import (
 )
 from dure.core.queueing.kueue.objects import Gates, Quota
 from dure.core.queueing.kueue.quantity import parse_float
-from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, workload_of
+from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, machine_of, topology_of, workload_of
 from dure.core.queueing.kueue.snapshot import Snapshot, build, info_of
 from dure.core.queueing.kueue.tree import Group, Node, Share
 
@@ -100,23 +100,55 @@ def borrowing_on(case: Case) -> None:
 def snapshots(case: Case) -> None:
     """TestSnapshot: the state that is built from objects."""
     tc = case.tc
-    if any(key in tc for key in ("topologies", "nodes", "tasFlavorUsage", "wantTASUsage")):
-        raise UnsupportedError("topology-aware scheduling")
-    if any(one["spec"].get("topologyName") for one in tc.get("rfs") or ()):
-        raise UnsupportedError("topology-aware scheduling")
-    case.known("cqs", "cohorts", "rfs", "wls", "wantSnapshot")
+    case.known(
+        "cqs",
+        "cohorts",
+        "rfs",
+        "wls",
+        "wantSnapshot",
+        "topologies",
+        "nodes",
+        "tasFlavorUsage",
+        "relabeledFlavors",
+        "wantTASUsage",
+    )
     gates = gates_of(tc)
+    documents = [*(tc.get("rfs") or ()), *(tc.get("relabeledFlavors") or ())]
+    flavors = {one.name: one for one in map(flavor_of, documents)}
     snapshot = build(
         [queue_of(one) for one in tc.get("cqs") or ()],
         [cohort_of(one) for one in tc.get("cohorts") or ()],
-        [flavor_of(one) for one in tc.get("rfs") or ()],
+        flavors.values(),
         [info_of(workload_of(one), gates) for one in tc.get("wls") or ()],
         known_checks=frozenset(),
+        topologies=[topology_of(one) for one in tc.get("topologies") or ()],
+        machines=[machine_of(one) for one in tc.get("nodes") or ()],
+        overlapping=gates.topology_overlapping,
     )
+    if "wantTASUsage" in tc:
+        _same_places(tc, snapshot)
+        return
     wanted = tc.get("wantSnapshot") or {}
     same("inactive queues", set(wanted.get("InactiveClusterQueueSets") or ()), set(snapshot.inactive))
     same("flavors", set(wanted.get("ResourceFlavors") or ()), set(snapshot.flavors))
     _same_state(wanted, snapshot, full=True)
+
+
+def _same_places(tc: Document, snapshot: Snapshot) -> None:
+    for flavor, used in (tc.get("tasFlavorUsage") or {}).items():
+        for one in used:
+            requests = {entry["name"]: entry["value"] for entry in one.get("SinglePodRequests") or ()}
+            snapshot.settle_places([(flavor, tuple(one["Values"]), requests, one["Count"])])
+    wanted = {
+        flavor: {domain: {entry["name"]: entry["value"] for entry in amounts} for domain, amounts in domains.items()}
+        for flavor, domains in tc["wantTASUsage"].items()
+    }
+    got = {
+        flavor: {",".join(values): places.used[values] for values in places.leaves if places.used.get(values)}
+        for flavor, places in snapshot.places.items()
+        if flavor in wanted
+    }
+    same("use of places", wanted, got)
 
 
 def changed_snapshots(case: Case) -> None:

@@ -9,7 +9,6 @@ from benchmarks.conformance.reading import (
     Case,
     Document,
     MismatchError,
-    UnsupportedError,
     amounts_of,
     gates_of,
     parsed,
@@ -23,15 +22,14 @@ from dure.core.queueing.kueue.assignment import (
     CAN_PREEMPT,
     FIT,
     MODE_NAMES,
-    NO_FIT,
     POSSIBILITY_NAMES,
     Assignment,
     Attempt,
     PodSetResult,
 )
-from dure.core.queueing.kueue.objects import Flavor, FlavorResource, Gates, Settings
+from dure.core.queueing.kueue.objects import Flavor, FlavorResource, Gates, Settings, Topology
 from dure.core.queueing.kueue.partial import search
-from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, pod_set_of, workload_of
+from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, pod_set_of, topology_of, workload_of
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, build, info_of
 
 Oracle = Callable[[QueueNode, Info, FlavorResource, int], tuple[int, int]]
@@ -91,7 +89,7 @@ def assign_flavors(case: Case) -> None:
         flavors = {name: flavor_of(one) for name, one in case.shared["resourceFlavors"].items()}
     else:
         flavors = {"flavor": Flavor("flavor")}
-    snapshot = build([queue_of(one) for one in queues])
+    snapshot = build([queue_of(one) for one in queues], (), flavors.values(), topologies=_topologies(tc))
     queue = snapshot.queues[tc["clusterQueue"]["metadata"]["name"]]
     queue.take(amounts_of(tc.get("clusterQueueUsage")))
     if tc.get("secondaryClusterQueue"):
@@ -103,26 +101,13 @@ def assign_flavors(case: Case) -> None:
     settings = Settings(gates=gates, fair_sharing=bool(tc.get("enableFairSharing")))
     oracle = oracle_of(tc.get("simulationResult"))
     replaced = _old_slice(tc.get("preemptWorkloadSlice"), gates)
-    got = Assigner(info, queue, flavors, oracle, settings, 0, replaced, _levels(tc)).assign()
-    _no_placement(tc["wlPods"], flavors, got)
+    got = Assigner(info, queue, flavors, oracle, settings, 0, replaced).assign()
     same("mode", word(tc.get("wantRepMode")) or "NoFit", MODE_NAMES[got.mode])
     _same_assignment(tc["wantAssignment"], got)
 
 
-def _levels(tc: Document) -> dict[str, list[str]]:
-    return {
-        one["metadata"]["name"]: [level["nodeLabel"] for level in one["spec"].get("levels") or ()]
-        for one in tc.get("topologies") or ()
-    }
-
-
-def _no_placement(pods: list[Document], flavors: Mapping[str, Flavor], got: Assignment) -> None:
-    """Refuse a case that goes on to place pods in a topology; why a flavor is no question is answered without."""
-    chosen = {choice.flavor for one in got.pod_sets for choice in one.flavors.values()}
-    if any(flavors[name].topology for name in chosen) or (
-        got.mode != NO_FIT and any("topologyRequest" in p for p in pods)
-    ):
-        raise UnsupportedError("topology-aware scheduling")
+def _topologies(tc: Document) -> list[Topology]:
+    return [topology_of(one) for one in tc.get("topologies") or ()]
 
 
 def _same_assignment(wanted: Document, got: Assignment) -> None:
@@ -143,8 +128,7 @@ def _same_assignment(wanted: Document, got: Assignment) -> None:
             {res: (choice.flavor, MODE_NAMES[choice.mode], choice.tried) for res, choice in result.flavors.items()},
         )
         status = one.get("Status") or {}
-        if status.get("err"):
-            raise UnsupportedError("errors of topology-aware scheduling")
+        same(f"error of {one['Name']}", status.get("err") or "", result.error)
         same(f"reasons of {one['Name']}", sorted(status.get("reasons") or ()), sorted(result.reasons))
         same(f"count of {one['Name']}", one.get("Count", 0), result.count)
         same(f"requests of {one['Name']}", parsed(one.get("Requests")), dict(result.requests))
@@ -318,7 +302,8 @@ def no_fit_reasons(case: Case) -> None:
     own = tc.get("cq") or default
     documents = tc.get("resourceFlavors") or case.shared["resourceFlavors"]
     flavors = {name: flavor_of(one) for name, one in documents.items()}
-    snapshot = build([queue_of(one) for one in (own, *(tc.get("siblingCQs") or ()))])
+    specs = [queue_of(one) for one in (own, *(tc.get("siblingCQs") or ()))]
+    snapshot = build(specs, (), flavors.values(), topologies=_topologies(tc))
     queue = snapshot.queues[own["metadata"]["name"]]
     queue.take(amounts_of(tc.get("cqUsage")))
     for name, usage in (tc.get("siblingCQUsage") or {}).items():
@@ -329,18 +314,12 @@ def no_fit_reasons(case: Case) -> None:
     info = _info([tc["podSet"]], gates, **metadata)
     oracle = oracle_of(tc.get("simulationResult"))
     replaced = _old_slice(tc.get("replaceWl"), gates)
-    got = Assigner(info, queue, flavors, oracle, Settings(gates=gates), 0, replaced, _levels(tc)).assign()
-    _no_placement([tc["podSet"]], flavors, got)
+    got = Assigner(info, queue, flavors, oracle, Settings(gates=gates), 0, replaced).assign()
     same("reason", tc.get("wantNoFitReason", ""), got.no_fit_reason)
     wanted = tc.get("wantFlavorAttempts") or {}
     for attempt in got.pod_sets[0].attempts:
         if attempt.flavor in wanted:
             same(f"reason of {attempt.flavor}", wanted[attempt.flavor], attempt.no_fit_reason)
-
-
-def scan_progress(case: Case) -> None:
-    """TestFlavorScanRecordsLastTriedFlavorIdx places its pods in a topology."""
-    raise UnsupportedError(f"topology-aware scheduling ({case.test})")
 
 
 def partial_search(case: Case) -> None:
@@ -361,6 +340,5 @@ FLAVORS: dict[str, Callable[[Case], None]] = {
     "TestHierarchical": hierarchical,
     "TestIsPreferred": preferred,
     "TestIsNoFitDueToCapacityAndLimits": no_fit_reasons,
-    "TestFlavorScanRecordsLastTriedFlavorIdx": scan_progress,
     "TestSearch": partial_search,
 }

@@ -20,7 +20,6 @@ Document = dict[str, Any]
 # Gates that change nothing that a case without topology can show.
 IRRELEVANT_GATES = {
     "WorkloadRequestUseMergePatch",
-    "TASRecomputeAssignmentWithinSchedulingCycle",
     "VectorizedResourceRequests",
 }
 

@@ -20,9 +20,9 @@ from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused, admission_of
 from dure.core.queueing.kueue.entries import Entry
-from dure.core.queueing.kueue.objects import Settings, UsagePolicy, Workload
+from dure.core.queueing.kueue.objects import Condition, Settings, UsagePolicy, Workload
 from dure.core.queueing.kueue.pending import PendingQueue
-from dure.core.queueing.kueue.preemption import path_text, preemption_message
+from dure.core.queueing.kueue.preemption import JOB_UID, path_text, preemption_message
 from dure.core.queueing.kueue.shapes import (
     cohort_of,
     flavor_of,
@@ -103,8 +103,18 @@ class World:
                 total.update(one.amounts)
             self.ledger.enter(f"{workload.namespace}/{workload.queue}", workload.key, total)
         if entry.replacing is not None:
-            raise UnsupportedError("replacing an elastic slice in a whole cycle")
+            self._replace(entry, entry.replacing.key)
         return True
+
+    def _replace(self, entry: Entry, key: str) -> None:
+        new = entry.info.workload
+        told = (
+            f"Replaced to accommodate a workload (UID: {new.uid}, JobUID: {new.labels.get(JOB_UID, '')}) "
+            "due to workload slice aggregation"
+        )
+        ended = Condition("Finished", True, "WorkloadSliceReplaced", told, NOW_NS)
+        self.workloads[key] = status.with_condition(self.workloads[key], ended)
+        self.events.append(("Normal", key, "WorkloadSliceReplaced"))
 
     def _apply(self, entry: Entry) -> None:
         for target in entry.preempting:
@@ -161,7 +171,10 @@ def _world(
     documents = case.tc.get("workloads") or []
     for one in documents:
         no_topology(one["spec"].get("podSets") or ())
-    workloads = {one.key: one for one in map(workload_of, documents)}
+    ranges = [one for one in case.tc.get("objects") or () if "limits" in (one.get("spec") or {})]
+    if len(ranges) != len(case.tc.get("objects") or ()):
+        raise UnsupportedError("objects other than LimitRange")
+    workloads = {one.key: one for one in (workload_of(document, ranges) for document in documents)}
     holding = [info_of(one, settings.gates) for one in workloads.values() if one.has("QuotaReserved")]
     specs = [queue_of(one) for one in queues]
     snapshot = build(
@@ -209,6 +222,7 @@ def cycles(case: Case) -> None:
         "wantPreemptionTargetRecomputations",
         "admissionError",
         "wantWorkloadUseMergePatch",
+        "objects",
     )
     settings = Settings(gates=gates_of(case.tc), fair_sharing=bool(case.tc.get("enableFairSharing")))
     shared = case.shared["cfg"]
@@ -341,11 +355,6 @@ def usage_head(case: Case) -> None:
     same("head", workload_of(case.tc["wantWl"]).key, head.key if head else None)
 
 
-def scan_cycles(case: Case) -> None:
-    """TestScheduleForPreserveFlavorScanProgress places its pods in a topology."""
-    raise UnsupportedError(f"topology-aware scheduling ({case.test})")
-
-
 SCHEDULE: dict[str, Callable[[Case], None]] = {
     "TestSchedule": cycles,
     "TestScheduleForFairSharing": cycles,
@@ -353,5 +362,4 @@ SCHEDULE: dict[str, Callable[[Case], None]] = {
     "TestScheduleConcurrentAdmission": cycles,
     "TestScheduleForAFS": usage_cycles,
     "TestFsAdmission": usage_head,
-    "TestScheduleForPreserveFlavorScanProgress": scan_cycles,
 }

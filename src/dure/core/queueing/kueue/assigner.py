@@ -23,6 +23,7 @@ from dure.core.queueing.kueue.assignment import (
 )
 from dure.core.queueing.kueue.matching import affinity_holds, taint_text, untolerated_taint
 from dure.core.queueing.kueue.objects import Amounts, Flavor, FlavorResource, Fungibility, ResourceGroup, Settings
+from dure.core.queueing.kueue.placing import asks_topology, place, topology_only
 from dure.core.queueing.kueue.quantity import add, limit_text_of, sub, text_of
 from dure.core.queueing.kueue.snapshot import Info, Progress, QueueNode, Requests
 from dure.core.queueing.kueue.tree import lowest_fit
@@ -81,7 +82,6 @@ class Assigner:
     settings: Settings = field(default_factory=Settings)
     cycle: int = 0
     replaced: Info | None = None
-    topology_levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def assign(self, counts: Sequence[int] | None = None) -> Assignment:
         """Return the assignment of the workload, with these numbers of pods if given."""
@@ -94,9 +94,15 @@ class Assigner:
             if not self._assign_group(members, wanted, result, tried):
                 break
         result.progress = Progress(tuple(tried), self.queue.generation, self.cycle, self.info.shape)
+        if self.settings.gates.topology and result.mode != NO_FIT and self._asks_topology():
+            place(result, self.info, self.queue, self.settings)
         if self.settings.gates.observability:
             result.no_fit_reason = no_fit_reason(result, self.queue)
         return result
+
+    def _asks_topology(self) -> bool:
+        asked = any(podset.topology is not None and asks_topology(podset) for podset in self.info.workload.pod_sets)
+        return asked or (bool(self.queue.places) and topology_only(self.queue))
 
     def _grouped(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
@@ -239,21 +245,17 @@ class Assigner:
 
     def _topology_mismatch(self, flavor: Flavor, index: int, group: ResourceGroup) -> str:
         podset = self.info.workload.pod_sets[index]
-        request = podset.topology or {}
-        asked = any(key in request for key in ("required", "preferred", "unconstrained", "podSetSliceRequiredTopology"))
-        names = [name for one in self.queue.spec.groups for name in one.flavors]
-        only = bool(names) and all((known := self.flavors.get(name)) and known.topology for name in names)
-        if not asked:
-            supports = flavor.topology is not None and not only
-            return f'Flavor "{flavor.name}" supports only TopologyAwareScheduling' if supports else ""
+        if not asks_topology(podset):
+            if topology_only(self.queue) or flavor.topology is None:
+                return ""
+            return f'Flavor "{flavor.name}" supports only TopologyAwareScheduling'
         if flavor.topology is None:
             overlap = any(resource in group.covered for resource in podset.requests)
             return f'Flavor "{flavor.name}" does not support TopologyAwareScheduling' if overlap else ""
-        levels = self.topology_levels.get(flavor.topology)
-        if levels is None:
+        places = self.queue.places.get(flavor.name)
+        if places is None:
             return f'Flavor "{flavor.name}" information missing in TAS cache'
-        level = request.get("required") or request.get("preferred")
-        if level and level not in levels:
+        if not places.has_levels(podset.topology or {}):
             return f'Flavor "{flavor.name}" does not contain the requested level'
         return ""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dure.core.queueing.kueue.objects import Amounts
 from dure.core.queueing.kueue.snapshot import Progress, QueueNode
+from dure.core.queueing.kueue.topology import Spread
 
 if TYPE_CHECKING:
     from dure.core.queueing.kueue.objects import FlavorResource
@@ -61,10 +62,14 @@ class PodSetResult:
     flavors: dict[str, FlavorChoice] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    topology: Spread = ()
+    error: str = ""
 
     @property
     def mode(self) -> int:
         """How well the pod set fits: its worst resource."""
+        if self.error:
+            return NO_FIT
         if not self.reasons:
             return FIT
         return min((choice.mode for choice in self.flavors.values()), default=NO_FIT)
@@ -104,9 +109,11 @@ class Assignment:
 
     def _told(self) -> str:
         return "; ".join(
-            f"couldn't assign flavors to pod set {one.name}: {', '.join(sorted(one.reasons))}"
+            f"failed to assign flavors to pod set {one.name}: {one.error}"
+            if one.error
+            else f"couldn't assign flavors to pod set {one.name}: {', '.join(sorted(one.reasons))}"
             for one in self.pod_sets
-            if one.reasons
+            if one.reasons or one.error
         )
 
     def needing_preemption(self) -> set[FlavorResource]:
@@ -118,10 +125,18 @@ class Assignment:
             if choice.mode == PREEMPT
         }
 
+    def settle(self) -> None:
+        """Judge the mode anew from the pod sets, of which one may have failed since."""
+        self._mode, self._message = None, None
+
     def force(self, mode: int) -> None:
         """Set the mode of the workload and of all its flavors."""
-        self._mode = mode
-        for one in self.pod_sets:
+        self.force_for(self.pod_sets, mode)
+
+    def force_for(self, pod_sets: Iterable[PodSetResult], mode: int) -> None:
+        """Set the mode of the workload and of the flavors of these pod sets."""
+        self._mode, self._message = mode, None
+        for one in pod_sets:
             for choice in one.flavors.values():
                 choice.mode = mode
 

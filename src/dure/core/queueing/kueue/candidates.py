@@ -5,7 +5,7 @@ The trap: a candidate that already is evicted comes first, whatever its priority
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
@@ -29,7 +29,10 @@ class Target:
 
 @dataclass(slots=True)
 class Attack:
-    """One search for targets: who preempts, what it needs, and of what preemption must free some."""
+    """One search for targets: who preempts, what it needs, and of what preemption must free some.
+
+    `placing` tells whether its pods find places in their topologies as the snapshot is.
+    """
 
     info: Info
     queue: QueueNode
@@ -38,6 +41,7 @@ class Attack:
     scarce: frozenset[FlavorResource]
     settings: Settings
     now_ns: int
+    placing: Callable[[], bool] | None = None
     targets: list[Target] = field(default_factory=list)
 
     def fits(self, *, borrowing: bool = True) -> bool:
@@ -48,7 +52,9 @@ class Attack:
             if amount > self.queue.available(key):
                 return False
         room = self.snapshot.room
-        return room is None or room(self.info, self.needs, self.targets)
+        if room is not None and not room(self.info, self.needs, self.targets):
+            return False
+        return self.placing is None or self.placing()
 
     def remove(self, info: Info, reason: str) -> None:
         """Take a workload out of the snapshot as a target."""

@@ -20,11 +20,14 @@ from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.objects import Admission, Amounts, FlavorResource, PodSetAdmission, Settings, Workload
 from dure.core.queueing.kueue.ordering import in_order
 from dure.core.queueing.kueue.partial import search
+from dure.core.queueing.kueue.placing import place_after, placed_in
 from dure.core.queueing.kueue.preemption import Preemptor
 from dure.core.queueing.kueue.quantity import add, sub
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, Snapshot, usage_of
+from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode, Requests, Snapshot, placed_of, usage_of
 
 OVERLAP = "Workload has overlapping preemption targets with another workload"
+
+NOT_READY = "waiting for all admitted workloads to be in PodsReady condition"
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class Cycle:
     """A cycle over a snapshot. `namespaces` are labels by name; `admit` takes an accepted head, False if it failed.
 
     `placeable` is asked before a head is accepted or preempts; it may set the entry's message to say why not.
+    `ready` tells whether the pods of all admitted workloads are, which matters where admission is blocked until then.
     """
 
     snapshot: Snapshot
@@ -61,9 +65,10 @@ class Cycle:
     namespaces: Mapping[str, Mapping[str, str]] | None = None
     admit: Callable[[Entry], bool] = lambda _entry: True
     placeable: Callable[[Entry], bool] | None = None
+    ready: bool = True
     preemptor: Preemptor = field(init=False)
     _victims: dict[str, Info] = field(default_factory=dict)
-    _reserved: list[tuple[QueueNode, Amounts]] = field(default_factory=list)
+    _reserved: list[tuple[QueueNode, Amounts, tuple[Placed, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
@@ -75,8 +80,9 @@ class Cycle:
             self._nominate(info, preemptor, result)
         for entry in in_order(result.entries, self.settings):
             self._process(entry, result)
-        for node, usage in reversed(self._reserved):
+        for node, usage, placed in reversed(self._reserved):
             node.give(usage)
+            self.snapshot.settle_places(placed, -1)
         self._reserved.clear()
         for entry in result.entries:
             if entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
@@ -111,10 +117,8 @@ class Cycle:
             if not selector_holds(node.spec.namespace_selector, labels):
                 message = "workload namespace doesn't match ClusterQueue selector"
                 return Refused(info, message, "Misconfigured", pending.NAMESPACE_MISMATCH)
-        problems = info.problems
-        if problems:
-            joined = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
-            return Refused(info, f"resources validation failed: {joined}", "Misconfigured")
+        if info.problem:
+            return Refused(info, info.problem, "Misconfigured")
         return None
 
     def _assign(self, info: Info) -> tuple[Assignment, list[Target]]:
@@ -125,17 +129,32 @@ class Cycle:
         replaced = self._replaced(info, queue)
         first = [Target(replaced, "")] if replaced is not None else []
         full = self._flavors(info, queue, replaced)
+        found = self._chosen(info, queue, full, replaced)
+        if queue.places and found[0].mode == PREEMPT and self.settings.gates.topology:
+            self._reserve_places(info, queue, *found)
+        return found[0], first + found[1]
+
+    def _reserve_places(self, info: Info, queue: QueueNode, assignment: Assignment, targets: list[Target]) -> None:
+        infos = [target.info for target in targets]
+        self.snapshot.give_all(infos)
+        place_after(assignment, info, queue, self.settings, leaving=bool(infos))
+        self.snapshot.take_all(infos)
+
+    def _chosen(
+        self, info: Info, queue: QueueNode, full: Assignment, replaced: Info | None
+    ) -> tuple[Assignment, list[Target]]:
+        """Return the assignment and its targets: of all pods if that may be, else of as many as may be."""
         mode = full.mode
         if mode == FIT:
-            return full, first
+            return full, []
         if mode == PREEMPT:
             targets = self.preemptor.targets(info, full, replaced) if self.preemptor.preempts(queue) else []
             if targets:
-                return full, first + targets
+                return full, targets
         if info.shrinks and self.settings.gates.partial_admission:
             smaller = self._smaller(info, queue, replaced)
             if smaller is not None:
-                return smaller[0], first + smaller[1]
+                return smaller
         return full, []
 
     def _flavors(self, info: Info, queue: QueueNode, replaced: Info | None) -> Assignment:
@@ -210,7 +229,7 @@ class Cycle:
             entry.message = f"{OVERLAP}, but will fit after these preemptions complete"
             entry.reason, entry.requeue = "WaitingForPreemptedWorkloads", pending.PENDING_PREEMPTION
             entry.info.progress = None
-            self._reserve(entry.node, entry.usage())
+            self._reserve(entry, entry.usage())
         elif any(target.info.key in self._victims for target in entry.targets):
             self._skip(entry, OVERLAP, "WaitingForQuota")
             result.skipped[entry.node.name] = result.skipped.get(entry.node.name, 0) + 1
@@ -233,7 +252,7 @@ class Cycle:
             entry.replacing = replaced[0].info if replaced else None
             targets = [one for one in targets if one not in replaced]
         if mode == PREEMPT:
-            self._reserve(entry.node, entry.usage())
+            self._reserve(entry, entry.usage())
             entry.reason = "WaitingForPreemptedWorkloads"
             entry.preempting = tuple(targets)
             entry.info.progress = None
@@ -243,14 +262,18 @@ class Cycle:
             return
         worse = self._worse_sibling(entry)
         if worse is not None:
-            self._reserve(entry.node, entry.usage())
+            self._reserve(entry, entry.usage())
             self._migrate(entry, worse)
+            return
+        if self.settings.block_admission and not self.ready:
+            entry.reason, entry.message = "WaitingForPodsReady", NOT_READY
             return
         entry.status = states.NOMINATED
         if not self.admit(entry):
-            self._reserve(entry.node, entry.usage())
+            self._reserve(entry, entry.usage())
             return
         entry.status = states.ASSUMED
+        self.ready = False
         if entry.info.key in entry.node.workloads:
             self.snapshot.remove(entry.node.workloads[entry.info.key])
         self.snapshot.insert(admitted_info(entry, self.now_ns))
@@ -263,9 +286,11 @@ class Cycle:
         known = gates.concurrent_admission or gates.multi_kueue_orchestrated_preemption
         return known and any(gate not in workload.open_gates for gate in workload.gates)
 
-    def _reserve(self, node: QueueNode, usage: Amounts) -> None:
+    def _reserve(self, entry: Entry, usage: Amounts) -> None:
+        node, placed = entry.node, self._placed(entry)
         node.take(usage)
-        self._reserved.append((node, usage))
+        self.snapshot.settle_places(placed)
+        self._reserved.append((node, usage, placed))
 
     def _reserve_blocked(self, entry: Entry) -> None:
         """Keep what a blocked head may claim from those after it, unless its queue can always reclaim it."""
@@ -282,20 +307,29 @@ class Cycle:
             else:
                 most = sub(add(account.nominal, account.borrowing_limit), account.usage)
             kept[key] = min(amount, most)
-        self._reserve(entry.node, kept)
+        self._reserve(entry, kept)
 
     def _fits(self, entry: Entry) -> bool:
         if not self._victims and not entry.targets:
-            return entry.node.fits(entry.usage())
+            return entry.node.fits(entry.usage()) and self._places_fit(entry)
         leaving = {**self._victims, **{target.info.key: target.info for target in entry.targets}}
         self.snapshot.give_all(leaving.values())
-        fits = entry.node.fits(entry.usage())
+        fits = entry.node.fits(entry.usage()) and self._places_fit(entry)
         self.snapshot.take_all(leaving.values())
         return fits
+
+    def _placed(self, entry: Entry) -> tuple[Placed, ...]:
+        held = entry.info.reserved_ns is not None
+        return placed_in(entry.assignment, entry.info, entry.node) if entry.node.places and not held else ()
+
+    def _places_fit(self, entry: Entry) -> bool:
+        return not entry.node.places or self.snapshot.places_fit(self._placed(entry))
 
     def _recheck(self, entry: Entry, result: CycleResult) -> bool:
         """Return whether the head still fits; when others took its victims, its assignment is computed anew."""
         fits = self._fits(entry)
+        if not fits and entry.node.places and entry.node.fits(entry.usage()):
+            fits = self._placed_anew(entry)
         if not self._victims or not self.settings.gates.recompute_on_overlap:
             return fits
         if not any(target.info.key in self._victims for target in entry.targets):
@@ -303,11 +337,7 @@ class Cycle:
         victims = list(self._victims.values())
         for info in victims:
             self.snapshot.remove(info)
-        entry.info.progress = None
-        entry.info.nominated = {
-            one.name: {resource: choice.flavor for resource, choice in one.flavors.items()}
-            for one in entry.assignment.pod_sets
-        }
+        self._pin(entry)
         entry.record(*self._assign(entry.info))
         for info in victims:
             self.snapshot.insert(info)
@@ -323,6 +353,23 @@ class Cycle:
         counts = result.recomputed.setdefault(entry.node.name, {})
         counts[outcome] = counts.get(outcome, 0) + 1
         return fits
+
+    def _placed_anew(self, entry: Entry) -> bool:
+        """Assign a head anew whose places others of this cycle took; return whether it fits then."""
+        if not self.settings.gates.topology_recompute:
+            return False
+        self._pin(entry)
+        entry.record(*self._assign(entry.info))
+        entry.info.nominated = {}
+        return self._fits(entry)
+
+    def _pin(self, entry: Entry) -> None:
+        """Hold a head to the flavors that it was nominated with."""
+        entry.info.progress = None
+        entry.info.nominated = {
+            one.name: {resource: choice.flavor for resource, choice in one.flavors.items()}
+            for one in entry.assignment.pod_sets
+        }
 
     def _siblings(self, entry: Entry) -> list[tuple[int, Info]]:
         """Return the admitted variants of the same workload, each with its flavor's place less the head's."""
@@ -377,6 +424,7 @@ def admission_of(entry: Entry) -> Admission:
                 flavors={resource: choice.flavor for resource, choice in one.flavors.items()},
                 usage={resource: one.requests.get(resource, 0) for resource in one.flavors},
                 count=one.count,
+                topology=one.topology,
             )
             for one in entry.assignment.pod_sets
         ),
@@ -387,10 +435,12 @@ def admitted_info(entry: Entry, now_ns: int) -> Info:
     """Return the record of an accepted head as it holds quota since now."""
     admission = admission_of(entry)
     requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors) for one in admission.pod_sets)
+    workload = replace(entry.info.workload, admission=admission)
     return replace(
         entry.info,
-        workload=replace(entry.info.workload, admission=admission),
+        workload=workload,
         requests=requests,
+        placed=placed_of(workload) if entry.node.places else (),
         usage=usage_of(requests),
         progress=None,
         reserved_ns=now_ns,

@@ -20,9 +20,12 @@ from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.objects import (
     ClusterQueue,
     Cohort,
+    Condition,
     Flavor,
     LocalQueue,
+    Machine,
     Settings,
+    Topology,
     Workload,
 )
 from dure.core.queueing.kueue.pending import PendingQueue, Saved
@@ -43,6 +46,8 @@ class Objects:
     local_queues: tuple[LocalQueue, ...] = ()
     namespaces: Mapping[str, Labels] | None = None
     checks: frozenset[str] | None = None
+    topologies: tuple[Topology, ...] = ()
+    machines: tuple[Machine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +105,26 @@ class Engine:
         local_queues: Iterable[LocalQueue] = (),
         namespaces: Mapping[str, Labels] | None = None,
         checks: frozenset[str] | None = None,
+        topologies: Iterable[Topology] = (),
+        machines: Iterable[Machine] = (),
     ) -> None:
         """Set what there is, for the first time or anew. Workloads that hold quota keep it, all others are tried again.
 
         A workload whose cluster queue is gone waits as a stray; one that held quota there loses it.
         """
         held = [info for node in self.snapshot.queues.values() for info in node.workloads.values()]
-        waiting = [info.workload for queue in self._queues for info in queue]
+        scanned = {info.key: info for queue in self._queues for info in queue}
+        waiting = [info.workload for info in scanned.values()]
         waiting += [workload for workload, _ in self.strays.values()]
         self.objects = Objects(
-            tuple(flavors), tuple(cluster_queues), tuple(cohorts), tuple(local_queues), namespaces, checks
+            tuple(flavors),
+            tuple(cluster_queues),
+            tuple(cohorts),
+            tuple(local_queues),
+            namespaces,
+            checks,
+            tuple(topologies),
+            tuple(machines),
         )
         self._doors = {door.key: door for door in self.objects.local_queues}
         if self.ledger is not None:
@@ -123,6 +138,9 @@ class Engine:
                 self.objects.flavors,
                 (info for info in held if info.queue in names),
                 checks,
+                topologies=self.objects.topologies,
+                machines=self.objects.machines,
+                overlapping=self.settings.gates.topology_overlapping,
             ),
         )
         for name, node in self.snapshot.queues.items():
@@ -135,6 +153,10 @@ class Engine:
             waiting.append(replace(workload, admission=None))
         for workload in waiting:
             self.submit(workload)
+            before_now = scanned.get(workload.key)
+            info = self.pending[self._homes[workload.key]].get(workload.key) if workload.key in self._homes else None
+            if before_now is not None and info is not None:
+                info.progress, info.evaluated_generation = before_now.progress, before_now.evaluated_generation
 
     def _make_queues(self) -> None:
         sticky = {queue.name: queue.sticky for queue in self._queues}
@@ -309,7 +331,13 @@ class Engine:
             for info in self.held():
                 info.local_usage = self.ledger.usage(f"{info.workload.namespace}/{info.workload.queue}")
         run = Cycle(
-            self.snapshot, self.settings, now_ns, self.number, self.objects.namespaces, placeable=self.placeable
+            self.snapshot,
+            self.settings,
+            now_ns,
+            self.number,
+            self.objects.namespaces,
+            placeable=self.placeable,
+            ready=not self.settings.block_admission or self._all_ready(),
         )
         result = run.run(heads)
         for entry in result.entries:
@@ -326,6 +354,19 @@ class Engine:
             if name is not None and key in self.pending[name].parked:
                 self._touch(name)
                 self.pending[name].push(self.pending[name].parked[key])
+
+    def _all_ready(self) -> bool:
+        return all(info.workload.has("PodsReady") for info in self.held() if not info.evicted)
+
+    def ready(self, key: str, now_ns: int) -> bool:
+        """Say that the pods of a workload are ready, for `block_admission`; return whether it holds quota."""
+        info = self.holding(key)
+        if info is None:
+            return False
+        self._remember(info)
+        told = Condition("PodsReady", True, "PodsReady", "All pods are ready", now_ns)
+        info.workload = status.with_condition(info.workload, told)
+        return True
 
     def _settle(self, entry: Entry, now_ns: int) -> None:
         """Put what a cycle decided about one head into effect."""

@@ -5,7 +5,7 @@ The trap: a pod's node selector and affinity count only for the label keys that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dure.core.queueing.kueue.objects import Flavor, PodSet
@@ -29,8 +29,12 @@ def tolerates(toleration: Rule, taint: Rule) -> bool:
 
 def untolerated_taint(flavor: Flavor, tolerations: Iterable[Rule]) -> Rule | None:
     """Return the first blocking taint of the flavor that nothing tolerates, or None."""
-    known = (*tolerations, *flavor.tolerations)
-    for taint in flavor.taints:
+    return blocking_taint(flavor.taints, (*tolerations, *flavor.tolerations))
+
+
+def blocking_taint(taints: Iterable[Rule], known: Sequence[Rule]) -> Rule | None:
+    """Return the first taint that keeps pods away and that none of the known tolerations covers, or None."""
+    for taint in taints:
         if taint.get("effect") in _BLOCKING and not any(tolerates(one, taint) for one in known):
             return taint
     return None

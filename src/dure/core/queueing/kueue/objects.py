@@ -28,6 +28,25 @@ class Flavor:
 
 
 @dataclass(frozen=True, slots=True)
+class Topology:
+    """A Topology: node labels from the widest level (block) to the narrowest (rack or host)."""
+
+    name: str
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A node of the cluster as topology-aware placement sees it."""
+
+    name: str
+    labels: Mapping[str, str]
+    allocatable: Mapping[str, int]
+    taints: tuple[Mapping[str, str], ...] = ()
+    ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
     """What one node of the cohort tree owns of one flavor and resource."""
 
@@ -115,7 +134,10 @@ class LocalQueue:
 
 @dataclass(frozen=True, slots=True)
 class PodSet:
-    """Pods of one shape. `requests` are those of one pod; `shape` is what makes two pod sets equal for scheduling."""
+    """Pods of one shape. `requests` are those of one pod; `shape` is what makes two pod sets equal for scheduling.
+
+    `problems` are requests above limits, `misfits` what the namespace's LimitRanges refuse.
+    """
 
     name: str
     count: int
@@ -127,6 +149,7 @@ class PodSet:
     topology: Mapping[str, Any] | None = None
     shape: str = ""
     problems: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +165,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class PodSetAdmission:
-    """The flavors and the usage that a pod set was admitted with."""
+    """The flavors and the usage that a pod set was admitted with, and where its pods are if a topology says so."""
 
     name: str
     flavors: Mapping[str, str]
     usage: Mapping[str, int]
     count: int | None = None
+    topology: tuple[tuple[tuple[str, ...], int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +257,9 @@ class Gates:
     recompute_on_overlap: bool = True
     scheduling_hash: bool = True
     topology: bool = True
+    topology_overlapping: bool = True
+    topology_profile_mixed: bool = True
+    topology_recompute: bool = True
 
 
 GATE_NAMES = {
@@ -252,6 +279,9 @@ GATE_NAMES = {
     "ReclaimablePods": "reclaimable_pods",
     "RecomputeAssignmentUponPreemptionTargetsOverlap": "recompute_on_overlap",
     "SchedulingEquivalenceHashing": "scheduling_hash",
+    "TASHandleOverlappingFlavors": "topology_overlapping",
+    "TASProfileMixed": "topology_profile_mixed",
+    "TASRecomputeAssignmentWithinSchedulingCycle": "topology_recompute",
     "TopologyAwareScheduling": "topology",
     "UnadmittedWorkloadsObservability": "observability",
 }
@@ -269,7 +299,10 @@ class UsagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a scheduler runs: gates, fair sharing and its strategies, the order of evicted workloads."""
+    """How a scheduler runs: gates, fair sharing and its strategies, the order of evicted workloads.
+
+    `block_admission` is `waitForPodsReady.blockAdmission`: nobody is admitted while somebody's pods are not ready.
+    """
 
     gates: Gates = Gates()
     fair_sharing: bool = False
@@ -277,6 +310,7 @@ class Settings:
     usage_policy: UsagePolicy | None = None
     order_by_eviction: bool = True
     ignore_undeclared: bool = False
+    block_admission: bool = False
 
     @property
     def usage_sharing(self) -> bool:

@@ -6,6 +6,7 @@ the whole assignment decide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dure.core.queueing.kueue.assignment import CAN_PREEMPT, CAN_RECLAIM, NO_CANDIDATES, Assignment
@@ -13,8 +14,10 @@ from dure.core.queueing.kueue.candidates import BY_SHARE, IN_COHORT, IN_QUEUE, W
 from dure.core.queueing.kueue.classical import classical_targets
 from dure.core.queueing.kueue.fair import fair_targets
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
+from dure.core.queueing.kueue.placing import asks_of, find
 from dure.core.queueing.kueue.quantity import add
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
+from dure.core.queueing.kueue.topology import Unplaced
 from dure.core.queueing.kueue.tree import Node, lowest_fit
 
 WORDS = {
@@ -49,7 +52,14 @@ class Preemptor:
     def targets(self, info: Info, assignment: Assignment, replaced: Info | None = None) -> list[Target]:
         """Return whom to preempt for an assignment; a replaced slice of the workload counts as its own."""
         needs = requests_for(info, assignment, replaced)
-        return self._search(info, needs, frozenset(assignment.needing_preemption()))
+        queue = self.snapshot.queues[info.queue]
+        placing: Callable[[], bool] | None = None
+        if queue.places and self.settings.gates.topology:
+            asks = asks_of(assignment, info, queue)
+            if asks:
+                placing = lambda: not isinstance(find(queue, asks, self.settings), Unplaced)  # noqa: E731 - one question
+
+        return self._search(info, needs, frozenset(assignment.needing_preemption()), placing)
 
     def possibility(self, queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
         """Return what preemption could do for one flavor and resource, and the borrowing level afterwards."""
@@ -68,12 +78,18 @@ class Preemptor:
         policy = queue.spec.preemption
         return policy.within_queue not in _NOBODY or policy.reclaim not in _NOBODY
 
-    def _search(self, info: Info, needs: Amounts, scarce: frozenset[FlavorResource]) -> list[Target]:
+    def _search(
+        self,
+        info: Info,
+        needs: Amounts,
+        scarce: frozenset[FlavorResource],
+        placing: Callable[[], bool] | None = None,
+    ) -> list[Target]:
         queue = self.snapshot.queues[info.queue]
         if not self.preempts(queue):
             return []
         last = self._last
-        if last is not None and last[0] is info and last[1] == needs and last[2] == scarce:
+        if placing is None and last is not None and last[0] is info and last[1] == needs and last[2] == scarce:
             return list(last[3])
         attack = Attack(
             info=info,
@@ -83,6 +99,7 @@ class Preemptor:
             scarce=scarce,
             settings=self.settings,
             now_ns=self.now_ns,
+            placing=placing,
         )
         found = fair_targets(attack) if self.settings.fair_sharing else classical_targets(attack)
         self._last = (info, needs, scarce, found)

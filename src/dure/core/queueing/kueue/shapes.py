@@ -22,11 +22,13 @@ from dure.core.queueing.kueue.objects import (
     FlavorResource,
     Fungibility,
     LocalQueue,
+    Machine,
     PodSet,
     PodSetAdmission,
     Preemption,
     Quota,
     ResourceGroup,
+    Topology,
     Workload,
 )
 from dure.core.queueing.kueue.quantity import add, parse, parse_float, parse_quota
@@ -92,6 +94,25 @@ def flavor_of(document: Document) -> Flavor:
         taints=tuple(spec.get("nodeTaints") or ()),
         tolerations=tuple(spec.get("tolerations") or ()),
         topology=spec.get("topologyName"),
+    )
+
+
+def topology_of(document: Document) -> Topology:
+    """Return the levels that a Topology describes."""
+    levels = (document.get("spec") or {}).get("levels") or ()
+    return Topology(_name(document), tuple(str(level["nodeLabel"]) for level in levels))
+
+
+def machine_of(document: Document) -> Machine:
+    """Return what placement needs of a Node; one that is cordoned or not ready takes no pods."""
+    spec, status = document.get("spec") or {}, document.get("status") or {}
+    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in status.get("conditions") or ())
+    return Machine(
+        name=_name(document),
+        labels=(document.get("metadata") or {}).get("labels") or {},
+        allocatable=_amounts(status.get("allocatable")),
+        taints=tuple(spec.get("taints") or ()),
+        ready=ready and not spec.get("unschedulable", False),
     )
 
 
@@ -224,8 +245,45 @@ def _problems(spec: Document, index: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def pod_set_of(document: Document, index: int = 0) -> PodSet:
-    """Return the pod set that one entry of `podSets` describes; `index` is its place, for messages."""
+def _misfits(spec: Document, index: int, ranges: Iterable[Document]) -> tuple[str, ...]:
+    """Return what the LimitRanges of a namespace refuse in a pod spec, in Kueue's words."""
+    least: dict[str, dict[str, int]] = {}
+    most: dict[str, dict[str, int]] = {}
+    for one in ranges:
+        for item in (one.get("spec") or {}).get("limits") or ():
+            for name, amount in _amounts(item.get("min")).items():
+                known = least.setdefault(item.get("type", ""), {})
+                known[name] = max(amount, known.get(name, amount))
+            for name, amount in _amounts(item.get("max")).items():
+                known = most.setdefault(item.get("type", ""), {})
+                known[name] = min(amount, known.get(name, amount))
+    at = f"spec.podSets[{index}].template.spec"
+    found: list[str] = []
+
+    def check(where: str, kind: str, lower: Mapping[str, int], upper: Mapping[str, int]) -> None:
+        above = sorted(name for name, amount in most.get(kind, {}).items() if upper.get(name, 0) > amount)
+        below = sorted(name for name, amount in least.get(kind, {}).items() if lower.get(name, 0) < amount)
+        for names, told in ((above, "above the limitRange max"), (below, "below the limitRange min")):
+            if names:
+                listed = ", ".join(f'"{name}"' for name in names)
+                found.append(f"{where}: Invalid value: [{listed}]: requests must not be {told}")
+
+    for kind in ("initContainers", "containers"):
+        for place, container in enumerate(spec.get(kind) or ()):
+            resources = container.get("resources") or {}
+            requests, limits = _amounts(resources.get("requests")), _amounts(resources.get("limits"))
+            smaller = {name: min(requests.get(name, amount), amount) for name, amount in {**requests, **limits}.items()}
+            check(f"{at}.{kind}[{place}]", "Container", smaller, _larger(requests, limits))
+    total = pod_requests(spec)
+    check(at, "Pod", total, total)
+    return tuple(found)
+
+
+def pod_set_of(document: Document, index: int = 0, ranges: Iterable[Document] = ()) -> PodSet:
+    """Return the pod set that one entry of `podSets` describes; `index` is its place, for messages.
+
+    `ranges` are the LimitRanges of its namespace.
+    """
     spec = (document.get("template") or {}).get("spec") or {}
     required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
@@ -242,6 +300,7 @@ def pod_set_of(document: Document, index: int = 0) -> PodSet:
         topology=document.get("topologyRequest"),
         shape=json.dumps(shape, sort_keys=True),
         problems=_problems(spec, index),
+        misfits=_misfits(spec, index, ranges),
     )
 
 
@@ -287,18 +346,19 @@ def _condition(entry: Document) -> Condition:
     )
 
 
-def workload_of(document: Document) -> Workload:
-    """Return the workload that a Workload describes."""
+def workload_of(document: Document, ranges: Iterable[Document] = ()) -> Workload:
+    """Return the workload that a Workload describes; those of its namespace count of the LimitRanges."""
     metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))
     annotations = metadata.get("annotations") or {}
     allowed = annotations.get(ALLOWED_FLAVORS)
+    own = [one for one in ranges if (one.get("metadata") or {}).get("namespace") == metadata.get("namespace")]
     requeue_at = (status.get("requeueState") or {}).get("requeueAt")
     return Workload(
         namespace=metadata.get("namespace", ""),
         name=metadata.get("name", ""),
         uid=metadata.get("uid", ""),
         queue=spec.get("queueName", ""),
-        pod_sets=tuple(pod_set_of(entry, index) for index, entry in enumerate(spec.get("podSets") or ())),
+        pod_sets=tuple(pod_set_of(entry, index, own) for index, entry in enumerate(spec.get("podSets") or ())),
         priority=spec.get("priority", 0),
         boost=_boost(annotations),
         created_ns=time_of(metadata.get("creationTimestamp")),

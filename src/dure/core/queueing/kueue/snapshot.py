@@ -6,7 +6,7 @@ with its usage, `take` and `give` only the usage; what-ifs that must not change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ from dure.core.queueing.kueue.objects import (
     Flavor,
     FlavorResource,
     Gates,
+    Machine,
     ResourceGroup,
+    Topology,
     Workload,
 )
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import add
+from dure.core.queueing.kueue.topology import Places, Values, places_of
 from dure.core.queueing.kueue.tree import Account, Group, Node, settle
 
 if TYPE_CHECKING:
@@ -69,6 +72,10 @@ class Progress:
         return self.tried[podset].get(resource, -1) + 1
 
 
+Placed = tuple[str, Values, Mapping[str, int], int]
+"""Pods in a topology: the flavor, the domain, what one pod requests, how many there are."""
+
+
 @dataclass(eq=False, slots=True)
 class Info:
     """A workload with what the scheduler derives from it and remembers about it; made by `info_of`."""
@@ -88,7 +95,8 @@ class Info:
     order: tuple[int, int, str] | None = None
     reserved_ns: int | None = None
     shrinks: bool = False
-    problems: tuple[str, ...] = ()
+    problem: str = ""
+    placed: tuple[Placed, ...] = ()
 
     def uses(self, keys: Iterable[tuple[str, str]]) -> bool:
         """Return whether the workload holds one of these flavors and resources."""
@@ -150,6 +158,34 @@ def _shape(workload: Workload, requests: tuple[Requests, ...], priority: int, ga
     return repr((pod_sets, priority, workload.allowed_flavors if gates.concurrent_admission else None))
 
 
+def _problem(workload: Workload) -> str:
+    """Return what is wrong with the resources of its pods, for a message; the first kind of problem counts."""
+    for told, found in (
+        ("resources validation failed", [text for podset in workload.pod_sets for text in podset.problems]),
+        (
+            "resources didn't satisfy LimitRange constraints",
+            [text for podset in workload.pod_sets for text in podset.misfits],
+        ),
+    ):
+        if found:
+            return f"{told}: {found[0] if len(found) == 1 else '[' + ', '.join(found) + ']'}"
+    return ""
+
+
+def placed_of(workload: Workload) -> tuple[Placed, ...]:
+    """Return where the pods of an admitted workload are, as far as a topology placed them."""
+    if workload.admission is None:
+        return ()
+    single = {podset.name: podset.requests for podset in workload.pod_sets}
+    return tuple(
+        (flavor, values, single.get(one.name, {}), count)
+        for one in workload.admission.pod_sets
+        if one.topology
+        for flavor in sorted(set(one.flavors.values()))
+        for values, count in one.topology
+    )
+
+
 def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
     requests = tuple(
@@ -173,7 +209,8 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
         key=workload.key,
         reserved_ns=reserved.at_ns if reserved is not None and reserved.status else None,
         shrinks=can_shrink(workload.pod_sets),
-        problems=tuple([text for podset in workload.pod_sets for text in podset.problems]),
+        problem=_problem(workload),
+        placed=placed_of(workload),
     )
 
 
@@ -235,10 +272,11 @@ class QueueNode(Node):
     workloads: dict[str, Info] = field(default_factory=dict)
     generation: int = 0
     memory: dict[str, Remembered] = field(default_factory=dict)
+    places: dict[str, Places] = field(default_factory=dict)
 
     def remembered(self, info: Info) -> Remembered | None:
-        """Return what is known of assignments for the workload's shape; None for one that has no shape."""
-        if info.shape is None:
+        """Return what is known of assignments for the workload's shape; None where nodes or no shape decide too."""
+        if info.shape is None or self.places:
             return None
         found = self.memory.get(info.shape)
         if found is None:
@@ -290,28 +328,48 @@ class Snapshot:
     cohorts: dict[str, Group]
     inactive: frozenset[str] = frozenset()
     room: Callable[[Info, Amounts, Sequence[Target]], bool] | None = None
+    places: dict[str, Places] = field(default_factory=dict)
+
+    def settle_places(self, placed: Iterable[Placed], sign: int = 1) -> None:
+        """Count pods in their domains, or no longer with sign -1."""
+        for flavor, values, requests, count in placed:
+            where = self.places.get(flavor)
+            if where is not None:
+                where.take(values, requests, count, sign)
+
+    def places_fit(self, placed: Iterable[Placed]) -> bool:
+        """Return whether the domains have room for these pods."""
+        return all(self.places[flavor].fits(values, requests, count) for flavor, values, requests, count in placed)
 
     def insert(self, info: Info) -> None:
         """Let a workload hold its usage."""
         queue = self.queues[info.queue]
         queue.workloads[info.key] = info
         queue.take(info.usage)
+        if info.placed:
+            self.settle_places(info.placed)
 
     def remove(self, info: Info) -> None:
         """Take a workload out, with its usage."""
         queue = self.queues[info.queue]
         del queue.workloads[info.key]
         queue.give(info.usage)
+        if info.placed:
+            self.settle_places(info.placed, -1)
 
     def give_all(self, infos: Iterable[Info]) -> None:
         """Count the usage of these workloads no longer."""
         for info in infos:
             self.queues[info.queue].give(info.usage)
+            if info.placed:
+                self.settle_places(info.placed, -1)
 
     def take_all(self, infos: Iterable[Info]) -> None:
         """Count the usage of these workloads again."""
         for info in infos:
             self.queues[info.queue].take(info.usage)
+            if info.placed:
+                self.settle_places(info.placed)
 
 
 def _cyclic(name: str, parents: Mapping[str, str | None]) -> bool:
@@ -330,9 +388,13 @@ def inactive_reasons(
     flavors: Mapping[str, Flavor],
     known_checks: frozenset[str] | None = None,
     *,
+    topologies: Collection[str] | None = None,
     cyclic: bool = False,
 ) -> tuple[str, ...]:
-    """Return why a queue admits nothing, as Kueue's tokens; empty when it does. Without `known_checks` all exist."""
+    """Return why a queue admits nothing, as Kueue's tokens; empty when it does.
+
+    Without `known_checks` or `topologies` all that are named exist.
+    """
     reasons = []
     if queue.stop_policy in {"Hold", "HoldAndDrain"}:
         reasons.append("Stopped")
@@ -340,6 +402,10 @@ def inactive_reasons(
         reasons.append("FlavorNotFound")
     if known_checks is not None and any(name not in known_checks for name, _ in queue.checks):
         reasons.append("AdmissionCheckNotFound")
+    if topologies is not None:
+        named = (flavors[name].topology for group in queue.groups for name in group.flavors if name in flavors)
+        if any(name is not None and name not in topologies for name in named):
+            reasons.append("TopologyNotFound")
     if cyclic:
         reasons.append("CohortCycle")
     return tuple(reasons)
@@ -393,13 +459,22 @@ def build(
     flavors: Iterable[Flavor] = (),
     infos: Iterable[Info] = (),
     known_checks: frozenset[str] | None = None,
+    *,
+    topologies: Iterable[Topology] | None = None,
+    machines: Sequence[Machine] = (),
+    overlapping: bool = True,
 ) -> Snapshot:
-    """Return the snapshot of these objects. Cohorts need not be declared; queues of a cyclic cohort are inactive."""
+    """Return the snapshot of these objects. Cohorts need not be declared; queues of a cyclic cohort are inactive.
+
+    Without `topologies` nothing is placed in one. `overlapping` lets flavors share the use of their nodes.
+    """
     known = {flavor.name: flavor for flavor in flavors}
     groups, parents = _groups(queues, cohorts)
     root_of = {name: groups[name].root.name if name in groups else name for name in parents}
     generations = _generations(queues, cohorts, root_of)
-    snapshot = Snapshot(flavors=known, queues={}, cohorts=groups)
+    named = None if topologies is None else {one.name: one for one in topologies}
+    places = {} if named is None else places_of(known.values(), named, machines, shared=overlapping)
+    snapshot = Snapshot(flavors=known, queues={}, cohorts=groups, places=places)
     inactive = set()
     for queue in queues:
         node = QueueNode(
@@ -409,7 +484,9 @@ def build(
         if queue.cohort in groups:
             node.parent = groups[queue.cohort]
             node.parent.queues.append(node)
-        if inactive_reasons(queue, known, known_checks, cyclic=cyclic):
+        node.places = {name: places[name] for group in queue.groups for name in group.flavors if name in places}
+        node.generation += bool(node.places)
+        if inactive_reasons(queue, known, known_checks, topologies=named, cyclic=cyclic):
             inactive.add(queue.name)
         snapshot.queues[queue.name] = node
     for top in [*snapshot.queues.values(), *groups.values()]:

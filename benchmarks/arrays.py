@@ -26,13 +26,17 @@ SHM = Path("/dev/shm")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One system's code: what it needs first, the trivial cell, and the cell that reads `big`."""
+    """One system's code: what it needs first, the trivial cell, and the cell that reads `big`.
+
+    `counter` prints how many bytes were put into its own store so far.
+    """
 
     name: str
     start: str
     trivial: str
     reads: str
     stop: str = ""
+    counter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ def trivial(): return 1
     "ray.get(trivial.remote())",
     "ray.get(total.remote(big))",
     "ray.shutdown()",
+    """
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+state = get_state_from_address(ray.get_runtime_context().gcs_address)
+print(get_memory_info_reply(state).store_stats.cumulative_created_bytes)
+""",
 )
 DASK = Way(
     "dask submit(array)",
@@ -93,12 +102,17 @@ def measure(kernel: Kernel, way: Way, store: Path) -> dict[str, Read]:
     kernel.run(way.start)
     kernel.run(ARRAY)
 
+    def put() -> int:
+        return int(kernel.run(way.counter)) if way.counter else _size(store)
+
     def cell(code: str) -> Read:
-        before = machine.loopback_bytes() + _size(store)
+        before = put()
+        before += machine.loopback_bytes()
         begin = time.perf_counter()
         kernel.run(code)
         seconds = time.perf_counter() - begin
-        return Read(seconds, max(0, machine.loopback_bytes() + _size(store) - before))
+        after = machine.loopback_bytes()
+        return Read(seconds, max(0, after + put() - before))
 
     def often(code: str, before: Callable[[int], str] | None = None) -> Read:
         taken = []

@@ -97,7 +97,7 @@ def test_a_file_that_was_just_hashed_is_not_hashed_again_and_another_is(blobs: B
     assert verified.known(path, chunk)
     assert not verified.known(path, "0" * 64)
     other = path.with_name("other")
-    other.write_bytes(path.read_bytes()[:-1] + b"?")
+    other.write_bytes(path.read_bytes()[:-1] + b"!")
     other.replace(path)
     found = restore(snapshot, blobs, into={"__name__": "__main__"})
     assert "damaged" in found.failed["array"]

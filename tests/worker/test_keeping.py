@@ -359,7 +359,7 @@ def test_tracebacks_name_the_cell_that_a_function_is_from(keep):
 
 def test_blobs_that_were_collected_meanwhile_are_not_relied_on(keep, server: Server):
     np = pytest.importorskip("numpy")
-    attempt = keep("b = 1", {"a": np.arange(100_000)})
+    attempt = keep("b = 1", {"a": np.random.default_rng(1).random(100_000)})
     end = ends(attempt, 1)
     blobs = open_blobs(attempt.blobs)
     for digest in Snapshot.load(end["held"], blobs).references():

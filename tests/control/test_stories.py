@@ -457,6 +457,7 @@ def test_a_job_bursts_after_its_wait_and_the_decision_is_stored_with_its_inputs(
     assert (decided["go"], decided["failing"], decided["rule"]) == (True, [], "fixed")
     assert (decided["waited_s"], decided["allowed_wait_s"]) == (pytest.approx(60.0), 60.0)
     assert decided["price_per_gpu_hour"] == 3600.0
+    assert decided["stays_until"] > decided["now"]  # what staying would have meant
     assert {"predicted_s", "predicted_cost", "budget", "data_class", "may_leave", "due_at"} <= set(decided)
     stage.wait(60)
     assert stage.phase(job) == "succeeded"

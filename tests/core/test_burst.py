@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.burst import Offer, allowed_wait_s, decide_burst, due_at
-from dure.core.model import BurstPolicy
-from tests.core.builders import FLEX, NOW, STRICT, a_job, a_platform, amount
+from dure.core.burst import Offer, allowed_wait_s, decide_burst, due_at, staying
+from dure.core.events import Event
+from dure.core.model import BurstPolicy, Request
+from dure.core.sentences import event_sentence
+from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, amount, running
 
 OFFER = Offer(cluster="cloud", tier="gold", price_per_gpu_hour=3600.0, provision_s=3.0)
 FIXED = BurstPolicy(rule="fixed", wait_s=60.0, default_predicted_s=100.0)
@@ -93,3 +95,38 @@ def test_the_time_limit_bounds_the_prediction():
 
 def test_nobody_waits_for_private_gpus_that_do_not_exist():
     assert failing(READY, now=NOW, offer=replace(OFFER, private_chance=False)) == ()
+
+
+def test_what_staying_would_have_meant_is_kept_beside_the_decision():
+    lab = a_lab(a_node("n1", "gold", 2), a_node("n2", "gold", 1))
+    platform = a_platform(lab, a_cloud(), burst=FIXED)
+    long, short = running(a_job("long", predicted_s=500.0), "lab", "n1", 0), running(a_job("short"), "lab", "n1", 1)
+    other = running(a_job("other", predicted_s=300.0), "lab", "n2", 0)
+    held = (long, short, other)  # all began ten seconds ago
+    assert staying(a_job(), NOW, platform, held) == {
+        "stays_until": NOW + 90.0, "stays_cost": pytest.approx(400.0 * 100 / 3600),
+    }  # fmt: skip
+    assert staying(a_job(gpus=2), NOW, platform, held)["stays_until"] == NOW + 490.0
+    gang = replace(a_job(), request=Request(2000, "gold", nodes=2))
+    assert staying(gang, NOW, platform, held)["stays_until"] == NOW + 290.0
+    assert staying(a_job(gpus=0.5), NOW, platform, ())["stays_until"] == NOW
+    assert staying(a_job(gpus=3), NOW, platform, held) == {"stays_until": None, "stays_cost": None}
+    overrun = running(a_job("long", predicted_s=1.0), "lab", "n2", 0)
+    assert staying(a_job(gpus=1), NOW, a_platform(a_lab(a_node("n2", "gold")), burst=FIXED), (overrun,))[
+        "stays_until"
+    ] == NOW  # fmt: skip
+
+
+def test_the_decision_is_told_with_its_rule_its_price_and_the_alternative():
+    platform = a_platform(burst=BurstPolicy(rule="proportional", wait_s=600.0))
+    decision = decide_burst(replace(READY, predicted_s=7200.0), NOW + 1200, platform, OFFER)
+    data = {**decision.document(), "stays_until": NOW + 3000, "stays_cost": 800.0}
+    event = Event(1, NOW, "loop", "j-1", "job.burst_decided", data)
+    assert event_sentence(event, "en") == (
+        "It may go to cloud after waiting 20 min (allowed: 20 min, 10 min for each of 2 GPU-hours), predicted to cost "
+        "₩7,203; staying, it would start in 30 min at the earliest, for ₩800."
+    )
+    assert event_sentence(event, "ko") == (
+        "20분 대기 후 cloud로 보내기로 했습니다(허용 대기 20분(GPU 2시간, 시간당 10분), 예상 비용 7,203원, "
+        "기다렸다면 800원에 일러도 30분 뒤 시작)."
+    )

@@ -7,13 +7,14 @@ cache of unfinished jobs is only an image of the store; whenever a write is refu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dure.control.compare import NOTHING, Act, Judgement, Rules, clusterless, compare, refused
 from dure.control.deciding import Planner
 from dure.control.platform_holder import PlatformHolder
 from dure.core import lifecycle
+from dure.core.burst import staying
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
 from dure.core.model import Cluster, Goal, Job, Lease, Node, Phase
@@ -156,7 +157,7 @@ class Loop:
             for preemption in plan.preemptions:
                 judged[preemption.job_id] = self._preempt(jobs, preemption, now, drafts, acts)
             for admission in plan.admissions:
-                job = self._admit(jobs[admission.job_id], admission, now, drafts)
+                job = self._admit(jobs, admission, now, drafts)
                 judged[job.id] = job
                 acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
             self._explain(jobs, plan, judged, drafts)
@@ -273,9 +274,11 @@ class Loop:
             return judgement
         return compare(job, seen, answered=answered, now=now, rules=rules)
 
-    def _admit(self, job: Job, admission: Admission, now: float, drafts: list[Draft]) -> Job:
+    def _admit(self, jobs: Mapping[str, Job], admission: Admission, now: float, drafts: list[Draft]) -> Job:
+        job = jobs[admission.job_id]
         if admission.burst is not None:
-            drafts.append(Draft("job.burst_decided", job.id, {"team": job.team, **admission.burst}))
+            alternative = staying(job, now, self._platform.current, jobs.values())
+            drafts.append(Draft("job.burst_decided", job.id, {"team": job.team, **admission.burst, **alternative}))
         step = lifecycle.advance(job, Signal.ADMIT, now, Facts(lease=admission.lease))
         drafts.append(step.event)
         return step.job

@@ -1,17 +1,17 @@
 """When a waiting job may leave for a public cluster: a pure rule whose every input is kept in its decision.
 
-The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline; ours
-beat a fixed wait in a replay of the Philly trace. The trap: what may not leave, or may not cost, never leaves however
+The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline: docs/
+SIMULATE.md has the replay that it was chosen by. The trap: what may not leave, or may not cost, never leaves however
 long it waits; only the wait turns true by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dure.core.model import WHOLE_GPU_MILLI, BudgetMode, BurstPolicy, Job, Platform
+from dure.core.model import WHOLE_GPU_MILLI, BudgetMode, BurstPolicy, ClusterKind, Job, Node, Platform, Request
 
 _HOUR_S = 3600.0
 
@@ -34,7 +34,8 @@ class Offer:
 class BurstDecision:
     """Whether a job may go now, and everything that was looked at. `failing` names the conditions that do not hold.
 
-    In order: `disabled`, `not_burstable`, `data_stays`, `strict`, `amount` (limit below cost), `team_budget`, `wait`.
+    `rule_wait_s` is the rule's parameter: the wait, or the wait per predicted GPU-hour. Conditions, in order: `disabled`,
+    `not_burstable`, `data_stays`, `strict`, `amount` (limit below cost), `team_budget`, `wait`.
     `due_at` is when the wait ends; `budget_left` None means that the team has no budget of its own.
     """
 
@@ -43,6 +44,7 @@ class BurstDecision:
     now: float
     due_at: float
     rule: str
+    rule_wait_s: float
     waited_s: float
     allowed_wait_s: float
     predicted_s: float
@@ -51,6 +53,7 @@ class BurstDecision:
     cluster: str
     tier: str
     price_per_gpu_hour: float
+    provision_s: float
     burstable: bool
     data_class: str
     may_leave: bool
@@ -133,6 +136,7 @@ def decide_burst(
         now=now,
         due_at=due,
         rule=platform.burst.rule,
+        rule_wait_s=platform.burst.wait_s,
         waited_s=job.waited_s + max(0.0, now - job.queued_at),
         allowed_wait_s=due - (job.queued_at - job.waited_s),
         predicted_s=runs_s,
@@ -141,6 +145,7 @@ def decide_burst(
         cluster=offer.cluster,
         tier=offer.tier,
         price_per_gpu_hour=offer.price_per_gpu_hour,
+        provision_s=offer.provision_s,
         burstable=job.burstable,
         data_class=job.data_class,
         may_leave=may_leave,
@@ -149,3 +154,62 @@ def decide_burst(
         budget_left=budget_left,
         deadline_at=job.deadline_at,
     )
+
+
+def staying(job: Job, now: float, platform: Platform, jobs: Iterable[Job]) -> dict[str, Any]:
+    """Return what staying would mean, as plain JSON: `stays_until`, the earliest start here, and `stays_cost` of that.
+
+    As if nobody were ahead: when enough of the GPUs that `jobs` hold are predicted to be free, so never too late.
+    `stays_until` is None where no private GPUs could ever take the job.
+    """
+    held: dict[tuple[str, str], list[tuple[float, tuple[tuple[int, int], ...]]]] = {}
+    for other in jobs:
+        if other.lease is None or not other.phase.holds_gpus:
+            continue
+        began = other.began_at or other.admitted_at or now
+        ends = max(now, began + predicted_s(other, platform))
+        for share in other.lease.shares:
+            gpus = tuple((gpu.index, gpu.share_milli) for gpu in share.gpus)
+            held.setdefault((other.lease.cluster, share.node), []).append((ends, gpus))
+    best: tuple[float, str] | None = None
+    for tier in platform.tiers:
+        if job.request.tier not in (None, tier.name):
+            continue
+        for cluster in platform.clusters:
+            if cluster.kind is not ClusterKind.PRIVATE:
+                continue
+            times = sorted(
+                at
+                for node in cluster.nodes
+                if node.tier == tier.name
+                and (at := _free_at(node, job.request, now, held.get((cluster.name, node.name), ()))) is not None
+            )
+            if len(times) >= job.request.nodes and (best is None or times[job.request.nodes - 1] < best[0]):
+                best = (times[job.request.nodes - 1], tier.name)
+    if best is None:
+        return {"stays_until": None, "stays_cost": None}
+    price = next(tier.price_per_gpu_hour for tier in platform.tiers if tier.name == best[1])
+    gpu_hours = predicted_s(job, platform) / _HOUR_S * job.request.gpus_milli / WHOLE_GPU_MILLI
+    return {"stays_until": best[0], "stays_cost": price * gpu_hours}
+
+
+def _free_at(
+    node: Node, request: Request, now: float, held: Iterable[tuple[float, tuple[tuple[int, int], ...]]]
+) -> float | None:
+    """Return when the node is predicted to have room for its part of the request; None when it is too small."""
+    if request.node_milli > node.gpus * WHOLE_GPU_MILLI:
+        return None
+    free = [WHOLE_GPU_MILLI] * node.gpus
+    leaving = sorted(held)
+    for _, gpus in leaving:
+        for index, milli in gpus:
+            if index < node.gpus:
+                free[index] -= milli
+    for at, gpus in [(now, ()), *leaving]:
+        for index, milli in gpus:
+            if index < node.gpus:
+                free[index] += milli
+        whole = sum(milli >= WHOLE_GPU_MILLI for milli in free) * WHOLE_GPU_MILLI
+        if max(free) >= request.node_milli if request.node_milli < WHOLE_GPU_MILLI else whole >= request.node_milli:
+            return at
+    return None

@@ -291,8 +291,25 @@ def _submitted(data: Told, _currency: str) -> str:
 def _decided(data: Told, currency: str) -> str:
     price = f", predicted to cost {money(data.number('predicted_cost'), currency)}" if "predicted_cost" in data else ""
     waited = f" after waiting {duration(data.number('waited_s'))}" if "waited_s" in data else ""
-    allowed = f" (allowed: {duration(data.number('allowed_wait_s'))})" if "allowed_wait_s" in data else ""
-    return f"It may go to {data.text('cluster', 'a public cluster')}{waited}{allowed}{price}"
+    allowed = f" (allowed: {duration(data.number('allowed_wait_s'))}{_rule(data)})" if "allowed_wait_s" in data else ""
+    return f"It may go to {data.text('cluster', 'a public cluster')}{waited}{allowed}{price}{_stayed(data, currency)}"
+
+
+def _rule(data: Told) -> str:
+    """Return how a proportional wait came about."""
+    if data.text("rule") != "proportional" or "rule_wait_s" not in data or "predicted_gpu_hours" not in data:
+        return ""
+    return f", {duration(data.number('rule_wait_s'))} for each of {data.number('predicted_gpu_hours'):.3g} GPU-hours"
+
+
+def _stayed(data: Told, currency: str) -> str:
+    """Return what staying would have meant."""
+    until, now = data.number("stays_until"), data.number("now")
+    if until is None or now is None:
+        return ""
+    price = f", for {money(data.number('stays_cost'), currency)}" if data.number("stays_cost") else ""
+    when = "at once" if until <= now else f"in {duration(until - now)} at the earliest"
+    return f"; staying, it would start {when}{price}"
 
 
 _RULES = {

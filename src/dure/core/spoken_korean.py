@@ -307,11 +307,26 @@ def _submitted(data: Told, _currency: str) -> str:
 
 def _decided(data: Told, currency: str) -> str:
     waited = f"{duration(data.number('waited_s'))} 대기 후 " if "waited_s" in data else ""
-    allowed = f"허용 대기 {duration(data.number('allowed_wait_s'))}" if "allowed_wait_s" in data else ""
+    allowed = f"허용 대기 {duration(data.number('allowed_wait_s'))}{_rule(data)}" if "allowed_wait_s" in data else ""
     price = f"예상 비용 {money(data.number('predicted_cost'), currency)}" if "predicted_cost" in data else ""
-    facts = ", ".join(fact for fact in (allowed, price) if fact)
+    facts = ", ".join(fact for fact in (allowed, price, _stayed(data, currency)) if fact)
     cluster = josa(data.text("cluster", "공용 클러스터"), "으로/로")
     return f"{waited}{cluster} 보내기로 했습니다{f'({facts})' if facts else ''}"
+
+
+def _rule(data: Told) -> str:
+    if data.text("rule") != "proportional" or "rule_wait_s" not in data or "predicted_gpu_hours" not in data:
+        return ""
+    return f"(GPU {data.number('predicted_gpu_hours'):.3g}시간, 시간당 {duration(data.number('rule_wait_s'))})"
+
+
+def _stayed(data: Told, currency: str) -> str:
+    until, now = data.number("stays_until"), data.number("now")
+    if until is None or now is None:
+        return ""
+    price = f"{money(data.number('stays_cost'), currency)}에 " if data.number("stays_cost") else ""
+    when = "바로" if until <= now else f"일러도 {duration(until - now)} 뒤"
+    return f"기다렸다면 {price}{when} 시작"
 
 
 def _admitted(data: Told, _currency: str) -> str:

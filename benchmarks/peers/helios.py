@@ -1,8 +1,8 @@
 """Runs HeliosArtifact's own FIFO or SJF (also Lucid's, which share them) over tasks and prints what became of them.
 
 `python helios.py FOLDER fifo|sjf|srtf NODES < tasks.json`: FOLDER is `framework/QSSF Service` of its repository,
-fetched apart and never kept here; needs pandas. The trap: its estimators want more packages and are not used, so an
-empty module stands for them; its log of every job is left out of the time.
+fetched apart and never kept here; it needs pandas. The trap: its estimators want more packages and are not used, so
+an empty module stands for them; its log of every job is left out of the time.
 """
 
 import json

@@ -170,7 +170,7 @@ CASES = [
     (("priorities",), [{"name": "urgent", "value": 1}], None, "there is no priority 'normal'"),
     (("burst", "rule"), "linear", None, "fixed, proportional"),
     (("burst", "wait"), 3, None, "did you mean 'wait_s'?"),
-    (("burst", "min_wait_s"), 9999, None, "more than max_wait_s"),
+    (("burst", "min_wait_s"), 99999, None, "more than max_wait_s"),
     (("burst",), [], None, "is not a mapping"),
     (("data_classes", 0, "may_leave"), ..., None, "is missing"),
     (("environments", 0, "python"), ..., None, "is missing"),

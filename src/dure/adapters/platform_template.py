@@ -115,7 +115,7 @@ burst:
   rule: proportional
   wait_s: 300
   min_wait_s: 5
-  max_wait_s: 3600
+  max_wait_s: 86400  # a lower one sends the longest jobs away first, which costs most
   default_predicted_s: 600  # how long a job is taken to run when nothing is known of it
 
 # How far a job's data may travel. Jobs are `open` unless they say otherwise.

@@ -34,8 +34,8 @@ class Offer:
 class BurstDecision:
     """Whether a job may go now, and everything that was looked at. `failing` names the conditions that do not hold.
 
-    `rule_wait_s` is the rule's parameter: the wait, or the wait per predicted GPU-hour. Conditions, in order: `disabled`,
-    `not_burstable`, `data_stays`, `strict`, `amount` (limit below cost), `team_budget`, `wait`.
+    `rule_wait_s` is the rule's parameter: the wait, or the wait per predicted GPU-hour. Conditions in order:
+    `disabled`, `not_burstable`, `data_stays`, `strict`, `amount` (limit below cost), `team_budget`, `wait`.
     `due_at` is when the wait ends; `budget_left` None means that the team has no budget of its own.
     """
 

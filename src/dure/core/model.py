@@ -326,7 +326,8 @@ class Environment:
 class BurstPolicy:
     """When a waiting job may go to a public cluster.
 
-    `fixed` waits `wait_s`; `proportional` waits `wait_s` per predicted GPU-hour, within `min_wait_s` and `max_wait_s`.
+    `fixed` waits `wait_s`; `proportional` waits `wait_s` per predicted GPU-hour, within `min_wait_s` and `max_wait_s`:
+    a low `max_wait_s` sends the longest jobs away first, which costs most.
     A job without a prediction of its own is taken to run `default_predicted_s`.
     """
 
@@ -334,7 +335,7 @@ class BurstPolicy:
     rule: str = "proportional"
     wait_s: float = 300.0
     min_wait_s: float = 0.0
-    max_wait_s: float = 3600.0
+    max_wait_s: float = 86400.0
     default_predicted_s: float = 600.0
 
 

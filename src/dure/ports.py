@@ -190,8 +190,18 @@ class SessionStore(Protocol):
         """Return a person's session of that name in a team, or None."""
         ...
 
-    def listed(self, user: str | None, teams: Sequence[str] | None, limit: int) -> Sequence[Session]:
-        """Return sessions, the latest used first: those of `user`, and those of `teams` (None: all of them)."""
+    def listed(
+        self,
+        user: str | None,
+        teams: Sequence[str] | None,
+        limit: int,
+        *,
+        owner: str | None = None,
+        name: str | None = None,
+    ) -> Sequence[Session]:
+        """Return sessions, the latest used first: those of `user`, and those of `teams` that are shared with somebody
+        (None: all there are). `owner` and `name` keep only theirs and those so called.
+        """
         ...
 
     def versions(self, session_ids: Sequence[str]) -> Sequence[Version]:

@@ -73,9 +73,15 @@ def test_a_person_sees_their_own_and_their_teams(store):
     save(store, 1, replace(a_session(user="eve", session_id="s-3"), team="speech"))
     assert [session.id for session in store.sessions.listed("alice", ("vision",), 10)] == ["s-2", "s-1"]
     assert [session.id for session in store.sessions.listed("alice", (), 10)] == ["s-1"]
-    assert len(store.sessions.listed("root", None, 10)) == 3
+    private = replace(a_session(user="carol", session_id="s-4"), shared=())
+    save(store, 1, private)
+    assert [session.id for session in store.sessions.listed("alice", ("vision",), 10)] == ["s-2", "s-1"]
+    assert [session.id for session in store.sessions.listed("carol", (), 10)] == ["s-4"]
+    assert len(store.sessions.listed("root", None, 10)) == 4
+    assert [session.id for session in store.sessions.listed("root", None, 10, owner="bob", name="a.ipynb")] == ["s-2"]
+    assert store.sessions.listed("root", None, 10, owner="bob", name="b.ipynb") == []
     assert [version.session for version in store.sessions.versions_of("bob")] == ["s-2"]
-    assert set(store.sessions.users()) == {"alice", "bob", "eve"}
+    assert set(store.sessions.users()) == {"alice", "bob", "carol", "eve"}
 
 
 def test_sharing_use_and_deletion(store):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Log = Callable[[Connection, tuple[Draft, ...], float, str], object]
 
 _PUBLIC = tuple(versions.c)
+_NOBODY = "[]"
 
 
 class SqlSessions:
@@ -52,11 +53,24 @@ class SqlSessions:
             row = connection.execute(select(sessions).where(wanted)).one_or_none()
         return None if row is None else _session(row)
 
-    def listed(self, user: str | None, teams: Sequence[str] | None, limit: int) -> Sequence[Session]:
-        """Return sessions, the latest used first: those of `user`, and those of `teams` (None: all of them)."""
+    def listed(
+        self,
+        user: str | None,
+        teams: Sequence[str] | None,
+        limit: int,
+        *,
+        owner: str | None = None,
+        name: str | None = None,
+    ) -> Sequence[Session]:
+        """Return sessions, the latest used first: those of `user`, and those of `teams` that are shared."""
         chosen = select(sessions).order_by(sessions.c.used_at.desc(), sessions.c.id).limit(limit)
         if teams is not None:
-            chosen = chosen.where(or_(sessions.c.user == user, sessions.c.team.in_(list(teams))))
+            shared = and_(sessions.c.team.in_(list(teams)), sessions.c.shared != _NOBODY)
+            chosen = chosen.where(or_(sessions.c.user == user, shared))
+        if owner is not None:
+            chosen = chosen.where(sessions.c.user == owner)
+        if name is not None:
+            chosen = chosen.where(sessions.c.name == name)
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(chosen)]
 

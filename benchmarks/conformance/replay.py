@@ -12,6 +12,7 @@ import heapq
 import json
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from dure.core.queueing.kueue.engine import Engine
@@ -29,32 +30,52 @@ from dure.core.queueing.kueue.objects import (
 )
 
 MS = 10**6
-COHORTS, QUEUES, BASELINE = 5, 6, 15_000
-CLASSES = (("small", 350, 1, 200, 100, 50), ("medium", 100, 5, 500, 500, 100), ("large", 50, 20, 1000, 1200, 200))
-"""name, how many per queue, cpu, runtime and interval in ms, priority"""
+BASELINE = 15_000
+CLASSES = (("small", 1, 200, 100, 50), ("medium", 5, 500, 500, 100), ("large", 20, 1000, 1200, 200))
+"""name, cpu, runtime and interval in ms, priority"""
 
 Event = tuple[int, str, str, str]
 
 
-def _queues(*, preempting: bool) -> list[ClusterQueue]:
+@dataclass(frozen=True)
+class Plan:
+    """How many cohorts, queues in each, and workloads of each class in each queue."""
+
+    cohorts: int = 5
+    queues: int = 6
+    counts: tuple[int, int, int] = (350, 100, 50)
+
+    @property
+    def total(self) -> int:
+        """The number of workloads."""
+        return self.cohorts * self.queues * sum(self.counts)
+
+
+def scaled(total: int) -> Plan:
+    """Return the baseline with so many workloads in all."""
+    small, medium, large = (count * total // BASELINE for count in Plan().counts)
+    return Plan(counts=(small, medium, large))
+
+
+def _queues(plan: Plan, *, preempting: bool) -> list[ClusterQueue]:
     group = ResourceGroup(frozenset({"cpu"}), ("default",))
     quotas = {("default", "cpu"): Quota(20_000, 100_000)}
     preemption = Preemption("LowerPriority", "Any") if preempting else Preemption()
     return [
         ClusterQueue(f"cohort-{c}-cq-{q}", f"cohort-{c}", (group,), quotas, preemption=preemption)
-        for c in range(COHORTS)
-        for q in range(QUEUES)
+        for c in range(plan.cohorts)
+        for q in range(plan.queues)
     ]
 
 
-def _arrivals(total: int) -> list[tuple[int, int, Workload, int]]:
+def _arrivals(plan: Plan) -> list[tuple[int, int, Workload, int]]:
     found: list[tuple[int, int, Workload, int]] = []
-    for c in range(COHORTS):
-        for q in range(QUEUES):
+    for c in range(plan.cohorts):
+        for q in range(plan.queues):
             queue = f"cohort-{c}-cq-{q}"
-            for name, count, cpu, runtime, interval, priority in CLASSES:
-                for i in range(count * total // BASELINE):
-                    at = (i + 1) * interval * MS + (c * QUEUES + q) * 1000 + len(name)
+            for (name, cpu, runtime, interval, priority), count in zip(CLASSES, plan.counts, strict=True):
+                for i in range(count):
+                    at = (i + 1) * interval * MS + (c * plan.queues + q) * 1000 + len(name)
                     own = f"{queue}-{name}-{i}"
                     pods = PodSet("main", 1, {"cpu": cpu * 1000}, shape=name)
                     workload = Workload(queue, own, own, queue, (pods,), priority, created_ns=at)
@@ -65,12 +86,13 @@ def _arrivals(total: int) -> list[tuple[int, int, Workload, int]]:
 class Simulation:
     """The engine in virtual time. A preempted workload leaves at once, waits again and starts from the beginning."""
 
-    def __init__(self, *, preempting: bool = False, total: int = BASELINE) -> None:
-        queues = _queues(preempting=preempting)
+    def __init__(self, plan: Plan | None = None, *, preempting: bool = False) -> None:
+        plan = plan or Plan()
+        queues = _queues(plan, preempting=preempting)
         self.engine = Engine(Settings())
         doors = [LocalQueue(queue.name, queue.name, queue.name) for queue in queues]
         self.engine.configure(flavors=[Flavor("default")], cluster_queues=queues, local_queues=doors)
-        self.arrivals = sorted(_arrivals(total), key=lambda one: one[:2])
+        self.arrivals = sorted(_arrivals(plan), key=lambda one: one[:2])
         self.runtimes = {workload.key: runtime for _, _, workload, runtime in self.arrivals}
         self.log: list[Event] = []
         self.finishing: list[tuple[int, int, str]] = []
@@ -125,7 +147,7 @@ def replay(path: Path) -> str:
     total = next((int(part) for part in parts if part.isdigit()), BASELINE)
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    simulation = Simulation(preempting="nopreempt" not in parts, total=total)
+    simulation = Simulation(scaled(total), preempting="nopreempt" not in parts)
     started = time.process_time()
     log = simulation.run()
     spent = time.process_time() - started

@@ -91,6 +91,7 @@ class Engine:
         self._homes: dict[str, str] = {}
         self._queues: list[PendingQueue] = []
         self._awake: set[int] = set()
+        self._trees: dict[str, list[PendingQueue]] = {}
         self._told: dict[str, Entry | Refused] = {}
         self._told_of: dict[tuple[str, object], str] = {}
         self._due: list[tuple[int, str]] = []
@@ -161,6 +162,7 @@ class Engine:
     def _make_queues(self) -> None:
         sticky = {queue.name: queue.sticky for queue in self._queues}
         self._awake.clear()
+        self._trees.clear()
         self._queues = []
         for index, spec in enumerate(self.objects.cluster_queues):
             usage = self.ledger.usage if self.ledger is not None and spec.usage_based else None
@@ -292,13 +294,20 @@ class Engine:
 
     def wake(self, queue: str | None = None, now_ns: int = 0) -> None:
         """Let what waits for change be tried again: in the queue's whole cohort tree, or everywhere."""
-        for name in self.snapshot.queues if queue is None else self._tree_of(queue):
-            self._touch(name)
-            self.pending[name].wake(now_ns, self._suits)
+        suits = None if self.objects.namespaces is None else self._suits
+        for one in self._queues if queue is None else self._tree_of(queue):
+            if self._trial is not None:
+                self._touch(one.name)
+            one.wake(now_ns, suits)
 
-    def _tree_of(self, queue: str) -> list[str]:
-        node = self.snapshot.queues[queue]
-        return [queue] if node.parent is None else [one.name for one in node.parent.root.subtree_queues()]
+    def _tree_of(self, queue: str) -> list[PendingQueue]:
+        found = self._trees.get(queue)
+        if found is None:
+            node = self.snapshot.queues[queue]
+            names = [queue] if node.parent is None else [one.name for one in node.parent.root.subtree_queues()]
+            found = [self.pending[name] for name in names]
+            self._trees.update(dict.fromkeys(names, found))
+        return found
 
     def _suits(self, info: Info) -> bool:
         if self.objects.namespaces is None:

@@ -80,6 +80,7 @@ class PendingQueue:
     parked: dict[str, Info] = field(default_factory=dict)
     _classes: dict[object, _Class] = field(default_factory=dict)
     _firsts: list[Place] = field(default_factory=list)
+    _stuck: set[object] = field(default_factory=set)
     _active: int = 0
     _serial: int = 0
     _cycle: int = 0
@@ -231,6 +232,7 @@ class PendingQueue:
             known = self._classes[info.shape] = _Class()
         if not known.stuck:
             known.stuck = True
+            self._stuck.add(info.shape)
             self._active -= len(known.members)
             if not self._active:
                 self._firsts.clear()
@@ -243,17 +245,20 @@ class PendingQueue:
     def wake(self, now_ns: int, suits: Callable[[Info], bool] | None = None) -> bool:
         """Let all who are not in their backoff (and whom `suits` accepts) be tried again; return whether any were."""
         self._woken_at = self._cycle
+        if not self._stuck and not self.parked:
+            return False
         moved = False
-        for kind, known in list(self._classes.items()):
-            if known.stuck:
-                known.stuck = False
-                first = known.first()
-                if first is None:
-                    del self._classes[kind]
-                    continue
-                self._active += len(known.members)
-                heapq.heappush(self._firsts, first)
-                moved = True
+        for kind in self._stuck:
+            known = self._classes[kind]
+            known.stuck = False
+            first = known.first()
+            if first is None:
+                del self._classes[kind]
+                continue
+            self._active += len(known.members)
+            heapq.heappush(self._firsts, first)
+            moved = True
+        self._stuck.clear()
         for info in [*self.parked.values()] if self.parked else ():
             if backoff_over(info, now_ns) and (suits is None or suits(info)):
                 self.push(info)
@@ -271,6 +276,7 @@ class PendingQueue:
     def load(self, saved: Saved) -> None:
         """Return to how the queue was; a saved state serves once."""
         self._classes, self.parked, self._firsts = saved.classes, saved.parked, saved.firsts
+        self._stuck = {kind for kind, one in saved.classes.items() if one.stuck}
         self.sticky, self._active, self._serial, self._cycle, self._woken_at = saved.rest
         if self._active:
             self.awake.add(self.index)

@@ -40,9 +40,7 @@ def report(*, short: bool = False) -> None:
     loads = [("baseline", Plan(), False), ("baseline, preemption", Plan(), True)]
     if not short:
         loads.append(("large scale", Plan(10, 100, (35, 11, 4)), False))
-    print(
-        "\n| load | workloads | events | cycles | CPU-s | workloads per CPU-s | aim | Kueue, measured elsewhere | times |"
-    )
+    print("\n| load | workloads | events | cycles | CPU-s | workloads per CPU-s | aim | Kueue, elsewhere | times |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, plan, preempting in loads:
         simulation = Simulation(plan, preempting=preempting)

@@ -28,6 +28,15 @@ class Flavor:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorityClass:
+    """A WorkloadPriorityClass: a name for a priority."""
+
+    name: str
+    value: int
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A Topology: node labels from the widest level (block) to the narrowest (rack or host)."""
 

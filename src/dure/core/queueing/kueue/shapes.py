@@ -26,6 +26,7 @@ from dure.core.queueing.kueue.objects import (
     PodSet,
     PodSetAdmission,
     Preemption,
+    PriorityClass,
     Quota,
     ResourceGroup,
     Topology,
@@ -95,6 +96,11 @@ def flavor_of(document: Document) -> Flavor:
         tolerations=tuple(spec.get("tolerations") or ()),
         topology=spec.get("topologyName"),
     )
+
+
+def priority_class_of(document: Document) -> PriorityClass:
+    """Return the priority that a WorkloadPriorityClass names."""
+    return PriorityClass(_name(document), int(document.get("value", 0)), str(document.get("description", "")))
 
 
 def topology_of(document: Document) -> Topology:

@@ -1,8 +1,9 @@
-"""Snapshots beside what people use today: `dill.dump_module`, a cloudpickled dict and a whole-dict pickle 5.
+"""Snapshots beside what people use today: a cloudpickled dict, a whole-dict pickle 5, `dill.dump_module` and kishu.
 
-`python -m benchmarks.snapshots [--dill FOLDER]` from the repository's root prints a table; FOLDER is where
-`pip install --target FOLDER dill` put dill. Every figure is the median of three processes. The trap: files go
-to memory (/dev/shm), so that a disk's speed is no part of it.
+`python -m benchmarks.snapshots` from the repository's root prints a table; dill and kishu are installed outside of what
+Dure runs in, or taken from `--peers PYTHON`. Every figure is the median of `--rounds` processes. `cells` is what saving
+after every cell adds to the cells' own time. The trap: files go to memory (/dev/shm), so that a disk's speed is no part
+of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -41,20 +43,61 @@ def rows(): return len(frame) + counter
     + "big = np.random.default_rng(1).random(134_000_000); half = big[:67_000_000]\n",
     "the awkward mix": COMMON
     + """
-import sqlite3, threading, pandas as pd
+import sqlite3, threading, collections, dataclasses, enum, pandas as pd
 alpha = 3
 def add(x): return x + alpha
 def make(k): return lambda x: x + k
 closure = make(4)
+def fact(n): return 1 if n < 2 else n * fact(n - 1)
+square = lambda x: x * x
 class Config:
+    limit = 7
     def __init__(self): self.items = [1]
 cfg = Config()
-a = [1]; b = a
+def local():
+    class Inner:
+        def hello(self): return 'hi'
+    return Inner()
+inner = local()
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+point = Point(5)
+class Colour(enum.Enum):
+    RED = 1
+red = Colour.RED
+Pair = collections.namedtuple('Pair', 'a b'); pair = Pair(1, 2)
+a = [1]; b = a; holder = {'in': a}
 loop = []; loop.append(loop)
-frame = pd.DataFrame(np.random.default_rng(1).random((100_000, 20)))
+frame = pd.DataFrame(np.random.default_rng(1).random((100_000, 20))); frame[20] = pd.Categorical(['u', 'v'] * 50_000)
 big = np.zeros(100_000); half = big[:10]
-gen = (i for i in range(3)); conn = sqlite3.connect(':memory:'); lock = threading.Lock(); fh = open('/dev/null')
+raw = bytearray(b'abc'); seen = memoryview(raw)
+counts = collections.Counter('hello'); nested = {'f': [square, {1, 2}], 't': (a, None)}
+gen = (i for i in range(3)); conn = sqlite3.connect(':memory:'); lock = threading.Lock()
+import tempfile; fh = open(tempfile.mkstemp()[1], 'w+'); fh.write('hello'); fh.flush(); fh_path = fh.name
 """,
+}
+WORK = {
+    "many small, a 187 MB frame, a model": [
+        "total = float((frame['c0'] * frame['c1']).sum())",
+        "frame.loc[:1000, 'c3'] = 0.5",
+        "table['k7'] += 1; records[3]['v'] = 1.5",
+        "drawn = rng.random((8000, 10)), rng.integers(0, 2, 8000)",
+        "fitted = RandomForestClassifier(40, max_depth=10, random_state=1).fit(*drawn)",
+        "ranked = frame.sort_values('c5').head(100)",
+        "counter += 1",
+    ],
+    "a 1.07 GB array and a view of half": [
+        "total = float(np.sqrt(big).sum())",
+        "half[:1000] = 0.5",
+        "top = np.partition(big[:40_000_000], 10)[:10]",
+        "counter += 1",
+    ],
+    "the awkward mix": [
+        "m = frame.drop(columns=20).to_numpy(); c = np.linalg.svd(m, compute_uv=False)",
+        "a.append(2)",
+        "counter += 1",
+    ],
 }
 CHECKS = {
     "many small, a 187 MB frame, a model": [
@@ -67,69 +110,129 @@ CHECKS = {
     "the awkward mix": [
         "globals().update(alpha=9) or add(1) == 10",
         "closure(1) == 5",
+        "fact(5) == 120",
+        "square(3) == 9",
         "type(cfg) is Config and cfg.items == [1]",
-        "a is b and loop[0] is loop",
-        "frame.shape == (100_000, 20)",
+        "Config.limit == 7 and isinstance(Config(), Config)",
+        "inner.hello() == 'hi'",
+        "point == Point(5) and type(point) is Point",
+        "red is Colour.RED",
+        "pair == Pair(1, 2) and type(pair) is Pair",
+        "a is b",
+        "holder['in'] is a",
+        "loop[0] is loop",
+        "frame.shape == (100_000, 21)",
+        "str(frame[20].dtype) == 'category'",
         "big.__setitem__(0, 7) or half[0] == 7",
+        "raw.__setitem__(0, 120) or bytes(seen) == b'xbc'",
+        "counts['l'] == 2",
+        "nested['t'][0] is a and nested['f'][0](2) == 4",
+        # what nobody can save is absent, which the saver must have told, or the real thing: never something else
+        "told('gen') or next(gen) == 0",
+        "told('conn') or conn.execute('select 1').fetchone() == (1,)",
+        "told('lock') or (lock.acquire(False) and type(lock) is type(threading.Lock()))",
+        "told('fh') or (open(fh_path).read() == 'hello' and fh.seek(0) == 0 and fh.read() == 'hello' and fh.fileno())",
     ],
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dill", help="folder with dill in it")
+    parser.add_argument("--peers", help="a Python that has dill and kishu; without it one is made")
     parser.add_argument("--one", nargs=4, metavar=("METHOD", "NAMESPACE", "STEP", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     if asked.one:
         method, name, step, folder = asked.one
-        print(json.dumps(save(method, name, Path(folder)) if step == "save" else load(method, name, Path(folder))))
+        print(json.dumps(STEPS[step](method, name, Path(folder))))
         return
-    methods = ["dure", *(["dill"] if asked.dill else []), "cloudpickle", "pickle 5"]
-    print("| namespace | method | save s | MB | after one small change s | bytes written | load s | checks |")
-    print("|---|---|---|---|---|---|---|---|")
+    from benchmarks.measuring import machine
+
+    print(machine.told("dure", "numpy", "pandas", "scikit-learn", "cloudpickle"))
+    peers = asked.peers or peers_python()
+    methods = ["dure", "cloudpickle", "pickle 5", *(["dill", "kishu"] if peers else [])]
+    print("| namespace | method | save s | MB | after one small change s | bytes written | load s | checks | cells |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in NAMESPACES:
         for method in methods:
-            rounds = [measured(method, name, asked.dill) for _ in range(asked.rounds)]
-            if "error" in rounds[0]:
-                print(f"| {name} | {method} | fails to {rounds[0]['error']} | | | | | 0/{len(CHECKS[name])} |")
-                continue
-            middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-            print(
-                f"| {name} | {method} | {middle['first_s']:.2f} | {middle['first_bytes'] / 1e6:.0f} "
-                f"| {middle['second_s']:.3f} | {middle['second_bytes']:.0f} | {middle['load_s']:.2f} "
-                f"| {middle['checks']:.0f}/{len(CHECKS[name])} |",
-                flush=True,
-            )
+            python = peers if method in ("dill", "kishu") and peers else sys.executable
+            rounds = [measured(method, name, python) for _ in range(asked.rounds)]
+            print(row(method, name, rounds), flush=True)
+    chunk(asked.rounds)
 
 
-def measured(method: str, name: str, dill: str | None) -> dict[str, Any]:
-    """Save in one process and load in another."""
-    folder = tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-    environment = {**os.environ, **({"PYTHONPATH": dill} if dill else {})}
-    found: dict[str, Any] = {}
+def row(method: str, name: str, rounds: list[dict[str, Any]]) -> str:
+    """Return a row of medians, or what went wrong."""
+    failed = next((one["error"] for one in rounds if "error" in one), None)
+    if failed is not None:
+        return f"| {name} | {method} | fails to {failed} | | | | | 0/{len(CHECKS[name])} | |"
+    middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    overhead = f"{100 * middle['overhead']:+.1f} %" if "overhead" in middle else ""
+    return (
+        f"| {name} | {method} | {middle['first_s']:.2f} | {middle['first_bytes'] / 1e6:.0f} "
+        f"| {middle['second_s']:.3f} | {middle['second_bytes']:.0f} | {middle['load_s']:.2f} "
+        f"| {middle['checks']:.0f}/{len(CHECKS[name])} "
+        f"| {overhead} |"
+    )
+
+
+def peers_python() -> str | None:
+    """Return a Python with dill and kishu beside our versions of numpy and pandas, made outside of ours."""
+    from importlib.metadata import version
+
+    folder = Path(".bench-venv", "snapshots")
+    found = folder / "bin" / "python"
+    wanted = [
+        "dill",
+        "kishu",
+        *(f"{name}=={version(name)}" for name in ("numpy", "pandas", "scikit-learn", "cloudpickle")),
+    ]
     try:
-        for step in ("save", "load"):
+        if not found.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+        subprocess.run([str(found), "-m", "pip", "install", "-qq", *wanted], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"NOTE: dill and kishu could not be installed ({error}); their rows are missing below.")
+        return None
+    return str(found)
+
+
+def measured(method: str, name: str, python: str) -> dict[str, Any]:
+    """Save in one process, load in another, and run cells in a third, with saving and without."""
+    folder = tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    found: dict[str, Any] = {}
+    steps = ["save", "load", *(["cells"] if method in ("dure", "kishu") else [])]
+    try:
+        for step in steps:
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.snapshots", "--one", method, name, step, folder],
+                [python, "-m", "benchmarks.snapshots", "--one", method, name, step, folder],
                 capture_output=True,
                 text=True,
                 check=False,
-                env=environment,
+                env={**os.environ, "ENV_KISHU_TEST_MODE": "1", "KISHU_PATH_ROOT": folder},
             )
             if done.returncode != 0:
-                return {"error": f"{step}: {done.stderr.strip().splitlines()[-1][:120]}"}
+                return {"error": f"{step}: {(done.stderr.strip().splitlines() or ['no word'])[-1][:120]}"}
             found |= json.loads(done.stdout.splitlines()[-1])
     finally:
         shutil.rmtree(folder)
     return found
 
 
+def space(method: str) -> dict[str, Any]:
+    """Return an empty namespace, the one of a module that the method can save."""
+    module = types.ModuleType("notebook" if method in ("cloudpickle", "pickle 5", "dill") else "__main__")
+    sys.modules[module.__name__] = module
+    return vars(module)
+
+
 def save(method: str, name: str, folder: Path) -> dict[str, float]:
     """Make the namespace, save it, change one number, save it again."""
-    module = types.ModuleType("__main__" if method == "dure" else "notebook")
-    sys.modules[module.__name__] = module
-    scope = vars(module)
+    if method == "kishu":
+        from benchmarks.peers.kishu_saves import save as kishu_save
+
+        return kishu_save(NAMESPACES[name], folder)
+    scope = space(method)
     exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
     before = written(folder)
     first_s = timed(SAVES[method], scope, folder)
@@ -147,12 +250,97 @@ def save(method: str, name: str, folder: Path) -> dict[str, float]:
 
 def load(method: str, name: str, folder: Path) -> dict[str, float]:
     """Load what `save` left, here where nothing of it lives, and look."""
-    module = types.ModuleType("__main__" if method == "dure" else "notebook")
-    sys.modules[module.__name__] = module
-    start = time.perf_counter()
-    scope = LOADS[method](vars(module), folder)
-    load_s = time.perf_counter() - start
+    if method == "kishu":
+        from benchmarks.peers.kishu_saves import load as kishu_load
+
+        load_s, scope = kishu_load(folder)
+    else:
+        scope = space(method)
+        start = time.perf_counter()
+        scope = LOADS[method](scope, folder)
+        load_s = time.perf_counter() - start
+    unsaved = json.loads((folder / "told.json").read_text()) if (folder / "told.json").exists() else []
+    scope["told"] = lambda which: which not in scope and which in unsaved
     return {"load_s": load_s, "checks": sum(holds(check, scope) for check in CHECKS[name])}
+
+
+def cells(method: str, name: str, folder: Path) -> dict[str, float]:
+    """Run cells that make the namespace and work on it, with a save after each and without; return what it added."""
+    if method == "kishu":
+        from benchmarks.peers.kishu_saves import cells as kishu_cells
+
+        return {"overhead": kishu_cells([NAMESPACES[name], *WORK[name]], folder)}
+    spent = {}
+    for saving in (False, True):
+        scope = space(method)
+        keeper = Keeper(folder) if saving else None
+        start = time.perf_counter()
+        for cell in [NAMESPACES[name], *WORK[name] * 4]:
+            exec(compile(cell, "<cell>", "exec"), scope)
+            if keeper is not None:
+                keeper.after_cell(scope)
+        spent[saving] = time.perf_counter() - start
+        if keeper is not None:
+            keeper.wait()
+        scope.clear()
+    return {"overhead": spent[True] / spent[False] - 1}
+
+
+class Keeper:
+    """Saves after cells as a session does: frozen for at most a fortieth of the time, and saved by a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        from dure.state import FolderBlobs, freeze
+
+        self.freeze = freeze
+        self.blobs = FolderBlobs(folder / "cells")
+        self.last: Any = None
+        self.thread: threading.Thread | None = None
+        self.spent_s = 0.0
+        self.began = time.perf_counter()
+
+    def after_cell(self, scope: dict[str, Any]) -> None:
+        """Freeze what a session would freeze, and let a thread save it."""
+        busy = self.thread is not None and self.thread.is_alive()
+        began = time.perf_counter()
+        if not busy and self.spent_s <= 0.025 * (began - self.began):
+            frozen = self.freeze(scope, base=self.last, blobs=self.blobs)
+            self.thread = threading.Thread(target=self._save, args=(frozen,))
+            self.thread.start()
+            self.spent_s += time.perf_counter() - began
+
+    def _save(self, frozen: Any) -> None:
+        self.last = frozen.save()
+        self.last.store(self.blobs)
+
+    def wait(self) -> None:
+        """Return when the last save is done."""
+        if self.thread is not None:
+            self.thread.join()
+
+
+def chunk(rounds: int) -> None:
+    """Print what one changed chunk of 4 MiB in an array of 500 MB costs."""
+    import numpy as np
+
+    from dure.state import FolderBlobs, capture
+
+    scope = {"big": np.random.default_rng(1).random(62_500_000)}
+    figures = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+            blobs = FolderBlobs(folder)
+            base = capture(scope, blobs=blobs)
+            base.store(blobs)
+            before = written(Path(folder))
+            scope["big"][10_000_000:10_524_288] += 1
+            start = time.perf_counter()
+            capture(scope, base=base, blobs=blobs).store(blobs)
+            spent_s = time.perf_counter() - start
+            after = written(Path(folder))
+            figures.append((spent_s, sum(size for path, size in after.items() if path not in before)))
+    spent_s, size = statistics.median(figures)
+    print(f"\nOne changed run of 4 MiB in 500 MB: {spent_s:.3f} s, {size / 1e6:.1f} MB written.")
 
 
 def holds(check: str, scope: dict[str, Any]) -> bool:
@@ -172,7 +360,7 @@ def written(folder: Path) -> dict[tuple[Path, int], int]:
     """Return the files and their sizes; a file that was written again is another one."""
     found = {}
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.name != "told.json":
             about = path.stat()
             found[path, about.st_ino if path.parent.parent.name == "blobs" else about.st_mtime_ns] = about.st_size
     return found
@@ -188,7 +376,9 @@ def dure_save(scope: dict[str, Any], folder: Path) -> None:
     blobs = FolderBlobs(folder)
     last = sorted(folder.glob("*.manifest"))
     base = Snapshot.from_json(last[-1].read_bytes()) if last else None
-    (folder / f"{len(last)}.manifest").write_bytes(capture(scope, base=base, blobs=blobs).to_json())
+    snapshot = capture(scope, base=base, blobs=blobs)
+    (folder / f"{len(last)}.manifest").write_bytes(snapshot.to_json())
+    (folder / "told.json").write_text(json.dumps(sorted(snapshot.unsaved)))
 
 
 def dure_load(scope: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -241,6 +431,7 @@ SAVES = {
     "cloudpickle": dict_save(cloudpickled),
     "pickle 5": dict_save(pickle.dumps),
 }
+STEPS = {"save": save, "load": load, "cells": cells}
 LOADS = {"dure": dure_load, "dill": dill_load, "cloudpickle": dict_load, "pickle 5": dict_load}
 
 if __name__ == "__main__":

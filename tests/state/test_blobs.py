@@ -182,3 +182,25 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_an_unknown_kind_of_store_is_refused():
     with pytest.raises(BlobError, match="kind: folder or kind: s3"):
         open_blobs({"kind": "ftp"})
+
+
+def test_a_restore_may_hash_the_rest_later_and_then_names_what_is_damaged(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    rng = np.random.default_rng(1)
+    scope = {"big": rng.random(1_500_000), "other": rng.random(1_500_000)}
+    snapshot = capture(scope, blobs=blobs)
+    for damage in (False, True):
+        if damage:
+            chunk = stored(blobs, snapshot.groups[snapshot.variables["other"].group].buffers[0].chunks[1])
+            whole = chunk.read_bytes()
+            chunk.unlink()  # as another file: this one was found whole a moment ago
+            chunk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        back: dict[str, Any] = {}
+        report = restore(snapshot, blobs, into=back, verify_bytes=0)
+        assert report.failed == {}
+        assert len(report.unverified) == 6
+        back["big"][0] = 5  # what the person writes meanwhile is no damage
+        assert set(report.verify_rest()) == ({"other"} if damage else set())
+        assert report.verify_rest() == {}
+        assert "big" in changed(back, snapshot, blobs=blobs).changed
+    assert restore(snapshot, blobs, into={}, verify_bytes=1 << 30).failed.keys() == {"other"}

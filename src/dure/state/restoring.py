@@ -26,11 +26,21 @@ from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from dure.state.manifest import Buffer, Group, Snapshot
 
 _READERS = 4
 _MAPPED_BYTES = 1024 * 1024  # mapping a smaller buffer costs more than reading it
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """A mapped blob that was not hashed yet, and the names that hold it."""
+
+    path: Path
+    digest: str
+    names: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -41,6 +51,7 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)  # see `dure.state.extras`; never put into the namespace
+    unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)
 
@@ -58,6 +69,19 @@ class Report:
             self._into.update(self.values)
             self._into = None
 
+    def verify_rest(self) -> dict[str, str]:
+        """Hash what was mapped without, on any thread, and return the names that hold damaged bytes, with the reason."""
+        damaged: dict[str, str] = {}
+        while self.unverified:
+            item = self.unverified.pop()
+            with item.path.open("rb") as handle:
+                if digest_of(handle.read()) != item.digest:
+                    reason = f"blob {item.digest[:12]}… is damaged (its hash differs): restore another version"
+                    damaged.update(dict.fromkeys(item.names, reason))
+                else:
+                    verified.note(item.path, item.digest)
+        return damaged
+
 
 def restore(
     snapshot: Snapshot,
@@ -66,16 +90,19 @@ def restore(
     names: Iterable[str] | None = None,
     *,
     commit: bool = True,
+    verify_bytes: int | None = None,
 ) -> Report:
     """Load the snapshot's variables, all or those in `names`, and put them `into` a namespace.
 
     A group loads whole or not at all: its names are then in `failed` with the reason and keep what the
     namespace held. Functions get `into` as their globals, so later rebinding is seen; without `into`, a
-    namespace of their own.
+    namespace of their own. Large memory is mapped and hashed first; with `verify_bytes` no more than that,
+    and the caller has `Report.verify_rest` hash the rest, so that a restore takes no longer at any size.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"} if into is None else into
     wanted = None if names is None else set(names)
     loader = Loader(snapshot, blobs, namespace)
+    loader.verify_bytes = verify_bytes
     report = Report(unsaved={n: r for n, r in snapshot.unsaved.items() if wanted is None or n in wanted})
     for index, group in enumerate(snapshot.groups):
         chosen = {name: slot for name, slot in group.names.items() if wanted is None or name in wanted}
@@ -95,6 +122,7 @@ def restore(
     for name in wanted or ():
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"
+    report.unverified = loader.unverified
     report._into, report._then = namespace, loader.pending  # noqa: SLF001 - the report's own fields, set by its maker
     if commit:
         report.commit()
@@ -114,6 +142,8 @@ class Loader:
         self.namespace = namespace
         self.fresh = fresh  # make every class anew and leave the living ones alone
         self.verify = verify
+        self.verify_bytes: int | None = None  # how much may still be hashed before the restore returns
+        self.unverified: list[Unverified] = []
         self.pending: list[Callable[[], None]] = []
         self.made: dict[str, type] = {}
         self._new: set[str] = set()  # tokens of the classes that were made here
@@ -142,7 +172,7 @@ class Loader:
     def _load(self, group: Group) -> tuple[Any, ...]:
         pending = len(self.pending)
         stream = self._bytes(group.stream)
-        buffers = [self._memory(buffer) for buffer in group.buffers]
+        buffers = [self._memory(buffer, tuple(sorted(group.names))) for buffer in group.buffers]
         try:
             found = _Unpickler(self, stream, buffers).load()
         except Exception:
@@ -169,7 +199,7 @@ class Loader:
             return self.blobs.get(run.chunks[0])
         return self._read(run)
 
-    def _memory(self, run: Buffer) -> Any:
+    def _memory(self, run: Buffer, names: tuple[str, ...]) -> Any:
         """Return writable memory with the run's bytes: mapped from local files where that pays."""
         if run.inline is not None or run.size_bytes < _MAPPED_BYTES:
             return bytearray(self._bytes(run))
@@ -185,6 +215,11 @@ class Loader:
             look = written.looked(memory, self._watched)
             files = [(index, path) for index, path in enumerate(paths) if path is not None]
             new = [(index, path) for index, path in files if not verified.known(path, run.chunks[index])]
+            if self.verify_bytes is not None:
+                now = max(self.verify_bytes, 0) // CHUNK_BYTES
+                self.verify_bytes -= len(new) * CHUNK_BYTES
+                self.unverified += [Unverified(path, run.chunks[index], names) for index, path in new[now:]]
+                new = new[:now]
             for (index, path), found in zip(new, written.hashed(memory, [one for one, _ in new]), strict=True):
                 if found != run.chunks[index]:
                     raise BlobError(

@@ -70,7 +70,7 @@ class Report:
             self._into = None
 
     def verify_rest(self) -> dict[str, str]:
-        """Hash what was mapped without, on any thread, and return the names that hold damaged bytes, with the reason."""
+        """Hash what was mapped only, on any thread, and return the names that hold damaged bytes, with the reason."""
         damaged: dict[str, str] = {}
         while self.unverified:
             item = self.unverified.pop()

@@ -269,6 +269,7 @@ AttemptState = Literal["pending", "running", "ended", "lost"]
 class Observation:
     """What an executor knows of one attempt. `began` tells whether user code was started.
 
+    `kept_since` is since when its process runs no code and waits for a next cell, after `cells` of them.
     `accepted_at` is since when a pending one could have begun: accepted, and its node ready.
 
     `ended` carries `result` (the worker's end message) and means that no process of the attempt is left; `lost` means
@@ -282,6 +283,8 @@ class Observation:
     began_at: float | None = None
     result: Mapping[str, Any] | None = None
     accepted_at: float | None = None
+    kept_since: float | None = None
+    cells: int = 0
 
 
 class Executor(Protocol):

@@ -260,3 +260,35 @@ def test_which_cells_fit_a_kept_process(options: dict[str, object], expected: bo
     })  # fmt: skip
     kept = keeping.Kept(job, "http://here", "1.1", 0.0, None)
     assert keeping.fits(kept, JobOptions(**options)) is expected  # type: ignore[arg-type]
+
+
+def test_a_kept_process_is_shown_as_idle_and_each_of_its_cells_is_an_event(
+    new_kernel: Callable[..., NotebookKernel], home: Path
+):
+    kernel = new_kernel("shown.ipynb")
+    assert kernel.run("%%gpu --keep 5m\nfirst = 1").ok
+    assert kernel.run(
+        "import dure.notebook.session as s, time\nclient = s.client()\njob = client.jobs(limit=1).jobs[0].id"
+    ).ok
+    wait = "while client.job(job).kept_since is None: time.sleep(0.02)"
+    assert kernel.run(wait).ok
+    assert "kept, idle since" in kernel.run("%gpu status").stream() + str(kernel.run("%gpu status").messages)
+    assert kernel.run("%%gpu --keep 5m\nsecond = first + 1").ok
+    assert kernel.run(wait).ok
+    shown = kernel.run("[event.kind for event in client.why(job).events if event.kind in {'job.kept', 'job.resumed'}]")
+    assert shown.result is not None
+    assert shown.result.count("job.kept") == 2
+    assert kernel.run("%gpu free").ok
+    assert kernel.value("client.job(job).kept_since is None") == "True"
+
+
+def test_what_only_the_kept_process_had_is_saved_when_it_ends(new_kernel: Callable[..., NotebookKernel]):
+    kernel = new_kernel("left.ipynb")
+    assert not kernel.run("%%gpu --keep 5m\nweights = [1, 2, 3]\n1 / 0").ok
+    assert kernel.value("'weights' in dir()") == "False"
+    freed = kernel.run("%gpu free").stream()
+    assert "Only its process had weights" in freed
+    assert kernel.run("import dure.notebook.session as s\njob = s.client().jobs(limit=1).jobs[0].id").ok
+    shown = kernel.run("%gpu attach {job}")
+    assert "Brought what only the kept process had: weights" in shown.stream("stderr")
+    assert kernel.value("weights") == "[1, 2, 3]"

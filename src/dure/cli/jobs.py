@@ -15,7 +15,7 @@ from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import DureError
-from dure.client.words import end_line, gpus_word, phase_word, waiting_line, why_lines
+from dure.client.words import end_line, gpus_word, state_word, waiting_line, why_lines
 
 if TYPE_CHECKING:
     from dure.wire.messages import JobView
@@ -72,7 +72,7 @@ def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
         job.id,
         job.name if len(job.name) <= 40 else job.name[:39] + "…",
         job.user,
-        phase_word(job.phase, lang),
+        state_word(job, lang),
         job.tier or "-",
         gpus_word(job.gpus),
         duration(waited_s, lang),

@@ -12,7 +12,7 @@ import click
 from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when
-from dure.client.words import gpus_word, phase_word, place
+from dure.client.words import gpus_word, place, state_word
 
 if TYPE_CHECKING:
     from dure.wire.messages import EventView, GpuView, QueueView
@@ -44,7 +44,7 @@ def queue(ctx: click.Context, *, as_json: bool) -> None:
             job.id,
             job.name[:40],
             job.user,
-            phase_word(job.phase, lang),
+            state_word(job, lang),
             place(job, lang),
             _for(found, job.began_at, lang),
         )

@@ -5,6 +5,7 @@ The trap: notebook and command line show the same lines, so a line is changed he
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from dure.amounts import duration, money
@@ -27,6 +28,14 @@ _PHASES_KO = {
 def phase_word(phase: str, lang: str) -> str:
     """Return the phase's name for people."""
     return _PHASES_KO.get(phase, phase) if lang == "ko" else phase
+
+
+def state_word(job: JobView, lang: str) -> str:
+    """Return the phase for people; of a process that is kept for a next cell, since when it is idle."""
+    if job.kept_since is None or job.phase != "running":
+        return phase_word(job.phase, lang)
+    since = time.strftime("%H:%M:%S", time.localtime(job.kept_since))
+    return f"유지 중({since}부터 유휴)" if lang == "ko" else f"kept, idle since {since}"
 
 
 def gpus_word(gpus: float) -> str:
@@ -54,7 +63,7 @@ def waiting_line(job: JobView, lang: str = "en") -> str:
             return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
         return f"{job.id}: {job.verdict.sentence}{starts_in(job, lang)}"  # the sentence begins with the place in line
     where = place(job, lang)
-    return " · ".join(filter(None, [f"{job.id}: {phase_word(job.phase, lang)}", where, _apart(job)]))
+    return " · ".join(filter(None, [f"{job.id}: {state_word(job, lang)}", where, _apart(job)]))
 
 
 def starts_in(job: JobView, lang: str = "en") -> str:

@@ -40,11 +40,20 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A process began to wait for a next cell (`since` then, after `cells` of them), or runs one (None)."""
+
+    since: float | None
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """Signals to apply in order, then acts."""
+    """Signals to apply in order, then whether the process is kept, then acts."""
 
     signals: tuple[tuple[Signal, Facts], ...] = ()
     acts: tuple[Act, ...] = ()
+    kept: Kept | None = None
 
 
 NOTHING = Judgement()
@@ -88,7 +97,8 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
-    return Judgement(caught_up)
+    changed = seen.began and seen.kept_since != job.kept_since
+    return Judgement(caught_up, kept=Kept(seen.kept_since, seen.cells) if changed else None)
 
 
 def _preempted(job: Job, seen: Observation | None) -> Judgement | None:

@@ -254,7 +254,7 @@ class Loop:
             seen = observed.pop((job.id, job.attempt), None) if job.phase.holds_gpus else None
             judgement = self._judgement(job, seen[1] if seen else None, unavailable, now)
             acts += judgement.acts
-            if judgement.signals:
+            if judgement.signals or judgement.kept is not None:
                 judged[job.id] = _apply(job, judgement, now, drafts)
         acts += [_discard(cluster, seen) for cluster, seen in observed.values()]
         for job_id, attempt in tuple(self._refused):
@@ -371,6 +371,10 @@ class Loop:
 def _apply(job: Job, judgement: Judgement, now: float, drafts: list[Draft]) -> Job:
     for signal, facts in judgement.signals:
         step = lifecycle.advance(job, signal, now, facts)
+        drafts.append(step.event)
+        job = step.job
+    if judgement.kept is not None:
+        step = lifecycle.keep(job, judgement.kept.since, judgement.kept.cells)
         drafts.append(step.event)
         job = step.job
     return job

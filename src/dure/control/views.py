@@ -77,6 +77,7 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
         admitted_at=job.admitted_at,
         began_at=job.began_at,
         ended_at=job.ended_at,
+        kept_since=job.kept_since,
         waited_s=job.waited_s,
         ran_s=job.ran_s,
         cost=job.cost,

@@ -18,6 +18,8 @@ KINDS = frozenset(
         "job.admitted",
         "job.starting",
         "job.running",
+        "job.kept",
+        "job.resumed",
         "job.preempted",
         "job.requeued",
         "job.succeeded",

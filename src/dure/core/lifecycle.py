@@ -102,7 +102,7 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
     target = TABLE[job.phase].get(signal)
     if target is None:
         raise UnknownTransitionError(job, signal)
-    changes: dict[str, Any] = {"phase": target, "reason": facts.reason, "version": job.version + 1}
+    changes: dict[str, Any] = {"phase": target, "reason": facts.reason, "version": job.version + 1, "kept_since": None}
     if target is Phase.ADMITTED:
         if facts.lease is None:
             raise UnknownTransitionError(job, signal)
@@ -180,6 +180,17 @@ def preempt(job: Job, by: Job, reason: str, now: float) -> Step:
     if by.team == job.team:
         data["by"] = by.id
     return Step(after, Draft("job.preempted", job.id, data))
+
+
+def keep(job: Job, since: float | None, cells: int) -> Step:
+    """Return the job whose process is kept idle `since` then, or (None) runs a next cell; `cells` were run so far.
+
+    It is used and paid for like one that runs: the phase stays.
+    """
+    after = replace(job, kept_since=since, version=job.version + 1)
+    lease = job.lease.gpus_milli if job.lease else 0
+    data = {"team": job.team, "user": job.user, "attempt": job.attempt, "cells": cells, "gpus_milli": lease}
+    return Step(after, Draft("job.resumed" if since is None else "job.kept", job.id, data))
 
 
 def diagram() -> str:

@@ -174,6 +174,7 @@ class Job:
     queued_at: float = 0.0
     admitted_at: float | None = None
     began_at: float | None = None
+    kept_since: float | None = None  # it runs no code since then: its process is kept for a next cell
     ended_at: float | None = None
     waited_s: float = 0.0
     ran_s: float = 0.0

@@ -335,6 +335,10 @@ EVENTS: dict[str, Say] = {
     "job.admitted": lambda data, _c: f"Admitted{_where(data)} after waiting {duration(data.number('waited_s'))}",
     "job.starting": lambda data, _c: f"Starting{_where(data)}",
     "job.running": lambda data, _c: f"Running{_where(data)}",
+    "job.kept": lambda data, _c: (
+        f"Kept idle for the next cell, after {int(data.number('cells') or 1)}; the GPU is in use"
+    ),
+    "job.resumed": lambda data, _c: f"Cell {int(data.number('cells') or 2)} runs in the kept process",
     "job.preempted": lambda data, _c: f"It gives its {gpus(data.number('gpus_milli') or 1000)} to {_preemptor(data)}",
     "job.requeued": lambda data, c: f"Back in the queue{_because(data, c)}",
     "job.succeeded": lambda data, c: f"Succeeded{_account(data, c)}",

@@ -361,6 +361,10 @@ EVENTS: dict[str, Say] = {
     "job.admitted": _admitted,
     "job.starting": lambda data, _c: _at(data, "시작하는 중입니다"),
     "job.running": lambda data, _c: _at(data, "실행 중입니다"),
+    "job.kept": lambda data, _c: (
+        f"셀 {int(data.number('cells') or 1)}개를 실행하고 다음 셀을 기다리며 GPU를 유지합니다"
+    ),
+    "job.resumed": lambda data, _c: f"유지하던 프로세스에서 {int(data.number('cells') or 2)}번째 셀을 실행합니다",
     "job.preempted": lambda data, _c: (
         f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다"
     ),

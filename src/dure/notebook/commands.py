@@ -203,9 +203,9 @@ def _latest(kernel: Kernel, command: str) -> str:
 
 
 def _phase(job: JobView) -> str:
-    from dure.client.words import phase_word
+    from dure.client.words import state_word
 
-    word: str = phase_word(job.phase, session.language())
+    word: str = state_word(job, session.language())
     return word
 
 

@@ -50,6 +50,8 @@ def finish(
     left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
         details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
+        if end.get("left"):
+            _bring_left(kernel, client, job, end["left"], on_conflict)
         if end.get("partial"):
             partial = _deliver(kernel, client, job, end, sent, on_conflict)
             kernel.tell(partial.notes)
@@ -65,6 +67,8 @@ def finish(
     records.forget(job.id)
     status.show(line, left_kept)
     kernel.tell(delivered.notes)
+    if end.get("left"):
+        _bring_left(kernel, client, job, end["left"], on_conflict)
     set_last_value(kernel.shell, delivered.last_value)
     return delivered.last_value
 
@@ -96,6 +100,23 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
             keep_source(kernel.shell, sent.code, sent.number)
         return done
     raise shown
+
+
+def _bring_left(kernel: Kernel, client: Client, job: JobView, left: dict[str, Any], on_conflict: str | None) -> None:
+    """Bring what only the kept process had as it ended, such as a failed cell's names."""
+    from dure.state.blobs import BlobError
+    from dure.state.manifest import ManifestError
+
+    try:
+        with plain_interrupts():
+            blobs, choice = client.blobs(job.team), on_conflict or "keep"
+            done = deliver(left, blobs, kernel.shell.user_ns, FreshKernel(), job=job.id, on_conflict=choice)
+    except (BlobError, ManifestError) as error:
+        kernel.note(say("load_failed", job=job.id, reason=error))
+        return
+    kernel.tell(done.notes)
+    if done.changed:
+        kernel.note(say("left_brought", names=", ".join(done.changed)))
 
 
 def _not_ended(outcome: Outcome, *, watching_only: bool) -> BaseException:

@@ -211,7 +211,8 @@ def free(kernel: Kernel) -> str:
         found = getattr(item, "job", None)
         if found is not None and found.phase in ENDED:
             line: str = end_line(found, session.language())
-            return line
+            left = ", ".join((found.result or {}).get("left", {}).get("changed", ()))
+            return f"{line}\n{say('left_there', names=left, job=kept.job.id)}" if left else line
     return say("asked_to_free", job=kept.job.id)
 
 

@@ -211,6 +211,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "--keep and --detach do not go together, since only a cell that is waited for has a next one: leave one out.",
         "--keep과 --detach는 함께 쓸 수 없습니다. 기다리는 셀만 다음 셀로 이어집니다. 하나를 빼세요.",
     ),
+    "left_there": (
+        "Only its process had {names}; they are saved: `%gpu attach {job}` brings them.",
+        "{names}은(는) 그 프로세스에만 있어 저장했습니다. `%gpu attach {job}`로 가져올 수 있습니다.",
+    ),
+    "left_brought": (
+        "Brought what only the kept process had: {names}.",
+        "유지하던 프로세스에만 있던 이름을 가져왔습니다: {names}.",
+    ),
     "nothing_kept": ("This notebook keeps no GPU.", "이 노트북이 유지하는 GPU가 없습니다."),
     "asked_to_free": ("{job} is being freed.", "{job}을(를) 반납하는 중입니다."),
     "ended": ("The job ended as {phase}. {reason}", "작업이 {phase} 상태로 끝났습니다. {reason}"),

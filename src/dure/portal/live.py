@@ -25,7 +25,18 @@ from dure.wire.problems import CodedError
 KEEP_ALIVE_S = 15.0
 _PAGE = 200
 _ANNOUNCED_MAX = 3
-_ANNOUNCED = frozenset({"job.admitted", "job.running", "job.requeued", "job.succeeded", "job.failed", "job.cancelled"})
+_ANNOUNCED = frozenset(
+    {
+        "job.admitted",
+        "job.running",
+        "job.kept",
+        "job.resumed",
+        "job.requeued",
+        "job.succeeded",
+        "job.failed",
+        "job.cancelled",
+    }
+)
 
 
 class Streams(Protocol):

@@ -137,6 +137,7 @@ class JobView(View):
     admitted_at: float | None
     began_at: float | None
     ended_at: float | None
+    kept_since: float | None = None
     waited_s: float
     ran_s: float
     cost: float

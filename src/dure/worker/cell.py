@@ -41,6 +41,7 @@ def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
         told = outlet.ask({"type": "next"})
         cell = (told or {}).get("cell")
         if not cell:
+            report = {**report, "left": session.left()}
             break
         kept = float(cell.get("keep_s") or 0) > 0
         report = _run_next(session, cell)
@@ -308,6 +309,17 @@ class _Session:
         if lacking:
             groups = (group for group in self._base.groups if group.chunks() & lacking)
             self._base = self._base.without({name for group in groups for name in group.names})
+
+    def left(self) -> dict[str, Any] | None:
+        """Save what only this process has, as it ends: the notebook can still get it."""
+        try:
+            self._spare()
+            changes = changed(self.shell.user_ns, self._base, blobs=self._blobs, ignore=self._before)
+            names = [name for name in changes.changed if name != LAST_VALUE]
+            digest = changes.snapshot.store(self._blobs) if changes.snapshot and names else None
+        except Exception:  # the store may be away: the process must end all the same
+            return None
+        return {"snapshot": digest, "changed": names, "unsaved": dict(changes.unsaved)} if digest else None
 
     # --- the end -----------------------------------------------------------------------------------------------
 

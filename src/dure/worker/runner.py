@@ -263,6 +263,7 @@ class Runner:
             self._go()
         else:
             self._spool.cell_end({**result, "kept_until": round(time.time() + self._keeping.keep_s, 3)})
+            self._spool.kept(round(time.time(), 3), self._keeping.cells)
 
     def _go(self) -> None:
         """End the keep: the process leaves, with its exit handlers run."""
@@ -281,6 +282,7 @@ class Runner:
         self._facts.report, self._facts.interrupts, self._facts.timed_out = None, 0, False
         self._cell_began, self._kill_at = None, now + PREPARE_S
         self._keeping.take({**order, "code": str(order["code"])})
+        self._spool.kept(None, self._keeping.cells)
         self._answer_next()
         return None
 
@@ -487,6 +489,8 @@ class Runner:
         self._batch.flush()
         self._facts.unwritable = self._facts.unwritable or self._spool.failure
         result = self._keeping.result or outcome(self._facts)
+        if self._facts.report and self._facts.report.get("left"):
+            result["left"] = self._facts.report["left"]
         result.pop("held", None)  # it speaks of a process that is gone
         if self._memory:
             self._memory.close()

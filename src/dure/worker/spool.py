@@ -194,6 +194,14 @@ class Spool:
             raise SpoolError(f"{self._folder} cannot be written ({error.strerror}). Free space there.") from error
         self.hint("started")
 
+    def kept(self, since: float | None, cells: int) -> None:
+        """Tell the executor that the process waits for a next cell since then, or (None) runs one."""
+        draft = self._folder / ".kept.json"
+        with contextlib.suppress(OSError):
+            draft.write_text(json.dumps({"since": since, "cells": cells}))
+            draft.replace(self._folder / "kept.json")
+            self.hint("kept")
+
     def cell_end(self, result: dict[str, Any]) -> None:
         """Write how one cell of a kept process ended; the next has the whole bound for its own output."""
         self.message("cell_end", self._with_tail(result))

@@ -20,6 +20,7 @@ from dure.adapters.persons_files import JSON_BYTES_MAX, make_empty, open_regular
 SPEC = "spec.json"
 RUNNER = "runner.json"
 STARTED = "started"
+KEPT = "kept.json"
 RESULT = "result.json"
 FORGOTTEN = "forgotten"
 READY_AT = "ready_at"
@@ -77,6 +78,13 @@ class Attempt:
         with contextlib.suppress(OSError):
             return (self.folder / STARTED).lstat().st_mtime
         return None
+
+    def kept(self) -> tuple[float | None, int]:
+        """Return since when its process waits for a next cell (None: it does not), and how many cells it has run."""
+        told = _read_json(self.folder / KEPT) or {}
+        since, cells = told.get("since"), told.get("cells")
+        count = cells if type(cells) is int else 0
+        return (float(since), count) if isinstance(since, int | float) else (None, count)
 
     def ready_at(self) -> float:
         """Return when its node is provisioned (seconds since the epoch)."""

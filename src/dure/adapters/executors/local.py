@@ -33,6 +33,7 @@ from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServer
 from dure.adapters.persons_files import check_peer, receive_line
 from dure.core.model import WHOLE_GPU_MILLI, Environment, GpuShare, Node
 from dure.ports import (
+    AttemptState,
     BlobStoreError,
     BlobStores,
     Clock,
@@ -339,7 +340,9 @@ class LocalExecutor:
             return Observation(*key, "lost", began, began_at)
         if not alive:
             self._in_background(known, lambda: self._sweep(known))
-        return Observation(*key, "running" if began else "pending", began, began_at, accepted_at=accepted_at)
+        kept_since, cells = attempt.kept() if began else (None, 0)
+        state: AttemptState = "running" if began else "pending"
+        return Observation(*key, state, began, began_at, None, accepted_at, kept_since, cells)
 
     def _in_background(self, known: _Known, call: Callable[[], object]) -> None:
         """Do something about an attempt's processes beside the tick; one thing at a time for each attempt."""

@@ -221,7 +221,8 @@ def _ticks(folder: Path, variables: dict[str, str]) -> dict[str, Timed]:
     """Return times of ticks of the production loop on the same database, in this process, without a web server."""
     from dure.control.loop import Loop, LoopSettings
     from dure.control.queries import Queries
-    from dure.main.compose import compose, month_start, owner
+    from dure.core.usage import month_of
+    from dure.main.compose import compose, owner
     from dure.settings import read_settings
     from dure.wire.messages import JobRequest
 
@@ -230,7 +231,7 @@ def _ticks(folder: Path, variables: dict[str, str]) -> dict[str, Timed]:
         executor.close()
     parts.executors.clear()  # leases stay as they are, and no job begins: only deciding and storing is measured
     try:
-        loop = Loop(parts.ports, parts.platform, LoopSettings("bench", rest_s=0.0), month_start)
+        loop = Loop(parts.ports, parts.platform, LoopSettings("bench", rest_s=0.0), month_of)
         person = owner(parts.platform)
         deadline = time.monotonic() + 30
         first = figures.timed(loop.tick, 1)

@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol
 from dure.core.events import Draft, Event
 from dure.core.forecast.record import Issued
 from dure.core.model import Environment, Job, Lease, Node, Phase
+from dure.core.reservations import Reservation
 from dure.core.session import Session, Version
+from dure.core.usage import Use
 
 
 class StaleFenceError(Exception):
@@ -78,11 +80,16 @@ class Leadership:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one transaction writes. `before` versions are checked: job.version must be one more than the stored one."""
+    """What one transaction writes. `before` versions are checked: job.version must be one more than the stored one.
+
+    `uses` are added to what was used before. Of a known reservation only what became of it is written, once.
+    """
 
     jobs: tuple[Job, ...] = ()
     events: tuple[Draft, ...] = ()
     actor: str = "system"
+    uses: tuple[Use, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
 
 class Store(Protocol):
@@ -154,6 +161,14 @@ class Store(Protocol):
 
     def spent(self, since: float) -> Mapping[str, float]:
         """Return each team's cost of jobs that ended at or after `since`."""
+        ...
+
+    def uses(self, since: float) -> Sequence[Use]:
+        """Return what was used on each UTC day that began at or after `since`, by team and person."""
+        ...
+
+    def reservations(self, ends_after: float) -> Sequence[Reservation]:
+        """Return the reservations that end, or would have ended, after a time, by their beginning and id."""
         ...
 
     def references(self, ended_after: float) -> frozenset[str]:

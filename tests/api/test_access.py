@@ -1,5 +1,6 @@
 """Who may call which endpoint: every route and every role, in one table that a new route must join."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from dure.ports import Principal
 from dure.wire.messages import JobRequest
 from dure.wire.sessions import SaveRequest
+from dure.wire.usage import ReservationRequest
 
 ROLES = (None, "other", "mate", "alice", "root")  # nobody, another team, a team mate, the owner, an administrator
 # Streams that may be opened are not opened here (they do not end): tests/api/test_streams.py does.
@@ -42,11 +44,17 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     ("GET", "/api/sessions/{session_id}/diff?before=1&after=2"): (401, 404, 404, 409, 403),
     ("GET", "/api/sessions/{session_id}/versions/{number}"): (401, 404, 404, 409, 403),
     ("DELETE", "/api/sessions/{session_id}/versions/{number}"): (401, 404, 404, 204, 204),
+    ("GET", "/api/usage"): (401, 200, 200, 200, 200),
+    ("GET", "/api/reservations"): (401, 200, 200, 200, 200),
+    ("POST", "/api/reservations"): (401, 422, 403, 403, 201),
+    # Made by an administrator for alice: a team mate sees it.
+    ("DELETE", "/api/reservations/{reservation_id}"): (401, 404, 403, 204, 204),
 }
 BODIES = {
     "/api/sessions": {"name": "of the caller", "team": "vision", "parent": 0, "kernel": "k", "document": "a" * 64},
     "/api/sessions/{session_id}/share": {"people": ["mate"]},
     "/api/sessions/{session_id}/restored": {"number": 1, "restored": 3},
+    "/api/reservations": {"team": "vision", "tier": "bronze", "begins_at": time.time(), "ends_at": time.time() + 3600},
     "/api/jobs": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
     "/api/plan": {"kind": "command", "name": "n", "payload": {"argv": ["true"]}, "team": "vision"},
     "/api/jobs/{job_id}/control": {"op": "interrupt"},
@@ -75,6 +83,7 @@ def test_what_each_role_is_answered(plane, http, method, path):
         job = plane.commands.submit(Principal("alice", teams=("vision",)), request, None)
         url = path.replace("{job_id}", job.id).replace("{path:path}", "x/y.txt").replace("{number}", "1")
         url = url.replace("{session_id}", a_session(plane, f"{method} {path} {role}"))
+        url = url.replace("{reservation_id}", a_reservation(plane))
         answer = http(role).request(method, url, json=BODIES.get(path))
         assert answer.status_code == expected, (role, answer.text)
         if expected >= 400:
@@ -90,6 +99,17 @@ def test_what_a_team_mate_sees_of_a_job_is_its_row(plane, http):
     assert job.id not in http("other").get("/api/queue").text
     assert job.id not in http("other").get("/api/events").text
     assert job.id in http("mate").get("/api/jobs").text
+
+
+def a_reservation(plane):
+    request = ReservationRequest(
+        team="vision", user="alice", tier="bronze", begins_at=time.time(), ends_at=time.time() + 60
+    )
+    root = Principal("root", admin=True, teams=("vision",))
+    reservations = plane.commands.reservations
+    for known in reservations.listed(root, None, None).reservations:
+        reservations.release(root, known.id)
+    return reservations.make(root, request).id
 
 
 def a_session(plane, name):

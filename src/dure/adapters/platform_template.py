@@ -82,6 +82,14 @@ teams:
     # cohort: science
     weight: 1
     budget_per_month: 100000
+    # limits: {{jobs: 20, gpus: 4, gpu_hours_per_day: 50, pending: 1000}}  # of the team, at once; pending: waiting
+    # user_limits: {{jobs: 4, gpus: 2, gpu_hours_per_day: 12, pending: 100}}  # of each of its people
+    # budget_gpu_hours_per_month: 500
+    # budget_action: burst  # a used-up budget keeps jobs from public clusters; soft: they run last; hard: none starts
+
+# GPUs kept for a time: administrators may do so, and with `members: true` a team's people within its nominal_quota.
+# What nobody uses for grace_s seconds is freed.
+reservations: {{members: false, grace_s: 900}}
 
 # Teams that lend to one another before they turn to the rest; with a parent, a tree (Kueue: Cohort).
 # cohorts:

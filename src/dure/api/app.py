@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dure.api import routes, session_routes
+from dure.api import allowance_routes, routes, session_routes
 from dure.api.auth import caller
 from dure.api.limits import BodyLimit
 from dure.api.problems import coded, problem_response
@@ -68,6 +68,7 @@ def create_app(
         app.add_exception_handler(kind, _answer_problem)
     app.include_router(routes.router(), prefix=prefix)
     app.include_router(session_routes.router(), prefix=prefix)
+    app.include_router(allowance_routes.router(), prefix=prefix)
     _describe(app, prefix)
     if portal_mount is not None:
         portal_mount(app)

@@ -102,7 +102,7 @@ def router() -> APIRouter:
     codes: tuple[str, ...] = ("unknown_team", "no_team")
     api.get("/blobs/access", **told(MEMBERS, "platform", *codes, model=BlobAccess))(blobs_access)
 
-    codes = ("no_team", "environment_python", "queue_full")
+    codes = ("no_team", "environment_python", "queue_full", "pending_limit")
     api.post("/jobs", **told(MEMBERS, "jobs", *codes, model=JobView), status_code=201)(submit)
     plan_codes = ("no_team", "environment_python")
     api.post("/plan", **told(MEMBERS, "jobs", *plan_codes, model=PlanView))(plan)

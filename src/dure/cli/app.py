@@ -65,6 +65,16 @@ COMMANDS: dict[str, Entry] = {
         "List the kinds of GPU with what is free and what they cost.",
         "GPU 등급별 여유와 가격을 봅니다.",
     ),
+    "usage": Entry(
+        "dure.cli.allowance:usage",
+        "Show what teams and people used and how far limits are used up.",
+        "팀과 사용자의 사용량과 한도를 봅니다.",
+    ),
+    "reserve": Entry(
+        "dure.cli.allowance:reserve",
+        "Keep GPUs for a time: add, list, release.",
+        "GPU를 예약하고 목록을 보고 해제합니다.",
+    ),
     "events": Entry("dure.cli.platform:events", "Show the event log.", "이벤트 기록을 봅니다."),
     "artifacts": Entry(
         "dure.cli.artifacts:artifacts", "List and download a job's files.", "작업이 남긴 파일을 보고 내려받습니다."

@@ -50,6 +50,7 @@ from dure.wire.sessions import (
     SessionList,
     ShareRequest,
 )
+from dure.wire.usage import ReservationList, ReservationRequest, ReservationView, UsageView
 
 if TYPE_CHECKING:
     from dure.state.blobs import Blobs
@@ -176,6 +177,24 @@ class Client:
     def stream(self, job_id: str, cursor: str | None = None) -> Iterator[Output | JobChanged]:
         """Yield output after `cursor` and the job's changes as they come; the last item is its terminal JobChanged."""
         return streams.job_stream(self._transport, _part(job_id), cursor)
+
+    def usage(self) -> UsageView:
+        """Return what our teams used, and how far their limits are used up."""
+        return self._transport.call(UsageView, "GET", "usage")
+
+    def reservations(self, begins_at: float | None = None, ends_at: float | None = None) -> ReservationList:
+        """Return the reservations between two times, by default from now on."""
+        params = query(begins_at=begins_at, ends_at=ends_at)
+        return self._transport.call(ReservationList, "GET", "reservations", params=params)
+
+    def reserve(self, request: ReservationRequest) -> ReservationView:
+        """Keep GPUs from one time to another."""
+        body = request.model_dump(mode="json", exclude_none=True)
+        return self._transport.call(ReservationView, "POST", "reservations", repeat=False, json=body)
+
+    def release(self, reservation_id: str) -> None:
+        """Give a reservation's GPUs back."""
+        self._transport.send("DELETE", f"reservations/{_part(reservation_id)}")
 
     def queue(self) -> QueueView:
         """Return what waits, what runs and every GPU."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
+from dure.control.reservations import Reservations
 from dure.core import lifecycle
 from dure.core.events import Draft
 from dure.core.forecast.runtimes import fingerprint
@@ -65,6 +66,7 @@ class Commands:
         self._limits = limits or Limits()
         self._predict = predict
         self._lock = threading.Lock()
+        self.reservations = Reservations(ports, platform, hint)
         self._room: dict[str, int] = {}
 
     def draft(self, principal: Principal, request: JobRequest, request_key: str | None = None) -> Job:
@@ -79,6 +81,7 @@ class Commands:
         """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""
         job = self.draft(principal, request, request_key)
         self._check_pending(principal)
+        self._check_team_pending(principal, job.team)
         for _ in range(_CONFLICT_RETRIES):
             try:
                 stored = self._ports.store.submit(job, [lifecycle.submitted(job)], job.submitted_at)
@@ -168,6 +171,17 @@ class Commands:
             self._room[principal.name] = limit - pending
         if pending >= limit:
             raise CodedError("queue_full", user=principal.name, pending=pending, limit=limit)
+
+    def _check_team_pending(self, principal: Principal, name: str) -> None:
+        """Raise `pending_limit` when the team, or this person in it, has as many jobs waiting as it may."""
+        team = next(team for team in self._platform.current.teams if team.name == name)
+        for limit, user in ((team.user_limits.pending, principal.name), (team.limits.pending, None)):
+            if limit is None:
+                continue
+            query = JobQuery(teams=(name,), user=user, phases=(Phase.QUEUED,), limit=max(1, limit))
+            pending = self._ports.store.count(query)
+            if pending >= limit:
+                raise CodedError("pending_limit", who=user or name, team=name, pending=pending, limit=limit)
 
     def _job_of(
         self, principal: Principal, team: str, platform: Platform, request: JobRequest, request_key: str | None

@@ -12,6 +12,7 @@ from typing import Any
 
 from dure.core.model import TERMINAL, WHOLE_GPU_MILLI, Job, Platform
 from dure.core.queueing.decide import Decider
+from dure.core.queueing.limits import Bounds
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Plan
 from dure.ports import JobQuery, Store
@@ -98,6 +99,7 @@ class Planner:
         now: float,
         spent: Mapping[str, float],
         unavailable: frozenset[str],
+        bounds: Bounds,
     ) -> Plan | None:
         """Return a new plan for all unfinished `jobs`, or None while the last one still holds."""
         if self._past is None:
@@ -108,13 +110,14 @@ class Planner:
             self._decider = Decider(platform)
             self._changed = dict(jobs)
             self._inputs = ()
-        inputs = (dict(spent), unavailable)
+        inputs = (dict(spent), unavailable, bounds)
         if not self._changed and inputs == self._inputs and self._holds(now):
             return None
         for job in self._changed.values():
             self._decider.put(job)
         self._changed.clear()
         self._inputs, self._at = inputs, now
+        self._decider.bounds = bounds
         return self._decider.decide(now, spent, unavailable, self._past.at(now))
 
     def _holds(self, now: float) -> bool:

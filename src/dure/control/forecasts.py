@@ -19,6 +19,8 @@ from dure.core.forecast.record import Accuracy, Issued, Record
 from dure.core.forecast.runtimes import Basis, Case, Errors, History, Likelihood, case_of
 from dure.core.forecast.starts import Course, Eta, Present, course, etas, sampled
 from dure.core.model import TERMINAL, Goal, Job, Phase
+from dure.core.queueing.limits import Bounds
+from dure.core.usage import Ledger, month_of
 from dure.ports import EstimateStore, JobQuery, Ports
 
 log = logging.getLogger("dure.forecasts")
@@ -137,7 +139,10 @@ class Forecasts:
             recent = tuple(self._recent)
         span_s = now - recent[0].submitted_at if recent else 0.0
         spent = self._ports.store.spent(self._month_start(now))
-        return Present(now, self._platform.current, jobs, spent, recent=recent, span_s=span_s)
+        month = month_of(now)
+        past = Ledger(month, self._ports.store.uses(month)).past(now)
+        bounds = Bounds(past, tuple(self._ports.store.reservations(now)))
+        return Present(now, self._platform.current, jobs, spent, recent=recent, span_s=span_s, bounds=bounds)
 
     def corrected(self, eta: Eta) -> Eta:
         """Return an estimate with the correction that past ones call for."""

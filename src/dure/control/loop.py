@@ -10,16 +10,20 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dure.control.accounts import Accounts, uses_between
 from dure.control.compare import NOTHING, Act, Judgement, Rules, clusterless, compare, refused
 from dure.control.deciding import Planner
 from dure.control.platform_holder import PlatformHolder
+from dure.control.reservations import Calendar
 from dure.core import lifecycle
 from dure.core.burst import staying
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
 from dure.core.model import Cluster, Goal, Job, Lease, Node, Phase
 from dure.core.queueing.explain import visible
+from dure.core.queueing.limits import Bounds
 from dure.core.queueing.plan import Admission, Plan, Preemption
+from dure.core.reservations import Reservation
 from dure.ports import (
     Changes,
     Executor,
@@ -88,6 +92,8 @@ class Loop:
         self._settings = settings
         self._month_start = month_start
         self._changed = changed
+        self._accounts = Accounts(ports.store, month_start)
+        self._calendar = Calendar(ports.store)
         self._leadership: Leadership | None = None
         self._fenced: set[str] = set()
         self._image = _Image()
@@ -152,7 +158,11 @@ class Loop:
                 spent[job.team] = spent.get(job.team, 0.0) + job.cost  # it is neither running nor yet in the store
         self._planner.tell(judged.values())
         platform = self._platform.current
-        plan = self._planner.decide(self._ports.store, platform, jobs, now, spent, frozenset(unavailable))
+        holders = [job for job in jobs.values() if job.lease is not None]
+        reservations, told = self._calendar.settle(self._image.seq, holders, now)
+        drafts += told
+        bounds = Bounds(self._accounts.past(now), self._calendar.current)
+        plan = self._planner.decide(self._ports.store, platform, jobs, now, spent, frozenset(unavailable), bounds)
         if plan is not None:
             for preemption in plan.preemptions:
                 judged[preemption.job_id] = self._preempt(jobs, preemption, now, drafts, acts)
@@ -161,7 +171,7 @@ class Loop:
                 judged[job.id] = job
                 acts.append(Act("start", job.id, job.attempt, admission.lease.cluster))
             self._explain(jobs, plan, judged, drafts)
-        committed = self._commit(judged, drafts, now)
+        committed = self._commit(judged, drafts, now, reservations)
         if plan is not None:  # only now: a plan whose commit failed must be made again
             self._planner.plan = plan
         if committed:
@@ -176,6 +186,8 @@ class Loop:
 
     def _forget(self) -> None:
         self._image = _Image()
+        self._accounts.forget()
+        self._calendar.forget()
         self._planner.forget()
 
     def _lead(self, now: float) -> bool:
@@ -304,14 +316,18 @@ class Loop:
             data = {**told.data, "code": verdict.code.value, "position": verdict.position, "team": job.team}
             drafts.append(Draft("job.waiting", job_id, data | {"user": job.user}))
 
-    def _commit(self, judged: dict[str, Job], drafts: list[Draft], now: float) -> bool:
-        if not judged and not drafts:
+    def _commit(
+        self, judged: dict[str, Job], drafts: list[Draft], now: float, reservations: tuple[Reservation, ...]
+    ) -> bool:
+        if not judged and not drafts and not reservations:
             return False
         # Several steps of one job are one row change: the stored version plus one, whatever happened in between.
         jobs = tuple(replace(job, version=self._image.jobs[job.id].version + 1) for job in judged.values())
         fence = self._leadership.fence if self._leadership else None
-        self._ports.store.commit(Changes(jobs, tuple(drafts), "loop"), now, fence)
+        uses = tuple(use for job in jobs for use in uses_between(self._image.jobs[job.id], job, now))
+        self._ports.store.commit(Changes(jobs, tuple(drafts), "loop", uses, reservations), now, fence)
         self._image.put(jobs)
+        self._accounts.committed(uses)
         self._planner.tell(jobs)
         if ended := [job for job in jobs if job.phase.terminal]:
             self._spent_at = float("-inf")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dure.control import access, forecast_views, views
+from dure.control.allowances import usage_view
 from dure.control.forecasts import Forecasts
 from dure.control.planning import Planning
 from dure.control.platform_holder import PlatformHolder
@@ -34,6 +35,7 @@ from dure.wire.messages import (
 )
 from dure.wire.plans import PlanView
 from dure.wire.problems import CodedError
+from dure.wire.usage import UsageView
 
 MAX_PAGE = 500
 _STORY_EVENTS = 1000
@@ -100,6 +102,10 @@ class Queries:
             environments=self.environments(),
             notices=notices,
         )
+
+    def usage(self, principal: Principal, lang: str) -> UsageView:
+        """Return use and limits of the caller's teams."""
+        return usage_view(self._ports, self._platform.current, principal, lang)
 
     def environments(self) -> list[EnvironmentView]:
         """Return every environment with the versions its fork server told."""

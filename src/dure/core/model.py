@@ -238,6 +238,24 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """The most that a team, or each of its people, may have: at once, in a day, waiting. None: no limit."""
+
+    jobs: int | None = None
+    gpus_milli: int | None = None
+    gpu_hours_per_day: float | None = None
+    pending: int | None = None
+
+
+class BudgetAction(StrEnum):
+    """What a used-up budget does: keeps jobs from public clusters, runs them last, or lets none start."""
+
+    BURST = "burst"
+    SOFT = "soft"
+    HARD = "hard"
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """People who share a queue, a quota, a weight and a budget.
 
@@ -254,6 +272,10 @@ class Team:
     borrowing_milli: Mapping[str, int] = field(default_factory=dict)
     lending_milli: Mapping[str, int] = field(default_factory=dict)
     cohort: str | None = None
+    limits: Limit = Limit()
+    user_limits: Limit = Limit()
+    budget_gpu_hours_per_month: float | None = None
+    budget_action: BudgetAction = BudgetAction.BURST
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +363,18 @@ class BurstPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationPolicy:
+    """Who may reserve GPUs: administrators, and with `members` a team's people within its quota.
+
+    One that is not used for `grace_s` seconds is freed; none begins more than `ahead_days` from now.
+    """
+
+    members: bool = False
+    grace_s: float = 900.0
+    ahead_days: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticator:
     """Who signs people in at the Hub instead of Dure's own links and passwords; `settings` are that class's own.
 
@@ -372,6 +406,7 @@ class Platform:
     cohorts: tuple[Cohort, ...] = ()
     queueing: QueueingPolicy = QueueingPolicy()
     sessions: SessionPolicy = field(default_factory=SessionPolicy)
+    reservations: ReservationPolicy = ReservationPolicy()
 
     def members(self) -> dict[str, tuple[str, ...]]:
         """Members by team, `*` for everyone among them."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dure.core import platform_limits
 from dure.core import platform_queueing as queueing
 from dure.core.document import Path, Problem, Reader
 from dure.core.model import (
@@ -63,6 +64,7 @@ _KEYS = (
     "environments",
     "authenticator",
     "sessions",
+    "reservations",
 )
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _PERSON_RULE = "a user name of letters, digits and . _ @ -"
@@ -103,6 +105,7 @@ def parse(
     environments = _environments(reader, top, check_python)
     authenticator = _authenticator(reader, top)
     sessions = _sessions(reader, top)
+    reservations = platform_limits.reservations(reader, top)
     if reader.problems:
         return tuple(reader.problems)
     return Platform(
@@ -123,6 +126,7 @@ def parse(
         cohorts=cohorts,
         queueing=policy,
         sessions=sessions,
+        reservations=reservations,
     )
 
 
@@ -214,17 +218,17 @@ def _sharing(reader: Reader, path: Path, node: Mapping[str, Any], uuids: tuple[s
 
 def _teams(reader: Reader, top: Mapping[str, Any]) -> tuple[Team, ...]:
     teams = []
-    keys = ("name", "members", "cohort", *queueing.QUOTA_KEYS, "weight", "budget_per_month")
+    keys = ("name", "members", "cohort", *queueing.QUOTA_KEYS, "weight", *platform_limits.KEYS)
     for path, item in reader.items(top, "teams", keys, required=True):
         weight = reader.number(path, item, "weight", default=1.0)
+        bounds: dict[str, Any] = {**queueing.quotas(reader, path, item), **platform_limits.limits(reader, path, item)}
         teams.append(
             Team(
                 name=name_of(reader, path, item, "teams"),
                 members=_people(reader, (*path, "members"), item.get("members", []), everyone=True),
                 weight=1.0 if weight is None else weight,
-                budget_per_month=reader.number(path, item, "budget_per_month", default=None),
                 cohort=reader.reference(path, item, "cohort", "cohorts", "cohort") if "cohort" in item else None,
-                **queueing.quotas(reader, path, item),
+                **bounds,
             )
         )
     return tuple(teams)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dure.core import spoken_limits
 from dure.core.wording import Told, amount_of, duration, gpus, money, ordinal
 
 Say = Callable[[Told, str], str]
@@ -25,7 +26,7 @@ def waiting(code: str, position: int, data: Told, currency: str) -> str:
     """Return why a job waits."""
     if code in {"WaitingForQuota", "TopologyPlacementFailed"}:
         place = f"{ordinal(position)} in line for {_tier(data)}"
-        return f"{place}: {_in_the_way(code, data)}{_no_burst(data, currency)}"
+        return f"{place}: {_kept_out(code, data, currency)}{_no_burst(data, currency)}"
     say = WAITING.get(code)
     told = say(data, currency) if say else f"It waits ({code})"
     return f"{told}{_no_burst(data, currency)}" if code in {"ExceedsMaxQuota", "NoMatchingFlavor"} else told
@@ -47,6 +48,10 @@ def happened(kind: str, data: Told, currency: str) -> str:
     """Return what an event tells."""
     say = EVENTS.get(kind)
     return say(data, currency) if say else f"{kind} happened to {data.text('subject', 'the platform')}"
+
+
+def _kept_out(code: str, data: Told, currency: str) -> str:
+    return spoken_limits.kept_out(data, currency, "en") or _in_the_way(code, data)
 
 
 def _tier(data: Told) -> str:
@@ -139,7 +144,9 @@ def _misconfigured(data: Told, _currency: str) -> str:
     return f"{what.capitalize()} {name!r} is no longer in platform.yaml{choices}: cancel it and submit it with another"
 
 
-def _exceeds(data: Told, _currency: str) -> str:
+def _exceeds(data: Told, currency: str) -> str:
+    if data.text("why") == "limit":
+        return spoken_limits.over(data, currency, "en")
     need, tier = gpus(data.number("gpus_milli")), _tier(data)
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
@@ -349,6 +356,9 @@ EVENTS: dict[str, Say] = {
     "platform.loaded": lambda data, _c: f"The platform file was loaded{_file(data)}",
     "platform.refused": lambda data, _c: f"The platform file was refused, the old one stays: {_problem(data)}",
     "leader.changed": lambda data, _c: f"{data.text('holder', 'Another process')} leads now",
+    "reservation.made": lambda data, _c: spoken_limits.happened("reservation.made", data, "en"),
+    "reservation.released": lambda data, _c: spoken_limits.happened("reservation.released", data, "en"),
+    "reservation.ended": lambda data, _c: spoken_limits.happened("reservation.ended", data, "en"),
     "blobs.collected": lambda data, _c: f"{data.count('count')} unused blobs were deleted",
     "session.saved": lambda data, _c: f"{data.text('actor', 'Somebody')}'s notebook is being saved as a session",
     "session.restored": lambda data, _c: (

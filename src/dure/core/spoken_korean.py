@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dure.core import spoken_limits
 from dure.core.wording import Told, amount_of, josa
 from dure.core.wording import duration as _duration
 from dure.core.wording import gpus as _gpus
@@ -27,7 +28,7 @@ _BURST = {
 def waiting(code: str, position: int, data: Told, currency: str) -> str:
     """Return why a job waits."""
     if code in {"WaitingForQuota", "TopologyPlacementFailed"}:
-        return f"{_tier(data)} 대기 {position}번째: {_in_the_way(code, data)}{_no_burst(data, currency)}"
+        return f"{_tier(data)} 대기 {position}번째: {_kept_out(code, data, currency)}{_no_burst(data, currency)}"
     say = WAITING.get(code)
     told = say(data, currency) if say else f"대기 중입니다({code})"
     return f"{told}{_no_burst(data, currency)}" if code in {"ExceedsMaxQuota", "NoMatchingFlavor"} else told
@@ -64,6 +65,10 @@ def gpus(milli: float | None) -> str:
 def money(amount: float | None, currency: str) -> str:
     """Return an amount in Korean."""
     return _money(amount, currency, "ko")
+
+
+def _kept_out(code: str, data: Told, currency: str) -> str:
+    return spoken_limits.kept_out(data, currency, "ko") or _in_the_way(code, data)
 
 
 def _tier(data: Told) -> str:
@@ -152,7 +157,9 @@ def _misconfigured(data: Told, _currency: str) -> str:
     return f"{josa(what, '이/가')} platform.yaml에서 사라졌습니다{choices}. 취소하고 다른 값으로 다시 제출하세요"
 
 
-def _exceeds(data: Told, _currency: str) -> str:
+def _exceeds(data: Told, currency: str) -> str:
+    if data.text("why") == "limit":
+        return spoken_limits.over(data, currency, "ko")
     need = f"{_tier(data)} {gpus(data.number('gpus_milli'))}"
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
@@ -377,6 +384,9 @@ EVENTS: dict[str, Say] = {
     "platform.loaded": lambda data, _c: f"플랫폼 파일을 불러왔습니다{_file(data)}",
     "platform.refused": lambda data, _c: f"플랫폼 파일을 거부하고 이전 설정을 유지합니다: {_problem(data)}",
     "leader.changed": lambda data, _c: f"이제 {josa(data.text('holder', '다른 프로세스'), '이/가')} 리더입니다",
+    "reservation.made": lambda data, _c: spoken_limits.happened("reservation.made", data, "ko"),
+    "reservation.released": lambda data, _c: spoken_limits.happened("reservation.released", data, "ko"),
+    "reservation.ended": lambda data, _c: spoken_limits.happened("reservation.ended", data, "ko"),
     "blobs.collected": lambda data, _c: f"사용하지 않는 블롭 {data.count('count')}개를 삭제했습니다",
     "session.saved": lambda data, _c: f"{data.text('actor', '누군가')}님의 노트북을 세션으로 저장하고 있습니다",
     "session.restored": lambda data, _c: (

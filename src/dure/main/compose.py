@@ -13,7 +13,6 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from dure.control.queries import Queries
 from dure.control.sessions import Sessions
 from dure.core.events import Draft
 from dure.core.model import Platform
+from dure.core.usage import month_of
 from dure.hub import accounts, notice, system_users
 from dure.main import accepted
 from dure.main.forecast_thread import ForecastThread
@@ -142,14 +142,14 @@ def compose(settings: Settings) -> Composition:
     )
     changes = Changes()
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_start, changes.notify))
+    loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_of, changes.notify))
     forecasting = ForecastThread()
 
     def between() -> None:
         forecasting.check()
         loop.give_way()
 
-    forecasts = Forecasts(ports, platform, store.estimates, month_start, leads=lambda: loop.leads, between=between)
+    forecasts = Forecasts(ports, platform, store.estimates, month_of, leads=lambda: loop.leads, between=between)
     composition = Composition(
         settings=settings,
         store=store,
@@ -179,11 +179,6 @@ def compose(settings: Settings) -> Composition:
     for name, provision_s in (left | {c.name: c.provision_s for c in platform.current.clusters}).items():
         executors[name] = _executor(composition, name, provision_s)
     return composition
-
-
-def month_start(now: float) -> float:
-    """Return when the UTC month of `now` began (seconds since the epoch): budgets begin anew there."""
-    return datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def _as_executors(executors: dict[str, LocalExecutor]) -> dict[str, Executor]:

@@ -12,7 +12,11 @@ from typing import Any
 
 from dure.core.events import Draft, Event
 from dure.core.model import Job
+from dure.core.reservations import Reservation
+from dure.core.usage import Use
 from dure.ports import Changes, JobQuery, Leadership, StaleFenceError, VersionConflictError
+
+_BECAME = ("used_at", "freed_at", "freed_why")
 
 
 class MemoryStore:
@@ -23,6 +27,8 @@ class MemoryStore:
         self.log: list[Event] = []
         self._keys: dict[tuple[str, str], str] = {}
         self._unfinished: dict[str, None] = {}
+        self._reservations: dict[str, Reservation] = {}
+        self._uses: dict[tuple[float, str, str], Use] = {}
         self._leadership: Leadership | None = None
         self._fence = 0
 
@@ -79,6 +85,14 @@ class MemoryStore:
                 stored = self.all_jobs[job.id].version if job.id in self.all_jobs else "none"
                 raise VersionConflictError(f"{job.id} (stored version {stored}, wanted to write {job.version})")
             versions[job.id] = job.version
+        for use in changes.uses:
+            known = self._uses.get((use.day, use.team, use.user), Use(use.day, use.team, use.user, 0.0, 0.0))
+            more = replace(known, gpu_s=known.gpu_s + use.gpu_s, cost=known.cost + use.cost)
+            self._uses[use.day, use.team, use.user] = more
+        for made in changes.reservations:
+            so_far = self._reservations.get(made.id, made)
+            became = {name: getattr(so_far, name) or getattr(made, name) for name in _BECAME}
+            self._reservations[made.id] = replace(so_far, **became)
         for job in changes.jobs:
             kept = self.all_jobs[job.id]
             result = kept.result if job.result is None else job.result
@@ -124,6 +138,15 @@ class MemoryStore:
             if job.ended_at is not None and job.ended_at >= since:
                 spent[job.team] = spent.get(job.team, 0.0) + job.cost
         return spent
+
+    def uses(self, since: float) -> Sequence[Use]:
+        """Return what was used since then."""
+        return [use for key, use in sorted(self._uses.items()) if key[0] >= since]
+
+    def reservations(self, ends_after: float) -> Sequence[Reservation]:
+        """Return those that end after a time."""
+        found = [one for one in self._reservations.values() if one.ends_at > ends_after]
+        return sorted(found, key=lambda one: (one.begins_at, one.id))
 
     def references(self, ended_after: float) -> frozenset[str]:
         """Return digests that jobs still need."""

@@ -129,6 +129,44 @@ CATALOGUE: Mapping[str, Entry] = {
         "{user}님의 대기 작업이 이미 {pending}개로 한도({limit})에 도달했습니다. 기다리거나 `dure cancel "
         "JOB`으로 취소하세요.",
     ),
+    "pending_limit": Entry(
+        429,
+        "Too many jobs waiting",
+        "{who} has {pending} jobs waiting in the queue of team {team}, the most that platform.yaml allows ({limit}): "
+        "wait for some to start, or cancel some with `dure cancel JOB`.",
+        "{team} 팀 대기열에 {who}의 작업이 {pending}개 대기 중이라 platform.yaml의 한도({limit})에 도달했습니다. "
+        "일부가 시작될 때까지 기다리거나 `dure cancel JOB`으로 취소하세요.",
+    ),
+    "reservation_not_found": Entry(
+        404,
+        "No such reservation",
+        "There is no reservation {reservation!r} that you can see: list them with `dure reserve list`.",
+        "볼 수 있는 예약 중 {reservation!r}이(가) 없습니다. `dure reserve list`로 목록을 확인하세요.",
+    ),
+    "reservation_times": Entry(
+        422,
+        "Not a possible time",
+        "A reservation from {begins} to {ends} is not possible: it ends after it begins and after now, begins at most "
+        "{ahead_days} days from now, and lasts at most {most_days} days. Choose other times.",
+        "{begins}부터 {ends}까지는 예약할 수 없습니다. 끝은 시작과 지금보다 늦어야 하고, 시작은 지금부터 "
+        "{ahead_days}일 이내, 기간은 {most_days}일 이내여야 합니다. 다른 시간을 선택하세요.",
+    ),
+    "reservation_full": Entry(
+        409,
+        "Not so many GPUs free then",
+        "{gpus} GPUs of {tier} cannot be reserved then: {free} of {total} are not reserved yet. Ask for fewer, or for "
+        "another time (`dure reserve list`).",
+        "그 시간에 {tier} GPU {gpus}개를 예약할 수 없습니다. 전체 {total}개 중 {free}개가 예약 가능합니다. 수를 줄이거나 "
+        "다른 시간을 선택하세요(`dure reserve list`).",
+    ),
+    "reservation_quota": Entry(
+        409,
+        "More than the team's quota",
+        "Team {team} may reserve at most {most} GPUs of {tier} at any time by itself, its nominal_quota: ask for fewer, "
+        "or ask an administrator to reserve them.",
+        "{team} 팀이 직접 예약할 수 있는 {tier} GPU는 nominal_quota인 {most}개까지입니다. 수를 줄이거나 관리자에게 예약을 "
+        "요청하세요.",
+    ),
     "already_ended": Entry(
         409,
         "Already ended",

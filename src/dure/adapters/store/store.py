@@ -8,6 +8,7 @@ so could commit behind a newer leader's back.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, tuple_, update
@@ -26,9 +27,11 @@ from dure.adapters.store.rows import (
     numbered,
 )
 from dure.adapters.store.sessions import SqlSessions
-from dure.adapters.store.tables import HEAD_ROW, events, head, jobs
+from dure.adapters.store.tables import HEAD_ROW, events, head, jobs, reservations, usage
 from dure.adapters.store.upgrading import upgrade
 from dure.core.model import TERMINAL, Phase
+from dure.core.reservations import Reservation
+from dure.core.usage import Use
 from dure.ports import Leadership, StaleFenceError, VersionConflictError
 
 if TYPE_CHECKING:
@@ -141,7 +144,7 @@ class SqlStore:
 
     def commit(self, changes: Changes, at: float, fence: int | None = None) -> Sequence[Event]:
         """Write all of `changes` or nothing; return the events as stored."""
-        if not changes.jobs and not changes.events:
+        if not changes.jobs and not changes.events and not changes.uses and not changes.reservations:
             with self._reading() as connection:
                 _check_fence(connection.execute(_FENCE).scalar_one(), fence)
             return ()
@@ -153,6 +156,8 @@ class SqlStore:
             with self._writing() as connection:
                 stored = _log(connection, changes.events, at, changes.actor, fence)
                 _update(connection, rows)
+                _use(connection, changes.uses)
+                _reserve(connection, changes.reservations)
         except _MovedOnError:
             # Asked anew, because the refused transaction had changed some of the versions itself.
             with self._reading() as connection:
@@ -201,6 +206,19 @@ class SqlStore:
         summed = select(team, func.sum(jobs.c.cost)).where(jobs.c.ended_at >= since).group_by(team)
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(summed)}
+
+    def uses(self, since: float) -> Sequence[Use]:
+        """Return what was used on each UTC day that began at or after `since`, by team and person."""
+        wanted = select(usage).where(usage.c.day >= since).order_by(usage.c.day, usage.c.team, usage.c.user)
+        with self._reading() as connection:
+            return [Use(*row) for row in connection.execute(wanted)]
+
+    def reservations(self, ends_after: float) -> Sequence[Reservation]:
+        """Return the reservations that end, or would have ended, after a time, by their beginning and id."""
+        wanted = select(reservations).where(reservations.c.ends_at > ends_after)
+        with self._reading() as connection:
+            rows = connection.execute(wanted.order_by(reservations.c.begins_at, reservations.c.id)).all()
+        return [Reservation(**row._asdict()) for row in rows]
 
     def references(self, ended_after: float) -> frozenset[str]:
         """Return blob digests that unfinished jobs and those ended after `ended_after` still need."""
@@ -274,6 +292,24 @@ def _logged(connection: Connection, drafts: tuple[Draft, ...], at: float, actor:
 def _update(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows and connection.execute(_UPDATE, rows).rowcount != len(rows):
         raise _MovedOnError
+
+
+def _use(connection: Connection, uses: tuple[Use, ...]) -> None:
+    for use in uses:
+        row = and_(usage.c.day == use.day, usage.c.team == use.team, usage.c.user == use.user)
+        more = {"gpu_s": usage.c.gpu_s + use.gpu_s, "cost": usage.c.cost + use.cost}
+        if not connection.execute(update(usage).where(row).values(more)).rowcount:
+            connection.execute(usage.insert(), asdict(use))
+
+
+def _reserve(connection: Connection, made: tuple[Reservation, ...]) -> None:
+    for one in made:
+        became = {
+            name: func.coalesce(reservations.c[name], getattr(one, name))
+            for name in ("used_at", "freed_at", "freed_why")
+        }
+        if not connection.execute(update(reservations).where(reservations.c.id == one.id).values(became)).rowcount:
+            connection.execute(reservations.insert(), asdict(one))
 
 
 def _check_fence(newest: int, fence: int | None) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 HEAD_ROW = 1
 
 metadata = MetaData(
@@ -126,6 +126,38 @@ session_versions = Table(
     Column("python", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("origin", Integer),
+)
+
+# What attempts that ended used, by UTC day.
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Double, primary_key=True),
+    Column("team", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("gpu_s", Double, nullable=False),
+    Column("cost", Double, nullable=False),
+)
+
+# GPUs that are kept for somebody for a while; `freed_at` is when it was given up or went unused.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("team", Text, nullable=False),
+    Column("user", Text),
+    Column("tier", Text, nullable=False),
+    Column("gpus_milli", BigInteger, nullable=False),
+    Column("begins_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Column("grace_s", Double, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("used_at", Double),
+    Column("freed_at", Double),
+    Column("freed_why", Text),
+    Index("ix_reservations_ends", "ends_at"),
 )
 
 # What was estimated of a job's start, and when it really began.

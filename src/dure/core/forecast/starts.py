@@ -16,6 +16,7 @@ from dure.core.forecast.distribution import Distribution
 from dure.core.model import Goal, Job, Lease, Phase, Platform
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.forward import Decides, What, Work, World, forward
+from dure.core.queueing.limits import Bounds
 from dure.core.queueing.plan import Plan
 
 GRAIN = 0.03
@@ -30,7 +31,8 @@ Remaining = Callable[[Job, float], float]
 class Present:
     """What a forecast starts from. `spent` is each team's money of this month; `jobs` are all that have not ended.
 
-    `recent` are lately submitted jobs, whose like arrives again; `span_s` is the time over which they came.
+    `recent` are lately submitted jobs, whose like arrives again; `span_s` is the time over which they came. `bounds`
+    are limits' accounts and reservations.
     """
 
     now: float
@@ -40,6 +42,7 @@ class Present:
     unavailable: frozenset[str] = frozenset()
     recent: tuple[Job, ...] = ()
     span_s: float = 0.0
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,10 @@ def course(
     waiting = {job.id for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN}
     open_ids = waiting if watched is None else waiting & watched
     starts: dict[str, Start] = {}
-    driven = _Coarse(decider(present.platform), present.now, grain, between)
+    inner = decider(present.platform)
+    if isinstance(inner, Decider):
+        inner.bounds = present.bounds
+    driven = _Coarse(inner, present.now, grain, between)
     works = [Work(job, remaining(job, place(job.id, number))) for job in present.jobs]
     world = World(spent=present.spent)
     coming = _arrivals(present, remaining, number, horizon_s)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
 from dure.core.model import WHOLE_GPU_MILLI, Job, Lease, Phase, Platform
-from dure.core.queueing import gates
+from dure.core.queueing import gates, limits
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.explain import Picture, State, Verdicts, told
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends, Hold, freed_at, soonest
+from dure.core.queueing.limits import Bounds
 from dure.core.queueing.lines import Line, Lines
 from dure.core.queueing.order import Person, Usage
 from dure.core.queueing.plan import Admission, Plan, Preemption, Snapshot
 from dure.core.queueing.quota import Quota
 from dure.core.reasons import Waiting
+from dure.core.reservations import Kept, keeps_out
 
 _COSTS = frozenset({"wait", "team_budget"})
 
@@ -54,7 +56,7 @@ class Outlook:
 class Decider:
     """Keeps the jobs that have not ended, so that a decision is told only what changed. Not thread-safe.
 
-    A new platform file needs a new one. Its plans stay true when it goes on.
+    A new platform file needs a new one. Its plans stay true when it goes on. `bounds` is set before a decision.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -62,6 +64,7 @@ class Decider:
         self.books = Books(platform)
         self.quota = Quota(platform)
         self.lines = Lines(self._open, self._due)
+        self.bounds = Bounds()
         self._jobs: dict[str, Job] = {}
 
     def put(self, job: Job) -> None:
@@ -178,7 +181,13 @@ class _Decision:
         self.platform = decider.platform
         self.now = now
         self.books, self.quota, self.lines = decider.books, decider.quota, decider.lines
-        self.standing = Standing(now, self.platform, spent, self.books.holders)
+        bounds = replace(decider.bounds, past=decider.bounds.past.at(now))
+        self.standing = Standing(now, self.platform, spent, self.books.holders, bounds)
+        self.overdrawn = frozenset(
+            team.name
+            for team in self.platform.teams
+            if limits.overdrawn(self.platform, team.name, bounds.past, self.standing.held(), now)
+        )
         self.left = self.books.budget_left(now, spent)
         self.usage = Usage(self.platform, now, used)
         self.usage.enter(self.books.holders[job_id] for job_id in sorted(self.books.holders))
@@ -230,7 +239,13 @@ class _Decision:
         outlook: Outlook = line.outlook
         tier = outlook.tiers[0] if outlook.tiers else job.request.tier or ""
         priority, _, at, job_id = self.usage.key(job)
-        return (*self.quota.share_key(job.team, tier, job.request.gpus_milli), priority, at, job_id)
+        return (
+            job.team in self.overdrawn,
+            *self.quota.share_key(job.team, tier, job.request.gpus_milli),
+            priority,
+            at,
+            job_id,
+        )
 
     def _head(self, line: Line) -> Job | None:
         if not self.placed:
@@ -270,14 +285,16 @@ class _Decision:
         head = self._head(line)
         if head is not None and outlook.tiers and not state.victims:
             state.job = head
-            self._keep(head, outlook.tiers, end_at)
+            # What is reserved for others is not kept from them.
+            self._keep(head, [tier for tier in outlook.tiers if tier not in state.reserved], end_at)
             if self.platform.queueing.strategy == "StrictFIFO":
                 self.strict.add(job.team)
         return False
 
     def _private(self, job: Job, state: State, end_at: float | None) -> bool:
         """Place the job on a private cluster, or let others leave for it."""
-        tiers = [tier for tier in state.tiers if self._may(job, tier, end_at)]
+        state.reserved = self._reserved(job, state.tiers)
+        tiers = [tier for tier in state.tiers if tier not in state.reserved and self._may(job, tier, end_at)]
         for tier in tiers:
             fits = self.books.fits(job, tier, end_at)
             enough = self.quota.available_milli(job.team, tier) >= job.request.gpus_milli
@@ -290,6 +307,16 @@ class _Decision:
                 if state.victims:
                     break
         return False
+
+    def _reserved(self, job: Job, tiers: Iterable[str]) -> dict[str, Kept]:
+        """Return the reservations for whose sake tiers have no room for the job."""
+        reservations = self.standing.bounds.reservations
+        found: dict[str, Kept] = {}
+        for tier in tiers if reservations else ():
+            held = self.standing.held()
+            if (kept := keeps_out(job, tier, self.platform, reservations, held, self.now)) is not None:
+                found[tier] = kept
+        return found
 
     def _may(self, job: Job, tier: str, end_at: float | None) -> bool:
         """Return whether no quota of the tier is kept from the job."""

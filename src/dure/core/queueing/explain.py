@@ -20,13 +20,28 @@ from dure.core.queueing.gates import Holder, Refusal, Standing
 from dure.core.queueing.order import Usage
 from dure.core.queueing.quota import Quota
 from dure.core.reasons import Verdict, Waiting
+from dure.core.reservations import Kept
 
 MAX_HOLDERS = 8
 MAX_AHEAD = 3
 
 # what is nearest to running comes first: that is the reason told when several tiers would do
-_NEAREST = ("leaving", "ahead", "not_on_one_node", "gpus_busy", "guaranteed", "team_quota", "cluster_unavailable")
+_NEAREST = (
+    "leaving",
+    "ahead",
+    "not_on_one_node",
+    "gpus_busy",
+    "reserved",
+    "guaranteed",
+    "team_quota",
+    "cluster_unavailable",
+)
 _PLACELESS = ("no_gpus", "public_only", "team_quota", "larger_than_node")
+_TOLD = {
+    "team_quota": ("quota_milli", "used_milli"),
+    "cluster_unavailable": ("clusters",),
+    "reserved": ("reserved_milli", "for_team", "until", "tier"),
+}
 _CODES = {
     "not_on_one_node": Waiting.TOPOLOGY_PLACEMENT_FAILED,
     "leaving": Waiting.WAITING_FOR_PREEMPTED_WORKLOADS,
@@ -38,7 +53,7 @@ class State:
     """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
 
     `over` when nothing more of it is placed; `broke` when its team's money does not suffice, `full` when the public
-    clusters are.
+    clusters are; `reserved` has the tiers that a reservation keeps from it.
     """
 
     job: Job
@@ -49,6 +64,7 @@ class State:
     over: bool = False
     broke: bool = False
     full: bool = False
+    reserved: Mapping[str, Kept] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +284,7 @@ class Verdicts(Mapping[str, Verdict]):
             return state.refusal[0]
         if not state.tiers:
             return Waiting.WAITING_FOR_QUOTA
-        whys = [self._picture.reason(state.job, tier, victims)["why"] for tier in state.tiers]
+        whys = [self._reason(state.job, state, tier, victims)["why"] for tier in state.tiers]
         return _CODES.get(min(whys, key=_NEAREST.index), Waiting.WAITING_FOR_QUOTA)
 
     def _all(self) -> dict[str, _Place]:
@@ -331,7 +347,7 @@ class Verdicts(Mapping[str, Verdict]):
         burst = self._burst(job, state)
         if not state.tiers:
             return self._public_story(job, ahead, burst)
-        reasons = [picture.reason(job, tier, victims) for tier in state.tiers]
+        reasons = [self._reason(job, state, tier, victims) for tier in state.tiers]
         nearest = min(reasons, key=lambda reason: _NEAREST.index(reason["why"]))
         why = nearest["why"]
         data: dict[str, Any] = {
@@ -343,8 +359,8 @@ class Verdicts(Mapping[str, Verdict]):
         data |= nearest if len(reasons) == 1 else {"why": why, "tiers": reasons}
         data["free_milli"] = sum(reason["free_milli"] for reason in reasons)
         data["total_milli"] = sum(reason["total_milli"] for reason in reasons)
-        if why in ("team_quota", "cluster_unavailable"):
-            data |= {key: nearest[key] for key in ("quota_milli", "used_milli", "clusters") if key in nearest}
+        if why in _TOLD:
+            data |= {key: nearest[key] for key in _TOLD[why] if key in nearest}
         if message := self._kueue(job, state.tiers):
             data["message"] = message
         if used := picture.usage.of(job.team, job.user):
@@ -360,6 +376,15 @@ class Verdicts(Mapping[str, Verdict]):
         blockers = (*(holder.job.id for holder in holders[:MAX_HOLDERS]), *ahead)
         helps = self._helps(job, why, place.ahead, burst)
         return _Story(_CODES.get(why, Waiting.WAITING_FOR_QUOTA), data, blockers, helps)
+
+    def _reason(self, job: Job, state: State, tier: str, victims: Sequence[str]) -> dict[str, Any]:
+        """Return why one tier does not take the job now; what a reservation keeps is not looked into further."""
+        reason, kept = self._picture.reason(job, tier, victims), state.reserved.get(tier)
+        if kept is None or victims:
+            return reason
+        one = kept.reservation
+        reserved = {"reserved_milli": kept.reserved_milli, "for_team": one.team, "until": one.ends_at}
+        return reason | {"why": "reserved"} | reserved
 
     def _kueue(self, job: Job, tiers: Sequence[str]) -> str:
         """Return Kueue's own message where quota is what is missing; empty where it is not."""

@@ -6,11 +6,13 @@ answer counts. The trap: a gate may read of a job only what `lines.kind_of` tell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Lease, Platform
+from dure.core.queueing import limits
+from dure.core.queueing.limits import Bounds
 from dure.core.reasons import Waiting
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
@@ -26,7 +28,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What gates may look at: the time, the platform, this month's money by team, and who has GPUs now.
+    """What gates may look at: the time, the platform, this month's money by team, who has GPUs now, other bounds.
 
     `holders` are by job id and include what this very plan admitted so far.
     """
@@ -35,6 +37,11 @@ class Standing:
     platform: Platform
     spent: Mapping[str, float] = field(default_factory=dict)
     holders: Mapping[str, Holder] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
+
+    def held(self) -> Iterator[tuple[Job, Lease]]:
+        """Yield who has GPUs now, and which."""
+        return ((holder.job, holder.lease) for holder in self.holders.values())
 
 
 Gate = Callable[[Job, Standing], Refusal | None]
@@ -75,7 +82,12 @@ def possible(job: Job, _standing: Standing) -> Refusal | None:
     return None
 
 
-GATES: tuple[Gate, ...] = (cancelling, on_hold, known, possible)
+def limited(job: Job, standing: Standing) -> Refusal | None:
+    """Refuse what is over a limit of its team or person."""
+    return limits.refusal(job, standing.platform, standing.bounds.past, standing.held(), standing.now)
+
+
+GATES: tuple[Gate, ...] = (cancelling, on_hold, known, possible, limited)
 
 
 def refusal(job: Job, standing: Standing) -> Refusal | None:

@@ -1,0 +1,181 @@
+"""Whether a team or person has had enough: jobs and GPUs at once, GPU-hours a day, budgets of a month.
+
+Each rule looks at what was used, what runs until it is predicted to end, and what the job is predicted to need. The
+trap: a prediction is not the truth, so the first job of a day is let in even if it alone is predicted over the daily
+limit; only a budget, which is not to be overspent, refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dure.core.burst import predicted_s
+from dure.core.model import WHOLE_GPU_MILLI, BudgetAction, Job, Lease, Limit, Platform, Team
+from dure.core.pricing import cost_of
+from dure.core.reasons import Waiting
+from dure.core.reservations import Held, Reservation
+from dure.core.usage import DAY_S, HOUR_S, Past
+
+Refusal = tuple[Waiting, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What keeps jobs out beside GPUs and quota: what was used, which limits look at, and reservations."""
+
+    past: Past = field(default_factory=Past)
+    reservations: tuple[Reservation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one team or person holds now, is predicted to use of it today and until its jobs end, and has so far."""
+
+    jobs: int = 0
+    gpus_milli: int = 0
+    day_gpu_s: float = 0.0
+    gpu_s: float = 0.0
+    cost: float = 0.0
+    used_day_gpu_s: float = 0.0
+    used_gpu_s: float = 0.0
+    used_cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One limit and how far it is used up, in the limit's own unit; `whose` is "team" or "user"."""
+
+    limit: str
+    whose: str
+    used: float
+    most: float
+    until: float | None = None
+
+
+def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holding]) -> list[Level]:
+    """Return every limit of the team, or of one person of it, with how far it is used up.
+
+    `holding` is keyed "team" and, for a person, "user"; budgets are the team's.
+    """
+    whose = "team" if user is None else "user"
+    limit = team.limits if user is None else team.user_limits
+    account, held = past.of(team.name, user), holding[whose]
+    day_h = (account.day_gpu_s + held.day_gpu_s) / HOUR_S
+    found = [
+        Level("jobs", whose, held.jobs, limit.jobs) if limit.jobs is not None else None,
+        Level("gpus", whose, held.gpus_milli, limit.gpus_milli) if limit.gpus_milli is not None else None,
+        Level("gpu_hours_per_day", whose, day_h, limit.gpu_hours_per_day, past.day + DAY_S)
+        if limit.gpu_hours_per_day is not None
+        else None,
+    ]
+    if user is None and team.budget_gpu_hours_per_month is not None:
+        hours = (account.month_gpu_s + held.gpu_s) / HOUR_S
+        found.append(Level("budget_gpu_hours", whose, hours, team.budget_gpu_hours_per_month))
+    if user is None and team.budget_per_month is not None:
+        found.append(Level("budget", whose, account.month_cost + held.cost, team.budget_per_month))
+    return [level for level in found if level is not None]
+
+
+def refusal(job: Job, platform: Platform, past: Past, holders: Iterable[Held], now: float) -> Refusal | None:
+    """Return why a limit keeps the job out now, with the numbers, or None when none does."""
+    team = _limited(platform, job.team)
+    if team is None:
+        return None
+    holding = holdings(platform, job.team, job.user, holders, now)
+    needs = _needs(job, platform)
+    for user in (job.user, None):
+        for level in levels(team, user, past, holding):
+            if level.limit.startswith("budget") and team.budget_action is not BudgetAction.HARD:
+                continue
+            if not _fits(level, needs[level.limit]):
+                return _answer(job, level, needs[level.limit])
+    return None
+
+
+def overdrawn(platform: Platform, name: str, past: Past, holders: Iterable[Held], now: float) -> bool:
+    """Return whether the team's budget is soft and used up: its jobs then run after everybody else's."""
+    team = _limited(platform, name)
+    if team is None or team.budget_action is not BudgetAction.SOFT:
+        return False
+    holding = holdings(platform, name, None, holders, now)
+    found = levels(team, None, past, holding)
+    return any(level.limit.startswith("budget") and level.used >= level.most for level in found)
+
+
+def holdings(
+    platform: Platform, team: str, user: str | None, holders: Iterable[Held], now: float
+) -> dict[str, Holding]:
+    """Return what the team and, when given, one person of it hold."""
+    found = {"team": Holding()} | ({} if user is None else {"user": Holding()})
+    for job, lease in holders:
+        if job.team != team:
+            continue
+        found["team"] = _with(found["team"], job, lease, platform, now)
+        if user is not None and job.user == user:
+            found["user"] = _with(found["user"], job, lease, platform, now)
+    return found
+
+
+def _with(held: Holding, job: Job, lease: Lease, platform: Platform, now: float) -> Holding:
+    since = job.admitted_at if job.admitted_at is not None else now
+    until = max(now, since + predicted_s(job, platform))
+    gpus = lease.gpus_milli / WHOLE_GPU_MILLI
+    day = now // DAY_S * DAY_S
+    today_s = min(until, day + DAY_S) - max(since, day)
+    return Holding(
+        held.jobs + 1,
+        held.gpus_milli + lease.gpus_milli,
+        held.day_gpu_s + gpus * max(0.0, today_s),
+        held.gpu_s + gpus * (until - since),
+        held.cost + cost_of(lease, until - since),
+        held.used_day_gpu_s + gpus * max(0.0, now - max(since, day)),
+        held.used_gpu_s + gpus * max(0.0, now - since),
+        held.used_cost + cost_of(lease, max(0.0, now - since)),
+    )
+
+
+def _needs(job: Job, platform: Platform) -> Mapping[str, float]:
+    gpus_milli, run_s = job.request.gpus_milli, predicted_s(job, platform)
+    hours = gpus_milli / WHOLE_GPU_MILLI * run_s / HOUR_S
+    prices = [tier.price_per_gpu_hour for tier in platform.tiers if job.request.tier in {None, tier.name}]
+    return {
+        "jobs": 1,
+        "gpus": gpus_milli,
+        "gpu_hours_per_day": hours,
+        "budget_gpu_hours": hours,
+        "budget": min(prices, default=0.0) * hours,
+    }
+
+
+def _fits(level: Level, need: float) -> bool:
+    if level.limit == "gpu_hours_per_day":
+        return level.most > 0 and level.used + min(need, level.most) <= level.most
+    return level.used + need <= level.most
+
+
+def _answer(job: Job, level: Level, need: float) -> Refusal:
+    never = level.limit in {"jobs", "gpus"} and need > level.most
+    data: dict[str, Any] = {
+        "why": "limit",
+        "limit": level.limit,
+        "whose": level.whose,
+        "team": job.team,
+        "user": job.user,
+        "tier": job.request.tier,
+        "gpus_milli": job.request.gpus_milli,
+        "used": round(level.used, 3),
+        "need": round(need, 3),
+        "most": level.most,
+    }
+    return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data
+
+
+def _limited(platform: Platform, name: str) -> Team | None:
+    """Return the team when it has any limit; most have none, and that must cost nothing."""
+    for team in platform.teams:
+        if team.name == name:
+            nothing = team.limits == team.user_limits == Limit() and team.budget_action is BudgetAction.BURST
+            return None if nothing else team
+    return None

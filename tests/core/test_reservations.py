@@ -1,0 +1,132 @@
+"""GPUs kept for a time: who is kept out by them, who not, and when they end by themselves."""
+
+from dataclasses import replace
+
+import pytest
+
+from dure.core.model import BudgetAction, Limit, Phase
+from dure.core.queueing.decide import Decider
+from dure.core.queueing.limits import Bounds
+from dure.core.reservations import Reservation, most_reserved_milli, settled
+from dure.core.sentences import verdict_sentence
+from dure.core.usage import Account, Past, day_of
+from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, placed, running
+
+HOUR = 3600.0
+
+
+def reserved(gpus=1, *, begins=NOW - 1, ends=NOW + 2 * HOUR, team="speech", tier="gold", **changes):
+    made = Reservation("r-1", team, tier, gpus * 1000, begins, ends, "root", NOW - HOUR)
+    return replace(made, **changes)
+
+
+def platform(gpus=2, **changes):
+    return a_platform(a_lab(a_node("n3", "gold", gpus)), **changes)
+
+
+def plan(*jobs, reservations=(), on=None, past=None):
+    decider = Decider(on or platform())
+    decider.bounds = Bounds(past or Past(), tuple(reservations))
+    for job in jobs:
+        decider.put(job)
+    return decider.decide(NOW)
+
+
+def test_others_are_kept_out_and_told_for_whom():
+    found = plan(a_job("j-1", gpus=2), reservations=[reserved()])
+    verdict = found.verdicts["j-1"]
+    assert verdict.code == "WaitingForQuota"
+    assert verdict.data["why"] == "reserved"
+    told = "1st in line for gold: 1 GPU of gold is reserved for team speech, and it is not predicted to end before"
+    assert verdict_sentence(verdict, "en").startswith(told)
+    assert "speech 팀에 예약" in verdict_sentence(verdict, "ko")
+
+
+def test_what_is_left_is_for_everyone_and_what_is_kept_for_its_owner():
+    others, own = a_job("j-1"), a_job("j-2", team="speech", at=NOW + 1)
+    assert set(placed(plan(others, own, reservations=[reserved()]))) == {"j-1", "j-2"}
+    second = a_job("j-3", at=NOW - 1)
+    assert set(placed(plan(others, second, own, reservations=[reserved()]))) == {"j-3", "j-2"}
+
+
+def test_a_reservation_for_one_person_is_not_for_the_rest_of_the_team():
+    mine = reserved(2, user="carol")
+    assert placed(plan(a_job(team="speech", user="dave"), reservations=[mine])) == {}
+    assert placed(plan(a_job(team="speech", user="carol"), reservations=[mine]))
+
+
+def test_who_is_predicted_to_end_before_it_begins_is_let_in():
+    later = reserved(2, begins=NOW + HOUR)
+    short, long = a_job(predicted_s=0.9 * HOUR), a_job(predicted_s=1.1 * HOUR)
+    assert placed(plan(short, reservations=[later]))
+    assert placed(plan(long, reservations=[later])) == {}
+
+
+def test_what_the_owner_holds_comes_out_of_the_reservation():
+    own = running(a_job("own", team="speech"), "lab", "n3", 0)
+    assert placed(plan(own, a_job("j-1"), reservations=[reserved(1)]))
+    assert placed(plan(own, a_job("j-1"), reservations=[reserved(2)])) == {}
+
+
+def test_one_that_was_freed_or_is_of_another_tier_or_over_keeps_nothing():
+    for nothing in (reserved(2, freed_at=NOW - 1), reserved(2, tier="silver"), reserved(2, ends=NOW)):
+        assert placed(plan(a_job(gpus=2), reservations=[nothing]))
+
+
+def test_nobody_who_waits_for_what_is_reserved_keeps_it_from_its_owner():
+    jobs = (a_job("j-1", gpus=2), a_job("j-2", team="speech", gpus=2, at=NOW + 1))
+    assert set(placed(plan(*jobs, reservations=[reserved(2)]))) == {"j-2"}
+
+
+def test_the_most_that_is_reserved_at_any_one_time():
+    known = [reserved(2, begins=NOW, ends=NOW + 10), reserved(3, begins=NOW + 10, ends=NOW + 20)]
+    assert most_reserved_milli(known, "gold", NOW, NOW + 20) == 3000
+    assert most_reserved_milli([*known, reserved(1, begins=NOW + 5, ends=NOW + 15)], "gold", NOW, NOW + 20) == 4000
+    assert most_reserved_milli(known, "silver", NOW, NOW + 20) == 0
+
+
+def test_it_ends_by_itself_when_nobody_uses_it_and_when_it_is_over():
+    one, own = reserved(), running(a_job(team="speech"), "lab", "n3", 0)
+    assert settled(one, [], NOW) is one
+    assert settled(one, [running(a_job(), "lab", "n3", 0)], NOW + 900).freed_why == "unused"
+    used = settled(one, [own], NOW)
+    assert used.used_at == NOW
+    assert settled(used, [], NOW + 900) is used, "once used it stays to its end"
+    over = settled(used, [], NOW + 3 * HOUR)
+    assert (over.freed_why, over.freed_at) == ("ended", one.ends_at)
+
+
+# --- limits in the same decision
+
+
+def test_one_plan_never_gives_more_than_a_limit():
+    team = replace(a_team("vision"), user_limits=Limit(jobs=2))
+    jobs = [a_job(f"j-{n}", at=NOW + n) for n in range(4)] + [a_job("bob", user="bob", at=NOW + 9)]
+    found = plan(*jobs, on=platform(4, teams=[team]))
+    assert set(placed(found)) == {"j-0", "j-1", "bob"}
+    verdict = found.verdicts["j-2"]
+    assert (verdict.code, verdict.data["why"], verdict.data["used"]) == ("WaitingForQuota", "limit", 2)
+    assert (
+        "alice in team vision is at 2 jobs, the limit of jobs at once is 2 jobs, and this needs 1 job"
+        in verdict_sentence(verdict, "en")
+    )
+    assert "한도" in verdict_sentence(verdict, "ko")
+
+
+def test_a_hard_budget_stops_and_a_soft_one_goes_last():
+    spent = Past(day_of(NOW), day_of(NOW), {("vision", None): Account(month_gpu_s=10 * HOUR)})
+    first, second = a_job("j-1"), a_job("j-2", team="speech", at=NOW + 1)
+    for action, wins in ((BudgetAction.HARD, {"j-2"}), (BudgetAction.SOFT, {"j-2"}), (BudgetAction.BURST, {"j-1"})):
+        team = replace(a_team("vision"), budget_gpu_hours_per_month=9, budget_action=action)
+        on = platform(1, teams=[team, a_team("speech")])
+        assert set(placed(plan(first, second, on=on, past=spent))) == wins
+    soft = replace(a_team("vision"), budget_gpu_hours_per_month=9, budget_action=BudgetAction.SOFT)
+    on = platform(2, teams=[soft, a_team("speech")])
+    assert set(placed(plan(first, second, on=on, past=spent))) == {"j-1", "j-2"}, "last, not never"
+
+
+@pytest.mark.parametrize("phase", [Phase.ADMITTED, Phase.RUNNING])
+def test_what_runs_counts(phase):
+    team = replace(a_team("vision"), limits=Limit(gpus_milli=1000))
+    there = replace(running(a_job("r"), "lab", "n3", 0), phase=phase)
+    assert placed(plan(there, a_job("j-1"), on=platform(2, teams=[team]))) == {}

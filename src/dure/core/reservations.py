@@ -1,8 +1,8 @@
 """A calendar of GPUs that are kept for a team or person: whether one may be made, what it keeps now, when it ends.
 
 A reservation counts GPUs of a tier on private clusters; which ones is decided when jobs come. Nobody is stopped for
-it: others are let in only if, by the time it begins, enough is predicted to be free. The trap: what its owner's jobs hold
-already comes out of it, so that it is never kept twice.
+it: others are let in only if, by the time it begins, enough is predicted to be free. The trap: what its owner's jobs
+hold already comes out of it, so that it is never kept twice.
 """
 
 from __future__ import annotations

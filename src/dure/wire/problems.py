@@ -156,16 +156,16 @@ CATALOGUE: Mapping[str, Entry] = {
         "Not so many GPUs free then",
         "{gpus} GPUs of {tier} cannot be reserved then: {free} of {total} are not reserved yet. Ask for fewer, or for "
         "another time (`dure reserve list`).",
-        "그 시간에 {tier} GPU {gpus}개를 예약할 수 없습니다. 전체 {total}개 중 {free}개가 예약 가능합니다. 수를 줄이거나 "
-        "다른 시간을 선택하세요(`dure reserve list`).",
+        "그 시간에 {tier} GPU {gpus}개를 예약할 수 없습니다. 전체 {total}개 중 {free}개가 예약 가능합니다. 수를 "
+        "줄이거나 다른 시간을 선택하세요(`dure reserve list`).",
     ),
     "reservation_quota": Entry(
         409,
         "More than the team's quota",
-        "Team {team} may reserve at most {most} GPUs of {tier} at any time by itself, its nominal_quota: ask for fewer, "
-        "or ask an administrator to reserve them.",
-        "{team} 팀이 직접 예약할 수 있는 {tier} GPU는 nominal_quota인 {most}개까지입니다. 수를 줄이거나 관리자에게 예약을 "
-        "요청하세요.",
+        "Team {team} may reserve at most {most} GPUs of {tier} at any time by itself, its nominal_quota: ask for "
+        "fewer, or ask an administrator to reserve them.",
+        "{team} 팀이 직접 예약할 수 있는 {tier} GPU는 nominal_quota인 {most}개까지입니다. 수를 줄이거나 관리자에게 "
+        "예약을 요청하세요.",
     ),
     "already_ended": Entry(
         409,

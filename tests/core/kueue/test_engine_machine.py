@@ -1,0 +1,202 @@
+"""Whatever happens to an engine, in any order: books agree with a fresh count, nobody is lost, all that waits is
+explained, the same story gives the same answer, and preemption comes to rest.
+"""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dure.core.queueing.kueue.engine import Engine
+from dure.core.queueing.kueue.objects import Cohort, Flavor, LocalQueue, Preemption, Settings
+from dure.core.queueing.kueue.snapshot import build
+from tests.core.kueue.world import CPU, a_queue, a_workload
+
+NAMES = ("a", "b", "c")
+ALL_REACH = Preemption("LowerPriority", "Any")
+DOORS = [LocalQueue("ns", name, name) for name in NAMES]
+
+
+def queues_of(quotas, policy=ALL_REACH, borrowing=None):
+    return [a_queue(name, own, preemption=policy, borrowing=borrowing) for name, own in zip(NAMES, quotas, strict=True)]
+
+
+def configured(engine, queues):
+    engine.configure(flavors=[Flavor("default")], cluster_queues=queues, cohorts=[Cohort("team")], local_queues=DOORS)
+
+
+def settle(engine, now_ns=1, limit=200):
+    """Run cycles until nothing changes; victims leave at once. Return the keys that were preempted."""
+    gone: list[str] = []
+    for _ in range(limit):
+        result = engine.cycle(now_ns)
+        victims = [target.info.key for entry in result.entries for target in entry.preempting]
+        for key in victims:
+            engine.release(key, now_ns)
+        gone += victims
+        if not victims and not any(entry.status == "assumed" for entry in result.entries):
+            return gone
+    message = f"no rest after {limit} cycles; preempted {len(gone)}"
+    raise AssertionError(message)
+
+
+def state_of(engine):
+    """Return all that a trial must leave as it was."""
+    return (
+        {
+            name: {key: used for key, used in node.usage.items() if used}
+            for name, node in engine.snapshot.queues.items()
+        },
+        {
+            name: {key: used for key, used in node.usage.items() if used}
+            for name, node in engine.snapshot.cohorts.items()
+        },
+        sorted((info.key, info.queue, info.evicted) for info in engine.held()),
+        {name: (list(queue.waiting), sorted(queue.inadmissible)) for name, queue in engine.pending.items()},
+        sorted(engine.strays),
+    )
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """An engine with three preempting queues in one cohort, beside one that remembers nothing."""
+
+    @initialize(fair=st.booleans(), quotas=st.tuples(*[st.integers(0, 10)] * 3), policy=st.booleans())
+    def begin(self, fair, quotas, policy):
+        self.policy = ALL_REACH if policy else Preemption("LowerOrNewerEqualPriority", "LowerPriority", "LowerPriority")
+        self.engines = [Engine(Settings(fair_sharing=fair)) for _ in range(2)]
+        for engine in self.engines:
+            configured(engine, queues_of(quotas, self.policy))
+        self.alive: set[str] = set()
+        self.number = 0
+
+    @property
+    def engine(self):
+        return self.engines[0]
+
+    def both(self, act):
+        """Do the same to both engines; the second one forgets every assignment that it remembers first."""
+        for node in self.engines[1].snapshot.queues.values():
+            node.memory.clear()
+        found = [act(engine) for engine in self.engines]
+        assert found[0] == found[1]
+        return found[0]
+
+    @rule(queue=st.sampled_from(NAMES), cpu=st.integers(1, 14), priority=st.integers(0, 2), least=st.booleans())
+    def submit(self, queue, cpu, priority, least):
+        self.number += 1
+        workload = a_workload(
+            f"w{self.number}",
+            cpu,
+            priority=priority,
+            created_ns=self.number,
+            local=queue,
+            count=2,
+            minimum=1 if least else None,
+        )
+        self.both(lambda engine: engine.submit(workload))
+        self.alive.add(workload.key)
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def finish(self, data):
+        key = data.draw(st.sampled_from(sorted(self.alive)))
+        self.both(lambda engine: engine.finish(key, self.number))
+        self.alive.discard(key)
+
+    @precondition(lambda self: any(True for _ in self.engine.held()))
+    @rule(data=st.data())
+    def lose(self, data):
+        """A node is lost: what ran there is evicted, its pods being gone."""
+        key = data.draw(st.sampled_from(sorted(info.key for info in self.engine.held())))
+        self.both(lambda engine: (engine.evict(key, "NodeFailure", "gone", self.number), engine.release(key, 1)))
+
+    @rule(quotas=st.tuples(*[st.integers(0, 10)] * 3))
+    def edit(self, quotas):
+        self.both(lambda engine: configured(engine, queues_of(quotas, self.policy)))
+
+    @rule()
+    def cycle(self):
+        before = {name: node.available_signed(CPU) for name, node in self.engine.snapshot.queues.items()}
+
+        def run(engine):
+            result = engine.cycle(self.number)
+            return sorted((one.info.key, one.status, one.reason, one.message) for one in result.entries)
+
+        self.both(run)
+        for name, node in self.engine.snapshot.queues.items():
+            assert node.available_signed(CPU) >= min(0, before[name])
+
+    @rule()
+    def leave(self):
+        """Pods of all that are evicted are gone."""
+        for key in sorted(info.key for info in self.engine.held() if info.evicted):
+            self.both(lambda engine, key=key: engine.release(key, self.number))
+
+    @rule(queue=st.sampled_from(NAMES), cpu=st.integers(1, 9))
+    def try_out(self, queue, cpu):
+        before = state_of(self.engine)
+        with self.engine.trial():
+            self.engine.submit(a_workload("what-if", cpu, priority=3, local=queue))
+            settle(self.engine, self.number)
+            for key in sorted(info.key for info in self.engine.held())[:1]:
+                self.engine.finish(key)
+            settle(self.engine, self.number)
+        assert state_of(self.engine) == before
+
+    @invariant()
+    def nobody_is_lost(self):
+        if not hasattr(self, "engines"):
+            return
+        held = {info.key for info in self.engine.held()}
+        waiting = {info.key for info in self.engine.waiting()}
+        assert not held & waiting
+        assert held | waiting | set(self.engine.strays) == self.alive
+        assert all(self.engine.explain(key) for key in waiting)
+
+    @invariant()
+    def books_agree_with_a_fresh_count(self):
+        if not hasattr(self, "engines"):
+            return
+        objects = self.engine.objects
+        again = build(objects.cluster_queues, objects.cohorts, objects.flavors, list(self.engine.held()))
+        for name, node in (*self.engine.snapshot.queues.items(), *self.engine.snapshot.cohorts.items()):
+            other = again.queues.get(name) or again.cohorts[name]
+            assert node.account(CPU).usage == other.account(CPU).usage
+
+    def teardown(self):
+        if hasattr(self, "engines"):
+            assert state_of(self.engines[0]) == state_of(self.engines[1])
+
+
+EngineMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestEngine = EngineMachine.TestCase
+
+
+JOBS = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 6), st.integers(0, 3)), max_size=10)
+
+
+@given(jobs=JOBS, quotas=st.tuples(*[st.integers(2, 10)] * 3), priority=st.integers(-2, 5), fair=st.booleans())
+@settings(deadline=None)
+def test_a_guarantee_can_always_be_taken_back(jobs, quotas, priority, fair):
+    engine = Engine(Settings(fair_sharing=fair))
+    configured(engine, queues_of(quotas))
+    for number, (queue, cpu, own_priority) in enumerate(jobs):
+        if queue != "a":
+            engine.submit(a_workload(f"w{number}", cpu, priority=own_priority, created_ns=number, local=queue))
+    settle(engine)
+    engine.submit(a_workload("mine", quotas[0], priority=priority, created_ns=99, local="a"))
+    settle(engine)
+    assert engine.holding("ns/mine") is not None
+
+
+@given(jobs=JOBS, quotas=st.tuples(*[st.integers(0, 10)] * 3), fair=st.booleans())
+@settings(deadline=None)
+def test_preemption_comes_to_rest_and_stays_there(jobs, quotas, fair):
+    engine = Engine(Settings(fair_sharing=fair))
+    configured(engine, queues_of(quotas))
+    for number, (queue, cpu, priority) in enumerate(jobs):
+        engine.submit(a_workload(f"w{number}", cpu, priority=priority, created_ns=number, local=queue))
+    settle(engine)
+    held = sorted(info.key for info in engine.held())
+    engine.wake()
+    assert settle(engine) == []
+    assert sorted(info.key for info in engine.held()) == held

@@ -25,6 +25,7 @@ COURSES = 6
 LEAST_COURSES = 3
 BUDGET_S = 3.0
 _TURN_S = 20.0
+_SHORT_TURN_S = 2.0
 _KEPT = 128
 
 
@@ -71,7 +72,7 @@ class Planning:
 
         A job that names a tier is tried on every other one too; nothing is written.
         """
-        with self._taken():
+        with self._taken(_TURN_S):
             present = self._forecasts.present()
             twins = {tier.name: _twin(job, tier.name) for tier in present.platform.tiers}
             trial = replace(present, jobs=(*present.jobs, *twins.values()))
@@ -88,7 +89,7 @@ class Planning:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            with self._taken():
+            with self._taken(_SHORT_TURN_S):
                 found = self._sooner(job)
         except CodedError:
             return None
@@ -158,8 +159,8 @@ class Planning:
         return lambda job, part: self._forecasts.remaining_s(job, now, part)
 
     @contextmanager
-    def _taken(self) -> Iterator[None]:
-        if not self._turn.acquire(timeout=_TURN_S):
+    def _taken(self, at_most_s: float) -> Iterator[None]:
+        if not self._turn.acquire(timeout=at_most_s):
             raise CodedError("busy")
         try:
             yield

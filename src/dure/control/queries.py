@@ -131,6 +131,12 @@ class Queries:
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
         return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id), self._eta(job.id, lang))
 
+    @property
+    def estimated_at(self) -> float:
+        """When starts were last estimated, in seconds since the epoch; 0 when never or nobody waits."""
+        outlook = self._forecasts.outlook
+        return outlook.at if outlook.etas else 0.0
+
     def _eta(self, job_id: str, lang: str) -> EtaView | None:
         """When a waiting job starts, as last estimated; None when it came after that."""
         outlook = self._forecasts.outlook

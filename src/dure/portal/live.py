@@ -69,6 +69,7 @@ class Watch:
     after: int
     job: str | None = None
     output: str | None = None
+    estimated_at: float = 0.0
 
 
 class LiveResponse(Response):
@@ -134,12 +135,16 @@ def _look(queries: Queries, principal: Principal, watch: Watch, lang: str) -> li
         watch.after = page.last_seq
         subjects = sorted({event.subject for event in page.events})
         told.append(_sent("dure:queue", watch.after, {"jobs": subjects}))
+        watch.estimated_at = queries.estimated_at
         if watch.job in subjects:
             told.append(_sent("dure:job", watch.after, {"job": watch.job}))
         told += [
             _sent("dure:mine", watch.after, {"text": event.sentence})
             for event in [e for e in page.events if _announced(principal, e)][-_ANNOUNCED_MAX:]
         ]
+    elif queries.estimated_at != watch.estimated_at:  # nothing happened, but time has passed for those who wait
+        watch.estimated_at = queries.estimated_at
+        told.append(_sent("dure:queue", watch.after, {"jobs": []}))
     if watch.job is not None and watch.output is not None:
         output = queries.output(principal, watch.job, watch.output, _PAGE)
         if output.cursor != watch.output:

@@ -15,7 +15,7 @@ from dure.core.model import TERMINAL
 from dure.portal.output import Tail, tail
 from dure.portal.timeline import Attempt, attempts_of
 from dure.ports import Principal
-from dure.wire.messages import EventView, GpuView, JobView, OutputList, PlatformView
+from dure.wire.messages import EventView, GpuView, JobView, OutputList, PlatformView, WhyView
 
 SHOWN_JOBS = 100
 SHOWN_GPUS = 256
@@ -65,6 +65,7 @@ class JobPage:
     now: float
     seq: int
     job: JobView
+    story: WhyView
     events: list[EventView]
     attempts: list[Attempt]
     tail: Tail | None
@@ -138,6 +139,7 @@ def job_page(queries: Queries, principal: Principal, job_id: str, lang: str, now
         now=now,
         seq=seq,
         job=job,
+        story=why,
         events=why.events,
         attempts=attempts_of(job, why.events, now),
         tail=output_tail(queries, principal, job_id, None) if owner else None,

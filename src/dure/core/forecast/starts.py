@@ -8,8 +8,11 @@ made (`GRAIN` of the time ahead); what ends in between gives its GPUs back a lit
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from zlib import crc32
 
 from dure.core.forecast.distribution import Distribution
@@ -22,6 +25,11 @@ from dure.core.queueing.plan import Plan
 GRAIN = 0.03
 HORIZON_S = 14 * 86_400.0
 _GOLDEN = 0.6180339887498949
+_SILVER = 0.4142135623730951
+_TOGETHER = 0.4
+_EDGE = 1e-3
+_NORMAL = NormalDist()
+_DIGITS = re.compile(r"[0-9]+")
 
 Remaining = Callable[[Job, float], float]
 """Returns how long a job runs from now on, in seconds, at a quantile."""
@@ -131,7 +139,7 @@ def course(
     if isinstance(inner, Decider):
         inner.bounds = present.bounds
     driven = _Coarse(inner, present.now, grain, between)
-    works = [Work(job, remaining(job, place(job.id, number))) for job in present.jobs]
+    works = [Work(job, remaining(job, drawn(job, number))) for job in present.jobs]
     world = World(spent=present.spent)
     coming = _arrivals(present, remaining, number, horizon_s)
     last_ends: dict[tuple[str, str], str] = {}
@@ -166,12 +174,27 @@ def etas(now: float, courses: Sequence[Course], jobs: Iterable[str]) -> dict[str
     return found
 
 
-def place(name: str, number: int) -> float:
+def place(name: str, number: int, stride: float = _GOLDEN) -> float:
     """Return the quantile, between 0 and 1, at which the `number`-th course draws the runtime of a job.
 
     A job's quantiles are spread evenly over any run of courses (the golden ratio's sequence, begun at its own place).
     """
-    return (crc32(name.encode()) / 2**32 + (number + 0.5) * _GOLDEN) % 1.0
+    return (crc32(name.encode()) / 2**32 + (number + 0.5) * stride) % 1.0
+
+
+def drawn(job: Job, number: int) -> float:
+    """Return the quantile at which the `number`-th course draws how long a job runs.
+
+    A person's jobs of one kind are long together or short together: what is not known of the first is not known of the
+    others either, and a queue of them would else look more certain than it is (a Gaussian copula).
+    """
+    kind = f"{job.team}/{job.user}/{_DIGITS.sub('#', job.name)}"
+    own, shared = _deviation(place(job.id, number)), _deviation(place(kind, number, _SILVER))
+    return _NORMAL.cdf(math.sqrt(_TOGETHER) * shared + math.sqrt(1.0 - _TOGETHER) * own)
+
+
+def _deviation(part: float) -> float:
+    return _NORMAL.inv_cdf(min(max(part, _EDGE), 1.0 - _EDGE))
 
 
 def sampled(distribution: Distribution, job: Job, now: float, part: float) -> float:
@@ -206,5 +229,5 @@ def _arrivals(present: Present, remaining: Remaining, number: int, horizon_s: fl
         for offset_s, _, job in offsets:
             at = present.now + turn * span_s + offset_s
             twin = replace(job, id=f"{job.id}~{turn}", submitted_at=at, queued_at=at)
-            yield Work(twin, remaining(twin, place(twin.id, number)))
+            yield Work(twin, remaining(twin, drawn(twin, number)))
         turn += 1

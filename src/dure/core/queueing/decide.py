@@ -8,6 +8,8 @@ The trap: a decision changes nothing that outlives it; what it admitted counts o
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +22,8 @@ from dure.core.queueing.explain import Picture, State, Verdicts, told
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends, Hold, freed_at, soonest
 from dure.core.queueing.limits import Bounds
-from dure.core.queueing.lines import Line, Lines
-from dure.core.queueing.order import Person, Usage
+from dure.core.queueing.lines import Line, Lines, bound_s, rank_of
+from dure.core.queueing.order import Person, Usage, effective_priority
 from dure.core.queueing.plan import Admission, Plan, Preemption, Snapshot
 from dure.core.queueing.quota import Quota
 from dure.core.reasons import Waiting
@@ -43,14 +45,10 @@ def decide(snapshot: Snapshot) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Where the jobs of a line could ever run: private tiers, and offers of public clusters, the cheapest first.
-
-    `leaves` tells whether nothing but time and the team's money keeps them from leaving.
-    """
+    """Where the jobs of a line could ever run: private tiers, and offers of public clusters, the cheapest first."""
 
     tiers: tuple[str, ...]
     offers: tuple[tuple[Market, Offer], ...]
-    leaves: bool
 
 
 class Decider:
@@ -129,16 +127,17 @@ class Decider:
         ]
         able.sort(key=lambda market: market.price_per_gpu_hour)
         offers = tuple((market, market.offer(private_chance=bool(tiers))) for market in able)
-        leaves = any(
-            set(decide_burst(job, job.queued_at, self.platform, offer).failing) <= _COSTS for _, offer in offers
-        )
-        line.outlook = Outlook(tiers, offers, leaves)
+        line.outlook = Outlook(tiers, offers)
 
     def _due(self, line: Line, job: Job) -> float | None:
+        """Return when the job may leave, None while more than time and the team's money keep it here."""
         outlook: Outlook = line.outlook
-        if not outlook.leaves:
-            return None
-        return min(due_at(job, self.platform, offer) for _, offer in outlook.offers)
+        able = [
+            offer
+            for _, offer in outlook.offers
+            if set(decide_burst(job, job.queued_at, self.platform, offer).failing) <= _COSTS
+        ]
+        return min((due_at(job, self.platform, offer) for offer in able), default=None)
 
 
 @dataclass(slots=True)
@@ -196,99 +195,138 @@ class _Decision:
         self.strict: set[str] = set()
         self.placed: set[str] = set()
         self.states: dict[int, State] = {}
-        self.heaps: dict[str, list[tuple[Any, Line]]] = {}
+        self.heaps: dict[str, list[tuple[Any, int, Job, Line]]] = {}
+        self.shares: dict[tuple[str, str, int], tuple[object, ...]] = {}
+        self.version = 0
+        self.leaving: set[str] = set()
         self.admissions: list[Admission] = []
         self.preemptions: list[Preemption] = []
         self.wake_at: float | None = None
 
     def plan(self) -> Plan:
-        self.heaps = heaps = {
-            team: [(self.usage.key(line.first), line) for line in lines.values()]
-            for team, lines in sorted(self.lines.by_team.items())
-        }
-        for heap in heaps.values():
-            heapq.heapify(heap)
+        for line in self.lines:
+            self.states[id(line)] = State(line.outlook.tiers, line.outlook.offers)
         for line in self._preemptors():
-            self._serve(line, line.first)
-        while heaps:
-            team = min(heaps, key=lambda name: self._rank(heaps[name][0][1]))
-            self._serve_next(heaps[team])
-            for emptied in [name for name, heap in heaps.items() if not heap]:
-                del heaps[emptied]
+            if (job := self._head(line)) is not None:
+                self._serve(line, job)
+        for line in self.lines:
+            self._queue(line)
+        while self.heaps:
+            team = min(self.heaps, key=self._team_key)
+            self._serve_next(team)
         picture = Picture.of(self.books, self.quota, self.standing, self.left, self.kept.owners(), self.usage)
         waiting = [
-            (self.states[id(line)], tuple(place[2] for place in line.places if place[1] not in self.placed))
-            for lines in self.lines.by_team.values()
-            for line in lines.values()
+            (self.states[id(line)], [(rank, [*places]) for rank, places in line.ranks.items()], Counter(line.told))
+            for line in self.lines
         ]
-        verdicts = Verdicts(picture, [one for one in waiting if one[1]])
-        return Plan(
-            tuple(self.admissions), verdicts, self.wake_at, tuple(self.preemptions), tuple(sorted(verdicts.changed()))
-        )
+        verdicts = Verdicts(picture, waiting, frozenset(self.placed))
+        changed = tuple(sorted(verdicts.changed()))
+        return Plan(tuple(self.admissions), verdicts, self.wake_at, tuple(self.preemptions), changed)
 
     def _preemptors(self) -> list[Line]:
         """Return the lines of jobs for which others are leaving: they go first, or others would take what is freed."""
         waited = {holder.job.preempted_by for holder in self.books.holders.values()}
-        found = [self.lines.line_of(job_id) for job_id in waited if job_id is not None and job_id in self.lines]
-        lines = {id(line): line for line in found}
-        return sorted(lines.values(), key=lambda line: self.usage.key(line.first))
-
-    def _rank(self, line: Line) -> tuple[Any, ...]:
-        """Return what the first lines of the teams are ordered by."""
-        job = self._head(line) or line.first
-        outlook: Outlook = line.outlook
-        tier = outlook.tiers[0] if outlook.tiers else job.request.tier or ""
-        priority, _, at, job_id = self.usage.key(job)
-        return (
-            job.team in self.overdrawn,
-            *self.quota.share_key(job.team, tier, job.request.gpus_milli),
-            priority,
-            at,
-            job_id,
-        )
+        found = [self.lines.job(job_id) for job_id in waited if job_id is not None and job_id in self.lines]
+        found.sort(key=self.usage.key)
+        return [*dict.fromkeys(self.lines.line_of(job.id) for job in found)]
 
     def _head(self, line: Line) -> Job | None:
-        if not self.placed:
-            return line.first
-        return next((place[2] for place in line.places if place[1] not in self.placed), None)
+        """Return the first job of a line that this decision may still place."""
+        state, placed, usage = self.states[id(line)], self.placed, self.usage
+        best: tuple[float, float, float, str] | None = None
+        found: Job | None = None
+        for rank, places in line.ranks.items():
+            place = places[0]
+            if placed and place[1] in placed:
+                rest = next((one for one in places if one[1] not in placed), None)
+                if rest is None:
+                    continue
+                place = rest
+            if state.refused and rank in state.refused:
+                continue
+            value = -rank[1] if rank[2] is None else -effective_priority(place[2], self.platform, self.now)
+            key = (value, usage.of(line.team, rank[0]), place[0], place[1])
+            if best is None or key < best:
+                best, found = key, place[2]
+        return found
 
-    def _serve_next(self, heap: list[tuple[Any, Line]]) -> None:
+    def _queue(self, line: Line) -> None:
+        """Put a line among those of its team, by its head; not one of which nothing more can be placed."""
+        job = None if self.states[id(line)].over else self._head(line)
+        if job is not None:
+            heapq.heappush(self.heaps.setdefault(line.team, []), (self.usage.key(job), self.version, job, line))
+
+    def _team_key(self, team: str) -> tuple[Any, ...]:
+        """Return what the first lines of the teams are ordered by."""
+        (priority, _, at, job_id), _, job, line = self.heaps[team][0]
+        tiers, request = self.states[id(line)].tiers, job.request
+        asked = (team, tiers[0] if tiers else request.tier or "", request.gpus_milli)
+        share = self.shares.get(asked)
+        if share is None:
+            share = self.shares[asked] = self.quota.share_key(*asked)
+        return (team in self.overdrawn, *share, priority, at, job_id)
+
+    def _serve_next(self, team: str) -> None:
         """Serve the first line of a team; it comes again while it may have more to place."""
-        key, line = heapq.heappop(heap)
-        job = self._head(line)
-        if job is None or (id(line) in self.states and self.states[id(line)].over):
+        heap = self.heaps[team]
+        _, version, job, line = heapq.heappop(heap)
+        if version != self.version:  # something was admitted meanwhile: the order may be another one
+            head = self._head(line)
+            if head is not None and (head is not job or self.usage.key(job) != _):
+                self._queue(line)
+                head = None
+            if head is None:
+                self._close(team)
+                return
+        if self.states[id(line)].over:
+            self._close(team)
             return
-        fresh = self.usage.key(job)
-        if fresh != key:
-            heapq.heappush(heap, (fresh, line))
-            return
-        if self._serve(line, job) and (following := self._head(line)) is not None:
-            heapq.heappush(heap, (self.usage.key(following), line))
+        self._serve(line, job)
+        self._queue(line)
+        self._close(team)
 
-    def _serve(self, line: Line, job: Job) -> bool:
-        """Place the head of a line, or note why it waits; return whether it was placed."""
-        outlook: Outlook = line.outlook
-        state = self.states.setdefault(id(line), State(job, outlook.tiers, outlook.offers))
+    def _close(self, team: str) -> None:
+        if not self.heaps.get(team):
+            self.heaps.pop(team, None)
+
+    def _serve(self, line: Line, job: Job) -> None:
+        """Place the head of a line, or note why it and those behind it wait."""
+        state = self.states[id(line)]
+        refusal = gates.refusal(job, self.standing) or self._nowhere(job, line.outlook)
+        if refusal is not None:
+            state.refused[rank_of(job)] = refusal
+            return
         state.job = job
-        state.refusal = gates.refusal(job, self.standing) or self._nowhere(job, outlook)
-        if state.refusal is not None:
-            state.over = True
-            return False
-        end_at = None
-        if self.platform.queueing.backfill and (runs_s := line.runs_s) is not None:
-            end_at = self.now + runs_s
+        end_at = self._end_at(job)
         if job.team not in self.strict and self._private(job, state, end_at):
-            return True
-        state.over = True
-        if outlook.leaves:
+            return
+        if line.due:
             self._leave(line, state)
         head = self._head(line)
-        if head is not None and outlook.tiers and not state.victims:
+        if head is not None and state.tiers and not state.victims:
             state.job = head
+            if job.team not in self.strict and self._backfill(line, state):
+                return
             # What is reserved for others is not kept from them.
-            self._keep(head, [tier for tier in outlook.tiers if tier not in state.reserved], end_at)
+            self._keep(head, [tier for tier in state.tiers if tier not in state.reserved], self._end_at(head))
             if self.platform.queueing.strategy == "StrictFIFO":
                 self.strict.add(job.team)
+        state.over = True
+
+    def _end_at(self, job: Job) -> float | None:
+        """Return when the job would have ended if it started now; None when that is unknown, or must not count."""
+        runs_s = bound_s(job) if self.platform.queueing.backfill else None
+        return None if runs_s is None else self.now + runs_s
+
+    def _backfill(self, line: Line, state: State) -> bool:
+        """Place the first job behind the head that ends before what is kept is needed; the shortest kinds first."""
+        if not (self.books.holds or self.kept.team or self.kept.pool or state.reserved):
+            return False
+        for power in sorted(power for power in line.powers if power is not None):
+            job = next((place[2] for place in line.powers[power] if place[1] not in self.placed), None)
+            if job is not None and rank_of(job) not in state.refused:
+                refusal = gates.refusal(job, self.standing)
+                return refusal is None and self._private(job, state, self._end_at(job))
         return False
 
     def _private(self, job: Job, state: State, end_at: float | None) -> bool:
@@ -345,7 +383,8 @@ class _Decision:
         state.victims = tuple(victim.id for victim in victims)
         self.ends.leaving.update(state.victims)
         for victim, told_of in zip(victims, answer.victims, strict=True):
-            if victim.preempted_by is None:
+            if victim.preempted_by is None and victim.id not in self.leaving:
+                self.leaving.add(victim.id)
                 self.preemptions.append(Preemption(victim.id, job.id, told_of.reason))
         self._keep_nodes(job, (tier,), end_at, closed=True)
         return False
@@ -357,14 +396,18 @@ class _Decision:
         self.usage.leave(self.books.holders[job.id])
         self.books.revoke(job.id)
         self.quota.revoke(job)
+        self.version += 1
+        self.shares.clear()
         line = self.lines.line_of(job.id)
         self.states[id(line)].over = False
-        heapq.heappush(self.heaps.setdefault(job.team, []), (self.usage.key(job), line))
+        self._queue(line)
 
     def _admit(self, job: Job, lease: Lease, burst: Mapping[str, Any] | None = None) -> None:
         self.placed.add(job.id)
         self.admissions.append(Admission(job.id, lease, burst))
         self.usage.enter((self.books.holders[job.id],))
+        self.version += 1
+        self.shares.clear()
 
     def _keep(self, job: Job, tiers: Iterable[str], end_at: float | None) -> None:
         """Keep what the job waits for from later ones: nodes, or quota where that is what is missing."""
@@ -411,29 +454,30 @@ class _Decision:
 
     def _leave(self, line: Line, state: State) -> None:
         """Place those of a line on public clusters whose wait is over; note when the next one's will be."""
-        outlook: Outlook = line.outlook
-        jobs = {place[1]: place[2] for place in line.places} if line.due and line.due[0][0] <= self.now else {}
-        for due, _, job_id in line.due:
-            if due > self.now:
-                if job_id not in self.placed and not self._unpaid(line.first, outlook, state):
+        first_later = bisect_right(line.due, (self.now, float("inf"), ""))
+        for _, _, job_id in line.due[:first_later]:
+            if state.full:
+                break
+            if job_id not in self.placed:
+                self._burst(self.lines.job(job_id), state)
+        for due, _, job_id in line.due[first_later:]:
+            if job_id not in self.placed:
+                if self._payable(self.lines.job(job_id), state):
                     self.wake_at = due if self.wake_at is None else min(self.wake_at, due)
                 return
-            if job_id in self.placed or state.full:
-                continue
-            if not self._burst(jobs[job_id], outlook, state) and state.broke:
-                return
 
-    def _unpaid(self, job: Job, outlook: Outlook, state: State) -> bool:
-        """Return whether the team has no money for jobs like this one, however long they wait."""
+    def _payable(self, job: Job, state: State) -> bool:
+        """Return whether only time keeps the job from leaving, and not money."""
         left = self.left.get(job.team)
-        found = [decide_burst(job, self.now, self.platform, offer, left) for _, offer in outlook.offers]
-        state.broke = not any(set(decision.failing) <= {"wait"} for decision in found)
-        return state.broke
+        return any(
+            set(decide_burst(job, self.now, self.platform, offer, left).failing) <= {"wait"}
+            for _, offer in state.offers
+        )
 
-    def _burst(self, job: Job, outlook: Outlook, state: State) -> bool:
+    def _burst(self, job: Job, state: State) -> None:
         left = self.left.get(job.team)
         decisions = [
-            (market, decide_burst(job, self.now, self.platform, offer, left)) for market, offer in outlook.offers
+            (market, decide_burst(job, self.now, self.platform, offer, left)) for market, offer in state.offers
         ]
         for market, decision in decisions:
             lease = self.books.take(job, market.nodes, None) if decision.go and market.available else None
@@ -441,14 +485,12 @@ class _Decision:
                 if left is not None:
                     self.left[job.team] = left - decision.predicted_cost
                 self._admit(job, lease, decision.document())
-                return True
-        state.broke = not any(set(decision.failing) <= {"wait"} for _, decision in decisions)
-        if not state.broke:
+                return
+        if any(decision.go for _, decision in decisions):
             state.full = True
             for market, _ in decisions:
                 able = [node for node in market.nodes if node.fits_when_empty(job.request.node_milli)]
                 self.books.keep(able, Hold(job.id))
-        return False
 
     def _nowhere(self, job: Job, outlook: Outlook) -> Refusal | None:
         """Return a refusal when the job could run nowhere, whatever ends."""

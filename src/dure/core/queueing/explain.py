@@ -17,6 +17,7 @@ from dure.core.placement import NodeState, choose_gang
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.compile import RESOURCE
 from dure.core.queueing.gates import Holder, Refusal, Standing
+from dure.core.queueing.lines import Place, Rank, rank_of
 from dure.core.queueing.order import Usage
 from dure.core.queueing.quota import Quota
 from dure.core.reasons import Verdict, Waiting
@@ -52,19 +53,22 @@ _CODES = {
 class State:
     """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
 
-    `over` when nothing more of it is placed; `broke` when its team's money does not suffice, `full` when the public
-    clusters are; `reserved` has the tiers that a reservation keeps from it.
+    `refused` are the ranks that a gate keeps out; `over` when nothing more is placed, `full` when the public clusters
+    are; `reserved` has the tiers that a reservation keeps from it.
     """
 
-    job: Job
     tiers: tuple[str, ...]
     offers: tuple[tuple[Market, Offer], ...]
-    refusal: Refusal | None = None
+    job: Job | None = None
+    refused: dict[Rank, Refusal] = field(default_factory=dict)
     victims: tuple[str, ...] = ()
     over: bool = False
-    broke: bool = False
     full: bool = False
     reserved: Mapping[str, Kept] = field(default_factory=dict)
+
+    def refusal(self, job: Job) -> Refusal | None:
+        """Return what keeps the job out, if a gate does."""
+        return self.refused.get(rank_of(job)) if self.refused else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +245,20 @@ class _Place:
     line: Sequence[str]
 
 
+Waits = tuple[State, Sequence[tuple[Rank, list[Place]]], Mapping[str | None, int]]
+"""The state of a line, its jobs by rank, and how often each reason stands on their record."""
+
+
 class Verdicts(Mapping[str, Verdict]):
     """The verdict of every job that the plan leaves waiting, made when it is asked for.
 
-    `waiting` are the lines' states, each with its jobs in order.
+    `waiting` are the lines; jobs of them that the plan places are `placed`.
     """
 
-    def __init__(self, picture: Picture, waiting: Sequence[tuple[State, tuple[Job, ...]]]) -> None:
+    def __init__(self, picture: Picture, waiting: Sequence[Waits], placed: frozenset[str]) -> None:
         self._picture = picture
         self._waiting = waiting
+        self._placed = placed
         self._places: dict[str, _Place] | None = None
         self._stories: dict[Any, _Story] = {}
 
@@ -263,7 +272,7 @@ class Verdicts(Mapping[str, Verdict]):
         return iter(self._all())
 
     def __len__(self) -> int:
-        return sum(len(jobs) for _, jobs in self._waiting)
+        return len(self._all())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
@@ -272,38 +281,42 @@ class Verdicts(Mapping[str, Verdict]):
 
     def changed(self) -> Iterator[str]:
         """Yield the jobs on whose record another waiting code stands than the one of this plan, or none."""
-        for state, jobs in self._waiting:
-            rest = self._code(state, victims=())
-            for job in jobs:
-                code = self._code(state, victims=state.victims) if job is state.job else rest
-                if job.reason != code.value:
-                    yield job.id
+        for state, ranks, told in self._waiting:
+            usual = None if state.job is None else self._code(state, state.job, ())
+            if not state.refused and not state.victims and set(told) <= {usual}:
+                continue
+            for rank, places in ranks:
+                refusal = state.refused.get(rank)
+                code = usual if refusal is None else refusal[0].value
+                for _, job_id, job in places:
+                    own = self._code(state, job, state.victims) if job is state.job else code
+                    if job.reason != own and job_id not in self._placed:
+                        yield job_id
 
-    def _code(self, state: State, victims: Sequence[str]) -> Waiting:
-        if state.refusal is not None:
-            return state.refusal[0]
+    def _code(self, state: State, job: Job, victims: Sequence[str]) -> str:
         if not state.tiers:
-            return Waiting.WAITING_FOR_QUOTA
-        whys = [self._reason(state.job, state, tier, victims)["why"] for tier in state.tiers]
-        return _CODES.get(min(whys, key=_NEAREST.index), Waiting.WAITING_FOR_QUOTA)
+            return Waiting.WAITING_FOR_QUOTA.value
+        whys = [self._reason(job, state, tier, victims)["why"] for tier in state.tiers]
+        return _CODES.get(min(whys, key=_NEAREST.index), Waiting.WAITING_FOR_QUOTA).value
 
     def _all(self) -> dict[str, _Place]:
         """Return every job's place, put into the lines of the tiers that it waits for in the order of serving."""
         if self._places is not None:
             return self._places
-        key = self._picture.usage.key
+        picture, places = self._picture, {}
         pools: dict[Any, list[str]] = {}
-        places = {}
         ordered = sorted(
-            (*key(job)[:2], job.submitted_at, job.id, n, job)
-            for n, (_, jobs) in enumerate(self._waiting)
-            for job in jobs
+            (*picture.usage.key(job)[:2], job.submitted_at, job.id, number, job)
+            for number, (_, ranks, _) in enumerate(self._waiting)
+            for _, some in ranks
+            for _, job_id, job in some
+            if job_id not in self._placed
         )
         for *_, number, job in ordered:
             state = self._waiting[number][0]
-            scopes: list[Any] = [id(state)]
-            if state.refusal is None and state.tiers:
-                scopes = [(job.team, t) if self._picture.in_team_line(job, t) else t for t in state.tiers]
+            scopes: list[Any] = [number if state.refusal(job) is None else (number, rank_of(job))]
+            if state.refusal(job) is None and state.tiers:
+                scopes = [(job.team, t) if picture.in_team_line(job, t) else t for t in state.tiers]
             lines = [pools.setdefault(scope, []) for scope in scopes]
             line = min(lines, key=len)
             places[job.id] = _Place(job, state, len(line), line)
@@ -317,16 +330,18 @@ class Verdicts(Mapping[str, Verdict]):
         job, state = place.job, place.state
         head = job is state.job
         money = (job.predicted_s, job.timeout_s, job.cost)
-        key = (id(state), id(place.line), min(place.ahead, MAX_AHEAD), head and bool(state.victims), money)
+        mine = (job.user, *money, job.budget, job.data_class, job.burstable)
+        refusal = state.refusal(job)
+        key = (id(state), id(place.line), min(place.ahead, MAX_AHEAD), head and bool(state.victims), mine)
         story = self._stories.get(key)
         if story is None:
             story = self._stories[key] = self._story(place, state.victims if head else ())
         helps = story.helps
-        burst = self._burst(job, state) if state.refusal is None else None
-        if burst is not None and set(burst.failing) <= {"wait"} and not state.broke:
+        burst = self._burst(job, state) if refusal is None else None
+        if burst is not None and set(burst.failing) <= {"wait"}:
             due = min(due_at(job, self._picture.platform, offer) for _, offer in state.offers)
             helps = (*helps, self._burst_help(burst, due))
-        elif not helps and state.refusal is None:
+        elif not helps and refusal is None:
             helps = ({"code": "wait"},)
         return Verdict(story.code, place.ahead + 1, story.data, story.blockers, helps)
 
@@ -341,8 +356,8 @@ class Verdicts(Mapping[str, Verdict]):
     def _story(self, place: _Place, victims: Sequence[str]) -> _Story:
         job, state, picture = place.job, place.state, self._picture
         ahead = tuple(place.line[: min(place.ahead, MAX_AHEAD)])
-        if state.refusal is not None:
-            code, facts = state.refusal
+        if (refusal := state.refusal(job)) is not None:
+            code, facts = refusal
             return _Story(code, facts, (), self._refused_helps(job, facts))
         burst = self._burst(job, state)
         if not state.tiers:

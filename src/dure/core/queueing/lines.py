@@ -1,7 +1,8 @@
-"""The waiting jobs, in lines of equal ones: what a decision does for the first of a line holds for all behind it.
+"""The waiting jobs, in lines of equal requests; within a line by person and priority, each in order of time.
 
-Lines keep their order while jobs come and go, so a decision looks at the heads only. The trap: everything that a
-decision or a gate reads of a job belongs to `kind_of`; what is left out would be taken from the first of the line.
+A decision looks at the head of each line, so its cost grows with the kinds of requests and not with the queue. The
+trap: everything that a gate reads of a job belongs to `kind_of` or `rank_of`; what is left out would be taken from
+another job of the line.
 """
 
 from __future__ import annotations
@@ -9,39 +10,28 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import BudgetMode, Job
+from dure.core.model import Job
 
 Place = tuple[float, str, Job]
-"""(submitted_at, id, job): the order within a line."""
+"""(submitted_at, id, job): the order within a rank."""
+
+Rank = tuple[str, int, float | None, float | None]
+"""(user, priority value, deadline, predicted runtime where there is a deadline)."""
 
 
 def kind_of(job: Job) -> tuple[Any, ...]:
-    """Return what is equal for all jobs of one line.
+    """Return what is equal for all jobs of one line: where they can run."""
+    return job.team, job.request, job.environment, job.goal, job.keep_s > 0
 
-    Runtimes are told apart exactly where money or a deadline depends on them, else by powers of two, so that
-    predictions of their own do not give every job a line of its own.
-    """
-    request, budget = job.request, job.budget
-    exact = budget.mode is not BudgetMode.STRICT or job.deadline_at is not None
-    return (
-        job.team,
-        job.user,
-        job.priority_value,
-        request,
-        job.environment,
-        job.goal,
-        job.burstable,
-        budget,
-        job.cost if budget.limit is not None else 0.0,
-        job.data_class,
-        job.deadline_at,
-        job.keep_s > 0,
-        (job.predicted_s, job.timeout_s) if exact else magnitude(bound_s(job)),
-    )
+
+def rank_of(job: Job) -> Rank:
+    """Return what orders a job within its line, but for time."""
+    urgent = job.deadline_at is not None
+    return job.user, job.priority_value, job.deadline_at, job.predicted_s if urgent else None
 
 
 def bound_s(job: Job) -> float | None:
@@ -54,49 +44,58 @@ def bound_s(job: Job) -> float | None:
     return job.timeout_s if job.predicted_s is None else job.predicted_s
 
 
-def magnitude(seconds: float | None) -> int | None:
-    """Return the power of two that the seconds lie within, for lines; None for no bound."""
+def magnitude(job: Job) -> int | None:
+    """Return the power of two of seconds that the job's bound lies within; None for one without a bound."""
+    seconds = bound_s(job)
     return None if seconds is None else math.ceil(math.log2(max(seconds, 1.0)))
 
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Jobs of one kind in order, and when each may leave for a public cluster. `told` counts reasons on record."""
+    """Jobs of one kind: by rank, by how long they run at most, and by when they may leave for a public cluster.
+
+    `told` counts the reasons on record.
+    """
 
     kind: tuple[Any, ...]
-    places: list[Place] = field(default_factory=list)
+    team: str
+    ranks: dict[Rank, list[Place]] = field(default_factory=dict)
+    powers: dict[int | None, list[Place]] = field(default_factory=dict)
     due: list[tuple[float, float, str]] = field(default_factory=list)
     told: Counter[str | None] = field(default_factory=Counter)
     outlook: Any = None
 
-    @property
-    def first(self) -> Job:
-        """The job at the head."""
-        return self.places[0][2]
-
-    @property
-    def runs_s(self) -> float | None:
-        """How long a job of the line runs at most, as far as known; the same for all of them."""
-        job = self.places[0][2]
-        exact = bound_s(job)
-        power = self.kind[-1]
-        return exact if exact is None or not isinstance(power, int) else float(2**power)
+    def jobs(self) -> Iterator[Job]:
+        """Yield all jobs of the line, rank by rank."""
+        for places in self.ranks.values():
+            for place in places:
+                yield place[2]
 
     def add(self, job: Job, due: float | None) -> None:
         """Let a job wait here; `due` is when it may leave, None for never."""
-        insort(self.places, (job.submitted_at, job.id, job), key=_by_time)
+        place = (job.submitted_at, job.id, job)
+        insort(self.ranks.setdefault(rank_of(job), []), place, key=_by_time)
+        insort(self.powers.setdefault(magnitude(job), []), place, key=_by_time)
         self.told[job.reason] += 1
         if due is not None:
             insort(self.due, (due, job.submitted_at, job.id))
 
     def remove(self, job: Job, due: float | None) -> None:
         """Take a job out that was added just so."""
-        del self.places[bisect_left(self.places, (job.submitted_at, job.id), key=_by_time)]
+        _take_out(self.ranks, rank_of(job), job)
+        _take_out(self.powers, magnitude(job), job)
         self.told[job.reason] -= 1
         if not self.told[job.reason]:
             del self.told[job.reason]
         if due is not None:
             del self.due[bisect_left(self.due, (due, job.submitted_at, job.id))]
+
+
+def _take_out(places: dict[Any, list[Place]], key: Any, job: Job) -> None:
+    some = places[key]
+    del some[bisect_left(some, (job.submitted_at, job.id), key=_by_time)]
+    if not some:
+        del places[key]
 
 
 def _by_time(place: Place) -> tuple[float, str]:
@@ -111,13 +110,12 @@ class Lines:
         self._due_of = due_of
         self._lines: dict[tuple[Any, ...], Line] = {}
         self._where: dict[str, tuple[Line, Job, float | None]] = {}
-        self.by_team: dict[str, dict[int, Line]] = {}
 
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._where
 
-    def __len__(self) -> int:
-        return len(self._where)
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines.values())
 
     def line_of(self, job_id: str) -> Line:
         """Return the line that a waiting job stands in."""
@@ -136,9 +134,8 @@ class Lines:
         kind = kind_of(job)
         line = self._lines.get(kind)
         if line is None:
-            line = self._lines[kind] = Line(kind)
+            line = self._lines[kind] = Line(kind, job.team)
             self._open(line, job)
-            self.by_team.setdefault(job.team, {})[id(line)] = line
         due = self._due_of(line, job)
         line.add(job, due)
         self._where[job.id] = (line, job, due)
@@ -150,9 +147,5 @@ class Lines:
             return
         line, job, due = known
         line.remove(job, due)
-        if not line.places:
+        if not line.ranks:
             del self._lines[line.kind]
-            team = self.by_team[job.team]
-            del team[id(line)]
-            if not team:
-                del self.by_team[job.team]

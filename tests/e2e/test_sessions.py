@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import websocket
+from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.hub_browser import Kernel, wait_for
 from tests.e2e.real import up, write_platform
+from tests.e2e.test_browser import CHROMIUM, QUIET
+
+PICTURES = os.environ.get("DURE_PICTURES")
 
 
 class Notebook(Kernel):
@@ -128,12 +132,53 @@ def test_the_end_of_a_workspace_saves_the_very_last_cell(whole, alice, who):
     alice.start_workspace("alice")
     again = Notebook(alice, "alice", f"{who}.ipynb")
     line = again.shown("kept[:5]")
-    assert f"Restored 1 variables of {who}.ipynb" in line
+    assert f"Restored 1 variable of {who}.ipynb" in line
     assert repr(who[:5]) in line
     again.close()
 
 
-def test_a_console_is_not_saved_and_another_notebook_begins_empty(alice):
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
+    cells: list[dict[str, object]] = [
+        {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{at}"}
+        for at, source in enumerate(["answer = 42; rows = (row for row in 'ab')", "print('the answer is', answer)"])
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    document = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (whole.state_dir / "homes" / "alice" / "seen.ipynb").write_text(json.dumps(document))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_context(viewport={"width": 1200, "height": 760}, locale="en-US").new_page()
+        page.goto(whole.link_for("alice"))
+        page.wait_for_url(f"{whole.url}services/dure/**")
+        opened(page, whole)
+        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        wait_for(lambda: newest(alice, "seen.ipynb") >= 1, "the first cell's save")
+        base = "/user/alice/"
+        headers = {"X-XSRFToken": alice.xsrf(base), "Referer": f"{alice.url}user/alice/lab"}
+        found = alice.http.get("user/alice/api/sessions").json()
+        ended = next(each for each in found if each["path"] == "seen.ipynb")
+        assert alice.http.delete(f"user/alice/api/sessions/{ended['id']}", headers=headers).status_code == 204
+        opened(page, whole)
+        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
+        page.keyboard.press("Shift+Enter")
+        outputs = page.locator(".jp-OutputArea-output")
+        expect(outputs.filter(has_text="Restored 1 variable of seen.ipynb")).to_be_visible(timeout=60_000)
+        expect(outputs.filter(has_text="rows (cell 1: a generator")).to_be_visible()
+        expect(outputs.filter(has_text="the answer is 42")).to_be_visible()
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / "session.png")
+        browser.close()
+
+
+def opened(page, whole):
+    page.goto(f"{whole.url}user/alice/lab/tree/seen.ipynb?reset")
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+
+
+def test_another_notebook_begins_empty(alice):
     notebook = Notebook(alice, "alice", "empty.ipynb")
     assert notebook.shown("1 + 1") == "2"
     assert notebook.shown("number") == "NameError"

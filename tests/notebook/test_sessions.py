@@ -138,7 +138,7 @@ def test_the_workspace_start_up_restores_in_the_first_cell(desk):
     kernel.run("x = 41")
     desk.crash(kernel)
     again = desk.open(PYTHONSTARTUP=str(STARTUP))
-    assert "Restored 1 variables" in told(again.loaded)
+    assert "Restored 1 variable of" in told(again.loaded)
     assert again.value("x + 1") == "42"
     assert again.value("len(In)") == "6"
 
@@ -156,7 +156,7 @@ def test_who_restarts_the_kernel_begins_anew_and_may_have_it_back(desk):
     command = re.search(r"%session restore @\d+", told(loaded))
     assert command is not None, told(loaded)
     assert kernel.run("x").error is not None
-    assert "Restored 1 variables" in told(kernel.run(command[0]))
+    assert "Restored 1 variable of" in told(kernel.run(command[0]))
     assert kernel.value("x") == "41"
 
 
@@ -253,7 +253,7 @@ def test_another_machine_of_the_same_person_finds_it(desk, another_desk):
     settled(desk, "work/train.ipynb")
     kernel.kill()
     there = another_desk().open("work/train.ipynb")
-    assert "Restored 1 variables" in told(there.loaded)
+    assert "Restored 1 variable of" in told(there.loaded)
     assert there.value("x") == "41"
 
 

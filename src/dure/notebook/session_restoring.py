@@ -98,7 +98,8 @@ def restored_line(brought: Brought, name: str) -> str:
     saved = brought.saved
     told = {"name": short(name), "at": clock(saved.at), "number": saved.number}
     if brought.names:
-        parts = [say("restored", count=len(brought.names), size=size_text(saved.snapshot.size_bytes), **told)]
+        key = "restored" if len(brought.names) > 1 else "restored_one"
+        parts = [say(key, count=len(brought.names), size=size_text(saved.snapshot.size_bytes), **told)]
     elif brought.lost:
         parts = []
     else:

@@ -15,6 +15,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Restored {count} variables of {name} as of {at} (version {number}, {size}).",
         "{name}의 변수 {count}개를 {at} 상태로 복원했습니다(버전 {number}, {size}).",
     ),
+    "restored_one": (
+        "Restored 1 variable of {name} as of {at} (version {number}, {size}).",
+        "{name}의 변수 1개를 {at} 상태로 복원했습니다(버전 {number}, {size}).",
+    ),
     "restored_nothing": (
         "{name} was opened again; version {number} of {at} held no variables.",
         "{name}을(를) 다시 열었습니다. {at}에 저장된 버전 {number}에는 변수가 없습니다.",

@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dure.control.deciding import PastUse
 from dure.control.platform_holder import PlatformHolder
 from dure.core.forecast.distribution import Distribution, bin_of, edge_s
 from dure.core.forecast.record import Accuracy, Issued, Record
@@ -80,6 +81,7 @@ class Forecasts:
         self._learned: OrderedDict[str, None] = OrderedDict()
         self._recent: deque[Job] = deque(maxlen=self._settings.recent)
         self._likelihoods: dict[Case, Likelihood] = {}
+        self._past: PastUse | None = None
         self._record = Record()
         self._seq: int | None = None
         self._refreshed_seq = -1
@@ -91,6 +93,7 @@ class Forecasts:
         settings, clock = self._settings, self._ports.clock
         began = clock.now()
         self._learn()
+        self._read_past_use()
         stale = began - self._refreshed_at >= settings.at_most_every_s
         if self._seq != self._refreshed_seq or (stale and self.outlook.etas):
             self._refreshed_seq, self._refreshed_at = self._seq or 0, began
@@ -142,7 +145,10 @@ class Forecasts:
         month = month_of(now)
         past = Ledger(month, self._ports.store.uses(month)).past(now)
         bounds = Bounds(past, tuple(self._ports.store.reservations(now)))
-        return Present(now, self._platform.current, jobs, spent, recent=recent, span_s=span_s, bounds=bounds)
+        with self._lock:
+            used = {} if self._past is None else dict(self._past.at(now))
+        platform = self._platform.current
+        return Present(now, platform, jobs, spent, recent=recent, span_s=span_s, bounds=bounds, used=used)
 
     def corrected(self, eta: Eta) -> Eta:
         """Return an estimate with the correction that past ones call for."""
@@ -165,6 +171,14 @@ class Forecasts:
         self._take([job for job in changed if job.phase.terminal])
         self._settle(changed)
 
+    def _read_past_use(self) -> None:
+        """Read what people used before, again when the platform file says that it fades otherwise."""
+        platform = self._platform.current
+        if self._past is None or self._past.half_life_s != platform.queueing.half_life_s:
+            past = PastUse.read(self._ports.store, platform, self._ports.clock.now())
+            with self._lock:
+                self._past = past
+
     def _take(self, ended: list[Job]) -> None:
         """Learn from ended jobs, each once."""
         for job in ended:
@@ -176,6 +190,8 @@ class Forecasts:
             if job.began_at is None or job.ended_at is None:
                 continue
             with self._lock:
+                if self._past is not None:
+                    self._past.add(job)
                 self._history.learn(case_of(job), job.ended_at - job.began_at, job.phase, job.reason)
         if ended:
             with self._lock:

@@ -18,8 +18,9 @@ from zlib import crc32
 from dure.core.forecast.distribution import Distribution
 from dure.core.model import Goal, Job, Lease, Phase, Platform
 from dure.core.queueing.decide import Decider
-from dure.core.queueing.forward import Decides, What, Work, World, forward
+from dure.core.queueing.forward import What, Work, World, forward
 from dure.core.queueing.limits import Bounds
+from dure.core.queueing.order import Person
 from dure.core.queueing.plan import Plan
 
 GRAIN = 0.03
@@ -40,7 +41,7 @@ class Present:
     """What a forecast starts from. `spent` is each team's money of this month; `jobs` are all that have not ended.
 
     `recent` are lately submitted jobs, whose like arrives again; `span_s` is the time over which they came. `bounds`
-    are limits' accounts and reservations.
+    are limits' accounts and reservations, `used` is each person's past use, as `Decider.decide` takes it.
     """
 
     now: float
@@ -51,6 +52,7 @@ class Present:
     recent: tuple[Job, ...] = ()
     span_s: float = 0.0
     bounds: Bounds = field(default_factory=Bounds)
+    used: Mapping[Person, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,12 @@ class Eta:
 class _Coarse:
     """A decider that is asked at most once per grain of the time ahead, and not at all when nobody waits."""
 
-    def __init__(self, inner: Decides, now: float, grain: float, between: Callable[[], None]) -> None:
-        self._inner = inner
-        self._began = now
-        self._next = now
+    def __init__(self, present: Present, grain: float, between: Callable[[], None]) -> None:
+        self._inner = Decider(present.platform)
+        self._inner.bounds = present.bounds
+        self._used = present.used
+        self._began = present.now
+        self._next = present.now
         self._grain = grain
         self._between = between
         self._waiting: set[str] = set()
@@ -111,7 +115,7 @@ class _Coarse:
         if now < self._next:
             return Plan(wake_at=self._next)
         self._between()
-        plan = self._inner.decide(now, spent, unavailable)
+        plan = self._inner.decide(now, spent, unavailable, self._used)
         if not plan.preemptions:
             self._next = now + max(0.5, self._grain * (now - self._began))
         return plan
@@ -126,7 +130,6 @@ def course(
     horizon_s: float = HORIZON_S,
     grain: float = GRAIN,
     between: Callable[[], None] = lambda: None,
-    decider: Callable[[Platform], Decides] = Decider,
 ) -> Course:
     """Return the `number`-th possible future, up to the start of all `watched` jobs (None: of all that wait).
 
@@ -135,10 +138,7 @@ def course(
     waiting = {job.id for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN}
     open_ids = waiting if watched is None else waiting & watched
     starts: dict[str, Start] = {}
-    inner = decider(present.platform)
-    if isinstance(inner, Decider):
-        inner.bounds = present.bounds
-    driven = _Coarse(inner, present.now, grain, between)
+    driven = _Coarse(present, grain, between)
     works = [Work(job, remaining(job, drawn(job, number))) for job in present.jobs]
     world = World(spent=present.spent)
     coming = _arrivals(present, remaining, number, horizon_s)

@@ -213,7 +213,7 @@ def test_bad_options_are_one_sentence(kernel: NotebookKernel, line: str, sentenc
 
 
 def test_a_package_that_the_worker_lacks_is_named_with_the_environment(kernel: NotebookKernel):
-    shown = kernel.run("%%gpu\nimport not_installed_here.deep")
+    shown = kernel.run("%%gpu\nif True:\n    import not_installed_here.deep")
     assert shown.error is not None
     assert shown.error["ename"] == "ModuleNotFoundError"
     assert "'not_installed_here' is missing in environment 'default'" in shown.traceback

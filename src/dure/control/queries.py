@@ -117,6 +117,7 @@ class Queries:
                     name=environment.name,
                     python=told.get("python"),
                     packages=dict(told.get("packages", {})),
+                    modules=list(told.get("modules", ())),
                     error=told.get("error"),
                 )
             )

@@ -17,6 +17,7 @@ from dure.notebook import keeping, session
 from dure.notebook.delivery import Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
+from dure.notebook.fitting import check
 from dure.notebook.handle import detach
 from dure.notebook.kernel import Kernel, Sent
 from dure.notebook.line import StatusLine
@@ -150,6 +151,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
         wanted |= {word for word in re.findall(r"\w+", code) if word in namespace and not word.startswith("_")}
     blobs = client.blobs(options.team)
     digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs)
+    check(kernel, client, code, options.env, snapshot)
     name = f"In[{kernel.shell.displayhook.prompt_count}]"
     notebook = session.notebook_id(namespace)
     payload = {

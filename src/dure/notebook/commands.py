@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import keeping, records, session
+from dure.notebook import fitting, keeping, records, session
 from dure.notebook.attaching import attach_job
 from dure.notebook.cell import split_words
 from dure.notebook.failures import QuietError, told_plainly
@@ -32,6 +32,7 @@ _HELP = {
 %gpu free            free the GPU that a cell with --keep keeps for this notebook's next cell
 %gpu attach [JOB]    show what a job printed while you were away and bring its results; without JOB: all of this
                      notebook's that were not brought yet. --on-conflict take|both|keep|fail: names that changed here
+%gpu install PKG     install a package beside the environment (--env), for you alone
 %gpu tiers           the kinds of GPU, what is free and what they cost
 %gpu lang en|ko      the language of all this
 %%gpu [options]      at the top of a cell: run the cell on a GPU; %%gpu --help lists the options""",
@@ -43,6 +44,7 @@ _HELP = {
 %gpu free            --keep으로 다음 셀을 위해 유지하던 GPU 반납
 %gpu attach [JOB]    자리를 비운 동안의 출력과 결과를 가져옵니다. JOB이 없으면 이 노트북에서
                      아직 가져오지 않은 모든 작업. --on-conflict take|both|keep|fail: 그동안 여기서 바뀐 이름
+%gpu install PKG     환경(--env) 옆에 나만 쓰는 패키지 설치
 %gpu tiers           GPU 종류, 남은 수, 가격
 %gpu lang en|ko      언어 선택
 %%gpu [옵션]         셀 맨 위에: 셀을 GPU에서 실행합니다. 옵션은 %%gpu --help""",
@@ -167,6 +169,19 @@ def _lines(error: Exception) -> list[str]:
     return list(render()) if render is not None else [f"{type(error).__name__}: {error}"]
 
 
+def _install(kernel: Kernel, rest: Sequence[str]) -> None:
+    from dure.client.options import parse_words
+
+    at = next((index for index, word in enumerate(rest) if word.partition("=")[0] == "--env"), len(rest))
+    taken = 1 if at < len(rest) and "=" in rest[at] else 2
+    words = rest[at : at + taken]
+    environment = parse_words(words, lang=session.language(), program="%gpu install").env if words else None
+    packages = [*rest[:at], *rest[at + taken :]]
+    if not packages or any(word.startswith("-") for word in packages):
+        raise QuietError(say("packages_needed"))
+    fitting.install(kernel, session.client(), packages, environment)
+
+
 def _tiers(kernel: Kernel, _: Sequence[str]) -> None:
     show(kernel.shell, _tier_table())
 
@@ -186,6 +201,7 @@ COMMANDS: Mapping[str, Callable[[Kernel, Sequence[str]], None]] = {
     "cancel": _cancel,
     "free": _free,
     "attach": _attach,
+    "install": _install,
     "tiers": _tiers,
     "lang": _lang,
 }

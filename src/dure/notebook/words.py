@@ -183,6 +183,38 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "{package}`)."
         ),
     ),
+    "lacks": (
+        (
+            "The cell needs {names}, which environment {environment!r} does not have, so nothing was queued. To "
+            "install it there for you alone: `%gpu install {packages}` (by the package's name, if that is another)."
+        ),
+        (
+            "셀에 필요한 {names}이(가) {environment!r} 환경에 없어 등록하지 않았습니다. 나만 쓰도록 설치하려면 `%gpu "
+            "install {packages}`를 실행하세요(패키지 이름이 다르면 그 이름으로)."
+        ),
+    ),
+    "lacks_other": (
+        (
+            "The cell needs {names}, which environment {environment!r} does not have, so nothing was queued. Use one "
+            "that has it (--env {others}), or install it for you alone: `%gpu install {packages}`."
+        ),
+        (
+            "셀에 필요한 {names}이(가) {environment!r} 환경에 없어 등록하지 않았습니다. 있는 환경을 쓰거나(--env "
+            "{others}), 나만 쓰도록 `%gpu install {packages}`로 설치하세요."
+        ),
+    ),
+    "installed": (
+        "{packages}: installed for you, beside environment {environment!r}; your next cell finds it.",
+        "{packages}: {environment!r} 환경 옆에 설치했습니다. 다음 셀부터 쓸 수 있습니다.",
+    ),
+    "not_installed": (
+        "{packages} could not be installed beside environment {environment!r}: see pip's message above.",
+        "{packages}을(를) {environment!r} 환경 옆에 설치하지 못했습니다. 위의 pip 메시지를 확인하세요.",
+    ),
+    "packages_needed": (
+        "Say what to install: `%gpu install PACKAGE [PACKAGE …] [--env NAME]`.",
+        "설치할 패키지를 적으세요: `%gpu install PACKAGE [PACKAGE …] [--env NAME]`.",
+    ),
     "exited": (
         "The code ended its process with exit code {code}, so there is nothing to bring back.",
         "코드가 종료 코드 {code}로 프로세스를 끝내 가져올 결과가 없습니다.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import pkgutil
 import platform
 import sys
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ _PACKAGES = (
     "ipython",
     "dure",
 )
+_MODULES = 5000
 # pickles of one major version are not promised to load in another; below 1.0 that holds for the minor
 _BINARY = ("numpy", "pandas", "torch", "scikit-learn", "scipy", "pyarrow", "jax")
 
@@ -52,6 +54,12 @@ def fingerprint() -> dict[str, Any]:
         "platform": f"{sys.platform}-{platform.machine()}",
         "packages": dict(_packages()),
     }
+
+
+def installed_modules() -> list[str]:
+    """Return the top-level modules that can be imported here, sorted, without the standard library's."""
+    names = {found.name for found in pkgutil.iter_modules()} - sys.stdlib_module_names
+    return sorted(name for name in names if not name.startswith("_"))[:_MODULES]
 
 
 def fingerprint_problems(

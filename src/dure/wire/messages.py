@@ -282,6 +282,7 @@ class EnvironmentView(View):
     name: str
     python: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+    modules: list[str] = Field(default_factory=list)
     error: str | None = None
 
 

@@ -33,6 +33,12 @@ def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **allowed(environ), "MPLBACKEND": INLINE_BACKEND}
 
 
+def own_packages(user: str, environment: str) -> Path:
+    """Return the folder of the packages that a person installed for themselves beside an environment."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Path.home() / ".local" / "share" / "dure" / "packages" / (user or "own") / f"{environment}-{version}"
+
+
 def user_environment(spec: AttemptSpec, folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Return all variables of the user process; the job's own (`spec.env`) cannot replace what Dure says."""
     programs = str(Path(sys.executable).parent)

@@ -235,12 +235,13 @@ def _prepare(*, cgroups: bool) -> tuple[dict[str, Any], Any]:
     import zipfile  # noqa: F401 -- for command jobs
 
     from dure.state import fingerprint, verified
+    from dure.state.identity import installed_modules
     from dure.worker import runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
     from dure.worker.shell import make_shell
 
     verified.share()
-    return fingerprint(), Prepared(make_shell(), dict(os.environ), cgroups=cgroups)
+    return {**fingerprint(), "modules": installed_modules()}, Prepared(make_shell(), dict(os.environ), cgroups=cgroups)
 
 
 if __name__ == "__main__":

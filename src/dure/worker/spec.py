@@ -41,6 +41,7 @@ class AttemptSpec:
     job: str
     attempt: int
     kind: Literal["cell", "command", "function"]
+    user: str = ""
     environment: str = "default"
     cluster: str = ""
     tier: str = ""
@@ -93,6 +94,7 @@ def parse_spec(content: Mapping[str, Any]) -> AttemptSpec:
         job=str(content["job"]),
         attempt=int(content["attempt"]),
         kind=content["kind"],
+        user=content.get("user") or "",
         environment=content.get("environment") or "default",
         cluster=content.get("cluster") or "",
         tier=content.get("tier") or "",

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from dure.worker import cell, command, environ, function, processes
 from dure.worker.channel import END, Outlet, input_from, replace_streams
+from dure.worker.environ import own_packages
 from dure.worker.memory import MemoryLimit
 from dure.worker.prepared import Prepared
 from dure.worker.spec import AttemptSpec, SpecError
@@ -135,6 +136,14 @@ def _settle(order: UserOrder, ends: UserEnds) -> None:
     time.tzset()
     if spec.kind != "command":
         _renew()
+        _add_own_packages(spec)
+
+
+def _add_own_packages(spec: AttemptSpec) -> None:
+    """Let the person's own packages be found (`%gpu install`), after those that the environment has for all."""
+    own = own_packages(spec.user, spec.environment)
+    if own.is_dir():
+        sys.path.append(str(own))
 
 
 def _renew() -> None:

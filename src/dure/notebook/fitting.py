@@ -1,0 +1,155 @@
+"""Compares the notebook with the environment before a cell is queued, and installs for one person what is missing.
+
+What a cell imports, and what loading its values imports, must be there. The trap: only what is certain to fail may be
+refused; an environment that has not told yet what it holds, or code that changes where modules are found, is let pass.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook import records, session
+from dure.notebook.failures import QuietError
+from dure.notebook.words import say
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.notebook.kernel import Kernel
+    from dure.state import Snapshot
+    from dure.wire.messages import EnvironmentView
+
+_AGE_S = 60.0
+_SMALLEST_SHARE = 0.05
+_OWN_WAYS = ("pip install", "sys.path", "%load_ext", "conda install")
+_MODULES_LINE = "dure-modules:"
+_known: dict[str, tuple[float, list[Any]]] = {}
+
+
+def check(kernel: Kernel, client: Client, code: str, wanted: str | None, snapshot: Snapshot | None) -> None:
+    """Raise QuietError when the environment lacks a module that the cell needs; tell of versions that differ."""
+    from dure.state import fingerprint
+    from dure.state.identity import fingerprint_problems
+
+    environments = _environments(client)
+    here = next((one for one in environments if wanted in {None, one.name}), None)
+    if here is None or not here.modules or any(way in code for way in _OWN_WAYS):
+        return
+    modules = set(snapshot.modules) if snapshot is not None else set()
+    lacking = sorted(
+        name
+        for name in {*modules, *_imports(kernel.shell.transform_cell(code))}
+        if name not in here.modules and name not in _installed(client, here.name) and _elsewhere(name)
+    )
+    if lacking:
+        others = [one.name for one in environments if one is not here and set(lacking) <= set(one.modules)]
+        names = ", ".join(lacking)
+        told = {"names": names, "environment": here.name, "packages": " ".join(lacking)}
+        raise QuietError(say("lacks_other", **told, others=", ".join(others)) if others else say("lacks", **told))
+    theirs = {"python": fingerprint()["python"], "implementation": sys.implementation.name, "packages": here.packages}
+    kernel.tell(fingerprint_problems(fingerprint(), theirs, modules))
+
+
+def _environments(client: Client) -> list[EnvironmentView]:
+    known = _known.get(client.login.url)
+    if known is None or time.monotonic() - known[0] > _AGE_S:
+        known = _known[client.login.url] = (time.monotonic(), client.environments())
+    return known[1]
+
+
+def _imports(code: str) -> set[str]:
+    """Return what the cell imports for certain: at its own level, not inside try, if or a function."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _elsewhere(name: str) -> bool:
+    """Return whether a module must come from the environment: it is neither Python's own nor beside the notebook."""
+    if name in sys.stdlib_module_names or name in {"__main__", "dure"} or name in sys.builtin_module_names:
+        return False
+    beside = Path.cwd()
+    return not ((beside / f"{name}.py").exists() or (beside / name).is_dir())
+
+
+# --- a person's own packages
+
+
+def install(kernel: Kernel, client: Client, packages: Sequence[str], environment: str | None) -> None:
+    """Install packages where cells run, in the environment's own Python, for the person alone."""
+    from dure.client.options import JobOptions, job_request
+    from dure.notebook.line import StatusLine
+    from dure.notebook.replay import Replay
+    from dure.notebook.watching import Follower, Watch
+
+    found = next((one for one in _environments(client) if environment in {None, one.name}), None)
+    name = found.name if found is not None else (environment or "default")
+    request = job_request(
+        JobOptions(gpus=_SMALLEST_SHARE, env=name),
+        kind="command",
+        name=f"install {' '.join(packages)}",
+        payload={"argv": ["python", "-c", _INSTALL, client.me().name, name, *packages]},
+        lang=session.language(),
+    )
+    status = StatusLine(kernel.shell)
+    follower = Follower(client, lambda: client.submit(request, uuid.uuid4().hex))
+    outcome = Watch(follower, status, Replay(kernel.shell, status)).run()
+    job = outcome.job
+    if job is None or job.phase != "succeeded":
+        raise QuietError(say("not_installed", packages=" ".join(packages), environment=name))
+    told = [str(message.get("text", "")) for message in client.output(job.id).messages if message["type"] == "stream"]
+    lines = [line for line in "".join(told).splitlines() if line.startswith(_MODULES_LINE)]
+    _remember(client, name, lines[-1].removeprefix(_MODULES_LINE).split() if lines else packages)
+    status.show(say("installed", packages=" ".join(packages), environment=name))
+
+
+_INSTALL = f"""
+import pkgutil, subprocess, sys
+from dure.worker.environ import own_packages
+user, environment, *packages = sys.argv[1:]
+folder = str(own_packages(user, environment))
+pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+code = subprocess.run([*pip, "--target", folder, "--", *packages]).returncode
+print("{_MODULES_LINE}", *(found.name for found in pkgutil.iter_modules([folder])))
+sys.exit(code)
+"""
+
+
+def _record() -> Path:
+    return records.folder().with_name("installed.json")
+
+
+def _installed(client: Client, environment: str) -> Iterable[str]:
+    try:
+        found = json.loads(_record().read_text())
+        return list(found.get(f"{client.login.url} {environment}", ()))
+    except (OSError, ValueError, AttributeError):
+        return ()
+
+
+def _remember(client: Client, environment: str, modules: Sequence[str]) -> None:
+    path = _record()
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    known[f"{client.login.url} {environment}"] = list(modules)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(known))
+    partial.replace(path)

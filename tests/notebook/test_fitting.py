@@ -1,0 +1,63 @@
+"""What the environment lacks is told before a cell is queued, and can be installed for one person."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dure.notebook.fitting import _imports
+from tests.notebook.conftest import NotebookKernel
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("import a.b as c, d\nfrom e.f import g", {"a", "d", "e"}),
+        ("try:\n    import maybe\nexcept ImportError: pass", set()),
+        ("def f():\n    import later", set()),
+        ("from . import beside", set()),
+        ("not python (", set()),
+    ],
+)
+def test_what_a_cell_imports_for_certain(code: str, names: set[str]):
+    assert _imports(code) == names
+
+
+def wheel(folder: Path) -> Path:
+    path = folder / "tiny_helper-1.0-py3-none-any.whl"
+    info = "tiny_helper-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("tiny_helper.py", "ANSWER = 42\n")
+        packed.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-helper\nVersion: 1.0\n")
+        packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{info}/RECORD", f"tiny_helper.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return path
+
+
+def test_a_missing_module_is_told_before_queueing_and_installed_for_the_person(
+    new_kernel: Callable[..., NotebookKernel], tmp_path: Path
+):
+    kernel = new_kernel("fitting.ipynb")
+    jobs = "import dure.notebook.session as s\nlen(s.client().jobs(limit=500).jobs)"
+    before = kernel.value(jobs)
+    shown = kernel.run("%%gpu\nimport tiny_helper\ntiny_helper.ANSWER")
+    assert "needs tiny_helper, which environment 'default' does not have" in shown.traceback
+    assert "%gpu install tiny_helper" in shown.traceback
+    assert kernel.value(jobs) == before
+    shown = kernel.run(f"%gpu install {wheel(tmp_path)}")
+    assert shown.ok, shown.traceback + shown.stream() + shown.stream("stderr")
+    shown = kernel.run("%%gpu\nimport tiny_helper\ntiny_helper.ANSWER")
+    assert shown.ok, shown.traceback
+    assert shown.result == "42"
+    assert "no-such-package-here" in kernel.run("%gpu install /nowhere/no-such-package-here.whl").traceback
+
+
+def test_modules_beside_the_notebook_and_those_that_the_cell_brings_are_let_pass(kernel: NotebookKernel, home: Path):
+    (home / "beside_here.py").write_text("VALUE = 3\n")
+    shown = kernel.run("%%gpu\nimport beside_here\nbeside_here.VALUE")
+    assert shown.result == "3", shown.traceback
+    code = "%%gpu\ntry:\n    import not_there_at_all\nexcept ImportError:\n    found = False"
+    assert kernel.run(code).ok

@@ -36,11 +36,15 @@ Place = tuple[Any, ...]
 
 @dataclass(slots=True, eq=False)
 class _Class:
-    """Waiting workloads of one shape; `stuck` while one of them was found not to fit."""
+    """Waiting workloads of one shape; `stuck` while one of them was found not to fit.
+
+    `offered` is the one that runs for head of the queue.
+    """
 
     heap: list[Place] = field(default_factory=list)
     members: dict[str, Place] = field(default_factory=dict)
     stuck: bool = False
+    offered: Place | None = None
 
     def first(self) -> Place | None:
         """Return the first of the class, or None; what left is dropped from the heap."""
@@ -144,9 +148,15 @@ class PendingQueue:
         known.members[info.key] = place
         heapq.heappush(known.heap, place)
         if not known.stuck:
-            if known.heap[0] is place:
-                heapq.heappush(self._firsts, place)
+            self._offer(known)
             self.awake.add(self.index)
+
+    def _offer(self, known: _Class) -> None:
+        """Let the first of a class run for head, once."""
+        first = known.first()
+        if first is not None and first is not known.offered:
+            known.offered = first
+            heapq.heappush(self._firsts, first)
 
     def pop(self) -> Info | None:
         """Return the head and take it out, or None when nobody waits."""
@@ -173,13 +183,14 @@ class PendingQueue:
         while firsts:
             place = heapq.heappop(firsts)
             known = self._classes.get(self._class_of(place[4]))
-            if known is None or known.stuck:
+            if known is None or known.offered is not place:
                 continue
-            first = known.first()
-            if first is place:
+            known.offered = None
+            if known.stuck:
+                continue
+            if known.first() is place:
                 return place
-            if first is not None and place < first:
-                heapq.heappush(firsts, first)
+            self._offer(known)
         return None
 
     def _take(self, info: Info, known: _Class) -> None:
@@ -187,14 +198,12 @@ class PendingQueue:
         del known.members[info.key]
         if not known.stuck:
             self._active -= 1
-        first = known.first()
-        if first is None:
-            if not known.stuck:
+        if not known.stuck:
+            if known.members:
+                self._offer(known)
+            else:
                 del self._classes[self._class_of(info)]
-        elif not known.stuck:
-            heapq.heappush(self._firsts, first)
         if not self._active:
-            self._firsts.clear()
             self.awake.discard(self.index)
 
     def forget(self, key: str) -> Info | None:
@@ -235,7 +244,6 @@ class PendingQueue:
             self._stuck.add(info.shape)
             self._active -= len(known.members)
             if not self._active:
-                self._firsts.clear()
                 self.awake.discard(self.index)
         if due:
             self.push(info)
@@ -251,12 +259,11 @@ class PendingQueue:
         for kind in self._stuck:
             known = self._classes[kind]
             known.stuck = False
-            first = known.first()
-            if first is None:
+            if not known.members:
                 del self._classes[kind]
                 continue
             self._active += len(known.members)
-            heapq.heappush(self._firsts, first)
+            self._offer(known)
             moved = True
         self._stuck.clear()
         for info in [*self.parked.values()] if self.parked else ():
@@ -269,7 +276,10 @@ class PendingQueue:
 
     def save(self) -> Saved:
         """Return how the queue is now."""
-        classes = {kind: _Class(list(one.heap), dict(one.members), one.stuck) for kind, one in self._classes.items()}
+        classes = {
+            kind: _Class(list(one.heap), dict(one.members), one.stuck, one.offered)
+            for kind, one in self._classes.items()
+        }
         rest = (self.sticky, self._active, self._serial, self._cycle, self._woken_at)
         return Saved(classes, dict(self.parked), list(self._firsts), rest)
 

@@ -6,6 +6,8 @@ decides.
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from dure.notebook.session_opening import Saved
-    from dure.state import Blobs, Snapshot
+    from dure.state import Blobs, Report, Snapshot
 
 _NAMED = 6  # lost names that the line tells one by one
 _REASON = 90  # letters of a reason
 _DAY_S = 86_400.0
+_HASHED_FIRST_BYTES = 1024**3  # the rest while the person works already, so that opening takes no longer at any size
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,17 @@ def bring_back(
     from dure.state import apply_extras, restore
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
-    report = restore(saved.snapshot.without(set(keep)), blobs, namespace, names=wanted, commit=False)
+    report = restore(
+        saved.snapshot.without(set(keep)),
+        blobs,
+        namespace,
+        names=wanted,
+        commit=False,
+        verify_bytes=_HASHED_FIRST_BYTES,
+    )
     report.commit()
+    if report.unverified:
+        threading.Thread(target=_verify_rest, args=(report,), name="dure-verify", daemon=True).start()
     extras = report.extras
     inputs = [str(cell) for cell in extras.get("In", [])]
     made, sources = saved.document.made, saved.document.sources
@@ -81,6 +93,12 @@ def bring_back(
             source = inputs[cell]
         lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
     return Brought(saved, report.restored, lost, apply_extras(extras) if beside else {}, inputs)
+
+
+def _verify_rest(report: Report) -> None:
+    damaged = report.verify_rest()
+    if damaged:
+        sys.stderr.write(say("damaged_later", names=", ".join(sorted(damaged))) + "\n")
 
 
 def put_history(shell: Any, inputs: list[str]) -> None:

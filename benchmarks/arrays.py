@@ -26,17 +26,13 @@ SHM = Path("/dev/shm")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One system's code: what it needs first, the trivial cell, and the cell that reads `big`.
-
-    `counter` prints how many bytes were put into its own store so far.
-    """
+    """One system's code: what it needs first, the trivial cell, and the cell that reads `big`."""
 
     name: str
     start: str
     trivial: str
     reads: str
     stop: str = ""
-    counter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +59,6 @@ def trivial(): return 1
     "ray.get(trivial.remote())",
     "ray.get(total.remote(big))",
     "ray.shutdown()",
-    """
-from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-state = get_state_from_address(ray.get_runtime_context().gcs_address)
-print(get_memory_info_reply(state).store_stats.cumulative_created_bytes)
-""",
 )
 DASK = Way(
     "dask submit(array)",
@@ -102,17 +93,12 @@ def measure(kernel: Kernel, way: Way, store: Path) -> dict[str, Read]:
     kernel.run(way.start)
     kernel.run(ARRAY)
 
-    def put() -> int:
-        return int(kernel.run(way.counter)) if way.counter else _size(store)
-
     def cell(code: str) -> Read:
-        before = put()
-        before += machine.loopback_bytes()
+        before = _size(store) + machine.loopback_bytes()
         begin = time.perf_counter()
         kernel.run(code)
         seconds = time.perf_counter() - begin
-        after = machine.loopback_bytes()
-        return Read(seconds, max(0, after + put() - before))
+        return Read(seconds, max(0, machine.loopback_bytes() + _size(store) - before))
 
     def often(code: str, before: Callable[[int], str] | None = None) -> Read:
         taken = []

@@ -108,6 +108,8 @@ class _Session:
         self._comms = Comms(outlet)
         self._comms.install()
         self._spec = spec
+        shell.user_ns["__getattr__"] = self._attribute
+        self._running = False
         self._before = frozenset(shell.user_ns)
         self._plain_builtins = shell.user_ns.get("__builtins__")
         self._base: Snapshot | None = None
@@ -130,7 +132,9 @@ class _Session:
         self.shell.know_sources(cell.get("sources") or {})
         self.outlet.report(READY)
         with self._comms.open():
+            self._running = True
             result = self.shell.run(str(cell["code"]))
+            self._running = False
         error = result.error_before_exec or result.error_in_exec
         if error is None:
             return self.store(result.result)
@@ -204,6 +208,13 @@ class _Session:
                 self._absent.add(name)
                 raise KeyError(name)
             return self.shell.user_ns[name]
+
+    def _attribute(self, name: str) -> Any:
+        """Find what code looks for in the module `__main__` (`from __main__ import x`): Python asks here last."""
+        if self._running and not name.startswith("_"):
+            with contextlib.suppress(KeyError, NameError):
+                return self._fetch(name)
+        raise AttributeError(f"module '__main__' has no attribute '{name}'", name=name)
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         digest = answer.get("snapshot")

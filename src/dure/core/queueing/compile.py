@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dure.core.model import ROOT_COHORT, WHOLE_GPU_MILLI, ClusterKind, Platform, PriorityClass, Team
+from dure.core.model import ROOT_COHORT, WHOLE_GPU_MILLI, ClusterKind, Platform, PriorityClass, QueueingPolicy, Team
 from dure.core.model import Cohort as TeamCohort
 from dure.core.queueing.kueue.objects import (
     Amounts,
@@ -24,6 +24,7 @@ from dure.core.queueing.kueue.objects import (
     Settings,
 )
 
+BELOW_ALL = -(2**31)
 RESOURCE = "nvidia.com/gpu"
 TIER_LABEL = "dure.dev/tier"
 CLUSTER_LABEL = "dure.dev/cluster"
@@ -110,14 +111,22 @@ def _queue(platform: Platform, team: Team, tiers: Iterable[str]) -> ClusterQueue
         groups=(ResourceGroup(frozenset({RESOURCE}), tiers),),
         quotas=_quotas(team, tiers),
         strategy=policy.strategy,
-        preemption=Preemption(
-            within_queue=policy.within_cluster_queue,
-            reclaim=policy.reclaim_within_cohort,
-            borrow_policy=policy.borrow_within_cohort,
-        ),
+        preemption=_preemption(policy),
         weight=team.weight,
         stop_policy="Hold" if stopped else "None",
     )
+
+
+def _preemption(policy: QueueingPolicy) -> Preemption:
+    """Return the policies of a queue.
+
+    Most of what a team has is borrowed, and Kueue lets who borrows preempt nobody, not even in its own queue, unless
+    it may while borrowing: so that is allowed where priorities preempt, of a priority that no other team's job has.
+    """
+    borrow, threshold = policy.borrow_within_cohort, None
+    if borrow == "Never" and policy.within_cluster_queue != "Never" and not policy.share_preempts:
+        borrow, threshold = "LowerPriority", BELOW_ALL
+    return Preemption(policy.within_cluster_queue, policy.reclaim_within_cohort, borrow, threshold)
 
 
 def _quotas(member: Team | TeamCohort, tiers: Iterable[str]) -> Mapping[FlavorResource, Quota]:

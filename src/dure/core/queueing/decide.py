@@ -198,6 +198,7 @@ class _Decision:
         self.heaps: dict[str, list[tuple[Any, int, Job, Line]]] = {}
         self.shares: dict[tuple[str, str, int], tuple[object, ...]] = {}
         self.version = 0
+        self.fitting: dict[Any, Any] = {}
         self.leaving: set[str] = set()
         self.admissions: list[Admission] = []
         self.preemptions: list[Preemption] = []
@@ -300,9 +301,10 @@ class _Decision:
         end_at = self._end_at(job)
         if job.team not in self.strict and self._private(job, state, end_at):
             return
+        before = self.version
         if line.due:
             self._leave(line, state)
-        head = self._head(line)
+        head = job if self.version == before else self._head(line)
         if head is not None and state.tiers and not state.victims:
             state.job = head
             if job.team not in self.strict and self._backfill(line, state):
@@ -334,7 +336,7 @@ class _Decision:
         state.reserved = self._reserved(job, state.tiers)
         tiers = [tier for tier in state.tiers if tier not in state.reserved and self._may(job, tier, end_at)]
         for tier in tiers:
-            fits = self.books.fits(job, tier, end_at)
+            fits = self._fits(job, tier, end_at)
             enough = self.quota.available_milli(job.team, tier) >= job.request.gpus_milli
             if fits and enough and self._ask(job, tier, state, end_at, preempts=False):
                 return True
@@ -355,6 +357,16 @@ class _Decision:
             if (kept := keeps_out(job, tier, self.platform, reservations, held, self.now)) is not None:
                 found[tier] = kept
         return found
+
+    def _fits(self, job: Job, tier: str, end_at: float | None) -> bool:
+        """Return whether the job has room on a tier now; asked of the books once for equal questions."""
+        key = (tier, job.request.gpus_milli, job.request.nodes, end_at if self.books.holds else None)
+        if self.fitting.get("version") != (self.version, len(self.books.holds)):
+            self.fitting = {"version": (self.version, len(self.books.holds))}
+        found = self.fitting.get(key)
+        if found is None:
+            found = self.fitting[key] = self.books.fits(job, tier, end_at)
+        return bool(found)
 
     def _may(self, job: Job, tier: str, end_at: float | None) -> bool:
         """Return whether no quota of the tier is kept from the job."""
@@ -418,7 +430,7 @@ class _Decision:
             lacking = milli - self.quota.available_milli(job.team, tier)
             if own is not None and own < milli:
                 self._keep_quota(job, tier, milli - own, self.kept.team, (job.team, tier))
-            elif lacking > 0 and self.books.fits(job, tier, end_at):
+            elif lacking > 0 and self._fits(job, tier, end_at):
                 self._keep_quota(job, tier, lacking, self.kept.pool, tier)
             else:
                 nodes.append(tier)

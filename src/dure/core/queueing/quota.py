@@ -211,8 +211,9 @@ class Quota:
 
     def _suffices(self, _info: Info, needs: Amounts, leaving: Sequence[Target]) -> bool:
         assert self._room is not None
-        tier = next(iter(needs))[0]
-        return self._preempts and self._room.suffices(tier, [target.info.workload.uid for target in leaving])
+        tier, queues = next(iter(needs))[0], self.engine.snapshot.queues
+        gone = [one.info for one in leaving if one.info.key not in queues[one.info.queue].workloads]
+        return self._preempts and self._room.suffices(tier, [info.workload.uid for info in gone])
 
 
 def preemptible(job: Job) -> bool:

@@ -172,7 +172,7 @@ def test_a_deadline_lifts_as_slack_shrinks_and_never_stops_anybody():
     platform = lab(1, teams=(SPEECH,), within_cluster_queue="LowerPriority")
     job = a_job("d", team="speech", deadline_at=NOW + 3600, predicted_s=600.0)
     values = [effective_priority(job, platform, NOW + s) for s in (-9000, 0, 1500, 2999, 3599, 3600)]
-    assert values == sorted(values[:-1]) + [0.0]
+    assert values == [*sorted(values[:-1]), 0.0]
     assert values[0] == 0.0
     assert values[-2] == 100.0
     plan = the_plan(speaks("r", "n0", 0), replace(job, deadline_at=NOW + 610), platform=platform)

@@ -21,7 +21,16 @@ def test_axe_finds_nothing_on_any_page(plane, open_page, scheme, locale):
     jobs = make_lively(plane)
     page = open_page(locale=locale, color_scheme=scheme)
     waiting = jobs["waiting0"].id
-    paths = ["", "events", f"jobs/{jobs['ended'].id}", f"jobs/{waiting}", f"jobs/{waiting}/cancel", "jobs/j-none"]
+    paths = [
+        "",
+        "events",
+        f"jobs/{jobs['ended'].id}",
+        f"jobs/{waiting}",
+        f"jobs/{waiting}/cancel",
+        "jobs/j-none",
+        "usage",
+        "reservations",
+    ]
     for path in paths:
         page.goto(f"{plane.url}{path}")
         problems[path] = Axe().run(page, options=RULES).response["violations"]

@@ -48,7 +48,15 @@ def test_the_same_page_in_korean(plane, lively):
 
 def test_no_page_holds_a_script_or_style_of_its_own_or_leaves_the_platform(plane, lively):
     client = plane.http()
-    paths = ["", "events", f"jobs/{lively['ended'].id}", f"jobs/{lively['waiting0'].id}", "jobs/j-none"]
+    paths = [
+        "",
+        "events",
+        f"jobs/{lively['ended'].id}",
+        f"jobs/{lively['waiting0'].id}",
+        "jobs/j-none",
+        "usage",
+        "reservations",
+    ]
     for path in [*paths, f"jobs/{lively['waiting0'].id}/cancel", "parts/queue", "parts/events"]:
         answer = client.get(path)
         assert not SCRIPT_OR_STYLE.search(answer.text), path

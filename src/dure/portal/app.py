@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from dure.portal import pages, routes, session_routes
+from dure.portal import allowance_routes, pages, routes, session_routes
 from dure.portal.sign_in import SignIn
 from dure.portal.site import Assets, Portal
 from dure.portal.usage import Usage
@@ -32,6 +32,6 @@ def mount(app: FastAPI, *, sign_in: SignIn, store: Store, clock: Clock) -> None:
     app.state.portal = portal
     app.state.session = portal.session
     app.state.error_page = portal.error_page
-    for found in (routes.router(), session_routes.router()):
+    for found in (routes.router(), session_routes.router(), allowance_routes.router()):
         app.include_router(found, prefix=portal.base, include_in_schema=False)
     app.mount(f"{portal.base}/static", Assets(directory=STATIC), name="static")

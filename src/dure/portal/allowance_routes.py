@@ -1,0 +1,178 @@
+"""The portal's pages of use and limits, and the calendar of reservations: a week at a time, made and released by forms.
+
+The trap: forms have no time zone, so everything about reservations is told and typed in UTC, and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Query, Request, Response
+from pydantic import ValidationError
+
+from dure.core.spoken_limits import moment
+from dure.core.usage import DAY_S
+from dure.portal.site import Portal
+from dure.wire.problems import CodedError
+from dure.wire.usage import ReservationRequest, ReservationView
+
+WEEK = 7
+_HOUR_S = 3600.0
+_FIRST_YEAR, _LAST_YEAR = 1971, 4000
+ReservationId = Annotated[str, Path(max_length=64)]
+Field = Annotated[str, Form(max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One column of the calendar: its date, and what lies in it by tier, in order."""
+
+    date: date
+    today: bool
+    by_tier: dict[str, list[ReservationView]]
+
+
+def router() -> APIRouter:
+    """Return the addresses, to be included below the base path."""
+    found = APIRouter()
+    found.get("/usage")(usage)
+    found.get("/reservations")(reservations)
+    found.post("/reservations")(reserve)
+    found.get("/reservations/{reservation_id}/release")(ask_release)
+    found.post("/reservations/{reservation_id}/release")(release)
+    return found
+
+
+def _portal(request: Request) -> Portal:
+    portal: Portal = request.app.state.portal
+    return portal
+
+
+def usage(request: Request) -> Response:
+    """What the reader's teams used, and how far their limits are used up."""
+    portal = _portal(request)
+    principal = portal.caller(request)
+    view = portal.queries.usage(principal, portal.lang(request))
+    return portal.page(request, "usage.html", principal, section="usage", view=view)
+
+
+def reservations(request: Request, week: Annotated[str, Query(max_length=10)] = "") -> Response:
+    """One week of the calendar, the present one unless another is named by a day of it."""
+    return _calendar(request, week)
+
+
+def _calendar(request: Request, week: str, *, refused: CodedError | None = None, **typed: str) -> Response:
+    portal = _portal(request)
+    principal, lang = portal.caller(request), portal.lang(request)
+    now = portal.clock.now()
+    first = _monday(week, now)
+    begins = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()
+    listing = portal.commands.reservations.listed(principal, begins, begins + WEEK * DAY_S)
+    days = []
+    for number in range(WEEK):
+        since = begins + number * DAY_S
+        there = [one for one in listing.reservations if one.begins_at < since + DAY_S and one.ends_at > since]
+        by_tier = {tier: [one for one in there if one.tier == tier] for tier in listing.tiers}
+        days.append(Day(first + timedelta(days=number), since <= now < since + DAY_S, by_tier))
+    values: dict[str, Any] = {
+        "listing": listing,
+        "days": days,
+        "before": first - timedelta(days=WEEK),
+        "after": first + timedelta(days=WEEK),
+        "moment": moment,
+        "refused": refused.sentence(lang) if refused else None,
+        "typed": dict.fromkeys(("team", "user", "tier", "note"), "")
+        | {"begins": _minute(now), "ends": _minute(now + _HOUR_S), "gpus": "1"}
+        | typed,
+    }
+    status = refused.entry.status if refused else 200
+    return portal.page(request, "reservations.html", principal, section="reservations", status=status, **values)
+
+
+def reserve(  # noqa: PLR0917 -- the form's fields
+    request: Request, tier: Field, begins: Field, ends: Field, gpus: Field = "1", team: Field = "", user: Field = "",
+    note: Field = "",
+) -> Response:  # fmt: skip
+    """Make a reservation; a refused one comes back with the sentence and what was typed."""
+    portal = _portal(request)
+    principal = portal.caller(request)
+    try:
+        asked = ReservationRequest.model_validate(
+            {
+                "tier": tier,
+                "gpus": gpus,
+                "begins_at": _at(begins),
+                "ends_at": _at(ends),
+                "team": team or None,
+                "user": user or None,
+                "note": note,
+            }
+        )
+        made = portal.commands.reservations.make(principal, asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        refusal = CodedError("invalid_request", problem=problem)
+    except CodedError as error:
+        if error.code == "not_signed_in":
+            raise
+        refusal = error
+    else:
+        return portal.back(f"{portal.base}/reservations?week={_day(made.begins_at)}")
+    return _calendar(request, begins[:10], refused=refusal, tier=tier, begins=begins, ends=ends, gpus=gpus,
+                     team=team, user=user, note=note)  # fmt: skip
+
+
+def ask_release(request: Request, reservation_id: ReservationId) -> Response:
+    """The page that asks whether the GPUs shall really be given back."""
+    portal = _portal(request)
+    principal = portal.caller(request)
+    found = _found(portal, request, reservation_id)
+    return portal.page(
+        request, "release.html", principal, section="reservations", one=found, moment=moment, week=_day(found.begins_at)
+    )
+
+
+def release(request: Request, reservation_id: ReservationId) -> Response:
+    """Give a reservation's GPUs back."""
+    portal = _portal(request)
+    principal = portal.caller(request)
+    portal.commands.reservations.release(principal, reservation_id)
+    return portal.back(f"{portal.base}/reservations")
+
+
+def _found(portal: Portal, request: Request, reservation_id: str) -> ReservationView:
+    listing = portal.commands.reservations.listed(portal.caller(request), None, None)
+    for one in listing.reservations:
+        if one.id == reservation_id:
+            return one
+    raise CodedError("reservation_not_found", reservation=reservation_id)
+
+
+def _monday(day: str, now: float) -> date:
+    named: date | None
+    try:
+        named = date.fromisoformat(day)
+    except ValueError:
+        named = None
+    if named is None or not _FIRST_YEAR <= named.year <= _LAST_YEAR:
+        named = datetime.fromtimestamp(now, UTC).date()
+    return named - timedelta(days=named.weekday())
+
+
+def _at(text: str) -> float | None:
+    """Return the time that a form's field names, in UTC; None when it names none."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _minute(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M")
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

@@ -1,4 +1,4 @@
-"""Limits and reservations through commands and the loop: what is refused, what frees itself, what survives a restart."""
+"""Limits and reservations through commands and the loop: what is refused, frees itself, survives a restart."""
 
 from dataclasses import replace
 

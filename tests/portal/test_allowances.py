@@ -37,7 +37,7 @@ def test_an_administrator_makes_a_reservation_and_releases_it(plane, lively):
     assert made.status_code in {200, 303}, made.text
     page = http.get("reservations").text + http.get(made.headers.get("location", "reservations")).text
     assert "&lt;b&gt;thesis&lt;/b&gt;" in page
-    (found,) = {match for match in re.findall(r"/reservations/(r-[^/\"]+)/release", page)}
+    (found,) = set(re.findall(r"/reservations/(r-[^/\"]+)/release", page))
     assert "Release this reservation?" in http.get(f"reservations/{found}/release").text
     http.post(f"reservations/{found}/release", headers={"Origin": plane.url.rstrip("/")})
     listed = plane.commands.reservations.listed(ADA, None, None).reservations

@@ -1,4 +1,4 @@
-"""The commands that run a platform: `dure up`, `down`, `init`, `doctor`, `demo`, `user`, `simulate`, hidden `control`.
+"""The commands that run a platform: up, down, init, doctor, demo, user, simulate, render, and the hidden `control`.
 
 Heavy parts are imported inside the commands, so that `dure --help` stays quick.
 """
@@ -111,6 +111,23 @@ def user_list(state_dir: Path) -> None:
         running.list_users(state_dir.resolve())
 
 
+@click.command()
+@_DIR
+@click.option("--to", "target", type=click.Choice(["kueue"]), required=True, help="What to write the platform file as.")
+def render(state_dir: Path, target: str) -> None:
+    """Print the queueing part of platform.yaml as Kueue's documents, ready for `kubectl apply -f -`."""
+    from ruamel.yaml import YAML
+
+    from dure.adapters import platform_file
+    from dure.core.queueing.render import kueue_documents
+    from dure.main import running
+
+    with running.told():
+        documents = kueue_documents(platform_file.load(state_dir.resolve() / "platform.yaml"))
+        click.echo(f"# {target}: from {state_dir / 'platform.yaml'}; public clusters' flavors are in no queue (burst)")
+        YAML(typ="safe", pure=True).dump_all(documents, sys.stdout)
+
+
 @click.command(hidden=True)
 @_DIR
 @click.option("--port", type=int, required=True)
@@ -138,4 +155,4 @@ def control(state_dir: Path, port: int, address: str, identity: str, base_path: 
         control_plane.run(settings)
 
 
-COMMANDS: list[click.Command] = [up, down, init, doctor, demo, user, simulate, control]
+COMMANDS: list[click.Command] = [up, down, init, doctor, demo, user, simulate, render, control]

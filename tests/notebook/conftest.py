@@ -119,7 +119,7 @@ class Running:
 class NotebookKernel:
     """A kernel as a notebook has it."""
 
-    def __init__(self, environment: dict[str, str], folder: Path, notebook: str) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, notebook: str, before: str = "") -> None:
         # Files instead of ports: kernels of test processes side by side would take each other's free ports.
         # In a folder of their own, since a socket's path may have 107 characters and a test's folder is longer.
         self.sockets = Path(tempfile.mkdtemp(prefix="dure-"))
@@ -130,6 +130,8 @@ class NotebookKernel:
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=DEADLINE_S)
+        if before:
+            self.client.execute_interactive(before, silent=True, timeout=DEADLINE_S)
         self.loaded = self.run("%load_ext dure")
         assert self.loaded.ok, self.loaded
 

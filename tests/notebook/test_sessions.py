@@ -13,6 +13,9 @@ from dure.state import FolderBlobs
 from tests.api.plane import Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
 
+# On a busy machine a kernel's first cell comes long before these are imported aside, and does not wait for them.
+WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring"
+
 
 class Desk:
     """A person at a machine: kernels of one home, signed in to one control plane."""
@@ -32,7 +35,8 @@ class Desk:
             "DURE_TOKEN": token(self.who),
             "DURE_SESSIONS": "on",
         }
-        kernel = NotebookKernel({**kept, **own, **environment}, self.home, str(self.home / notebook))
+        environment = {**kept, **own, **environment}
+        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), before=WARM)
         self.kernels.append(kernel)
         if "has not answered yet" in told(kernel.loaded):  # a busy machine
             time.sleep(5)

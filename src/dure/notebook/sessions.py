@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_journal import Journal
+from dure.notebook.session_journal import Journal, folder
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dure.notebook.session_saving import Saver
 
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
+EXPECTED_WAIT_S = 5.0  # unless this machine knows that there is something to restore, which the cell may need
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
@@ -157,6 +158,8 @@ class NotebookSession:
         """In the first cell: bring the newest version back, and save from now on."""
         assert self._opening is not None
         self._opening.join(OPEN_WAIT_S)
+        if self._opening.is_alive() and _expected(self.name or ""):
+            self._opening.join(EXPECTED_WAIT_S - OPEN_WAIT_S)
         if self._opening.is_alive():
             self._say_once(say("late"))  # and the next cell looks again
             return
@@ -333,6 +336,15 @@ def notebook_name(namespace: Mapping[str, Any]) -> str | None:
                 return path.resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]
             return found[-1024:]
     return None
+
+
+def _expected(name: str) -> bool:
+    """Whether a kernel of this machine has saved the notebook before."""
+    with contextlib.suppress(Exception):
+        from dure.client.config import find_login
+
+        return any(folder(name, find_login().url).glob("*.json"))
+    return False
 
 
 def _report_restored(session_id: str, number: int, restored: int, lost: int) -> None:

@@ -333,14 +333,14 @@ def chunk(rounds: int) -> None:
             base = capture(scope, blobs=blobs)
             base.store(blobs)
             before = written(Path(folder))
-            scope["big"][10_000_000:10_524_288] += 1
+            scope["big"][10_485_760:11_010_048] += 1
             start = time.perf_counter()
             capture(scope, base=base, blobs=blobs).store(blobs)
             spent_s = time.perf_counter() - start
             after = written(Path(folder))
             figures.append((spent_s, sum(size for path, size in after.items() if path not in before)))
     spent_s, size = statistics.median(figures)
-    print(f"\nOne changed run of 4 MiB in 500 MB: {spent_s:.3f} s, {size / 1e6:.1f} MB written.")
+    print(f"\nOne changed chunk of 4 MiB in 500 MB: {spent_s:.3f} s, {size / 1e6:.1f} MB written.")
 
 
 def holds(check: str, scope: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """A cell that reads an array of 500 MB: for the first time, again unchanged, and with one chunk of 4 MiB changed.
 
-Part of `python -m benchmarks.cells`. Bytes moved are those over the loopback device, and those newly written to our blob
-store; ray copies the array into its own shared memory each time, which no counter here shows. The trap: a value that is
-already at the other side costs nothing to name, so each system is given the array itself each time, as a cell would.
+Part of `python -m benchmarks.cells`. Bytes moved are those over the loopback device, and those newly written to our
+blob store; ray copies the array into its own shared memory each time, which no counter here shows. The trap: a value
+that is already at the other side costs nothing to name, so each system is given the array itself each time, as a cell
+would.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dure.amounts import duration, money
+from dure.amounts import money
 
 if TYPE_CHECKING:
     from dure.wire.plans import PlanRow, PlanView
@@ -75,7 +75,7 @@ def _row(plan: PlanView, row: PlanRow, lang: str) -> tuple[str, ...]:
         f"{row.cluster}{simulated}",
         asked,
         row.eta.short if row.eta else "–",
-        _span(duration(row.run_p50_s, lang), duration(row.run_p90_s, lang)),
+        row.runs,
         _span(money(row.cost_p50, plan.currency, lang), money(row.cost_p90, plan.currency, lang)),
     )
     if plan.deadline_at is None:

@@ -106,6 +106,7 @@ def _row(row: Row, job: Job, accuracy: Accuracy, now: float, lang: str) -> PlanR
         eta=eta,
         run_p50_s=run50_s,
         run_p90_s=run90_s,
+        runs=spoken_forecasts.short(run50_s, run90_s, lang),
         cost_p50=row.cost_p50,
         cost_p90=row.cost_p90,
         finish_p50_at=finish50,

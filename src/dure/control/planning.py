@@ -54,6 +54,7 @@ class Sooner:
     """What stands before a waiting job and what would start it sooner, as found at `at`."""
 
     at: float
+    eta: Eta
     ahead: Ahead
     options: tuple[Option, ...]
 
@@ -104,7 +105,8 @@ class Planning:
         courses = self._courses(present, frozenset({job.id}))
         until = self._clock.now() + BUDGET_S
         found = options(present, job, remaining, more=lambda: self._clock.now() < until)
-        return Sooner(present.now, ahead(present, job, remaining, courses), found)
+        eta = self._forecasts.corrected(etas(present.now, courses, [job.id])[job.id])
+        return Sooner(present.now, eta, ahead(present, job, remaining, courses), found)
 
     def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:
         platform = present.platform

@@ -178,6 +178,9 @@ class Queries:
             told.deficits = forecast_views.deficits(job, self._plan().verdicts.get(job_id))
             found = self._planning.sooner(job)
             if found is not None:
+                if told.job.eta is None:  # it came after the last estimates
+                    accuracy = self._forecasts.outlook.accuracy
+                    told.job.eta = views.eta_view(found.eta, accuracy, self._ports.clock.now(), lang)
                 told.ahead = forecast_views.ahead_view(viewer, found)
                 told.sooner = [forecast_views.sooner_view(viewer, option) for option in found.options]
         return told

@@ -17,7 +17,7 @@ class PlanRow(View):
 
     `chance` is how often it would begin there, from 0 to 1, when this tier is asked for. `finish_p50_at` and
     `finish_p90_at` are seconds since the epoch; `deadline_chance` is None without a deadline or a start here. `note`
-    says why it would not begin here, or only later.
+    says why it would not begin here, or only later; `runs` says the runtime in the asked language.
     """
 
     tier: str
@@ -29,6 +29,7 @@ class PlanRow(View):
     eta: EtaView | None = None
     run_p50_s: float
     run_p90_s: float
+    runs: str = ""
     cost_p50: float
     cost_p90: float
     finish_p50_at: float | None = None

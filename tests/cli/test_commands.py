@@ -194,3 +194,19 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(dure):
 
 def test_the_version_is_told(dure):
     assert dure("--version").stdout.startswith("dure ")
+
+
+def test_reserve_and_usage(dure):
+    made = dure("reserve", "add", "--tier", "silver", "--to", "2h", "--team", "vision", "--user", "alice", who="root")
+    assert made.returncode == 0, made.stderr
+    found = made.stdout.split(":")[0]
+    assert "1 GPU of silver reserved for team vision" in made.stdout
+    assert f"dure reserve release {found}" in made.stdout
+    assert any(found in line and "vision/alice" in line for line in dure("reserve", "list").stdout.splitlines())
+    assert "vision/alice" not in dure("reserve", "list", who="other").stdout
+    denied = dure("reserve", "add", "--tier", "silver", "--to", "2h")
+    assert (denied.returncode, "only administrators may" in denied.stderr) == (1, True)
+    assert dure("--lang", "ko", "reserve", "release", found).stdout.strip() == f"{found} 예약을 해제했습니다."
+    used = json.loads(dure("usage", "--json").stdout)
+    assert [team["team"] for team in used["teams"]] == ["vision"]
+    assert dure("usage").stdout.startswith("TEAM")

@@ -123,7 +123,8 @@ def add(
         say(f"{made.id}: {made.tier} GPU {made.gpus:g}개를 {made.team} 팀에 예약했습니다({span}).")
         say(f"{made.grace_s / 60:g}분 안에 쓰지 않으면 해제됩니다. 취소: dure reserve release {made.id}")
         return
-    say(f"{made.id}: {made.gpus:g} GPUs of {made.tier} are reserved for team {made.team}, {span}.")
+    count = "1 GPU" if made.gpus == 1 else f"{made.gpus:g} GPUs"
+    say(f"{made.id}: {count} of {made.tier} reserved for team {made.team}, {span}.")
     say(f"Unused for {made.grace_s / 60:g} minutes, it is released. To release it: dure reserve release {made.id}")
 
 

@@ -177,7 +177,8 @@ class Cycle:
 
         full = self._assigner(info, queue, replaced, oracle).assign()
         if known is not None:
-            known.keep(state, asked, full)
+            # Where nobody may be preempted, the answers follow from the state and need not be asked again.
+            known.keep(state, asked if self.preemptor.preempts(queue) else (), full)
         return full
 
     def _assigner(self, info: Info, queue: QueueNode, replaced: Info | None, oracle: Oracle) -> Assigner:
@@ -301,7 +302,7 @@ class Cycle:
         for key, amount in entry.usage().items():
             account = entry.node.account(key)
             if entry.assignment.borrowing == 0:
-                most = max(0, sub(account.nominal, account.usage))
+                most = max(0, account.nominal - account.usage)
             elif account.borrowing_limit is None:
                 most = amount
             else:

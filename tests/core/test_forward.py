@@ -1,12 +1,13 @@
 """Simulated time around the production decisions: what happens, in which order, and that physics holds."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.core.model import BurstPolicy, Job, Phase
+from dure.core.model import BurstPolicy, Job, Phase, QueueingPolicy
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.forward import Outage, Step, What, Work, World, forward
 from dure.core.queueing.plan import Plan
@@ -88,13 +89,7 @@ def test_money_spent_counts_until_the_month_turns():
     seen: list[tuple[float, Mapping[str, float]]] = []
 
     class Spy(Decider):
-        def decide(
-            self,
-            now: float,
-            spent: Mapping[str, float] | None = None,
-            unavailable: frozenset[str] = frozenset(),
-            used: Mapping[tuple[str, str], float] | None = None,
-        ) -> Plan:
+        def decide(self, now, spent=None, unavailable=frozenset(), used=None) -> Plan:
             seen.append((now - NOW, dict(spent or {})))
             return super().decide(now, spent, unavailable, used)
 
@@ -151,3 +146,20 @@ def test_jobs_are_values_that_lifecycle_made(monkeypatch):
     steps = run(arrivals=[Work(a_job("a"), 1.0)])
     jobs: list[Job] = [step.job for step in steps]
     assert [job.version for job in jobs] == [0, 1, 3, 4]
+
+
+def test_past_use_is_counted_fades_and_is_told_to_the_decider():
+    seen: list[tuple[float, dict]] = []
+
+    class Spy(Decider):
+        def decide(self, now, spent=None, unavailable=frozenset(), used=None) -> Plan:
+            seen.append((now - NOW, dict(used or {})))
+            return super().decide(now, spent, unavailable, used)
+
+    platform = replace(ONE_GPU, queueing=QueueingPolicy(half_life_s=100.0))
+    jobs = [Work(a_job("a"), 50.0), Work(a_job("b", at=NOW + 150), 1.0)]
+    world = World(used={("vision", "bob"): 8.0})
+    list(forward(Spy(platform), platform, NOW, (), jobs, world=world))
+    by_time = dict(seen)
+    assert by_time[0] == {("vision", "bob"): 8.0}
+    assert by_time[150] == {("vision", "bob"): pytest.approx(8 / 2**1.5), ("vision", "alice"): pytest.approx(25.0)}

@@ -110,7 +110,7 @@ def test_the_size_of_the_private_cluster_may_be_given(files):
     assert (
         simulated("--trace", "trace.csv", "--policy", "sjf", "--nodes", "2", "--gpus", "8")["policies"][0]["jobs"] == 4
     )
-    ours = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--nodes", "3", "--gpus", "16")["policies"][0]
+    ours = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--nodes", "3", "--gpus", "8")["policies"][0]
     assert (ours["jobs"], ours["cloud_jobs"], ours["mean_wait_s"]) == (4, 0, 0)
 
 
@@ -250,7 +250,7 @@ PLATFORM = parse(
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 500), st.integers(1, 300), st.sampled_from([250, 1000, 2000, 4000]), st.sampled_from("ab")),
+        st.tuples(st.integers(0, 500), st.integers(1, 300), st.sampled_from([250, 1000, 2000, 4000, 8000]), st.sampled_from("ab")),
         min_size=1, max_size=20,
     )
 )  # fmt: skip

@@ -91,7 +91,6 @@ class _Coarse:
     def __init__(self, present: Present, grain: float, between: Callable[[], None]) -> None:
         self._inner = Decider(present.platform)
         self._inner.bounds = present.bounds
-        self._used = present.used
         self._began = present.now
         self._next = present.now
         self._grain = grain
@@ -109,13 +108,15 @@ class _Coarse:
         self._inner.drop(job_id)
         self._waiting.discard(job_id)
 
-    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
+    def decide(
+        self, now: float, spent: Mapping[str, float], unavailable: frozenset[str], used: Mapping[Person, float]
+    ) -> Plan:
         if not self._waiting:
             return Plan()
         if now < self._next:
             return Plan(wake_at=self._next)
         self._between()
-        plan = self._inner.decide(now, spent, unavailable, self._used)
+        plan = self._inner.decide(now, spent, unavailable, used)
         if not plan.preemptions:
             self._next = now + max(0.5, self._grain * (now - self._began))
         return plan
@@ -140,7 +141,7 @@ def course(
     starts: dict[str, Start] = {}
     driven = _Coarse(present, grain, between)
     works = [Work(job, remaining(job, drawn(job, number))) for job in present.jobs]
-    world = World(spent=present.spent)
+    world = World(spent=present.spent, used=present.used)
     coming = _arrivals(present, remaining, number, horizon_s)
     last_ends: dict[tuple[str, str], str] = {}
     at_s = 0.0

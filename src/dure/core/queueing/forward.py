@@ -14,7 +14,8 @@ from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
 from dure.core.lifecycle import Facts, Signal, advance
-from dure.core.model import ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
+from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
+from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Admission, Plan
 from dure.core.reasons import Ended
 
@@ -30,7 +31,9 @@ class Decides(Protocol):
     def drop(self, job_id: str) -> None:
         """Forget a job."""
 
-    def decide(self, now: float, spent: Mapping[str, float], unavailable: frozenset[str]) -> Plan:
+    def decide(
+        self, now: float, spent: Mapping[str, float], unavailable: frozenset[str], used: Mapping[Person, float]
+    ) -> Plan:
         """Return what to do at `now`."""
 
 
@@ -62,12 +65,14 @@ class World:
     """What is true of the simulated world and not in the platform file.
 
     `start_s` passes between admission and the first line of code, beside a public cluster's `provision_s`. `spent` is
-    each team's money of this month at the beginning; it begins anew when `month_start` of the time changes.
+    each team's money of this month at the beginning; it begins anew when `month_start` of the time changes. `used` is
+    each person's past use at the beginning, in GPU-seconds; it fades, and what ends is added.
     """
 
     start_s: float = 0.0
     outages: tuple[Outage, ...] = ()
     spent: Mapping[str, float] = field(default_factory=dict)
+    used: Mapping[Person, float] = field(default_factory=dict)
     month_start: Callable[[float], float] = lambda _now: 0.0
 
 
@@ -149,6 +154,9 @@ class _Run:
         self._courses: dict[str, _Course] = {}
         self._unavailable: set[str] = set()
         self._spent = dict(world.spent)
+        self._half_life_s = platform.queueing.half_life_s if platform.queueing.fair_sharing else 0.0
+        self._used = dict(world.used)
+        self._used_at = now
         self._month = world.month_start(now)
         self._events: list[tuple[float, int, int, Any]] = []
         self._count = 0
@@ -218,7 +226,7 @@ class _Run:
 
     def _decide(self) -> Iterator[Step]:
         for _ in range(MAX_ROUNDS):
-            plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable))
+            plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable), self._fade())
             for preemption in plan.preemptions:
                 yield self._requeue(self._courses[preemption.job_id], What.PREEMPTED, preemption.reason)
             for admission in plan.admissions:
@@ -265,6 +273,10 @@ class _Run:
         ended = advance(job, signal, self._now, Facts(reason=reason)).job
         del self._courses[job.id]
         self._spent[job.team] = self._spent.get(job.team, 0.0) + ended.cost
+        if self._half_life_s > 0.0:
+            person = (job.team, job.user)
+            gpu_s = job.request.gpus_milli / WHOLE_GPU_MILLI * ended.ran_s
+            self._used[person] = self._fade().get(person, 0.0) + gpu_s
         self._decider.put(ended)
         return Step(self._now, What.ENDED, ended, job.lease)
 
@@ -291,6 +303,14 @@ class _Run:
             if any(share.node == outage.node for share in lease.shares):
                 yield self._requeue(course, What.LOST, Ended.WORKER_LOST)
         self._decider.put(_outage_job(outage, self._platform))
+
+    def _fade(self) -> dict[Person, float]:
+        """Return what everyone's past use counts now."""
+        age_s = self._now - self._used_at
+        if age_s > 0.0 and self._half_life_s > 0.0:
+            self._used = {person: faded(gpu_s, age_s, self._half_life_s) for person, gpu_s in self._used.items()}
+        self._used_at = self._now
+        return self._used
 
     def _turn_month(self) -> None:
         month = self._world.month_start(self._now)

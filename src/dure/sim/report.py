@@ -17,7 +17,7 @@ from dure.sim.replay import Replay
 from dure.sim.words import FIGURES, REPORT, say
 
 Curve = Sequence[tuple[float, float]]
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 900, 280, 60, 36, 12, 16
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 900, 280, 60, 36, 12, 44
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 6")
 _MAX_GROUPS = 25
 _STYLE = """

@@ -104,6 +104,11 @@ COMMANDS: dict[str, Entry] = {
     "simulate": Entry(
         "", "What would have happened to past jobs under other rules.", "다른 규칙이었다면 지난 작업이 어땠을지 봅니다."
     ),
+    "render": Entry(
+        "",
+        "Write the queueing rules of platform.yaml as Kueue's documents.",
+        "platform.yaml의 대기열 규칙을 Kueue 문서로 씁니다.",
+    ),
     "user": Entry("", "Invite people and see who may sign in.", "사용자를 초대하고 목록을 봅니다."),
 }
 

@@ -76,6 +76,8 @@ def told() -> Iterator[None]:
     except sqlite3.Error as error:
         click.echo(f"The account file cannot be used: {error}. Check the disk with: dure doctor", err=True)
         sys.exit(1)
+    except BrokenPipeError:
+        raise  # who read our output has seen enough: the command line ends without a word
     except OSError as error:
         click.echo(refusal(error), err=True)
         sys.exit(1)

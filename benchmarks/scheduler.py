@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks.scheduling import kueue, openb
+from benchmarks.scheduling import kueue, openb, philly, why
 
 
 def _kueue(*, short: bool) -> None:
@@ -21,7 +21,15 @@ def _openb(*, short: bool) -> None:
     openb.report(seeds=1 if short else 10)
 
 
-SECTIONS: dict[str, Callable[..., None]] = {"kueue": _kueue, "openb": _openb}
+def _philly(*, short: bool) -> None:
+    philly.report(short=short)
+
+
+def _why(*, short: bool) -> None:
+    why.report((100,) if short else (100, 1000))
+
+
+SECTIONS: dict[str, Callable[..., None]] = {"kueue": _kueue, "openb": _openb, "philly": _philly, "why": _why}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.burst import TRACE, week
@@ -41,14 +41,21 @@ def main() -> None:
     given = asked.parse_args()
     if not given.trace.is_file():
         raise SystemExit(f"There is no {given.trace.name}: name the Philly trace with --trace")
-    whole, seven_days = tasks(read_trace(given.trace)), tasks(week(given.trace))
     print(f"# Plain policies on Philly\n\n{machine.told('dure')}")
+    seven_days = report(given.trace)
+    if given.helios:
+        beside(given.helios, given.python, seven_days[: given.jobs])
+
+
+def report(trace: Path = TRACE, *, short: bool = False) -> list[Task]:
+    """Print our table, if `short` of the week alone; return the tasks of the week."""
+    seven_days = tasks(week(trace))
+    loads: list[tuple[str, list[Task], int, Iterable[str]]] = [("the week, 70 nodes", seven_days, 70, PLAIN)]
+    if not short:
+        whole = tasks(read_trace(trace))
+        loads += [(f"all, {nodes} nodes", whole, nodes, ("fifo", "sjf")) for nodes in (70, 352)]
     rows = []
-    for what, jobs, nodes, names in (
-        ("the week, 70 nodes", seven_days, 70, PLAIN),
-        ("all, 70 nodes", whole, 70, ("fifo", "sjf")),
-        ("all, 352 nodes", whole, 352, ("fifo", "sjf")),
-    ):
+    for what, jobs, nodes, names in loads:
         for name in names:
             turns, took_s = best(name, jobs, nodes)
             rate = len(jobs) / took_s
@@ -64,8 +71,7 @@ def main() -> None:
         "measured elsewhere, jobs / CPU-s",
     ]
     figures.table("Ours", head, rows)
-    if given.helios:
-        beside(given.helios, given.python, seven_days[: given.jobs])
+    return seven_days
 
 
 def tasks(trace: Trace) -> list[Task]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks.measuring.figures import shown, table
 from benchmarks.measuring.machine import told
@@ -46,8 +46,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[100, 1000], help="lengths of the queue")
     chosen = parser.parse_args()
     print(told("dure"))
+    report(chosen.jobs)
+
+
+def report(lengths: Sequence[int]) -> None:
+    """Print the table for queues of such lengths."""
     rows = []
-    for jobs in chosen.jobs:
+    for jobs in lengths:
         rows += _rows(jobs)
     rows += _learning()
     table("Forecasts, one thread", ("what", "waiting", "CPU time"), rows)

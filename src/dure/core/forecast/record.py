@@ -1,14 +1,16 @@
 """How far estimates of starts were right, and the correction that follows from it.
 
-Every estimate is kept beside what the courses said before correction. The correction is conformal: of the last
-estimates of about the same length, that factor is taken which would have made 90 % of them (for the middle: 50 %) hold
-(split conformal prediction on the logarithm of the wait: Vovk et al.; Romano et al., 2019). The trap: jobs that still
-wait are the ones that estimates failed for; left out, a rush hour would look fine until it is over.
+Every estimate is kept beside what the courses said before correction. An estimate is stretched or narrowed only as far
+as the record leaves no doubt (`_SURE` on either side of the 90 %, or 50 %, quantile of real over estimated wait); with
+little on record it stays as the courses have it. Two traps. Those who waited little end first, so jobs that still wait
+count as "longer than that" (Kaplan and Meier, 1958): left out, a rush hour looks fine until it is over, and what is
+left of it looks too short. And sixty jobs estimated together see one future, not sixty: they count as one.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,10 +21,12 @@ from dure.core.forecast.starts import Eta
 AGES_S = (0.0, 300.0, 1800.0, 7200.0, 28_800.0, 86_400.0)
 """After how much waiting an estimate is put on record: the first one, and one at each further age."""
 WINDOW = 300
+KEPT = 1_000
+"""How many estimates that came true are kept for each length of wait."""
 _LEADS_S = (0.0, 60.0, 600.0, 3600.0, 21_600.0, math.inf)
 _FLOOR_S = 20.0  # waits are compared as (wait + 20 s): nobody cares whether it was one second or three
-_PRIOR = 12
-_PRIOR_SPREAD = 0.15
+_SURE = 1.28  # standard errors: nine of ten on either side
+_PRIOR = 2.0  # moments at which an estimate is imagined to have been exactly right
 _MOST = math.log(30.0)
 
 
@@ -53,7 +57,7 @@ class Accuracy:
 
 
 class Record:
-    """The estimates on record, those that came true and those that are open. Bounded by WINDOW per length."""
+    """The estimates on record, those that came true and those that are open. Bounded by KEPT per length."""
 
     def __init__(self) -> None:
         self._settled: list[list[Issued]] = [[] for _ in pairwise(_LEADS_S)]
@@ -79,7 +83,7 @@ class Record:
         for issued in settled:
             kept = self._settled[_lead(issued.raw50_s)]
             kept.append(issued)
-            del kept[:-WINDOW]
+            del kept[:-KEPT]
         self._factors.clear()
         return settled
 
@@ -91,7 +95,7 @@ class Record:
             else:
                 kept = self._settled[_lead(estimate.raw50_s)]
                 kept.append(estimate)
-                del kept[:-WINDOW]
+                del kept[:-KEPT]
         self._factors.clear()
 
     def corrected(self, eta: Eta, now: float) -> Eta:
@@ -123,20 +127,25 @@ class Record:
 
     def _factors_of(self, lead: int, now: float) -> tuple[float, float]:
         """Return the logarithms by which p50 and p90 of this length are to be scaled."""
-        known = self._settled[lead]
-        waits = [(issued.began_at or 0.0) - issued.issued_at for issued in known]
-        off50 = [_off(wait, issued.raw50_s) for wait, issued in zip(waits, known, strict=True)]
-        off90 = [_off(wait, issued.raw90_s) for wait, issued in zip(waits, known, strict=True)]
-        for estimates in self.open.values():
-            for issued in estimates:
-                if _lead(issued.raw50_s) != lead:
-                    continue
-                waited_s = now - issued.issued_at
-                if waited_s > issued.raw50_s:
-                    off50.append(_off(waited_s, issued.raw50_s))
-                if waited_s > issued.raw90_s:
-                    off90.append(_off(waited_s, issued.raw90_s))
-        return _quantile(off50, 0.5), _quantile(off90, 0.9)
+        waiting = [one for estimates in self.open.values() for one in estimates if _lead(one.raw50_s) == lead]
+        seen = [*self._settled[lead], *waiting]
+        moments = Counter(_moment(issued, lead) for issued in seen)
+        off50, off90 = list[_Seen](), list[_Seen]()
+        for issued in seen:
+            ended = issued.began_at is not None
+            wait_s = (now if issued.began_at is None else issued.began_at) - issued.issued_at
+            weight = 1.0 / moments[_moment(issued, lead)]
+            off50.append((_off(wait_s, issued.raw50_s), not ended, weight))
+            off90.append((_off(wait_s, issued.raw90_s), not ended, weight))
+        return _factor(off50, 0.5), _factor(off90, 0.9)
+
+
+_Seen = tuple[float, bool, float]  # the logarithm of real over estimated wait, whether it is only a least one, weight
+
+
+def _moment(issued: Issued, lead: int) -> float:
+    """Return what estimates share that were issued so close together that they waited for the same things to end."""
+    return issued.issued_at // max(_LEADS_S[lead], 1.0)
 
 
 def _lead(seconds: float) -> int:
@@ -152,10 +161,27 @@ def _scaled(seconds: float, off: float) -> float:
     return max(0.0, (seconds + _FLOOR_S) * math.exp(off) - _FLOOR_S)
 
 
-def _quantile(offs: list[float], part: float) -> float:
-    """Return the conformal quantile; a few imagined estimates that held stand beside the first real ones."""
-    imagined = [_PRIOR_SPREAD * (2.0 * (place + 0.5) / _PRIOR - 1.0) for place in range(_PRIOR)]
-    centre = 0.0 if part == 0.5 else -_PRIOR_SPREAD * (2.0 * part - 1.0)
-    ordered = sorted([*offs, *(off + centre for off in imagined)])
-    rank = math.ceil(part * (len(ordered) + 1))
-    return ordered[min(rank, len(ordered)) - 1]
+def _factor(seen: list[_Seen], part: float) -> float:
+    """Return 0, or the end of the quantile's confidence interval nearest to it when 0 is not within."""
+    moments = sum(weight for off, longer, weight in seen if not longer or off > 0.0)  # the others tell nothing yet
+    if moments <= 0.0:
+        return 0.0
+    error = _SURE * math.sqrt(part * (1.0 - part) / moments)
+    low, high = _quantiles([*seen, (0.0, False, _PRIOR)], (part - error, part + error))
+    return max(low, 0.0) + min(high, 0.0)
+
+
+def _quantiles(seen: list[_Seen], parts: tuple[float, float]) -> tuple[float, float]:
+    """Return quantiles by the product limit; above what is known: the most there was, and at least 0."""
+    at_risk = sum(weight for _, _, weight in seen)
+    low, high = -math.inf, math.inf
+    left = 1.0
+    for off, longer, weight in sorted(seen):
+        if not longer:
+            left *= max(0.0, 1.0 - weight / at_risk)
+            if low == -math.inf and 1.0 - left >= parts[0]:
+                low = off
+            if 1.0 - left >= parts[1]:
+                return low, off
+        at_risk = max(at_risk - weight, 1e-9)
+    return (max(0.0, max(seen)[0]) if low == -math.inf else low), high

@@ -98,7 +98,7 @@ def test_the_example_of_a_platform_file_is_valid_and_shows_every_section() -> No
     document = YAML(typ="safe").load(fenced(ADMIN, "## platform.yaml"))
     platform = parse(document)
     assert isinstance(platform, Platform), "\n".join(str(problem) for problem in platform)
-    assert set(_KEYS) - set(document) <= {"default_timeout_s", "authenticator"}
+    assert set(_KEYS) - set(document) <= {"default_timeout_s", "authenticator", "kueue"}
 
 
 def test_every_variable_of_the_settings_is_explained() -> None:

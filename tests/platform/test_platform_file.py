@@ -116,7 +116,7 @@ def test_a_command_on_the_path_is_an_interpreter_too(file):
         ("name: x\nclusters: [\n", "platform.yaml:3: ", "is not valid YAML"),
         ("name: x\nclusters:\n\t- a\n", "platform.yaml:3: ", "spaces, never tabs"),
         ("a: b: c\n", "platform.yaml:1: ", "is not valid YAML"),
-        ("a: 1\n---\nb: 2\n", "platform.yaml:2: ", "is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", "platform.yaml:3: ", "a second document begins here"),
         ("a: *nobody\n", "platform.yaml:1: ", "is not valid YAML"),
         ("a: &a [*a]\n", "platform.yaml:1: ", "repeats itself"),
         ("a: !!python/object:os.system {}\n", "platform.yaml:1: ", "a"),

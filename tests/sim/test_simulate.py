@@ -301,3 +301,51 @@ def test_every_sentence_asks_for_the_same_particulars_in_both_languages(sentence
     for code, told in sentences.items():
         fields = [{field for _, field, _, _ in string.Formatter().parse(text) if field} for text in told]
         assert fields[0] == fields[1], code
+
+
+BUNDLE = """\
+apiVersion: kueue.x-k8s.io/v1beta1
+kind: ResourceFlavor
+metadata: {name: gold}
+---
+apiVersion: kueue.x-k8s.io/v1beta1
+kind: ClusterQueue
+metadata: {name: vision-cq}
+spec:
+  namespaceSelector: {}
+  resourceGroups:
+    - coveredResources: [nvidia.com/gpu]
+      flavors: [{name: gold, resources: [{name: nvidia.com/gpu, nominalQuota: %s}]}]
+---
+apiVersion: kueue.x-k8s.io/v1beta1
+kind: LocalQueue
+metadata: {namespace: vision, name: main}
+spec: {clusterQueue: vision-cq}
+---
+apiVersion: kueue.x-k8s.io/v1beta1
+kind: LocalQueue
+metadata: {namespace: speech, name: main}
+spec: {clusterQueue: vision-cq}
+"""
+
+
+@pytest.mark.usefixtures("files")
+def test_kueues_objects_are_a_policy_alone_or_named_by_a_platform_file():
+    Path("tight.yaml").write_text(BUNDLE % 1)
+    Path("wide.yaml").write_text(BUNDLE % 4)
+    Path("lab2.yaml").write_text(POLICY.replace("gpus: 2}", "gpus: 4}") + "kueue: [wide.yaml]\n")
+    asked = ("--trace", "trace.csv", "--policy", "tight.yaml", "--policy", "wide.yaml")
+    tight, wide = simulated(*asked, "--nodes", "1", "--gpus", "4")["policies"]
+    [named] = simulated("--trace", "trace.csv", "--policy", "lab2.yaml", "--set", "burst.enabled=false")["policies"][1:]
+    assert tight["never_ran"] == 2, "jobs a and d want more than the quota of 1"
+    assert (wide["never_ran"], named["never_ran"]) == (1, 1)
+    assert tight["mean_wait_s"] > wide["mean_wait_s"]
+    assert wide["mean_wait_s"] == named["mean_wait_s"]
+
+
+@pytest.mark.usefixtures("files")
+def test_a_bundle_that_cannot_be_taken_is_told_with_line_and_object():
+    Path("bad.yaml").write_text(BUNDLE.replace("nominalQuota", "nominal") % 1)
+    result = dure("simulate", "--trace", "trace.csv", "--policy", "bad.yaml", "--nodes", "1", "--gpus", "4")
+    assert result.exit_code == 1
+    assert "bad.yaml:12: ClusterQueue vision-cq spec.resourceGroups[0]" in result.output

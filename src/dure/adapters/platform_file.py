@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from dure.adapters.platform_template import initial_text
+from dure.core import platform_kueue
 from dure.core.document import Path as Where
 from dure.core.document import Problem
 from dure.core.platform import parse
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from dure.adapters.gpus import FoundGpu
     from dure.core.model import Platform
+    from dure.core.platform_kueue import Files
 
 __all__ = ["PlatformFileError", "initial_text", "load", "write_initial"]
 
@@ -44,26 +46,124 @@ class PlatformFileError(Exception):
         self.lines = tuple(lines)
 
 
-def load(path: Path, complete: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None) -> Platform:
+Complete = Callable[[dict[str, Any], "Files"], Mapping[str, Any]]
+
+
+def load(path: Path, complete: Complete | None = None, *, alone: bool = False) -> Platform:
     """Return the platform that the file describes. Raises PlatformFileError that lists all that is wrong.
 
-    `complete` may add and change what the file says before it is judged; interpreters are not looked at then.
+    `complete` may add and change what the file says before it is judged, given the Kueue documents that it names;
+    interpreters are not looked at then, and the file may be one of Kueue's objects itself. `alone`: it is what `text`
+    returned, with those documents behind it.
     """
     data = _read(path)
     document = _Document(path.name)
-    content = document.content(data)
+    parts = document.contents(data)
+    content, behind = (parts[0], parts[1:]) if parts else (None, [])
+    if isinstance(content, dict) and is_kueue(content):
+        if complete is None:
+            right = "platform.yaml, with this file's name under `kueue:`"
+            raise PlatformFileError([f"{path.name}:1: is of Kueue's objects; right would be {right}"])
+        content, behind = {platform_kueue.SECTION: [path.name]}, []
+    if behind and not alone:
+        line = document.line(Problem((_BEHIND, 1), "", ""))
+        raise PlatformFileError([f"{path.name}:{line}: a second document begins here; right would be one document"])
     if not isinstance(content, dict):
         wrong = "the file is empty" if content is None else "the file is not a mapping of sections"
         raise PlatformFileError([f"{path.name}:1: {wrong}; right would be what `dure init` writes"])
+    named = [(path.name, document, behind)] if alone else _named(path, content, document)
+    files = [documents for _, _, documents in named]
+    digest = blake3(data if alone else _joined(path, data, content)).hexdigest()
     if complete is None:
-        platform = parse(content, digest=blake3(data).hexdigest(), check_python=_python_problem)
+        platform = parse(content, digest=digest, check_python=_python_problem, kueue=files)
     else:
-        platform = parse(complete(content), digest=blake3(data).hexdigest())
+        platform = parse(complete(content, files), digest=digest, kueue=files)
     problems = [*document.problems, *(platform if isinstance(platform, tuple) else ())]
+    for _, one, _ in named:
+        problems += [] if one is document else one.problems
     if problems or isinstance(platform, tuple):
-        told = sorted((document.line(problem), str(problem)) for problem in problems)
-        raise PlatformFileError([f"{path.name}:{line}: {text}" for line, text in told])
+        raise PlatformFileError(_told(path.name, document, named, problems))
     return platform
+
+
+def text(path: Path) -> bytes:
+    """Return the file with all Kueue documents that it names behind it: what `load` reads `alone`.
+
+    Its digest is that of the platform. Raises PlatformFileError.
+    """
+    data = _read(path)
+    content = _Document(path.name).contents(data)
+    return _joined(path, data, content[0] if content and isinstance(content[0], dict) else {})
+
+
+def kueue_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that `kueue:` names, none when that cannot be read."""
+    try:
+        content = _Document(path.name).contents(_read(path))
+    except PlatformFileError:
+        return ()
+    return tuple(_paths(path, content[0])) if content and isinstance(content[0], dict) else ()
+
+
+def is_kueue(content: Mapping[str, Any]) -> bool:
+    """Return whether a document is an object of Kubernetes and no platform."""
+    return "apiVersion" in content and "kind" in content
+
+
+_BEHIND = "(documents)"
+_Named = list[tuple[str, "_Document", list[Any]]]
+
+
+def _paths(path: Path, content: Mapping[str, Any]) -> list[Path]:
+    names = content.get(platform_kueue.SECTION)
+    return [path.parent / str(name) for name in names] if isinstance(names, list) else []
+
+
+def _named(path: Path, content: Mapping[str, Any], document: _Document) -> _Named:
+    """Return name, text and documents of each Kueue file; one that cannot be read is a problem of the platform file."""
+    if platform_kueue.SECTION not in content:
+        return []
+    names = content[platform_kueue.SECTION]
+    if not isinstance(names, list) or not names or any(not isinstance(name, str) for name in names):
+        at = (platform_kueue.SECTION,)
+        document.problems.append(Problem(at, "is not a list of files", "`[kueue.yaml]`, beside this file"))
+        return []
+    found: _Named = []
+    for index, file in enumerate(_paths(path, content)):
+        one = _Document(names[index])
+        try:
+            found.append((names[index], one, one.contents(_read(file))))
+        except PlatformFileError as error:
+            told = "; ".join(error.lines)
+            problem = Problem((platform_kueue.SECTION, index), told, "a file of Kueue's objects, beside this file")
+            document.problems.append(problem)
+            found.append((names[index], one, []))
+    return found
+
+
+def _joined(path: Path, data: bytes, content: Mapping[str, Any]) -> bytes:
+    texts = [file.read_bytes() for file in _paths(path, content) if file.is_file()]
+    return b"\n---\n".join([data, *texts])
+
+
+def _told(name: str, document: _Document, named: _Named, problems: Sequence[Problem]) -> list[str]:
+    """Return one line per problem, in the order of files and lines."""
+    files = [documents for _, _, documents in named]
+    found = []
+    for problem in problems:
+        of_object = platform_kueue.told(problem, files)
+        owner = next((at for at, (_, one, _) in enumerate(named) if any(problem is its for its in one.problems)), None)
+        if of_object is not None and isinstance(at := problem.path[1], int):
+            file, one, _ = named[at]
+            line = one.line(Problem((_BEHIND, int(problem.path[2]) + (one is document), *problem.path[3:]), "", ""))
+            found.append((at + 1, line, f"{file}:{line}: {of_object}"))
+        elif owner is not None and named[owner][1] is not document:
+            file, one, _ = named[owner]
+            found.append((owner + 1, one.line(problem), f"{file}:{one.line(problem)}: {problem}"))
+        else:
+            line = document.line(problem)
+            found.append((0, line, f"{name}:{line}: {problem}"))
+    return [text for _, _, text in sorted(found)]
 
 
 def write_initial(path: Path, gpus: Sequence[FoundGpu], user: str) -> None:
@@ -102,12 +202,11 @@ class _Document:
         self._values = 0
         self.problems: list[Problem] = []
 
-    def content(self, data: bytes) -> Any:
-        """Return the plain data. Raises PlatformFileError for what is no YAML at all."""
+    def contents(self, data: bytes) -> list[Any]:
+        """Return the plain data of every document; empty ones are left out. Raises PlatformFileError for no YAML."""
         yaml = YAML(typ="safe", pure=True)
         try:
-            node = yaml.compose(data.decode("utf-8-sig"))
-            return None if node is None else self._plain(yaml, node, ())
+            return self._documents(yaml, yaml.compose_all(data.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
             raise PlatformFileError([f"{self._name}:{line}: is not UTF-8 text; save the file as UTF-8"]) from None
@@ -120,18 +219,28 @@ class _Document:
         except YAMLError as error:
             raise PlatformFileError([f"{self._name}: is not valid YAML: {' '.join(str(error).split())}"]) from None
 
+    def _documents(self, yaml: YAML, nodes: Iterator[Any]) -> list[Any]:
+        found: list[Any] = []
+        for node in nodes:
+            at: Where = (_BEHIND, len(found))
+            self._lines[at] = node.start_mark.line + 1
+            content = self._plain(yaml, node, at)
+            if content is not None or not found:
+                found.append(content)
+        return found
+
     def line(self, problem: Problem) -> int:
         """Return the line of the problem's path, or of the nearest thing around it that is in the file."""
         if id(problem) in self._twice:
             return self._twice[id(problem)]
-        path = problem.path
+        path = problem.path if problem.path[:1] == (_BEHIND,) else (_BEHIND, 0, *problem.path)
         while path not in self._lines:
             path = path[:-1]
         return self._lines[path]
 
     def _plain(self, yaml: YAML, node: Any, path: Where) -> Any:
         self._values += 1
-        if len(path) > MAX_DEPTH or self._values > MAX_VALUES:
+        if len(path) - 2 > MAX_DEPTH or self._values > MAX_VALUES:
             line = node.start_mark.line + 1
             raise PlatformFileError(
                 [f"{self._name}:{line}: is nested too deeply or repeats itself; write it out plainly"]
@@ -155,7 +264,9 @@ class _Document:
             line = key_node.start_mark.line + 1
             at = (*path, str(key))
             if str(key) in seen:
-                problem = Problem(at, f"{str(key)!r} is here twice, first in line {seen[str(key)]}", "one of the two")
+                problem = Problem(
+                    at[2:], f"{str(key)!r} is here twice, first in line {seen[str(key)]}", "one of the two"
+                )
                 self._twice[id(problem)] = line
                 self.problems.append(problem)
                 continue

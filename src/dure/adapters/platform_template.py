@@ -105,6 +105,10 @@ priorities:
   - {{name: normal, value: 0}}
   - {{name: low, value: -100}}
 
+# Have a cluster with Kueue? Its objects decide instead: take out `queues`, `cohorts`, `weight` and quotas of teams, and
+# `strategy` and `preemption` below, and name the files, beside this one. A flavor's label dure.dev/tier names its tier.
+# kueue: [kueue.yaml]
+
 # How jobs are admitted, in Kueue's words. Whoever is stopped to make room waits again and loses no retry.
 queueing:
   strategy: BestEffortFIFO  # or StrictFIFO: nobody of a team overtakes its first waiting job

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from dure.core.queueing.kueue.objects import ClusterQueue, Flavor, LocalQueue, Settings
+from dure.core.queueing.kueue.objects import Cohort as KueueCohort
 from dure.core.session import SessionPolicy
 
 WHOLE_GPU_MILLI = 1000
@@ -386,6 +388,24 @@ class Authenticator:
 
 
 @dataclass(frozen=True, slots=True)
+class KueueObjects:
+    """What a platform's queueing is to Kueue: flavors are named as tiers, a LocalQueue's namespace is a team.
+
+    `public` are the flavors that no queue lists: jobs reach them by burst only. Amounts are thousandths of a GPU.
+    In a queue of `memoryless` teams past use does not count (no `admissionScope`).
+    """
+
+    flavors: tuple[Flavor, ...]
+    public: tuple[Flavor, ...]
+    cohorts: tuple[KueueCohort, ...]
+    queues: tuple[ClusterQueue, ...]
+    local_queues: tuple[LocalQueue, ...]
+    priorities: tuple[PriorityClass, ...]
+    settings: Settings = field(default_factory=Settings)
+    memoryless: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Platform:
     """The whole of `platform.yaml`, valid as a whole. Lists keep the file's order: it is the order of preference."""
 
@@ -407,6 +427,8 @@ class Platform:
     queueing: QueueingPolicy = QueueingPolicy()
     sessions: SessionPolicy = field(default_factory=SessionPolicy)
     reservations: ReservationPolicy = ReservationPolicy()
+    kueue: KueueObjects | None = None
+    """Kueue's own objects, which then are the whole of what quotas, cohorts, strategies and preemption say."""
 
     def members(self) -> dict[str, tuple[str, ...]]:
         """Members by team, `*` for everyone among them."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dure.core import platform_limits
+from dure.core import platform_kueue, platform_limits
 from dure.core import platform_queueing as queueing
 from dure.core.document import Path, Problem, Reader
 from dure.core.model import (
@@ -58,6 +58,7 @@ _KEYS = (
     "teams",
     "queues",
     "queueing",
+    "kueue",
     "priorities",
     "burst",
     "data_classes",
@@ -80,11 +81,12 @@ def parse(
     *,
     digest: str = "",
     check_python: Callable[[str], Problem | None] | None = None,
+    kueue: platform_kueue.Files = (),
 ) -> Platform | tuple[Problem, ...]:
     """Return the platform that `document` describes, or every problem that it has.
 
     `check_python` looks at one environment's interpreter on the real machine and returns what is wrong (its
-    path is set here); without it any non-empty text passes.
+    path is set here); without it any non-empty text passes. `kueue` are the documents of the files that it names.
     """
     reader = Reader()
     top = reader.mapping((), document, _KEYS)
@@ -106,6 +108,10 @@ def parse(
     authenticator = _authenticator(reader, top)
     sessions = _sessions(reader, top)
     reservations = platform_limits.reservations(reader, top)
+    taken = platform_kueue.objects(reader, top, kueue, teams, clusters)
+    if taken is not None:
+        teams, queues = platform_kueue.with_quotas(teams, taken), platform_kueue.queues_of(taken)
+        priorities = taken.priorities or priorities
     if reader.problems:
         return tuple(reader.problems)
     return Platform(
@@ -127,6 +133,7 @@ def parse(
         queueing=policy,
         sessions=sessions,
         reservations=reservations,
+        kueue=taken,
     )
 
 

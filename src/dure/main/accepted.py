@@ -30,7 +30,7 @@ def load(settings: Settings) -> PlatformHolder:
     except platform_file.PlatformFileError as error:
         if not _copy(settings).exists():
             raise
-        holder = PlatformHolder(platform_file.load(_copy(settings)))
+        holder = PlatformHolder(platform_file.load(_copy(settings), alone=True))
         holder.refuse(str(error))
         log.warning("platform.refused", extra={"error": str(error)})
         return holder
@@ -39,8 +39,8 @@ def load(settings: Settings) -> PlatformHolder:
 
 
 def remember(settings: Settings, platform: Platform) -> None:
-    """Keep the file's text when it still is the one that `platform` was read from."""
-    text = settings.platform_file.read_bytes()
+    """Keep the text of the file, and of what it names, when it still is what `platform` was read from."""
+    text = platform_file.text(settings.platform_file)
     if blake3(text).hexdigest() != platform.digest:
         return
     temporary = _copy(settings).with_suffix(".tmp")

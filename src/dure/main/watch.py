@@ -40,7 +40,9 @@ class Chores:
             (self._collect, _COLLECT_EVERY_S),
         )
         self._threads = [threading.Thread(target=self._repeat, args=chore, daemon=True) for chore in chores]
-        self._taken = _digest(parts.settings.platform_file)
+        self._main = ""
+        self._files: tuple[Path, ...] = ()
+        self._taken = self._digest()
         self._seen = self._taken
 
     def start(self) -> None:
@@ -62,7 +64,7 @@ class Chores:
 
     def _follow_file(self) -> None:
         path = self._parts.settings.platform_file
-        digest = _digest(path)
+        digest = self._digest()
         settled, self._seen = digest == self._seen, digest
         if not settled or digest == self._taken:
             return
@@ -72,6 +74,14 @@ class Chores:
             log.warning("platform.refused", extra={"error": str(error)})
             self._parts.refuse_platform(str(error))
         self._taken = digest  # only now: what could not be recorded (a full disk) is tried again
+
+    def _digest(self) -> str:
+        """Return what changes with the platform file and with the files that it names."""
+        path = self._parts.settings.platform_file
+        main, before = _digest(path), self._main
+        if main != before:
+            self._main, self._files = main, platform_file.kueue_files(path)
+        return " ".join([main, *map(_digest, self._files)])
 
     def _keep_warm(self) -> None:
         for environment in self._parts.platform.current.environments:

@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from dure.adapters import platform_file
 from dure.core.model import ClusterKind, Platform
 from dure.core.platform import parse
+from dure.core.platform_kueue import Files, namespaces, tiers_of
 from dure.sim.plain import PLAIN, Cluster
 from dure.sim.traces import Trace
 
@@ -135,8 +136,16 @@ class _Completion:
     trace: Trace
     added_teams: list[str] = field(default_factory=list)
 
-    def complete(self, content: dict[str, Any]) -> Mapping[str, Any]:
-        document = {**copy.deepcopy(dict(self.trace.document)), **content}
+    def complete(self, content: dict[str, Any], files: Files = ()) -> Mapping[str, Any]:
+        """Return the document. Quotas, queues and teams are those of Kueue's objects where the policy names some."""
+        usual = copy.deepcopy(dict(self.trace.document))
+        queued = "kueue" in content
+        if queued:
+            usual = {key: value for key, value in usual.items() if key in {"clusters", "tiers"}}
+            usual["teams"] = [{"name": team, "members": ["*"]} for team in namespaces(files)]
+            if "clusters" not in content and "clusters" not in usual:
+                usual["tiers"] = [{"name": tier} for tier in tiers_of(files)]
+        document = {**usual, **content}
         if self.size is not None:
             self._resize(document)
         if "clusters" not in document:
@@ -145,7 +154,7 @@ class _Completion:
         document.setdefault("environments", [{"name": "default", "python": "python3"}])
         if "teams" not in document:
             document["teams"] = []
-        if isinstance(document["teams"], list):
+        if isinstance(document["teams"], list) and not queued:
             known = {team.get("name") for team in document["teams"] if isinstance(team, dict)}
             wanted = [team or EVERYONES_TEAM for team in self.trace.teams]
             if known and any(not team for team in self.trace.teams):

@@ -7,9 +7,9 @@ trap: amounts are thousandths of a GPU here, because fractions must add up; Kueu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
-from dure.core.model import ROOT_COHORT, WHOLE_GPU_MILLI, ClusterKind, Platform, PriorityClass, QueueingPolicy, Team
+from dure.core.model import ROOT_COHORT, WHOLE_GPU_MILLI, ClusterKind, KueueObjects, Platform, QueueingPolicy, Team
 from dure.core.model import Cohort as TeamCohort
 from dure.core.queueing.kueue.objects import (
     Amounts,
@@ -30,21 +30,11 @@ TIER_LABEL = "dure.dev/tier"
 CLUSTER_LABEL = "dure.dev/cluster"
 
 
-@dataclass(frozen=True, slots=True)
-class KueueObjects:
-    """What a platform is to Kueue. `public` are the flavors that no queue lists: jobs reach them by burst only."""
-
-    flavors: tuple[Flavor, ...]
-    public: tuple[Flavor, ...]
-    cohorts: tuple[Cohort, ...]
-    queues: tuple[ClusterQueue, ...]
-    local_queues: tuple[LocalQueue, ...]
-    priorities: tuple[PriorityClass, ...]
-    settings: Settings
-
-
 def compiled(platform: Platform) -> KueueObjects:
-    """Return the platform as Kueue's objects."""
+    """Return the platform as Kueue's objects: those that it names itself, or what its own sections say."""
+    settings = Settings(fair_sharing=platform.queueing.share_preempts)
+    if platform.kueue is not None:
+        return replace(platform.kueue, settings=settings)
     tiers = tiers_by_price(platform)
     return KueueObjects(
         flavors=tuple(Flavor(tier, labels={TIER_LABEL: tier}) for tier in tiers),
@@ -53,7 +43,7 @@ def compiled(platform: Platform) -> KueueObjects:
         queues=tuple(_queue(platform, team, tiers) for team in platform.teams),
         local_queues=tuple(_local_queues(platform)),
         priorities=platform.priorities,
-        settings=Settings(fair_sharing=platform.queueing.share_preempts),
+        settings=settings,
     )
 
 

@@ -116,7 +116,7 @@ class Decider:
         asked = books.tiers if request.tier is None else (request.tier,)
         tiers = tuple(
             tier
-            for tier in asked
+            for tier in (self.quota.preferred(job.team) if request.tier is None else asked)
             if books.ever_fits(request, tier) and request.gpus_milli <= self.quota.most_milli(job.team, tier)
         )
         markets = [market for tier in asked for market in books.markets.get(tier, ())]
@@ -161,14 +161,14 @@ class _Room:
 
 @dataclass(slots=True)
 class _Kept:
-    """What is kept in one decision: nodes by tier, and quota by team and tier or for all who borrow."""
+    """What is kept in one decision: nodes by tier, quota by queue and tier or, with "" before, by tree."""
 
     nodes: set[str] = field(default_factory=set)
     team: dict[tuple[str, str], Hold] = field(default_factory=dict)
-    pool: dict[str, Hold] = field(default_factory=dict)
+    pool: dict[tuple[str, str, str], Hold] = field(default_factory=dict)
 
     def owners(self) -> dict[Any, str]:
-        """Return for whom quota is kept, by team and tier or by tier."""
+        """Return for whom quota is kept."""
         return {scope: hold.owner for scope, hold in (*self.team.items(), *self.pool.items())}
 
 
@@ -299,7 +299,7 @@ class _Decision:
             return
         state.job = job
         end_at = self._end_at(job)
-        if job.team not in self.strict and self._private(job, state, end_at):
+        if self.quota.queue_of(job.team) not in self.strict and self._private(job, state, end_at):
             return
         before = self.version
         if line.due:
@@ -307,12 +307,12 @@ class _Decision:
         head = job if self.version == before else self._head(line)
         if head is not None and state.tiers and not state.victims:
             state.job = head
-            if job.team not in self.strict and self._backfill(line, state):
+            if self.quota.queue_of(job.team) not in self.strict and self._backfill(line, state):
                 return
             # What is reserved for others is not kept from them.
             self._keep(head, [tier for tier in state.tiers if tier not in state.reserved], self._end_at(head))
-            if self.platform.queueing.strategy == "StrictFIFO":
-                self.strict.add(job.team)
+            if self.quota.strict(job.team):
+                self.strict.add(self.quota.queue_of(job.team))
         state.over = True
 
     def _end_at(self, job: Job) -> float | None:
@@ -334,19 +334,30 @@ class _Decision:
     def _private(self, job: Job, state: State, end_at: float | None) -> bool:
         """Place the job on a private cluster, or let others leave for it."""
         state.reserved = self._reserved(job, state.tiers)
-        tiers = [tier for tier in state.tiers if tier not in state.reserved and self._may(job, tier, end_at)]
+        able = [tier for tier in state.tiers if tier not in state.reserved and self._may(job, tier, end_at)]
+        tiers, preempts_first = self.quota.tiers(job.team, able, job.request.gpus_milli)
         for tier in tiers:
             fits = self._fits(job, tier, end_at)
             enough = self.quota.available_milli(job.team, tier) >= job.request.gpus_milli
             if fits and enough and self._ask(job, tier, state, end_at, preempts=False):
                 return True
-        for tier in tiers:
-            if self.quota.may_preempt(job.team, tier, job.request.gpus_milli):
-                if self._ask(job, tier, state, end_at, preempts=True):
+            if preempts_first:
+                if self._preempt(job, tier, state, end_at):
                     return True
                 if state.victims:
-                    break
+                    return False
+        for tier in () if preempts_first else tiers:
+            if self._preempt(job, tier, state, end_at):
+                return True
+            if state.victims:
+                break
         return False
+
+    def _preempt(self, job: Job, tier: str, state: State, end_at: float | None) -> bool:
+        """Place the job where that needs victims, or let them leave for it."""
+        if not self.quota.may_preempt(job.team, tier, job.request.gpus_milli):
+            return False
+        return self._ask(job, tier, state, end_at, preempts=True)
 
     def _reserved(self, job: Job, tiers: Iterable[str]) -> dict[str, Kept]:
         """Return the reservations for whose sake tiers have no room for the job."""
@@ -370,8 +381,8 @@ class _Decision:
 
     def _may(self, job: Job, tier: str, end_at: float | None) -> bool:
         """Return whether no quota of the tier is kept from the job."""
-        own = self.kept.team.get((job.team, tier))
-        pool = self.kept.pool.get(tier)
+        own = self.kept.team.get((self.quota.queue_of(job.team), tier))
+        pool = self.kept.pool.get(("", self.quota.pool_of(job.team), tier))
         if own is not None and not own.lets(end_at):
             return False
         return pool is None or pool.lets(end_at) or not self.quota.borrows(job.team, tier, job.request.gpus_milli)
@@ -429,9 +440,9 @@ class _Decision:
             own = self.quota.own_room_milli(job.team, tier)
             lacking = milli - self.quota.available_milli(job.team, tier)
             if own is not None and own < milli:
-                self._keep_quota(job, tier, milli - own, self.kept.team, (job.team, tier))
+                self._keep_quota(job, tier, milli - own, self.kept.team, (self.quota.queue_of(job.team), tier))
             elif lacking > 0 and self._fits(job, tier, end_at):
-                self._keep_quota(job, tier, lacking, self.kept.pool, tier)
+                self._keep_quota(job, tier, lacking, self.kept.pool, ("", self.quota.pool_of(job.team), tier))
             else:
                 nodes.append(tier)
         if nodes:
@@ -443,12 +454,15 @@ class _Decision:
         holders = [
             holder
             for holder in self.books.holders.values()
-            if holder.lease.tier == tier
-            and self.books.is_private(holder.lease)
-            and (scope == tier or holder.job.team == job.team)
+            if holder.lease.tier == tier and self.books.is_private(holder.lease) and self._counts(holder.job, scope)
         ]
         until = freed_at(holders, lacking, self.ends) if self.platform.queueing.backfill else None
         kept[scope] = Hold(job.id, until)
+
+    def _counts(self, job: Job, scope: tuple[str, ...]) -> bool:
+        """Return whether what the job holds is of the queue, or of the tree of cohorts, that quota is kept in."""
+        at = self.quota.queue_of(job.team) if len(scope) == 2 else self.quota.pool_of(job.team)
+        return at == scope[-2]
 
     def _keep_nodes(self, job: Job, tiers: Iterable[str], end_at: float | None, *, closed: bool) -> None:
         """Keep the nodes on which the job can start soonest; of each tier for one job only, the first in order."""

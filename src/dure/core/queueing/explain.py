@@ -23,6 +23,8 @@ from dure.core.queueing.quota import Quota
 from dure.core.reasons import Verdict, Waiting
 from dure.core.reservations import Kept
 
+Scope = tuple[str, ...]
+
 MAX_HOLDERS = 8
 MAX_AHEAD = 3
 
@@ -87,7 +89,8 @@ class Shelf:
 class Picture:
     """Everything as it is once the plan is carried out. Quota is by team and tier.
 
-    `kept` names the job that quota is kept for: of a team's share of a tier, or of what can be borrowed of a tier.
+    `kept` names the job that quota is kept for: of a queue's share of a tier, or of what can be
+    borrowed of a tier in a tree of cohorts. `homes` has the queue and the tree of each team.
     """
 
     now: float
@@ -102,6 +105,7 @@ class Picture:
     own_room: Mapping[tuple[str, str], int | None]
     used: Mapping[tuple[str, str], int]
     kept: Mapping[Any, str]
+    homes: Mapping[str, tuple[str, str]]
     usage: Usage
     memo: dict[Any, Any] = field(default_factory=dict)
 
@@ -120,10 +124,11 @@ class Picture:
         for holder in books.holders.values():
             if books.is_private(holder.lease):
                 holders.setdefault(holder.lease.tier, []).append(holder)
-        pairs = [(team.name, tier) for team in standing.platform.teams for tier in books.tiers]
+        platform = standing.platform
+        pairs = [(team.name, tier) for team in platform.teams for tier in books.tiers]
         return cls(
             now=standing.now,
-            platform=standing.platform,
+            platform=platform,
             tiers=books.tiers,
             shelves={
                 tier: tuple(
@@ -149,16 +154,22 @@ class Picture:
             own_room={pair: quota.own_room_milli(*pair) for pair in pairs},
             used={pair: quota.used_milli(*pair) for pair in pairs},
             kept=kept,
+            homes={team.name: (quota.queue_of(team.name), quota.pool_of(team.name)) for team in platform.teams},
             usage=usage,
         )
 
     def in_team_line(self, job: Job, tier: str) -> bool:
         """Return whether the job waits for its own team's share of a tier and not for the tier."""
-        return self.limited(job, tier) or (job.team, tier) in self.kept
+        return self.limited(job, tier) or self.scopes(job, tier)[0] in self.kept
+
+    def scopes(self, job: Job, tier: str) -> tuple[Scope, Scope]:
+        """Return what quota of a tier may be kept in: the job's queue, and its tree of cohorts."""
+        queue, pool = self.homes.get(job.team, (job.team, ""))
+        return (queue, tier), ("", pool, tier)
 
     def kept_from(self, job: Job, tier: str) -> bool:
         """Return whether quota of the tier is kept for another job."""
-        return any(self.kept.get(scope, job.id) != job.id for scope in ((job.team, tier), tier))
+        return any(self.kept.get(scope, job.id) != job.id for scope in self.scopes(job, tier))
 
     def quota_blocks(self, job: Job, tier: str) -> bool:
         """Return whether the team may not take so much of the tier now."""
@@ -316,7 +327,7 @@ class Verdicts(Mapping[str, Verdict]):
             state = self._waiting[number][0]
             scopes: list[Any] = [number if state.refusal(job) is None else (number, rank_of(job))]
             if state.refusal(job) is None and state.tiers:
-                scopes = [(job.team, t) if picture.in_team_line(job, t) else t for t in state.tiers]
+                scopes = [picture.scopes(job, t)[0 if picture.in_team_line(job, t) else 1] for t in state.tiers]
             lines = [pools.setdefault(scope, []) for scope in scopes]
             line = min(lines, key=len)
             places[job.id] = _Place(job, state, len(line), line)

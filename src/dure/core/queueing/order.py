@@ -75,6 +75,8 @@ class Usage:
         """Return a person's use; 0 for everyone when the platform file gives no half-life."""
         if not self.platform.queueing.fair_sharing or self.platform.queueing.half_life_s <= 0:
             return 0.0
+        if self.platform.kueue is not None and team in self.platform.kueue.memoryless:
+            return 0.0
         return self.past.get((team, user), 0.0) + self._held.get((team, user), 0.0)
 
     def key(self, job: Job) -> tuple[float, float, float, str]:

@@ -20,6 +20,7 @@ from dure.core.queueing.kueue.entries import ASSUMED, Entry
 from dure.core.queueing.kueue.objects import (
     Admission,
     Amounts,
+    ClusterQueue,
     Condition,
     LocalQueue,
     PodSet,
@@ -27,7 +28,7 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.preemption import Preemptor
-from dure.core.queueing.kueue.snapshot import Info
+from dure.core.queueing.kueue.snapshot import Info, QueueNode
 
 _MAIN = "main"
 _NS = 10**9
@@ -68,7 +69,9 @@ class Quota:
     def __init__(self, platform: Platform) -> None:
         objects = compiled(platform)
         self._policy = platform.queueing
-        self._teams = {queue.name for queue in objects.queues}
+        own = {} if platform.kueue is not None else {queue.name: queue.name for queue in objects.queues}
+        self._queue_of = own | {door.namespace: door.cluster_queue for door in objects.local_queues}
+        self._specs = {queue.name: queue for queue in objects.queues}
         self._held: dict[str, tuple[str, str, int]] = {}
         self._room: Room | None = None
         self._unplaced: list[Entry] = []
@@ -78,20 +81,21 @@ class Quota:
             flavors=objects.flavors,
             cluster_queues=objects.queues,
             cohorts=objects.cohorts,
-            local_queues=[LocalQueue(team, team, team) for team in self._teams],
+            local_queues=[LocalQueue(team, team, queue) for team, queue in self._queue_of.items()],
         )
         self.engine.snapshot.room = self._suffices
         self._tiers = {flavor.name for flavor in objects.flavors}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
         """Count a private lease, `milli` of it; of a team or tier that the file no longer has it counts for nobody."""
-        if job.team not in self._teams or lease.tier not in self._tiers or milli <= 0:
+        queue = self._queue_of.get(job.team)
+        if queue is None or lease.tier not in self._tiers or milli <= 0:
             return
-        held = self._held[job.id] = (job.team, lease.tier, milli)
+        held = self._held[job.id] = (queue, lease.tier, milli)
         if preemptible(job):
-            self.engine.adopt(_holding(job, lease.tier, milli))
+            self.engine.adopt(_holding(job, queue, lease.tier, milli))
         else:  # usage without a workload: it counts, and nobody finds it as a victim
-            self.engine.node(job.team).take({(held[1], RESOURCE): held[2]})
+            self.engine.node(queue).take({(held[1], RESOURCE): held[2]})
 
     def release(self, job: Job) -> None:
         """Count the job's lease no longer."""
@@ -107,24 +111,62 @@ class Quota:
         with self.engine.trial():
             yield
 
+    def queue_of(self, team: str) -> str:
+        """Return the team's ClusterQueue, which teams may share; the team's own name for one that is not known."""
+        return self._queue_of.get(team, team)
+
+    def pool_of(self, team: str) -> str:
+        """Return the top of the team's tree of cohorts, within which GPUs are borrowed."""
+        return self._node(team).top().name if team in self._queue_of else ""
+
+    def strict(self, team: str) -> bool:
+        """Return whether nobody overtakes the first in the team's queue."""
+        return self._spec(team).strategy == "StrictFIFO" if team in self._queue_of else False
+
+    def tiers(self, team: str, tiers: Iterable[str], gpus_milli: int) -> tuple[list[str], bool]:
+        """Return the tiers in the order in which Kueue tries flavors, and whether preempting comes before the next."""
+        if team not in self._queue_of:
+            return [], False
+        rules = self._spec(team).fungibility
+        order = [*tiers]
+        if rules.when_can_borrow == "TryNextFlavor":
+            order.sort(key=lambda tier: self.borrows(team, tier, gpus_milli))
+        return order, rules.when_can_preempt == "MayStopSearch"
+
+    def preferred(self, team: str) -> tuple[str, ...]:
+        """Return the tiers of the team's queue, in its order."""
+        return tuple(tier for group in self._spec(team).groups for tier in group.flavors) if self._has(team) else ()
+
+    def _has(self, team: str, tier: str | None = None) -> bool:
+        """Return whether the team has a queue, and the queue lists the tier."""
+        return team in self._queue_of and (tier is None or (tier, RESOURCE) in self._spec(team).quotas)
+
+    def _spec(self, team: str) -> ClusterQueue:
+        return self._specs[self._queue_of[team]]
+
+    def _node(self, team: str) -> QueueNode:
+        return self.engine.node(self._queue_of[team])
+
     def available_milli(self, team: str, tier: str) -> int:
         """Return what the team may still take of a tier, guaranteed or borrowed; 0 for one that is not known."""
-        return self.engine.node(team).available((tier, RESOURCE)) if team in self._teams else 0
+        return self._node(team).available((tier, RESOURCE)) if self._has(team, tier) else 0
 
     def most_milli(self, team: str, tier: str) -> int:
         """Return what the team could take of a tier if nobody used anything."""
-        return self.engine.node(team).potential((tier, RESOURCE)) if team in self._teams else 0
+        return self._node(team).potential((tier, RESOURCE)) if self._has(team, tier) else 0
 
     def used_milli(self, team: str, tier: str) -> int:
         """Return what the team's jobs hold of a tier."""
-        return self.engine.node(team).account((tier, RESOURCE)).usage if team in self._teams else 0
+        return self._node(team).account((tier, RESOURCE)).usage if self._has(team, tier) else 0
 
     def own_room_milli(self, team: str, tier: str) -> int | None:
         """Return what limits of the team and of cohorts below the root leave it, whatever is free; None: no limit."""
-        if team not in self._teams:
+        if not self._has(team, tier):
             return 0
         key = (tier, RESOURCE)
-        queue = self.engine.node(team)
+        queue = self._node(team)
+        if queue.parent is None:
+            return queue.available(key)
         rooms = [
             node.account(key).subtree + limit - node.account(key).usage
             for node in (queue, *queue.path())
@@ -134,17 +176,17 @@ class Quota:
 
     def borrows(self, team: str, tier: str, gpus_milli: int) -> bool:
         """Return whether the team would hold more than it is guaranteed."""
-        return self.engine.node(team).account((tier, RESOURCE)).over(gpus_milli)
+        return self._node(team).account((tier, RESOURCE)).over(gpus_milli)
 
     def share_key(self, team: str, tier: str, gpus_milli: int) -> tuple[object, ...]:
         """Return what teams are ordered by: not borrowing first, then Kueue's share with the job in it.
 
         Below cohorts the shares of the cohorts count first. Without fair sharing only borrowing tells teams apart.
         """
-        if team not in self._teams or tier not in self._tiers:
+        if not self._has(team, tier):
             return (False, ())
         key = (tier, RESOURCE)
-        queue = self.engine.node(team)
+        queue = self._node(team)
         borrows = queue.account(key).over(gpus_milli)
         if not self._policy.fair_sharing:
             return (borrows, ())
@@ -154,13 +196,13 @@ class Quota:
 
     def may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:
         """Return whether it is worth asking for victims: the policies could give this request any."""
-        policy = self._policy
-        if policy.within_cluster_queue != "Never" or policy.share_preempts or policy.borrow_within_cohort != "Never":
+        rules = self._spec(team).preemption
+        if rules.within_queue != "Never" or self._policy.share_preempts or not rules.borrow_forbidden:
             return True
-        if policy.reclaim_within_cohort == "Never":
+        if rules.reclaim == "Never":
             return False
         key = (tier, RESOURCE)
-        queue = self.engine.node(team)
+        queue = self._node(team)
         return any(not node.account(key).over(gpus_milli) for node in (queue, *queue.path()) if node.parent)
 
     def ask(self, job: Job, tier: str, room: Room, now: float, *, preempts: bool) -> Answer:
@@ -189,7 +231,7 @@ class Quota:
         """Mark the victims as leaving. Until they are gone nobody else may take what the job needs."""
         for victim, told in zip(victims, answer.victims, strict=True):
             self.engine.evict(_key(victim), "Preempted", told.reason, round(now * _NS))
-        self.engine.node(job.team).take(answer.usage)
+        self._node(job.team).take(answer.usage)
 
     def revoke(self, job: Job) -> None:
         """Take back what a job was given in this trial."""
@@ -244,12 +286,12 @@ def _waiting(job: Job, tier: str) -> Workload:
     )
 
 
-def _holding(job: Job, tier: str, milli: int) -> Workload:
+def _holding(job: Job, queue: str, tier: str, milli: int) -> Workload:
     """Return a job with its lease as Kueue holds it; reserved since its code began, so that who lost least goes first.
 
     One whose code did not begin loses nothing and goes before all others.
     """
-    admission = Admission(job.team, (PodSetAdmission(_MAIN, {RESOURCE: tier}, {RESOURCE: milli}, 1),))
+    admission = Admission(queue, (PodSetAdmission(_MAIN, {RESOURCE: tier}, {RESOURCE: milli}, 1),))
     since_ns = _NEVER_BEGAN_NS if job.began_at is None else round(job.began_at * _NS)
     conditions = [Condition("QuotaReserved", True, "QuotaReserved", "", since_ns)]
     if job.preempted_by is not None:

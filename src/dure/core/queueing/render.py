@@ -13,6 +13,7 @@ from dure.core.model import WHOLE_GPU_MILLI, Platform
 from dure.core.queueing.compile import compiled
 from dure.core.queueing.kueue.documents import to_document
 from dure.core.queueing.kueue.objects import FlavorResource, PriorityClass, Quota
+from dure.core.queueing.kueue.quantity import UNLIMITED
 
 
 def kueue_documents(platform: Platform) -> list[dict[str, Any]]:
@@ -21,7 +22,9 @@ def kueue_documents(platform: Platform) -> list[dict[str, Any]]:
     past_use = platform.queueing.fair_sharing and platform.queueing.half_life_s > 0
     found: list[object] = [*objects.flavors, *objects.public]
     found += [replace(cohort, quotas=_whole(cohort.quotas)) for cohort in objects.cohorts]
-    found += [replace(queue, quotas=_whole(queue.quotas), usage_based=past_use) for queue in objects.queues]
+    for queue in objects.queues:
+        usage_based = past_use if platform.kueue is None else queue.usage_based
+        found.append(replace(queue, quotas=_whole(queue.quotas), usage_based=usage_based))
     found += objects.local_queues
     found += [PriorityClass(one.name, one.value) for one in objects.priorities]
     return [to_document(one) for one in found]
@@ -35,7 +38,7 @@ def _whole(quotas: Mapping[FlavorResource, Quota]) -> dict[FlavorResource, Quota
 
 
 def _gpus(milli: int) -> int:
-    return milli // WHOLE_GPU_MILLI
+    return milli if milli == UNLIMITED else milli // WHOLE_GPU_MILLI
 
 
 def _limit(milli: int | None) -> int | None:

@@ -159,7 +159,7 @@ def _borrowed(
     """Yield the platform in which the job's team may use as much of the tier as it does now, and this job more."""
     team = next((team for team in platform.teams if team.name == job.team), None)
     limit = None if team is None else team.borrowing_milli.get(tier)
-    if team is None or limit is None:
+    if team is None or limit is None or platform.kueue is not None:
         return
     used = sum(
         known.lease.gpus_milli

@@ -19,7 +19,11 @@ PLAIN = st.recursive(
 DOCUMENTS = st.dictionaries(st.text(), PLAIN, max_size=5)
 HINTS = get_type_hints(Job)
 ANY_FIELD = {field.name: st.from_type(HINTS[field.name]) for field in fields(Job) if "Mapping" not in field.type}
-JOBS = st.builds(Job, **(ANY_FIELD | {"payload": DOCUMENTS, "failure": DOCUMENTS, "result": st.none() | DOCUMENTS}))
+DOCUMENTED = {
+    "payload": DOCUMENTS, "failure": DOCUMENTS, "result": st.none() | DOCUMENTS,
+    "inputs": st.dictionaries(st.text("0123456789abcdef", min_size=1), st.integers(1), max_size=3),
+}  # fmt: skip
+JOBS = st.builds(Job, **(ANY_FIELD | DOCUMENTED))
 # What a database column can hold and the wire lets through.
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 TIMES = st.floats(allow_nan=False, allow_infinity=False)
@@ -27,13 +31,11 @@ COLUMNS = {
     "id": NAMES, "user": NAMES, "team": NAMES, "request_key": st.none() | NAMES, "submitted_at": TIMES,
     "queued_at": TIMES, "ended_at": st.none() | TIMES, "cost": TIMES, "version": st.integers(0, 2**62),
 }  # fmt: skip
-STORABLE_JOBS = st.builds(
-    Job, **(ANY_FIELD | {"payload": DOCUMENTS, "failure": DOCUMENTS, "result": st.none() | DOCUMENTS} | COLUMNS)
-)
+STORABLE_JOBS = st.builds(Job, **(ANY_FIELD | DOCUMENTED | COLUMNS))
 
 
 def test_every_field_that_is_a_document_is_named_here():
-    assert {field.name for field in fields(Job)} - set(ANY_FIELD) == {"payload", "failure", "result"}
+    assert {field.name for field in fields(Job)} - set(ANY_FIELD) == set(DOCUMENTED)
 
 
 @given(JOBS)

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from dure.control.commands import Limits
 from dure.core.model import Environment
 from dure.ports import ExecutorUnavailableError, Principal, VersionConflictError
 from dure.sim.executor import Fate
-from dure.wire.messages import MAX_PAYLOAD_BYTES, Control
+from dure.wire.messages import MAX_PAYLOAD_BYTES, Control, JobRequest
 from dure.wire.problems import CodedError
 from tests.control.stage import ALICE, MATE, OTHER, ROOT, Stage
 
@@ -187,3 +188,12 @@ def test_a_cancel_that_always_crosses_is_busy(stage, monkeypatch):
 
     monkeypatch.setattr(stage.store, "commit", conflicts)
     assert refused(lambda: stage.commands.cancel(ALICE, job)).code == "busy"
+
+
+def test_the_largest_inputs_of_a_job_come_over_the_wire_and_are_bounded():
+    asked = {"kind": "cell", "name": "In[1]", "payload": {"code": "1"}, "inputs": {"ab" * 32: 5}}
+    request = JobRequest(**asked)
+    assert JobRequest.model_validate_json(request.model_dump_json()) == request
+    for wrong in ({"no digest": 1}, {"ab" * 32: 0}, {"ab" * 32: 2**60}, {f"{n:064x}": 1 for n in range(17)}):
+        with pytest.raises(ValidationError):
+            JobRequest(**asked | {"inputs": wrong})

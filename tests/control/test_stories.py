@@ -541,3 +541,26 @@ def test_whoever_holds_or_waits_for_a_part_of_a_gpu_is_told_what_keeps_it_apart(
     assert verdict is not None
     assert lease.sharing == "time-slice"
     assert "0.75 GPU, simulated: nothing is really shared." in verdict.sentence
+
+
+# --- where its values are
+
+
+def digest(letter):
+    return letter * 64
+
+
+def test_the_second_cell_goes_to_the_node_of_the_first_when_both_are_free():
+    stage = Stage(a_platform(a_lab(a_node("n1", "gold"), a_node("n2", "gold"))))
+    blocker = stage.submit(fate=LONG)
+    first = stage.submit(fate=Fate(run_s=1.0), inputs={digest("a"): 10**9})
+    stage.wait(2)
+    assert (stage.job(blocker).lease.node, stage.job(first).lease.node) == ("n1", "n2")
+    stage.commands.cancel(ALICE, blocker)
+    stage.wait(10)
+    assert stage.nothing_is_held()
+    stage.platform.replace(replace(stage.platform.current))  # the file was saved: the decider is made anew
+    near, other = stage.submit(inputs={digest("a"): 10**9, digest("b"): 5}), stage.submit()
+    stage.tick()
+    assert (stage.job(near).lease.node, stage.job(other).lease.node) == ("n2", "n1")
+    assert stage.job(near).inputs == {digest("a"): 10**9, digest("b"): 5}

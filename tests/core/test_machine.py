@@ -14,7 +14,7 @@ from dure.core.queueing.plan import Snapshot
 from dure.core.sentences import verdict_sentence
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team
 
-LAB = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"), a_node("n3", "gold", 2))
+LAB = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"), a_node("n3", "gold", 2), a_node("n4", "silver"))
 
 
 class Platform(RuleBasedStateMachine):
@@ -41,7 +41,7 @@ class Platform(RuleBasedStateMachine):
         for job in self.jobs.values():
             if job.phase.terminal:
                 spent[job.team] += job.cost
-        return Snapshot(self.now, self.platform, alive, spent)
+        return Snapshot(self.now, self.platform, alive, spent, warm=self.decider.books.warm)
 
     def step(self, job, signal, **facts):
         self.put(advance(job, signal, self.now, Facts(**facts)).job)
@@ -68,14 +68,15 @@ class Platform(RuleBasedStateMachine):
         user=st.sampled_from(["ann", "bob"]),
         predicted=st.sampled_from([None, 20.0, 500.0]),
         keep=st.sampled_from([0.0, 0.0, 60.0]),
+        inputs=st.dictionaries(st.sampled_from("abc"), st.integers(1, 3), max_size=2),
     )
-    def submit(self, *, gpus, tier, team, budget, data, value, user, predicted, keep):
+    def submit(self, *, gpus, tier, team, budget, data, value, user, predicted, keep, inputs):
         job_id = f"j-{self.submitted:04}"
         self.submitted += 1
         job = a_job(
             job_id, gpus=gpus, tier=tier, team=team, budget=budget, data_class=data, priority_value=value, at=self.now
         )
-        self.put(replace(job, user=user, predicted_s=predicted, keep_s=keep))
+        self.put(replace(job, user=user, predicted_s=predicted, keep_s=keep, inputs=inputs))
 
     @rule()
     def tick(self):
@@ -160,7 +161,7 @@ class Platform(RuleBasedStateMachine):
 
     def edit(self, platform):
         self.platform = platform
-        self.decider = Decider(platform)
+        self.decider = Decider(platform, self.decider.books.warm)
         for job in self.jobs.values():
             self.decider.put(job)
 

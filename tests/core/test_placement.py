@@ -45,6 +45,32 @@ def test_a_lease_on_a_gpu_that_the_node_no_longer_has_is_ignored():
     assert state.free_milli == [700]
 
 
+def near(nodes, gpus_milli, **held):
+    found = choose(nodes, gpus_milli, near=lambda node: held.get(node.name, 0))
+    return found[0].name
+
+
+def test_of_places_that_waste_as_little_the_one_with_most_of_the_inputs_is_taken():
+    nodes = [node("a", *[1000] * 7, 0), node("b", *[1000] * 6, 0, 0), node("c", *[1000] * 5, 0, 0, 0)]
+    assert near(nodes, 1000) == "c", "without inputs anywhere: the tightest"
+    assert near(nodes, 1000, a=1) == "a"
+    assert near(nodes, 1000, a=1, b=2) == "b"
+    assert near(nodes, 1000, a=2, b=2) == "b", "of equal bytes the tightest"
+
+
+def test_inputs_break_no_untouched_node_and_open_no_whole_gpu_for_a_part():
+    eight = [node("used", 1000, 0, 0, 0, 0, 0, 0, 0), node("empty", *[1000] * 8)]
+    assert near(eight, 1000, empty=10**12) == "used"
+    odd = [node("used", *[1000] * 6, 0, 0), node("empty", *[1000] * 7)]
+    assert near(odd, 1000, empty=10**12) == "used", "an odd node wastes as little, but is whole"
+    assert near([node("part", 500), node("whole", 1000)], 500, whole=10**12) == "part"
+
+
+def test_a_place_that_wastes_more_is_never_taken_for_its_inputs():
+    nodes = [node("last", 1000, 0, 0, 0), node("pair", 1000, 1000, 0, 0)]
+    assert near(nodes, 1000, pair=10**12) == "last", "the pair stays together for who asks for two"
+
+
 def gang(nodes, gpus_milli, count):
     found = choose_gang(nodes, gpus_milli, count)
     return None if found is None else [(each.name, len(gpus)) for each, gpus in found]

@@ -213,6 +213,7 @@ class Commands:
             retries=request.retries,
             payload=request.payload | ({"python": request.python} if request.python else {}),
             references=tuple(request.references),
+            inputs=dict(request.inputs),
             request_key=request_key,
         )
 

@@ -15,6 +15,7 @@ from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Plan
+from dure.core.queueing.warm import Warm
 from dure.ports import JobQuery, Store
 
 DECIDE_ANEW_S = 5.0
@@ -66,6 +67,7 @@ class Planner:
         self._decider: Decider | None = None
         self._changed: dict[str, Job] = {}
         self._past: PastUse | None = None
+        self._warm = Warm()
         self._inputs: tuple[Any, ...] = ()
         self._at = float("-inf")
 
@@ -78,7 +80,7 @@ class Planner:
     def step_down(self) -> None:
         """Forget the plan and past use, too: another leads now."""
         self.forget()
-        self.plan, self._past = None, None
+        self.plan, self._past, self._warm = None, None, Warm()
 
     def tell(self, jobs: Iterable[Job]) -> None:
         """Take note of changed jobs, ended ones too."""
@@ -107,7 +109,7 @@ class Planner:
         if self._decider is None or self._decider.platform is not platform:
             if self._past.half_life_s != platform.queueing.half_life_s:
                 self._past = PastUse.read(store, platform, now)
-            self._decider = Decider(platform)
+            self._decider = Decider(platform, self._warm)
             self._changed = dict(jobs)
             self._inputs = ()
         inputs = (dict(spent), unavailable, bounds)

@@ -141,7 +141,8 @@ class Request:
 class Job:
     """One submission by a person, with everything that is known of it.
 
-    `preempted_by` is set while it still has GPUs that it must give to that job.
+    `preempted_by` is set while it still has GPUs that it must give to that job. `inputs` are the largest of the
+    blobs that it reads, with the bytes that each stands for: a place that has them is preferred.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Job:
     fingerprint: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     references: tuple[str, ...] = ()
+    inputs: Mapping[str, int] = field(default_factory=dict)
     request_key: str | None = None
     goal: Goal = Goal.RUN
     phase: Phase = Phase.QUEUED

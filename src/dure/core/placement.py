@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dure.core.model import WHOLE_GPU_MILLI, GpuShare
-from dure.core.packing import USUAL, Ask, Mix
+from dure.core.packing import USUAL, Ask, Mix, Spot
 
 _ASKS_KEPT = 512
 _CHANGES_PER_NODE = 64
+_SAME_WASTE_MILLI = 1e-6
 
 
 @dataclass(slots=True)
@@ -30,6 +31,11 @@ class NodeState:
     free_milli: list[int]
     reserved: bool = False
     spare: list[int] = field(default_factory=list)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody uses any of its GPUs."""
+        return self.whole_free == len(self.free_milli)
 
     @property
     def whole_free(self) -> int:
@@ -58,37 +64,62 @@ class NodeState:
 
 
 def choose(
-    nodes: Sequence[NodeState], gpus_milli: int, mix: Mix = USUAL
+    nodes: Sequence[NodeState], gpus_milli: int, mix: Mix = USUAL, near: Callable[[NodeState], int] | None = None
 ) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
     """Return the best node for the request and its GPUs there, or None when none of `nodes` has room now.
 
     A part of a GPU never opens a whole one while a shared one has room. Otherwise the place that wastes least for
-    `mix` is best, then the tightest. Ties: the order of `nodes`.
+    `mix` is best, then the tightest. Ties: the order of `nodes`. `near` tells how many bytes of the job's inputs
+    a node has: of the places that waste no more than the best, the one with the most is taken, but no untouched node is
+    broken for that.
     """
     ask = Ask.of(gpus_milli)
-    best: tuple[tuple[float, ...], int] | None = None
-    found: tuple[NodeState, tuple[GpuShare, ...]] | None = None
-    for order, node in enumerate(nodes):
+    best: tuple[NodeState, Spot] | None = None
+    places: list[tuple[NodeState, Spot]] = []
+    for node in nodes:
         spot = mix.spot(node.free_milli, node.spare, ask) if node.fits(gpus_milli) else None
-        if spot is not None and (best is None or (spot.rank, order) < best):
-            best = spot.rank, order
-            found = node, tuple(GpuShare(index, ask.share_milli) for index in spot.gpus)
-    return found
+        if spot is None:
+            continue
+        if near is not None:
+            places.append((node, spot))
+        if best is None or spot.rank < best[1].rank:
+            best = node, spot
+    if best is None:
+        return None
+    node, spot = best if near is None else _nearest(best, places, near)
+    return node, tuple(GpuShare(index, ask.share_milli) for index in spot.gpus)
+
+
+def _nearest(
+    best: tuple[NodeState, Spot], places: Sequence[tuple[NodeState, Spot]], near: Callable[[NodeState], int]
+) -> tuple[NodeState, Spot]:
+    opens, waste, *_ = best[1].rank
+    equal = [
+        (node, spot)
+        for node, spot in places
+        if spot.rank[0] == opens and spot.rank[1] - waste < _SAME_WASTE_MILLI
+        if best[0].untouched or not node.untouched
+    ]
+    return min(equal, key=lambda place: (-near(place[0]), place[1].rank))
 
 
 def choose_gang(
-    nodes: Sequence[NodeState], gpus_milli: int, count: int, mix: Mix = USUAL
+    nodes: Sequence[NodeState],
+    gpus_milli: int,
+    count: int,
+    mix: Mix = USUAL,
+    near: Callable[[NodeState], int] | None = None,
 ) -> tuple[tuple[NodeState, tuple[GpuShare, ...]], ...] | None:
     """Return `count` nodes of one cluster with an even part of the request on each, or None without room for all now.
 
-    Each node is the best fit of those left, so a part as large as a node goes to empty nodes only.
+    Each node is the best fit of those left, so a part as large as a node goes to empty nodes only. `near`: see `choose`.
     """
     if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
         return None
     for cluster in dict.fromkeys(node.cluster for node in nodes):
         left = [node for node in nodes if node.cluster == cluster]
         found: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
-        while len(found) < count and (best := choose(left, gpus_milli // count, mix)) is not None:
+        while len(found) < count and (best := choose(left, gpus_milli // count, mix, near)) is not None:
             found.append(best)
             left = [node for node in left if node is not best[0]]
         if len(found) == count:

@@ -143,6 +143,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
     """Capture what the code reads and return the submission; raises QuietError when a needed value cannot be sent."""
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
+    from dure.wire.messages import MAX_INPUTS
 
     namespace = kernel.shell.user_ns
     reads = cell_reads(code, namespace)
@@ -170,6 +171,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
         name=f"{os.path.basename(notebook)} {name}",  # noqa: PTH119 -- also of a path of another system
         payload=payload,
         references=references,
+        inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
         python=session.python_minor(),
         lang=session.language(),
     )

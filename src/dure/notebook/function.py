@@ -30,6 +30,7 @@ from dure.notebook.words import say
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.client.options import JobOptions
+    from dure.state import Snapshot
     from dure.wire.messages import JobRequest, JobView
 
 CALL, RESULT, EXCEPTION = "__call__", "__result__", "__exception__"  # names agreed on with the worker
@@ -115,12 +116,13 @@ class GpuFunction:
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Client, JobRequest]:
         from dure.client.options import job_request, parse_values
+        from dure.wire.messages import MAX_INPUTS
 
         parsed = self._parsed or parse_values(self._options, now=time.time(), lang=session.language())
         client = session.client()
         name = getattr(self.__wrapped__, "__qualname__", repr(self.__wrapped__))
         namespace = self._namespace()
-        digest, references = self._captured(client, parsed.team, namespace, (self.__wrapped__, args, kwargs))
+        digest, references, snapshot = self._captured(client, parsed.team, namespace, (self.__wrapped__, args, kwargs))
         payload = {
             "call": digest,
             "kernel_cwd": os.getcwd(),  # noqa: PTH109 -- a text for JSON
@@ -132,6 +134,7 @@ class GpuFunction:
             name=name,
             payload=payload,
             references=references,
+            inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
             python=session.python_minor(),
             lang=session.language(),
         )
@@ -149,17 +152,12 @@ class GpuFunction:
 
     def _captured(
         self, client: Client, team: str | None, namespace: dict[str, Any], call: tuple[Any, ...]
-    ) -> tuple[str | None, list[str]]:
-
+    ) -> tuple[str | None, list[str], Snapshot | None]:
         try:
             names = [CALL, *namespace]
-            digest, references, _ = capture_names(
-                {**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call"
-            )
+            return capture_names({**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call")
         except QuietError as error:
             sentence = str(error).replace(CALL, getattr(self, "__qualname__", "the function"))
-        else:
-            return digest, references
         raise QuietError(sentence)
 
 

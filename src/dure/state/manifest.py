@@ -118,6 +118,18 @@ class Snapshot:
             chunk for group in self.groups for run in (group.stream, *group.buffers) for chunk in run.chunks
         )
 
+    def largest(self, count: int) -> dict[str, int]:
+        """Return the `count` largest runs of bytes that are blobs: the digest of each one's first blob, and its bytes.
+
+        A run that was changed further behind still counts as the same one.
+        """
+        runs: dict[str, int] = {}
+        for group in self.groups:
+            for run in (group.stream, *group.buffers):
+                if run.chunks and run.size_bytes > 0:
+                    runs[run.chunks[0]] = max(run.size_bytes, runs.get(run.chunks[0], 0))
+        return dict(sorted(runs.items(), key=lambda item: (-item[1], item[0]))[:count])
+
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON."""
         document = {

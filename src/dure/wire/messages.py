@@ -17,6 +17,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_REFERENCES = 10_000
+MAX_INPUTS = 16
+MAX_INPUT_BYTES = 2**50
 MAX_KEEP_S = 3600.0  # a kept GPU waits at most this long for a next cell
 MAX_KEPT_SESSION_S = 12 * 3600.0  # and takes cells at most this long after its start
 
@@ -34,7 +36,10 @@ class View(BaseModel):
 
 
 class JobRequest(Wire):
-    """A submission. `budget` is "flex", "strict" or an amount of money; None means the platform's default."""
+    """A submission. `budget` is "flex", "strict" or an amount of money; None means the platform's default.
+
+    `inputs` are the largest blobs that it reads, with their bytes: of equally good nodes it goes to one that has them.
+    """
 
     kind: Kind
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -54,6 +59,9 @@ class JobRequest(Wire):
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
     references: Annotated[list[Digest], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+    inputs: Annotated[dict[Digest, Annotated[int, Field(gt=0, le=MAX_INPUT_BYTES)]], Field(max_length=MAX_INPUTS)] = (
+        Field(default_factory=dict)
+    )
 
 
 class LeaseView(View):

@@ -16,6 +16,7 @@ from dure.core.pricing import cost_of
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
 from dure.core.queueing.holds import Hold
+from dure.core.queueing.warm import Warm
 
 
 @dataclass(slots=True)
@@ -44,10 +45,15 @@ class Market:
 
 
 class Books:
-    """The GPUs of one platform file. `private` are those of clusters that answer; `begin` sets it for a decision."""
+    """The GPUs of one platform file. `private` are those of clusters that answer; `begin` sets it for a decision.
 
-    def __init__(self, platform: Platform) -> None:
+    `warm` is told of every job that holds GPUs, and never of what is only planned.
+    """
+
+    def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
         self.platform = platform
+        self.warm = warm or Warm()
+        self.warm.keep_only(platform)
         self.tiers = tiers_by_price(platform)
         self.holders: dict[str, Holder] = {}
         self.private: dict[str, list[NodeState]] = {}
@@ -110,6 +116,7 @@ class Books:
         self.drop(job.id)
         if lease is not None:
             self._enter(Holder(job, lease))
+            self.warm.learn(job)
         if lease is not None or job.cost:
             self._costs[job.id] = (job.team, job.cost)
         return lease if lease is not None and self.is_private(lease) else None
@@ -155,9 +162,17 @@ class Books:
         return [node for node in nodes if (hold := self.holds.get(id(node))) is None or hold.lets(end_at)]
 
     def take(self, job: Job, nodes: Sequence[NodeState], end_at: float | None) -> Lease | None:
-        """Give the job GPUs on the best of `nodes` that are open to it; return its lease, or None without room."""
+        """Give the job GPUs on the best of `nodes` that are open to it; return its lease, or None without room.
+
+        Of places that waste as little, it takes the one where most of its inputs have been read.
+        """
         request = job.request
-        chosen = choose_gang(self.open_nodes(nodes, end_at), request.gpus_milli, request.nodes)
+
+        def near(node: NodeState) -> int:
+            return self.warm.on_node(node.cluster, node.name, job.inputs)
+
+        able = self.open_nodes(nodes, end_at)
+        chosen = choose_gang(able, request.gpus_milli, request.nodes, near=near if job.inputs else None)
         if chosen is None:
             return None
         first, gpus = chosen[0]

@@ -26,6 +26,7 @@ from dure.core.queueing.lines import Line, Lines, bound_s, rank_of
 from dure.core.queueing.order import Person, Usage, effective_priority
 from dure.core.queueing.plan import Admission, Plan, Preemption, Snapshot
 from dure.core.queueing.quota import Quota
+from dure.core.queueing.warm import Warm
 from dure.core.reasons import Waiting
 from dure.core.reservations import Kept, keeps_out
 
@@ -40,6 +41,8 @@ def decide(snapshot: Snapshot) -> Plan:
     decider = Decider(snapshot.platform)
     for job in snapshot.jobs:
         decider.put(job)
+    if snapshot.warm is not None:
+        decider.books.warm = snapshot.warm
     return decider.decide(snapshot.now, snapshot.spent, snapshot.unavailable, snapshot.used)
 
 
@@ -55,11 +58,12 @@ class Decider:
     """Keeps the jobs that have not ended, so that a decision is told only what changed. Not thread-safe.
 
     A new platform file needs a new one. Its plans stay true when it goes on. `bounds` is set before a decision.
+    `warm` is what an earlier one learnt.
     """
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
         self.platform = platform
-        self.books = Books(platform)
+        self.books = Books(platform, warm)
         self.quota = Quota(platform)
         self.lines = Lines(self._open, self._due)
         self.bounds = Bounds()

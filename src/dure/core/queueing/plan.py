@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.model import Job, Lease, Phase, Platform
+from dure.core.queueing.warm import Warm
 from dure.core.reasons import Verdict
 
 
@@ -18,7 +19,8 @@ class Snapshot:
     """Everything a decision may depend on. `spent` is each team's money this month; `now` is seconds since the epoch.
 
     `jobs` are all that have not ended; `unavailable` names clusters whose executor does not answer: nothing is
-    placed there; `used` is each person's past use (team, name) in GPU-seconds, faded to `now`.
+    placed there; `used` is each person's past use (team, name) in GPU-seconds, faded to `now`;
+    `warm` is what earlier jobs read where, None to know of `jobs` only.
     """
 
     now: float
@@ -27,6 +29,7 @@ class Snapshot:
     spent: Mapping[str, float] = field(default_factory=dict)
     unavailable: frozenset[str] = frozenset()
     used: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    warm: Warm | None = None
 
 
 @dataclass(frozen=True, slots=True)

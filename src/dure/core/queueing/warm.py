@@ -1,0 +1,43 @@
+"""Which nodes ran jobs that read which blobs: what lets a cell go where its values lie already.
+
+Told of every job that holds GPUs, and forgetful: a bounded number of digests for each node, those used last. The trap:
+it is a preference and not the truth about any cache, so nothing but a choice between equal places may depend on it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from dure.core.model import Job, Platform
+
+DIGESTS_PER_NODE = 256
+
+
+class Warm:
+    """Digests by (cluster, node), the least recently used first. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[str, str], OrderedDict[str, None]] = {}
+
+    def learn(self, job: Job) -> None:
+        """Note that the nodes of the job's lease read its inputs."""
+        if job.lease is None or not job.inputs:
+            return
+        for share in job.lease.shares:
+            known = self._nodes.setdefault((job.lease.cluster, share.node), OrderedDict())
+            for digest in job.inputs:
+                known[digest] = None
+                known.move_to_end(digest)
+            while len(known) > DIGESTS_PER_NODE:
+                known.popitem(last=False)
+
+    def keep_only(self, platform: Platform) -> None:
+        """Forget the nodes that the platform file no longer has."""
+        there = {(cluster.name, node.name) for cluster in platform.clusters for node in cluster.nodes}
+        self._nodes = {place: known for place, known in self._nodes.items() if place in there}
+
+    def on_node(self, cluster: str, node: str, inputs: Mapping[str, int]) -> int:
+        """Return how many bytes of `inputs` (digest to bytes) the node has read."""
+        known = self._nodes.get((cluster, node))
+        return sum(size for digest, size in inputs.items() if digest in known) if known else 0

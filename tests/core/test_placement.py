@@ -47,7 +47,7 @@ def test_a_lease_on_a_gpu_that_the_node_no_longer_has_is_ignored():
 
 def near(nodes, gpus_milli, **held):
     found = choose(nodes, gpus_milli, near=lambda node: held.get(node.name, 0))
-    return found[0].name
+    return None if found is None else found[0].name
 
 
 def test_of_places_that_waste_as_little_the_one_with_most_of_the_inputs_is_taken():

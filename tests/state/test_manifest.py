@@ -56,12 +56,13 @@ def test_references_are_all_that_a_restore_reads(blobs):
 
 
 def test_the_largest_runs_are_told_by_their_first_blob_and_all_their_bytes(blobs):
-    values = {"big": np.arange(2_000_000), "middle": np.arange(100_000.0), "small": np.arange(50_000), "a": 1}
+    big = np.arange(2_000_000)
+    values = {"big": big, "middle": np.arange(100_000.0), "small": np.arange(50_000), "a": 1}
     snapshot = capture(values, blobs=blobs)
     largest = snapshot.largest(2)
     assert list(largest.values()) == [16_000_000, 800_000]
     assert largest.keys() <= snapshot.references()
-    values["big"][-1] = 7
+    big[-1] = 7
     assert list(capture(values, blobs=blobs).largest(1)) == list(largest)[:1], "changed at its end it is the same array"
     assert capture({"a": 1}, blobs=blobs).largest(16) == {}
 

@@ -112,7 +112,7 @@ def choose_gang(
 ) -> tuple[tuple[NodeState, tuple[GpuShare, ...]], ...] | None:
     """Return `count` nodes of one cluster with an even part of the request on each, or None without room for all now.
 
-    Each node is the best fit of those left, so a part as large as a node goes to empty nodes only. `near`: see `choose`.
+    Each node is the best of those left, so a part as large as a node goes to empty nodes only. `near`: as in `choose`.
     """
     if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
         return None

@@ -14,7 +14,7 @@ from tests.api.plane import Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
 
 # On a busy machine a kernel's first cell comes long before these are imported aside, and does not wait for them.
-WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring"
+WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring; del dure"
 
 
 class Desk:

@@ -15,6 +15,8 @@ from tests.notebook.conftest import NotebookKernel
     [
         ("word = 'fac' + 'tor'\neval(word) + 1", "8"),
         ("globals()['factor'] * 2", "14"),
+        ("globals()['fac' + 'tor'] * 2", "14"),
+        ("[globals()[name] for name in ('factor', 'other')]", "[7, 9]"),
         ("def outer():\n    def inner():\n        return eval('fac' + 'tor')\n    return inner()\nouter()", "7"),
         ("[eval(name) for name in ('factor', 'other')]", "[7, 9]"),
         ("sum(eval('x * factor', {**globals(), 'x': x}) for x in (1, 2) if factor)", "21"),
@@ -29,6 +31,19 @@ def test_a_name_is_there_however_it_is_looked_up(kernel: NotebookKernel, code: s
     shown = kernel.run(f"%%gpu\n{code}")
     assert shown.ok, shown.traceback
     assert shown.result == expected
+
+
+def test_a_computed_key_that_the_notebook_lacks_is_a_key_error_and_functions_come_back_as_written(
+    kernel: NotebookKernel,
+):
+    assert kernel.run("factor = 7").ok
+    shown = kernel.run("%%gpu\nglobals()['no' + 'where']")
+    assert shown.error is not None
+    assert (shown.error["ename"], shown.error["evalue"]) == ("KeyError", "'nowhere'")
+    assert "dure/worker" not in shown.traceback
+    made = "globals()['fac' + 'tor'] = 8\ndef reads(name):\n    return globals()[name]\nreads('fac' + 'tor')"
+    assert kernel.run(f"%%gpu\n{made}").result == "8"
+    assert kernel.value("factor, reads('factor'), (lambda: reads('reads'))() is reads") == "(8, 8, True)"
 
 
 def test_a_script_and_a_module_find_the_notebooks_names(kernel: NotebookKernel, home: Path):

@@ -18,7 +18,7 @@ from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
-from dure.worker.demand import FetchingBuiltins, Misses, misses, runs_unread_code
+from dure.worker.demand import AskingForKeys, FetchingBuiltins, Misses, misses, runs_unread_code
 from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import AttemptSpec, SpecError
@@ -109,6 +109,7 @@ class _Session:
         self._comms.install()
         self._spec = spec
         shell.user_ns["__getattr__"] = self._attribute
+        shell.ast_transformers.append(AskingForKeys(lambda: self._hooked))
         self._running = False
         self._before = frozenset(shell.user_ns)
         self._plain_builtins = shell.user_ns.get("__builtins__")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -24,12 +25,23 @@ _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun
 _TEXT_MAGICS = frozenset({"matplotlib", "pip", "conda", "cd", "pwd", "ls", "env", "config", "load_ext", "who", "whos"})
 
 
+_NEED = "__dure_need__"
+
+
 class FetchingBuiltins(dict[str, Any]):
     """The builtins, with a last resort: `fetch(name)` returns the value or raises KeyError (a NameError follows)."""
 
     def __init__(self, fetch: Callable[[str], Any]) -> None:
         super().__init__(vars(builtins))
         self._fetch = fetch
+        self[_NEED] = self._need
+
+    def _need(self, key: Any) -> Any:
+        """Return `key`; when it names what only the notebook has, that is fetched first."""
+        if isinstance(key, str) and key.isidentifier() and not key.startswith("_"):
+            with contextlib.suppress(KeyError):  # the dict's own lookup tells it, where the user wrote it
+                self._fetch(key)
+        return key
 
     def __missing__(self, name: str) -> Any:
         if name in vars(builtins):  # added since, by a library
@@ -37,6 +49,37 @@ class FetchingBuiltins(dict[str, Any]):
         if name.startswith("_"):
             raise KeyError(name)
         return self._fetch(name)
+
+
+class AskingForKeys(ast.NodeTransformer):
+    """Lets `globals()[key]` of a cell's own lines ask for a computed key before the dict, which no hook sees.
+
+    Nothing inside functions, classes and generators: they may outlive the cell and go where nobody knows our builtin.
+    `hooked` tells whether the builtins are ours.
+    """
+
+    def __init__(self, hooked: Callable[[], bool]) -> None:
+        self._hooked = hooked
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """Leave a cell alone whose builtins are Python's own."""
+        return self.generic_visit(node) if self._hooked() else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """Put the question around a computed key that is read."""
+        self.generic_visit(node)
+        call = node.value
+        own = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "globals"
+        if own and isinstance(node.ctx, ast.Load) and not isinstance(node.slice, ast.Constant | ast.Slice):
+            asked = ast.Call(ast.Name(_NEED, ast.Load()), [node.slice], [])
+            node.slice = ast.fix_missing_locations(ast.copy_location(asked, node.slice))
+        return node
+
+    def _as_it_is(self, node: ast.AST) -> ast.AST:
+        return node
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _as_it_is  # noqa: N815
+    visit_Lambda = visit_GeneratorExp = _as_it_is  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)

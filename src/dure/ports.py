@@ -384,8 +384,11 @@ class BlobStores(Protocol):
         """Return a BlobAccess document that reaches this team's prefix and nothing else. May raise BlobStoreError."""
         ...
 
-    def read(self, team: str, digest: str) -> bytes | None:
-        """Return a blob's verified bytes for the platform's own use (manifests, artifacts), None when absent."""
+    def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:
+        """Return a blob's verified bytes for the platform's own use (manifests, artifacts), None when absent.
+
+        Raises BlobStoreError, before it is read, for one that has more than `most_bytes`, stored or plain.
+        """
         ...
 
     def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from dure.adapters.blobs import FolderBlobStores, _FolderTeam
+from dure.adapters.blobs import FolderBlobStores, _beyond, _FolderTeam
 from dure.ports import BlobStoreError
 from dure.state.blobs import digest_of, open_blobs
-from dure.state.sealing import Seal
+from dure.state.sealing import _HEADER, CHUNK_BYTES, HEADER_BYTES, MARK, Seal
 
 HOUR_S = 3600.0
 
@@ -127,3 +127,30 @@ def test_collecting_while_others_put_the_same_old_blobs_loses_none(stores):
         putting.join()
         stores.collect({"vision": frozenset()}, HOUR_S)
         assert blobs.missing([digest_of(data) for data in contents]) == set()
+
+
+def test_a_huge_file_that_says_it_is_a_small_manifest_is_never_read(stores):
+    blobs = client(stores)
+    digest, lying = blobs.put(b'{"names": "nothing"}'), digest_of(b"of the lying one")
+    path = blobs.root / "blobs" / lying[:2] / lying
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(_HEADER.pack(MARK, 1, 0, 1, CHUNK_BYTES, 100, b"12345678"))
+    os.truncate(path, 2**42)  # a hole: whoever reads it all runs out of memory
+    assert stores.collect({"vision": frozenset({lying, digest})}, 0.0) == 0
+    with pytest.raises(BlobStoreError, match="has more than"):
+        stores.read("vision", lying, 1000)
+    os.truncate(path, 0)
+    path.write_bytes(_HEADER.pack(MARK, 1, 0, 1, CHUNK_BYTES, 2**40, b"12345678"))
+    with pytest.raises(BlobStoreError, match="has more than"):
+        stores.read("vision", lying, 1000)
+    assert stores.read("vision", digest, 20) == b'{"names": "nothing"}'
+    with pytest.raises(BlobStoreError, match="has more than"):
+        stores.read("vision", digest, 19)
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_no_sealed_blob_is_longer_than_what_counts_as_sound(key):
+    for size in (0, 1, 4095, 4096, CHUNK_BYTES, 2 * CHUNK_BYTES + 1):
+        data = os.urandom(size)
+        sealed = b"".join(Seal(key).frames(memoryview(data), size, digest_of(data)))
+        assert not _beyond(sealed[:HEADER_BYTES], len(sealed), size)

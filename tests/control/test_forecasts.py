@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from dure.adapters.store import SqlStore
 from dure.control.commands import Commands
 from dure.control.forecasts import Forecasts, ForecastSettings
+from dure.control.planning import _IN_LINE, Planning
 from dure.control.queries import Queries
 from dure.core.forecast.runtimes import Basis
 from dure.sim.executor import Fate
+from dure.wire.problems import CodedError
 from tests.control.stage import ALICE, OTHER, Stage
 
 
@@ -144,3 +147,25 @@ def test_the_queue_shows_estimates_of_the_jobs_that_one_may_see(lab: Lab) -> Non
     assert lab.queries.queue(OTHER, "en").waiting == []
     assert lab.queries.jobs(ALICE).jobs[0].id == waiting
     assert lab.queries.jobs(ALICE).jobs[0].eta is not None
+
+
+def test_only_a_few_wait_for_an_answer_about_the_future(lab: Lab) -> None:
+    """Each of them occupies one of the threads that serve everybody."""
+    planning = Planning(lab.forecasts, lab.ports.clock)
+    in_line = [threading.Thread(target=_waits, args=(planning,)) for _ in range(_IN_LINE - 1)]
+    with planning._taken(0.0):
+        for thread in in_line:
+            thread.start()
+        while planning._line._value:
+            in_line[0].join(0.01)
+        with pytest.raises(CodedError, match="busy"), planning._taken(600.0):
+            pass
+    for thread in in_line:
+        thread.join()
+    with planning._taken(0.0):
+        assert planning._line._value == _IN_LINE - 1
+
+
+def _waits(planning: Planning) -> None:
+    with planning._taken(600.0):
+        pass

@@ -23,3 +23,10 @@ def test_only_what_outlived_every_limit_is_stopped(keep_s: float, after_s: float
     seen = Observation(job.id, job.attempt, "running", began=True, began_at=NOW)
     acts = compare(job, seen, answered=True, now=NOW + after_s, rules=RULES).acts
     assert [act.what for act in acts] == (["stop"] if stopped else [])
+
+
+@pytest.mark.parametrize("keep_s", [0, 60])
+def test_only_a_job_that_asked_to_be_kept_is(keep_s: float):
+    job = replace(running(a_job(keep_s=keep_s), "lab", "node-1", 0), began_at=NOW)
+    seen = Observation(job.id, job.attempt, "running", began=True, began_at=NOW, kept_since=NOW + 1)
+    assert (compare(job, seen, answered=True, now=NOW + 2, rules=RULES).kept is not None) is (keep_s > 0)

@@ -1,14 +1,18 @@
 """Edits of the platform file while the platform runs: valid, invalid, half written, gone and back."""
 
+import os
+
 import pytest
 
 from dure.adapters.platform_template import initial_text
-from dure.core.model import Phase
+from dure.core.model import Phase, Team
 from dure.main.compose import compose
 from dure.main.watch import Chores
 from dure.ports import Principal, StoreFullError
 from dure.settings import read_settings
+from dure.state.blobs import digest_of, open_blobs
 from dure.wire.messages import JobRequest
+from dure.wire.sessions import SaveRequest
 
 ROOT = Principal("me", admin=True, teams=("lab",))
 
@@ -156,3 +160,17 @@ def test_after_a_restart_a_cluster_that_went_still_has_one_while_its_attempts_ar
         assert [cluster.name for cluster in again.platform.current.clusters] == ["lab", "nimbus"]
     finally:
         again.close()
+
+
+def test_a_blob_that_one_team_damaged_keeps_no_other_teams_garbage(parts):
+    teams = (Team("lab", ("me",)), Team("speech", ("other",)))
+    object.__setattr__(parts.platform.current, "teams", teams)
+    lab, speech = (open_blobs(parts.ports.blobs.access(team.name)) for team in teams)
+    damaged, garbage = lab.put(b'{"a": 1}'), speech.put(b"garbage")
+    lab.path(damaged).write_bytes(b'{"a": 2}')
+    for blobs, digest in ((lab, damaged), (lab, lab.put(b"more")), (speech, garbage)):
+        os.utime(blobs.path(digest), (0, 0))
+    parts.sessions.save(ROOT, SaveRequest(name="n", team="lab", parent=0, kernel="k", document=damaged))
+    Chores(parts)._collect()
+    assert not speech.has(garbage)
+    assert lab.has(digest_of(b"more")), "where there is a doubt nothing goes"

@@ -59,6 +59,17 @@ def test_an_attempt_with_links_for_its_files_tells_nothing(tmp_path):
     assert attempt.result() == {"status": "killed"}
 
 
+@pytest.mark.parametrize(
+    "told", ["NaN", "Infinity", "1e999", "1" + "0" * 400, "-5", "true", '"x"', "[]", "null", str(10**12)]
+)
+def test_what_no_runner_writes_of_a_kept_process_counts_as_nothing(tmp_path, told):
+    (tmp_path / "kept.json").write_text(f'{{"since": {told}, "cells": {told}}}')
+    since, cells = Attempt(tmp_path, "j-1", 1).kept()
+    assert (since, cells) == (None, 0)
+    (tmp_path / "kept.json").write_text('{"since": 1700000000.5, "cells": 3}')
+    assert Attempt(tmp_path, "j-1", 1).kept() == (1700000000.5, 3)
+
+
 def test_only_the_account_that_is_expected_is_spoken_to():
     ours, theirs = socket.socketpair()
     with ours, theirs:

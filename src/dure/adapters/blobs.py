@@ -35,6 +35,7 @@ _CLOCK = SystemClock()  # only for when temporary keys end
 _ASIDE = ".collected"
 _ABANDONED_S = 24 * 3600.0
 _NOTHING: frozenset[str] = frozenset()
+_SEALED_MORE_BYTES = 4096  # header and marks of a sealed blob, beside a thousandth of its plain bytes
 
 
 class _Team(Protocol):
@@ -90,13 +91,15 @@ class FolderBlobStores:
         blobs.chmod(0o3770)
         self._shared[team] = group
 
-    def read(self, team: str, digest: str) -> bytes | None:
-        """Return a blob's verified bytes, None when absent."""
+    def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:
+        """Return a blob's verified bytes, None when absent; BlobStoreError for more than `most_bytes`."""
         found = _FolderTeam(self._root / _checked_team(team), self._key.seal(team))
         path = found.file(_checked_digest(digest))
         try:
             with _told(path), open_regular(path) as file:
-                data = file.read()
+                begin = file.read(HEADER_BYTES)
+                _check_size(begin, os.fstat(file.fileno()).st_size, most_bytes, digest)
+                data = begin + file.read()
         except FileNotFoundError:
             return None
         return _opened(found.seal, data, digest, str(path))
@@ -143,12 +146,15 @@ class S3BlobStores:
             **self._key.access(team),
         }
 
-    def read(self, team: str, digest: str) -> bytes | None:
-        """Return a blob's verified bytes, None when absent."""
+    def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:
+        """Return a blob's verified bytes, None when absent; BlobStoreError for more than `most_bytes`."""
         found = self._team(team)
         for key in found.keys(_checked_digest(digest)):
             with contextlib.suppress(FileNotFoundError):
                 with self._told():
+                    if most_bytes is not None and (size := self._store.head(key)["size"]):
+                        begin = bytes(self._store.get_range(key, start=0, end=HEADER_BYTES))
+                        _check_size(begin, size, most_bytes, digest)
                     data = bytes(self._store.get(key).bytes())
                 return _opened(found.seal, data, digest, f"s3://{self._settings.bucket}/{key}")
         return None
@@ -293,11 +299,31 @@ class _S3Team:
 
 
 def _may_be_manifest(begin: bytes, stored_bytes: int) -> bool:
+    # What is longer than it may be opens neither sealed nor, as it does not begin with a brace, as a plain manifest.
+    return not _beyond(begin, stored_bytes, MANIFEST_BYTES) and may_be_manifest(begin)
+
+
+def _check_size(begin: bytes, stored_bytes: int, most_bytes: int | None, digest: str) -> None:
+    if most_bytes is not None and _beyond(begin, stored_bytes, most_bytes):
+        raise BlobStoreError(f"Blob {digest[:12]}… has more than the {most_bytes} bytes that are read here.")
+
+
+def _beyond(begin: bytes, stored_bytes: int, most_bytes: int) -> bool:
+    """Tell from a blob's first bytes and its length whether reading it could take more memory than `most_bytes`.
+
+    People write blobs themselves: a sealed one may claim to be small and lie there as a huge file, or the reverse.
+    """
+    plain = _plain_bytes(begin)
+    if plain is None:
+        return stored_bytes > most_bytes
+    return plain > most_bytes or stored_bytes > plain + plain // 1024 + _SEALED_MORE_BYTES
+
+
+def _plain_bytes(begin: bytes) -> int | None:
     try:
-        size = sealed_size(begin)
+        return sealed_size(begin)
     except SealError as error:
         raise BlobStoreError(f"A blob cannot be read by this dure: {error}.") from None
-    return may_be_manifest(begin) and (stored_bytes if size is None else size) <= MANIFEST_BYTES
 
 
 def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: dict[str, frozenset[str]]) -> int:

@@ -97,7 +97,7 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
         return Judgement(caught_up, (_act(job, "stop"),))
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
-    changed = seen.began and seen.kept_since != job.kept_since
+    changed = job.keep_s > 0 and seen.began and seen.kept_since != job.kept_since
     return Judgement(caught_up, kept=Kept(seen.kept_since, seen.cells) if changed else None)
 
 

@@ -1,7 +1,8 @@
 """Answers about the future for one person: what a job would cost, when it would start, what would start it sooner.
 
 Each answer runs the platform's decisions forward while somebody waits for it. The trap: on a long queue that is
-seconds of work, so one is computed at a time, each within a budget, and answers are kept until something changes.
+seconds of work, so one is computed at a time, each within a budget, and answers are kept until something changes. Only
+a few may wait for their turn: each occupies a thread that serves everybody.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BUDGET_S = 3.0
 _TURN_S = 20.0
 _SHORT_TURN_S = 2.0
 _KEPT = 128
+_IN_LINE = 5  # the one whose turn it is and those who wait; far fewer than the threads that answer requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ class Sooner:
 
 
 class Planning:
-    """Thread-safe; one question is computed at a time, the others wait for their turn or raise CodedError `busy`."""
+    """Thread-safe; one question is computed at a time, a few others wait, and the rest raise CodedError `busy`."""
 
     def __init__(self, forecasts: Forecasts, clock: Clock) -> None:
         self._forecasts = forecasts
         self._clock = clock
         self._turn = threading.Lock()
+        self._line = threading.BoundedSemaphore(_IN_LINE)
         self._known: OrderedDict[str, tuple[float, Sooner]] = OrderedDict()
 
     def plan(self, job: Job) -> list[Row]:
@@ -162,12 +165,17 @@ class Planning:
 
     @contextmanager
     def _taken(self, at_most_s: float) -> Iterator[None]:
-        if not self._turn.acquire(timeout=at_most_s):
+        if not self._line.acquire(blocking=False):
             raise CodedError("busy")
         try:
-            yield
+            if not self._turn.acquire(timeout=at_most_s):
+                raise CodedError("busy")
+            try:
+                yield
+            finally:
+                self._turn.release()
         finally:
-            self._turn.release()
+            self._line.release()
 
 
 def _twin(job: Job, tier: str) -> Job:

@@ -19,7 +19,7 @@ from dure.core.events import Draft
 from dure.core.session import MAX_SESSIONS, Session, Version, held_bytes, may_read, surplus
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
 from dure.state.inspection import diff
-from dure.state.manifest import ManifestError, Snapshot, parse
+from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
 from dure.wire.problems import CodedError
 from dure.wire.sessions import (
     ContentView,
@@ -237,17 +237,17 @@ class Sessions:
 
     def _opened(self, session: Session, version: Version) -> tuple[SessionDocument, Snapshot]:
         try:
-            data = self._blobs.read(session.team, version.document)
+            data = self._blobs.read(session.team, version.document, MANIFEST_BYTES)
             if data is None:
                 raise _unreadable(version, "its blobs are gone")
             document = SessionDocument.model_validate(json.loads(data))
-            manifest = self._blobs.read(session.team, document.snapshot)
+            manifest = self._blobs.read(session.team, document.snapshot, MANIFEST_BYTES)
             if manifest is None:
                 raise _unreadable(version, "its blobs are gone")
             return document, parse(manifest)
         except BlobStoreError as error:
             raise _unreadable(version, str(error)) from error
-        except (ValueError, ValidationError, ManifestError) as error:
+        except (ValueError, RecursionError, ValidationError, ManifestError) as error:
             raise _unreadable(version, "it is encrypted, or was written by another Dure") from error
 
     def _numbered(self, session: Session, number: int) -> Version:

@@ -16,7 +16,7 @@ from dure.adapters import platform_file
 from dure.adapters.executors.forkservers import ForkServerError
 from dure.core.events import Draft
 from dure.main.compose import Composition
-from dure.ports import Changes
+from dure.ports import BlobStoreError, Changes
 from dure.wire.messages import MAX_KEEP_S
 
 log = logging.getLogger("dure.watch")
@@ -104,8 +104,12 @@ class Chores:
         parts.sessions.expire()
         needed = parts.store.references(oldest) | parts.sessions.documents()
         # Blobs carry no owner, so what any team's job needs is kept in every team's folder.
-        keep = {team.name: needed for team in parts.platform.current.teams}
-        gone = parts.ports.blobs.collect(keep, _YOUNG_BLOB_S)
+        gone = 0
+        for team in parts.platform.current.teams:
+            try:
+                gone += parts.ports.blobs.collect({team.name: needed}, _YOUNG_BLOB_S)
+            except BlobStoreError as error:  # one that a person of this team damaged must not keep all others' garbage
+                log.warning("blobs.uncollected", extra={"team": team.name, "error": str(error)})
         if gone:
             log.info("blobs.collected", extra={"count": gone})
             parts.store.commit(Changes((), (Draft("blobs.collected", "blobs", {"count": gone}),)), now)

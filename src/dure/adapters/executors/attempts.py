@@ -26,6 +26,8 @@ FORGOTTEN = "forgotten"
 READY_AT = "ready_at"
 CONTROL_SOCKET = "control.sock"
 WORK = "work"
+_AT_MAX = 10**11  # seconds since the epoch
+_CELLS_MAX = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,10 @@ class Attempt:
         """Return since when its process waits for a next cell (None: it does not), and how many cells it has run."""
         told = _read_json(self.folder / KEPT) or {}
         since, cells = told.get("since"), told.get("cells")
-        count = cells if type(cells) is int else 0
-        return (float(since), count) if isinstance(since, int | float) else (None, count)
+        # The person's own process writes it: a number that no runner writes (NaN, 10**400) must not end the tick.
+        count = cells if type(cells) is int and 0 <= cells <= _CELLS_MAX else 0
+        sound = isinstance(since, int | float) and not isinstance(since, bool) and 0 < since <= _AT_MAX
+        return float(since) if sound else None, count
 
     def ready_at(self) -> float:
         """Return when its node is provisioned (seconds since the epoch)."""

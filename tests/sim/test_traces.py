@@ -257,3 +257,40 @@ def test_every_reason_and_format_has_words():
 def test_the_given_traces_are_read_whole(name, format_name, jobs):
     trace = read_trace(DATA / name)
     assert (trace.format, len(trace.jobs), trace.broken) == (format_name, jobs, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("count: 3", "count: 1000000000000"),
+        ("count: 2", "count: 1000000000000"),
+        ("count: 4", "count: 1000000000000"),
+        ("nominalQuota: 20", "nominalQuota: 1000000000000000"),
+        ("nominalQuota: 20", "nominalQuota: .inf"),
+        ("count: 2", "count: 20000"),
+        ("request: 20", "request: .inf"),
+    ],
+)
+def test_a_generator_that_asks_for_a_world_is_a_broken_row(tmp_path, old, new):
+    trace = read(tmp_path, KUEUE.replace(old, new, 1), "kueue")
+    assert [broken.code for broken in trace.broken] == ["kueue"]
+
+
+@pytest.mark.parametrize("name", ["events", "philly-json"])
+def test_json_nested_without_end_is_a_broken_row(tmp_path, name):
+    trace = read(tmp_path, '[{"attempts": ' + "[" * 200_000, name)
+    assert [broken.code for broken in trace.broken] == ["json"]
+    trace = read(tmp_path, '{"a": 1}\n{"b": ' + "[" * 200_000, name)
+    assert "json" in [broken.code for broken in trace.broken]
+
+
+@pytest.mark.parametrize("at", ["inf", "-inf", "-nan", "1e300", "1e12"])
+def test_a_time_that_no_date_has_is_a_broken_row(tmp_path, at):
+    trace = read(tmp_path, f"submitted_at,run_s,gpus\n{at},10,1\n", "dure")
+    assert [broken.code for broken in trace.broken] == ["not_time"]
+
+
+def test_a_header_of_a_megabyte_is_told(tmp_path):
+    with pytest.raises(TraceError) as refused:
+        read(tmp_path, "submitted_at,run_s,gpus," + "x" * 1_000_000 + "\n", "dure")
+    assert refused.value.code == "columns"

@@ -19,6 +19,8 @@ from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOu
 PHILLY_JSON, EVENTS, KUEUE = "philly-json", "events", "kueue"
 DOCUMENT_FORMATS = (PHILLY_JSON, EVENTS, KUEUE)
 _ENDS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+_MAX_QUEUES = 10_000
+_MAX_GPUS = 10_000_000
 _NODE_GPUS = 1000  # the generator's quota has no machines: it becomes nodes of so many GPUs at most
 
 
@@ -55,6 +57,9 @@ def _records(text: str, gathering: Gathering) -> Sequence[tuple[int, Mapping[str
     found: list[tuple[int, Any]] = []
     try:
         whole = json.loads(text)
+    except RecursionError:
+        gathering.bad(1, BadRow("json", why="nested too deeply"))
+        return []
     except json.JSONDecodeError as error:
         lines = text.splitlines()
         if not lines or not lines[0].lstrip().startswith("{") or len(lines) == 1:
@@ -66,6 +71,8 @@ def _records(text: str, gathering: Gathering) -> Sequence[tuple[int, Mapping[str
                     found.append((number, json.loads(line)))
             except json.JSONDecodeError as broken:
                 gathering.bad(number, BadRow("json", why=broken.msg))
+            except RecursionError:
+                gathering.bad(number, BadRow("json", why="nested too deeply"))
     else:
         if isinstance(whole, dict):
             whole = whole.get("events", [whole])
@@ -200,10 +207,13 @@ def _read_kueue(name: str, text: str) -> Trace:
         document = YAML(typ="safe", pure=True).load(text)
         groups = document["cohorts"] if isinstance(document, dict) else document
         teams = list(_kueue_teams(groups, gathering))
-    except (YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        total = sum(team["nominal_quota"]["gpu"] for team in teams)
+        if not 0 < total <= _MAX_GPUS:
+            told = f"quotas of {total} together, which is not between 1 and {_MAX_GPUS}"
+            raise ValueError(told)  # noqa: TRY301 - one place for all
+    except (YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         gathering.bad(1, BadRow("kueue", why=" ".join(str(error).split())[:200]))
         return gathering.trace(name, KUEUE)
-    total = sum(team["nominal_quota"]["gpu"] for team in teams)
     sizes = [min(_NODE_GPUS, total - at) for at in range(0, int(total), _NODE_GPUS)]
     nodes = [{"name": f"quota-{i + 1}", "tier": "gpu", "gpus": size} for i, size in enumerate(sizes)]
     first: Mapping[str, Any] = groups[0]["queuesSets"][0]
@@ -227,15 +237,18 @@ def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> I
     """Yield each queue as a team of a platform file; its workloads go to `gathering`."""
     place = 0
     for group in groups:
-        for number in range(int(group.get("count", 1))):
+        for number in range(_times(group)):
             cohort = f"{group['className']}-{number}"
             for queues in group["queuesSets"]:
-                for index in range(int(queues.get("count", 1))):
+                for index in range(_times(queues)):
+                    if place >= _MAX_QUEUES:
+                        raise ValueError(f"more than {_MAX_QUEUES} queues")
                     team = f"{cohort}-{queues['className']}-{index}"
                     for stream in queues["workloadsSets"]:
-                        gathering.jobs += _kueue_jobs(team, place, stream)
-                        if len(gathering.jobs) > MAX_JOBS:
-                            raise ValueError(f"more than {MAX_JOBS} workloads")
+                        for job in _kueue_jobs(team, place, stream):
+                            gathering.jobs.append(job)
+                            if len(gathering.jobs) > MAX_JOBS:
+                                raise ValueError(f"more than {MAX_JOBS} workloads")
                     place += 1
                     limit = {"borrowing_limit": {"gpu": int(queues["borrowingLimit"])}}
                     yield {
@@ -247,9 +260,16 @@ def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> I
                     }
 
 
+def _times(part: Mapping[str, Any]) -> int:
+    count = int(part.get("count", 1))
+    if count > MAX_JOBS:
+        raise ValueError(f"a count of {count}, which is more than {MAX_JOBS}")
+    return count
+
+
 def _kueue_jobs(team: str, place: int, stream: Mapping[str, Any]) -> Iterable[TraceJob]:
     interval_s = float(stream["creationIntervalMs"]) / 1000.0
-    for number in range(int(stream["count"])):
+    for number in range(_times(stream)):
         for workload in stream["workloads"]:
             yield TraceJob(
                 id=f"{team}-{workload['className']}-{number}",

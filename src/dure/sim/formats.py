@@ -86,7 +86,10 @@ def recognised(head: str) -> str | None:
 
 def _read_csv(name: str, file: Iterator[str], kind: CsvFormat) -> Trace:
     rows = csv.reader(file, delimiter=kind.delimiter)
-    header = [column.strip() for column in next(rows, [])]
+    try:
+        header = [column.strip() for column in next(rows, [])]
+    except csv.Error:  # a field of megabytes, say
+        header = []
     missing = sorted(kind.columns - set(header))
     if missing:
         raise TraceError("columns", file=name, format=kind.name, columns=", ".join(missing))

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 MAX_JOBS = 2_000_000
+MAX_AT = 1e11  # seconds; beyond it no date is
 WHOLE_GPU_MILLI = 1000
 _EMPTY = frozenset({"", "none", "null", "nan", "na", "n/a", "unknown", "-"})
 
@@ -139,9 +140,13 @@ class Row:
         """Return the time in seconds: ISO 8601 (UTC unless it says otherwise) or a number of seconds."""
         text = self.text(column)
         try:
-            return float(text)
+            seconds = float(text)
         except ValueError:
             pass
+        else:
+            if abs(seconds) <= MAX_AT:
+                return seconds
+            raise BadRow("not_time", column=column, value=text[:60])
         try:
             found = datetime.fromisoformat(text)
         except ValueError:

@@ -87,8 +87,9 @@ class Attempt:
         since, cells = told.get("since"), told.get("cells")
         # The person's own process writes it: a number that no runner writes (NaN, 10**400) must not end the tick.
         count = cells if type(cells) is int and 0 <= cells <= _CELLS_MAX else 0
-        sound = isinstance(since, int | float) and not isinstance(since, bool) and 0 < since <= _AT_MAX
-        return float(since) if sound else None, count
+        if isinstance(since, int | float) and not isinstance(since, bool) and 0 < since <= _AT_MAX:
+            return float(since), count
+        return None, count
 
     def ready_at(self) -> float:
         """Return when its node is provisioned (seconds since the epoch)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks.scheduling import kueue, openb, philly, why
+from benchmarks.scheduling import kueue, openb, philly, production, why
 
 
 def _kueue(*, short: bool) -> None:
@@ -29,7 +29,17 @@ def _why(*, short: bool) -> None:
     why.report((100,) if short else (100, 1000))
 
 
-SECTIONS: dict[str, Callable[..., None]] = {"kueue": _kueue, "openb": _openb, "philly": _philly, "why": _why}
+def _decide(*, short: bool) -> None:
+    production.report(short=short)
+
+
+SECTIONS: dict[str, Callable[..., None]] = {
+    "kueue": _kueue,
+    "openb": _openb,
+    "philly": _philly,
+    "why": _why,
+    "decide": _decide,
+}
 
 
 def main() -> None:

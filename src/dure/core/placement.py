@@ -49,7 +49,7 @@ class NodeState:
     def fits(self, gpus_milli: int) -> bool:
         """Return whether the request fits on this node now."""
         if gpus_milli < WHOLE_GPU_MILLI:
-            return any(free >= gpus_milli for free in self.free_milli)
+            return max(self.free_milli, default=-1) >= gpus_milli
         return self.whole_free * WHOLE_GPU_MILLI >= gpus_milli
 
     def take(self, gpus: Iterable[GpuShare]) -> None:
@@ -101,6 +101,20 @@ def _nearest(
         if best[0].untouched or not node.untouched
     ]
     return min(equal, key=lambda place: (-near(place[0]), place[1].rank))
+
+
+def has_room(nodes: Sequence[NodeState], gpus_milli: int, count: int) -> bool:
+    """Return whether `choose_gang` would find nodes; cheaper, for it compares no places."""
+    if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
+        return False
+    part = gpus_milli // count
+    left: dict[str, int] = {}
+    for node in nodes:
+        if node.fits(part):
+            left[node.cluster] = left.get(node.cluster, count) - 1
+            if not left[node.cluster]:
+                return True
+    return False
 
 
 def choose_gang(

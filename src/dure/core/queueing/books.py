@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dure.core.burst import Offer, predicted_s
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
-from dure.core.placement import NodeState, choose_gang
+from dure.core.placement import NodeState, choose_gang, has_room
 from dure.core.pricing import cost_of
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
@@ -189,15 +189,15 @@ class Books:
             if node is not None:
                 node.give(share.gpus)
         nodes = self.open_nodes(self.private[tier], end_at)
-        chosen = choose_gang(nodes, job.request.gpus_milli, job.request.nodes)
+        enough = has_room(nodes, job.request.gpus_milli, job.request.nodes)
         for share, node in parts:
             if node is not None:
                 node.take(share.gpus)
-        return chosen is not None
+        return enough
 
-    def fits(self, job: Job, tier: str, end_at: float | None) -> bool:
-        """Return whether the job has room on a tier now."""
-        return self.suffices(job, tier, end_at, ())
+    def fits(self, request: Request, tier: str, nodes: Sequence[NodeState] | None = None) -> bool:
+        """Return whether a request has room now on these nodes, or on a tier whoever its nodes are kept for."""
+        return has_room(self.private[tier] if nodes is None else nodes, request.gpus_milli, request.nodes)
 
     def keep(self, nodes: Iterable[NodeState], hold: Hold) -> None:
         """Keep nodes for a job that waits; one that is kept already stays with whom it is."""

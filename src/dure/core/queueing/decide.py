@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from dure.core.queueing.explain import Picture, State, Verdicts, told
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends, Hold, freed_at, soonest
 from dure.core.queueing.limits import Bounds
-from dure.core.queueing.lines import Line, Lines, bound_s, rank_of
+from dure.core.queueing.lines import Line, Lines, Place, Rank, bound_s, rank_of
 from dure.core.queueing.order import Person, Usage, effective_priority
 from dure.core.queueing.plan import Admission, Plan, Preemption, Snapshot
 from dure.core.queueing.quota import Quota
@@ -202,7 +201,10 @@ class _Decision:
         self.heaps: dict[str, list[tuple[Any, int, Job, Line]]] = {}
         self.shares: dict[tuple[str, str, int], tuple[object, ...]] = {}
         self.version = 0
-        self.fitting: dict[Any, Any] = {}
+        self.heads: dict[int, tuple[Any, Job | None]] = {}
+        self.lifted: dict[str, float] = {}
+        self.changes: dict[tuple[str, str], int] = {}  # how often the plan changed something of a team, or of a tier
+        self.fitting: dict[Any, bool] = {}
         self.leaving: set[str] = set()
         self.admissions: list[Admission] = []
         self.preemptions: list[Preemption] = []
@@ -220,10 +222,7 @@ class _Decision:
             team = min(self.heaps, key=self._team_key)
             self._serve_next(team)
         picture = Picture.of(self.books, self.quota, self.standing, self.left, self.kept.owners(), self.usage)
-        waiting = [
-            (self.states[id(line)], [(rank, [*places]) for rank, places in line.ranks.items()], Counter(line.told))
-            for line in self.lines
-        ]
+        waiting = [(self.states[id(line)], *line.standing()) for line in self.lines]
         verdicts = Verdicts(picture, waiting, frozenset(self.placed))
         changed = tuple(sorted(verdicts.changed()))
         return Plan(tuple(self.admissions), verdicts, self.wake_at, tuple(self.preemptions), changed)
@@ -237,23 +236,38 @@ class _Decision:
 
     def _head(self, line: Line) -> Job | None:
         """Return the first job of a line that this decision may still place."""
-        state, placed, usage = self.states[id(line)], self.placed, self.usage
+        refused = self.states[id(line)].refused
+        now = (self.changes.get(("team", line.team), 0), len(refused))
+        known = self.heads.get(id(line))
+        if known is None or known[0] != now:
+            known = self.heads[id(line)] = now, self._first(line, refused)
+        return known[1]
+
+    def _first(self, line: Line, refused: Container[Rank]) -> Job | None:
         best: tuple[float, float, float, str] | None = None
         found: Job | None = None
-        for rank, places in line.ranks.items():
-            place = places[0]
-            if placed and place[1] in placed:
-                rest = next((one for one in places if one[1] not in placed), None)
-                if rest is None:
+        for level in sorted(line.levels, key=lambda level: float("-inf") if level is None else -level):
+            if best is not None and level is not None and best[0] < -level:
+                break
+            for rank, places in line.levels[level].items():
+                place: Place | None = places[0]
+                if place is not None and place[1] in self.placed:
+                    place = next((one for one in places if one[1] not in self.placed), None)
+                if place is None or rank in refused:
                     continue
-                place = rest
-            if state.refused and rank in state.refused:
-                continue
-            value = -rank[1] if rank[2] is None else -effective_priority(place[2], self.platform, self.now)
-            key = (value, usage.of(line.team, rank[0]), place[0], place[1])
-            if best is None or key < best:
-                best, found = key, place[2]
+                value = -self._lifted(place[2]) if level is None else -level
+                if best is None or value <= best[0]:
+                    key = (value, self.usage.of(line.team, rank[0]), place[0], place[1])
+                    if best is None or key < best:
+                        best, found = key, place[2]
         return found
+
+    def _lifted(self, job: Job) -> float:
+        """Return the priority of a job with a deadline, which this decision works out once."""
+        value = self.lifted.get(job.id)
+        if value is None:
+            value = self.lifted[job.id] = effective_priority(job, self.platform, self.now)
+        return value
 
     def _queue(self, line: Line) -> None:
         """Put a line among those of its team, by its head; not one of which nothing more can be placed."""
@@ -375,13 +389,27 @@ class _Decision:
 
     def _fits(self, job: Job, tier: str, end_at: float | None) -> bool:
         """Return whether the job has room on a tier now; asked of the books once for equal questions."""
-        key = (tier, job.request.gpus_milli, job.request.nodes, end_at if self.books.holds else None)
-        if self.fitting.get("version") != (self.version, len(self.books.holds)):
-            self.fitting = {"version": (self.version, len(self.books.holds))}
+        request, holds = job.request, self.books.holds
+        key: Any = (tier, request.gpus_milli, request.nodes, self.changes.get(("tier", tier), 0))
         found = self.fitting.get(key)
         if found is None:
-            found = self.fitting[key] = self.books.fits(job, tier, end_at)
-        return bool(found)
+            found = self.fitting[key] = self.books.fits(request, tier)
+        if not found or tier not in self.kept.nodes:
+            return found
+        # Who ends sooner is let in wherever who ends later is: how many let it in says which.
+        key += (len(holds), sum(hold.lets(end_at) for hold in holds.values()))
+        found = self.fitting.get(key)
+        if found is None:
+            nodes = self.books.open_nodes(self.books.private[tier], end_at)
+            found = self.fitting[key] = self.books.fits(request, tier, nodes)
+        return found
+
+    def _changed(self, job: Job, lease: Lease) -> None:
+        """Note that the plan gave a job GPUs or took them back."""
+        self.version += 1
+        self.shares.clear()
+        for one in (("team", job.team), ("tier", lease.tier)):
+            self.changes[one] = self.changes.get(one, 0) + 1
 
     def _may(self, job: Job, tier: str, end_at: float | None) -> bool:
         """Return whether no quota of the tier is kept from the job."""
@@ -421,10 +449,9 @@ class _Decision:
         self.admissions = [admission for admission in self.admissions if admission.job_id != job.id]
         self.placed.discard(job.id)
         self.usage.leave(self.books.holders[job.id])
+        self._changed(job, self.books.holders[job.id].lease)
         self.books.revoke(job.id)
         self.quota.revoke(job)
-        self.version += 1
-        self.shares.clear()
         line = self.lines.line_of(job.id)
         self.states[id(line)].over = False
         self._queue(line)
@@ -433,8 +460,7 @@ class _Decision:
         self.placed.add(job.id)
         self.admissions.append(Admission(job.id, lease, burst))
         self.usage.enter((self.books.holders[job.id],))
-        self.version += 1
-        self.shares.clear()
+        self._changed(job, lease)
 
     def _keep(self, job: Job, tiers: Iterable[str], end_at: float | None) -> None:
         """Keep what the job waits for from later ones: nodes, or quota where that is what is missing."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
 from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
-from dure.core.placement import NodeState, choose_gang
+from dure.core.placement import NodeState, has_room
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.compile import RESOURCE
 from dure.core.queueing.gates import Holder, Refusal, Standing
@@ -83,6 +83,17 @@ class Shelf:
     def open_to(self, job: Job) -> bool:
         """Return whether nobody else waits for the node."""
         return self.owner is None or self.owner == job.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a tier has for one size of request: free and in all, on its emptiest node, whether ever, whether now."""
+
+    free_milli: int
+    total_milli: int
+    largest_milli: int
+    ever: bool
+    now: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,27 +200,42 @@ class Picture:
         return found
 
     def _reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
-        request = job.request
-        nodes = [shelf.node for shelf in self.shelves[tier]]
-        free_milli = _free_milli(nodes, request.node_milli)
-        total_milli = sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI
-        reason: dict[str, Any] = {"tier": tier, "free_milli": free_milli, "total_milli": total_milli}
+        request, room = job.request, self._room(job, tier)
+        reason: dict[str, Any] = {"tier": tier, "free_milli": room.free_milli, "total_milli": room.total_milli}
         if victims:
             return reason | {"why": "leaving"}
         used = self.used.get((job.team, tier), 0)
         own = self.own_room.get((job.team, tier))
         if own is not None and own < request.gpus_milli:
             return reason | {"why": "team_quota", "quota_milli": used + own, "used_milli": used}
-        if sum(node.fits_when_empty(request.node_milli) for node in nodes) < request.nodes:
+        if not room.ever:
             return reason | {"why": "cluster_unavailable", "clusters": list(self.unanswering[tier])}
-        if choose_gang(nodes, request.gpus_milli, request.nodes) is not None:
+        if room.now:
             return reason | {"why": "guaranteed" if self.quota_blocks(job, tier) else "ahead"}
-        if free_milli >= request.gpus_milli:
-            largest = max(_free_milli([node], request.node_milli) for node in nodes)
-            if request.gpus_milli < WHOLE_GPU_MILLI:
-                largest = max(free for node in nodes for free in node.free_milli)
-            return reason | {"why": "not_on_one_node", "largest_milli": largest}
+        if room.free_milli >= request.gpus_milli:
+            return reason | {"why": "not_on_one_node", "largest_milli": room.largest_milli}
         return reason | {"why": "gpus_busy"}
+
+    def _room(self, job: Job, tier: str) -> _Room:
+        """Return what a tier has for such a request, whoever asks."""
+        request = job.request
+        key = (tier, request.gpus_milli, request.nodes)
+        found: _Room | None = self.memo.get(key)
+        if found is None:
+            nodes = [shelf.node for shelf in self.shelves[tier]]
+            each = [_free_milli([node], request.node_milli) for node in nodes]
+            if request.gpus_milli < WHOLE_GPU_MILLI:
+                largest = max((free for node in nodes for free in node.free_milli), default=0)
+            else:
+                largest = max(each, default=0)
+            found = self.memo[key] = _Room(
+                sum(each),
+                sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI,
+                largest,
+                ever=sum(node.fits_when_empty(request.node_milli) for node in nodes) >= request.nodes,
+                now=has_room(nodes, request.gpus_milli, request.nodes),
+            )
+        return found
 
 
 def told(decision: BurstDecision) -> dict[str, Any]:
@@ -475,7 +501,7 @@ class Verdicts(Mapping[str, Verdict]):
         found = []
         for tier in sorted(picture.tiers, key=lambda one: abs(picture.tiers.index(one) - rank)):
             nodes = [shelf.node for shelf in picture.shelves[tier] if shelf.owner is None]
-            fits = choose_gang(nodes, request.gpus_milli, request.nodes) is not None
+            fits = has_room(nodes, request.gpus_milli, request.nodes)
             kept = picture.quota_blocks(job, tier) or picture.kept_from(job, tier)
             if tier != asked and fits and not kept:
                 found.append({"code": "tier", "tier": tier, "free_milli": _free_milli(nodes, request.node_milli)})

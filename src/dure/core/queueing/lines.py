@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ Place = tuple[float, str, Job]
 
 Rank = tuple[str, int, float | None, float | None]
 """(user, priority value, deadline, predicted runtime where there is a deadline)."""
+
+Standing = tuple[Sequence[tuple[Rank, list[Place]]], Mapping[str | None, int]]
+"""The jobs of a line by rank, and how often each reason stands on their record."""
 
 
 def kind_of(job: Job) -> tuple[Any, ...]:
@@ -54,7 +57,7 @@ def magnitude(job: Job) -> int | None:
 class Line:
     """Jobs of one kind: by rank, by how long they run at most, and by when they may leave for a public cluster.
 
-    `told` counts the reasons on record.
+    `told` counts the reasons on record; `levels` has the ranks by priority value, under None those with a deadline.
     """
 
     kind: tuple[Any, ...]
@@ -63,7 +66,15 @@ class Line:
     powers: dict[int | None, list[Place]] = field(default_factory=dict)
     due: list[tuple[float, float, str]] = field(default_factory=list)
     told: Counter[str | None] = field(default_factory=Counter)
+    levels: dict[int | None, dict[Rank, list[Place]]] = field(default_factory=dict)
     outlook: Any = None
+    _standing: Standing | None = None
+
+    def standing(self) -> Standing:
+        """Return the jobs by rank and the count of reasons on record, as they are now: a copy that stays as it is."""
+        if self._standing is None:
+            self._standing = [(rank, [*places]) for rank, places in self.ranks.items()], Counter(self.told)
+        return self._standing
 
     def jobs(self) -> Iterator[Job]:
         """Yield all jobs of the line, rank by rank."""
@@ -74,7 +85,11 @@ class Line:
     def add(self, job: Job, due: float | None) -> None:
         """Let a job wait here; `due` is when it may leave, None for never."""
         place = (job.submitted_at, job.id, job)
-        insort(self.ranks.setdefault(rank_of(job), []), place, key=_by_time)
+        rank, self._standing = rank_of(job), None
+        places = self.ranks.get(rank)
+        if places is None:
+            places = self.ranks[rank] = self.levels.setdefault(_level(rank), {})[rank] = []
+        insort(places, place, key=_by_time)
         insort(self.powers.setdefault(magnitude(job), []), place, key=_by_time)
         self.told[job.reason] += 1
         if due is not None:
@@ -82,13 +97,23 @@ class Line:
 
     def remove(self, job: Job, due: float | None) -> None:
         """Take a job out that was added just so."""
-        _take_out(self.ranks, rank_of(job), job)
+        rank, self._standing = rank_of(job), None
+        _take_out(self.ranks, rank, job)
+        if rank not in self.ranks:
+            level = self.levels[_level(rank)]
+            del level[rank]
+            if not level:
+                del self.levels[_level(rank)]
         _take_out(self.powers, magnitude(job), job)
         self.told[job.reason] -= 1
         if not self.told[job.reason]:
             del self.told[job.reason]
         if due is not None:
             del self.due[bisect_left(self.due, (due, job.submitted_at, job.id))]
+
+
+def _level(rank: Rank) -> int | None:
+    return rank[1] if rank[2] is None else None
 
 
 def _take_out(places: dict[Any, list[Place]], key: Any, job: Job) -> None:

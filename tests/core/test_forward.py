@@ -163,3 +163,28 @@ def test_past_use_is_counted_fades_and_is_told_to_the_decider():
     by_time = dict(seen)
     assert by_time[0] == {("vision", "bob"): 8.0}
     assert by_time[150] == {("vision", "bob"): pytest.approx(8 / 2**1.5), ("vision", "alice"): pytest.approx(25.0)}
+
+
+def test_few_decisions_make_no_gpu_idle_what_was_free_in_between_is_used_from_then_on():
+    jobs = [Work(a_job(f"j-{number}", at=NOW + number), 10.0) for number in range(6)]
+    asked: list[float] = []
+
+    def pace(now: float) -> float:
+        later = -(-(now - NOW) // 15.0) * 15.0 + NOW
+        asked.append(later)
+        return later
+
+    steps = list(forward(Decider(ONE_GPU), ONE_GPU, NOW, (), jobs, pace=pace))
+    began = {step.job.id: step.at - NOW for step in steps if step.what is What.BEGAN}
+    assert began == {f"j-{number}": 10.0 * number for number in range(6)}
+    assert all(step.job.ran_s == 10.0 for step in steps if step.what is What.ENDED)
+    assert set(asked) <= {NOW + 15.0 * number for number in range(10)}
+
+
+def test_with_few_decisions_a_job_never_begins_before_it_came():
+    jobs = [Work(a_job("early"), 10.0), Work(a_job("late", at=NOW + 25.0), 10.0)]
+    steps = forward(
+        Decider(ONE_GPU), ONE_GPU, NOW, (), jobs, pace=lambda now: NOW if now == NOW else max(now, NOW + 60)
+    )
+    began = {step.job.id: step.at - NOW for step in steps if step.what is What.BEGAN}
+    assert began == {"early": 0.0, "late": 25.0}

@@ -109,13 +109,18 @@ def forward(
     arrivals: Iterable[Work] = (),
     *,
     world: World | None = None,
+    pace: Callable[[float], float] | None = None,
 ) -> Iterator[Step]:
     """Yield what happens from `now` on, in order, until nothing more can happen; stop reading whenever you like.
 
     `present` are jobs that run or wait at `now`, told to the decider here; `arrivals` come at their `submitted_at`, in
     that order (ValueError otherwise), and are read as late as possible. A job that is never admitted never will be.
+
+    `pace` spares decisions: given the time, it returns when the next one is made (now, later, or infinity until
+    something happens). A job that one admits on GPUs freed since the one before began when they became free, or when
+    it came, and its step says so: few decisions make no GPU idle. Steps are then in order but for such a job's own.
     """
-    return _Run(decider, platform, now, world or World()).steps(present, arrivals)
+    return _Run(decider, platform, now, world or World(), pace).steps(present, arrivals)
 
 
 class _Turn(IntEnum):
@@ -142,9 +147,18 @@ class _Course:
 class _Run:
     """The state of one `forward`."""
 
-    def __init__(self, decider: Decides, platform: Platform, now: float, world: World) -> None:
+    def __init__(
+        self,
+        decider: Decides,
+        platform: Platform,
+        now: float,
+        world: World,
+        pace: Callable[[float], float] | None = None,
+    ) -> None:
         self._decider = decider
         self._now = now
+        self._pace = pace
+        self._freed: dict[tuple[str, str, int], float] = {}  # GPUs that became free since the last decision, and when
         self._world = world
         self._provision_s = {
             cluster.name: world.start_s + (cluster.provision_s if cluster.kind is ClusterKind.PUBLIC else 0.0)
@@ -175,13 +189,13 @@ class _Run:
             self._now = max(self._now, self._events[0][0])
             self._turn_month()
             while self._events and self._events[0][0] <= self._now:
-                _, turn, _, what = heapq.heappop(self._events)
+                at, turn, _, what = heapq.heappop(self._events)
                 if turn == _Turn.ARRIVE:
                     self._enter(what)
                     yield Step(self._now, What.ARRIVED, what.job)
                     self._arrange(coming)
                 else:
-                    yield from self._happen(_Turn(turn), what)
+                    yield from self._happen(_Turn(turn), what, at)
             yield from self._decide()
 
     def _at(self, at: float, turn: _Turn, what: Any) -> None:
@@ -201,12 +215,12 @@ class _Run:
         course = self._courses[job.id] = _Course(job, work.run_s, work.checkpoint_s)
         self._decider.put(job)
         if job.phase is Phase.RUNNING:
-            self._plan_end(course)
+            self._plan_end(course, self._now)
         elif job.lease is not None:
             begins = (job.admitted_at or self._now) + self._provision_s.get(job.lease.cluster, self._world.start_s)
             self._at(max(begins, self._now), _Turn.BEGIN, (job.id, job.attempt))
 
-    def _happen(self, turn: _Turn, what: Any) -> Iterator[Step]:
+    def _happen(self, turn: _Turn, what: Any, at: float) -> Iterator[Step]:
         if turn is _Turn.OUTAGE:
             yield from self._fail(what)
         elif turn is _Turn.BACK:
@@ -220,11 +234,14 @@ class _Run:
             if course is None or course.job.attempt != attempt or course.job.lease is None:
                 return
             if turn is _Turn.BEGIN:
-                yield self._begin(course)
+                yield self._begin(course, self._now)
             else:
-                yield self._end(course)
+                yield self._end(course, at)
 
     def _decide(self) -> Iterator[Step]:
+        if self._pace is not None and (later := self._pace(self._now)) > self._now:
+            self._wake(later)
+            return
         for _ in range(MAX_ROUNDS):
             plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable), self._fade())
             for preemption in plan.preemptions:
@@ -235,42 +252,64 @@ class _Run:
                 break
         else:
             raise RuntimeError(f"{MAX_ROUNDS} decisions at {self._now} all preempted: jobs evict each other for ever")
-        if plan.wake_at is not None and plan.wake_at > self._now and plan.wake_at != self._wake_at:
-            self._wake_at = plan.wake_at
-            self._at(plan.wake_at, _Turn.WAKE, None)
+        self._freed.clear()
+        if plan.wake_at is not None:
+            self._wake(plan.wake_at)
+
+    def _wake(self, at: float) -> None:
+        if self._now < at < float("inf") and at != self._wake_at:
+            self._wake_at = at
+            self._at(at, _Turn.WAKE, None)
 
     def _admit(self, admission: Admission) -> Iterator[Step]:
         course = self._courses[admission.job_id]
-        course.job = advance(course.job, Signal.ADMIT, self._now, Facts(lease=admission.lease)).job
-        yield Step(self._now, What.ADMITTED, course.job, admission.lease, admission.burst)
+        at = self._free_since(course.job, admission.lease)
+        course.job = advance(course.job, Signal.ADMIT, at, Facts(lease=admission.lease)).job
+        yield Step(at, What.ADMITTED, course.job, admission.lease, admission.burst)
         delay_s = self._provision_s.get(admission.lease.cluster, self._world.start_s)
         if delay_s > 0.0:
             self._decider.put(course.job)
-            self._at(self._now + delay_s, _Turn.BEGIN, (course.job.id, course.job.attempt))
+            self._at(max(self._now, at + delay_s), _Turn.BEGIN, (course.job.id, course.job.attempt))
         else:
-            yield self._begin(course)
+            yield self._begin(course, at)
 
-    def _begin(self, course: _Course) -> Step:
+    def _free_since(self, job: Job, lease: Lease) -> float:
+        """Return when a job would have been admitted if every moment had its decision, as far as its GPUs tell."""
+        freed = self._freed
+        if self._pace is None or not freed:
+            return self._now
+        found = [
+            freed[key]
+            for share in lease.shares
+            for gpu in share.gpus
+            if (key := (lease.cluster, share.node, gpu.index)) in freed
+        ]
+        return min(self._now, max(*found, job.queued_at)) if found else self._now
+
+    def _begin(self, course: _Course, at: float) -> Step:
         job = course.job
         if job.phase is Phase.ADMITTED:
-            job = advance(job, Signal.START, self._now).job
-        course.job = advance(job, Signal.BEGIN, self._now).job
+            job = advance(job, Signal.START, at).job
+        course.job = advance(job, Signal.BEGIN, at).job
         self._decider.put(course.job)
-        self._plan_end(course)
-        return Step(self._now, What.BEGAN, course.job, course.job.lease)
+        self._plan_end(course, at)
+        return Step(at, What.BEGAN, course.job, course.job.lease)
 
-    def _plan_end(self, course: _Course) -> None:
+    def _plan_end(self, course: _Course, at: float) -> None:
         job, runs_s = course.job, course.left_s
         if job.timeout_s is not None:
-            ran_s = 0.0 if job.began_at is None else self._now - job.began_at
+            ran_s = 0.0 if job.began_at is None else at - job.began_at
             course.overtime = ran_s + runs_s > job.timeout_s
             runs_s = min(runs_s, max(0.0, job.timeout_s - ran_s))
-        self._at(self._now + runs_s, _Turn.END, (job.id, job.attempt))
+        self._at(at + runs_s, _Turn.END, (job.id, job.attempt))
 
-    def _end(self, course: _Course) -> Step:
+    def _end(self, course: _Course, at: float) -> Step:
         job = course.job
+        if self._pace is not None and job.lease is not None:
+            for share in job.lease.shares:
+                self._freed.update(((job.lease.cluster, share.node, gpu.index), at) for gpu in share.gpus)
         reason, signal = (Ended.TIMEOUT, Signal.FAIL) if course.overtime else (None, Signal.SUCCEED)
-        ended = advance(job, signal, self._now, Facts(reason=reason)).job
+        ended = advance(job, signal, at, Facts(reason=reason)).job
         del self._courses[job.id]
         self._spent[job.team] = self._spent.get(job.team, 0.0) + ended.cost
         if self._half_life_s > 0.0:
@@ -278,7 +317,7 @@ class _Run:
             gpu_s = job.request.gpus_milli / WHOLE_GPU_MILLI * ended.ran_s
             self._used[person] = self._fade().get(person, 0.0) + gpu_s
         self._decider.put(ended)
-        return Step(self._now, What.ENDED, ended, job.lease)
+        return Step(at, What.ENDED, ended, job.lease)
 
     def _requeue(self, course: _Course, what: What, reason: str) -> Step:
         job = course.job

@@ -1,5 +1,6 @@
 """The folder as blob store: damage, permissions, and collecting while somebody puts the same blobs again."""
 
+import json
 import os
 import threading
 import time
@@ -154,3 +155,17 @@ def test_no_sealed_blob_is_longer_than_what_counts_as_sound(key):
         data = os.urandom(size)
         sealed = b"".join(Seal(key).frames(memoryview(data), size, digest_of(data)))
         assert not _beyond(sealed[:HEADER_BYTES], len(sealed), size)
+
+
+def test_a_manifest_that_is_damaged_in_one_team_keeps_its_blobs_in_another(stores):
+    speech = open_blobs(stores.access("speech"))
+    leaf = put_old(speech, b"leaf")
+    manifest = json.dumps({"leaf": leaf}).encode()
+    digest = put_old(speech, manifest)
+    put_old(client(stores), manifest)
+    path = client(stores).path(digest)
+    assert path is not None
+    path.write_bytes(b"no brace any more")
+    client(stores).put(b"garbage")
+    stores.collect({"vision": frozenset({digest}), "speech": frozenset({digest})}, 0.0)
+    assert speech.has(leaf)

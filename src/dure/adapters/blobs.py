@@ -35,6 +35,7 @@ _CLOCK = SystemClock()  # only for when temporary keys end
 _ASIDE = ".collected"
 _ABANDONED_S = 24 * 3600.0
 _NOTHING: frozenset[str] = frozenset()
+_KNOWN_MAX = 500_000  # digests of one team that are remembered from one collection to the next
 _SEALED_MORE_BYTES = 4096  # header and marks of a sealed blob, beside a thousandth of its plain bytes
 
 
@@ -65,7 +66,7 @@ class FolderBlobStores:
         self._key = key or BlobKey()
         self._group_of = group_of
         self._shared: dict[str, int] = {}
-        self._references: dict[str, frozenset[str]] = {}
+        self._references: dict[str, dict[str, frozenset[str]]] = {}
 
     def access(self, team: str) -> Mapping[str, Any]:
         """Return access to the team's folder, which is made when it is not there."""
@@ -111,9 +112,8 @@ class FolderBlobStores:
             folder = self._root / _checked_team(team)
             if folder.is_dir():
                 with _told(folder):
-                    gone += _collected(
-                        _FolderTeam(folder, self._key.seal(team)), needed, older_than_s, self._references
-                    )
+                    known = self._references.setdefault(team, {})
+                    gone += _collected(_FolderTeam(folder, self._key.seal(team)), needed, older_than_s, known)
         return gone
 
 
@@ -126,7 +126,7 @@ class S3BlobStores:
         self._settings = settings
         self._key = key or BlobKey()
         self._keys = TeamKeys(settings, state_dir / "s3-keys.json", clock)
-        self._references: dict[str, frozenset[str]] = {}
+        self._references: dict[str, dict[str, frozenset[str]]] = {}
         self._store = opened(settings, Keys(settings.access_key_id, settings.secret_access_key))
 
     def access(self, team: str) -> Mapping[str, Any]:
@@ -168,7 +168,7 @@ class S3BlobStores:
         gone = 0
         for team, needed in keep.items():
             with self._told():
-                gone += _collected(self._team(team), needed, older_than_s, self._references)
+                gone += _collected(self._team(team), needed, older_than_s, self._references.setdefault(team, {}))
         return gone
 
     def _team(self, team: str) -> _S3Team:
@@ -331,6 +331,8 @@ def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: d
     if not old:
         return 0
     found = _reached(team, needed, known)
+    if sum(map(len, known.values())) > _KNOWN_MAX:
+        known.clear()
     reached = found | {team.seal.name(digest) for digest in found} if team.seal.encrypts else found
     return sum(team.remove(name, older_than_s) for name in old if name not in reached)
 
@@ -339,7 +341,8 @@ def _reached(team: _Team, needed: Iterable[str], known: dict[str, frozenset[str]
     """Return `needed` and every digest that a manifest among them names, and so on.
 
     Any 64 hexadecimal digits in a JSON blob count, so that a manifest of a format that is not known yet keeps its blobs
-    too. `known` remembers what each blob names, which never changes.
+    too. `known` remembers what each blob names, which never changes; it is this team's own, since what another team has
+    under the same name may be damaged.
     """
     reached = set(needed)
     waiting = list(reached)

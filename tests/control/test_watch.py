@@ -177,3 +177,49 @@ def test_a_blob_that_one_team_damaged_keeps_no_other_teams_garbage(parts):
     Chores(parts)._collect()
     assert not speech.has(garbage)
     assert lab.has(digest_of(b"more")), "where there is a doubt nothing goes"
+
+
+OBJECTS = """\
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ResourceFlavor
+metadata: {name: gold}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ClusterQueue
+metadata: {name: shared}
+spec:
+  namespaceSelector: {}
+  resourceGroups:
+    - coveredResources: [nvidia.com/gpu]
+      flavors: [{name: gold, resources: [{name: nvidia.com/gpu, nominalQuota: 1}]}]
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: LocalQueue
+metadata: {namespace: lab, name: main}
+spec: {clusterQueue: shared}
+"""
+
+
+def test_an_edit_of_a_kueue_file_is_followed_like_one_of_the_platform_file(parts, follow):
+    own = """\
+clusters: [{name: lab, nodes: [{name: n1, tier: gold, gpus: 4, simulated: true}]}]
+tiers: [{name: gold}]
+teams: [{name: lab, members: ["*"]}]
+environments: [{name: default, python: python3}]
+kueue: [objects.yaml]
+"""
+    objects = parts.settings.platform_file.parent / "objects.yaml"
+    edit(parts, own)
+    follow()
+    assert "objects.yaml: there is no such file" in str(parts.platform.error)
+    objects.write_text(OBJECTS)
+    follow()
+    assert parts.platform.error is None
+    assert parts.platform.current.teams[0].quota_milli == {"gold": 1000}
+    objects.write_text(OBJECTS.replace("nominalQuota: 1", "nominalQuota: 3"))
+    follow()
+    assert parts.platform.current.teams[0].quota_milli == {"gold": 3000}
+    objects.write_text(OBJECTS.replace("nominalQuota: 1", "nominalQuota: many"))
+    follow()
+    assert "objects.yaml:12: ClusterQueue shared" in str(parts.platform.error)
+    assert parts.platform.current.teams[0].quota_milli == {"gold": 3000}

@@ -248,6 +248,64 @@ def test_a_bad_edit_of_a_kueue_file_leaves_the_last_good_platform_in_force(folde
 # --- there and back ---
 
 
+SPEECH_ALONE = """
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: ClusterQueue
+metadata: {name: alone}
+spec:
+  namespaceSelector: {}
+  queueingStrategy: StrictFIFO
+  preemption: {withinClusterQueue: LowerOrNewerEqualPriority}
+  flavorFungibility: {whenCanBorrow: MayStopSearch, whenCanPreempt: MayStopSearch}
+  resourceGroups:
+    - coveredResources: [nvidia.com/gpu]
+      flavors:
+        - {name: silver, resources: [{name: nvidia.com/gpu, nominalQuota: 2}]}
+        - {name: a100, resources: [{name: nvidia.com/gpu, nominalQuota: 1}]}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: LocalQueue
+metadata: {namespace: robots, name: main}
+spec: {clusterQueue: alone}
+---
+apiVersion: kueue.x-k8s.io/v1beta2
+kind: LocalQueue
+metadata: {namespace: lab, name: main}
+spec: {clusterQueue: vision-cq}
+"""
+
+
+def test_quotas_of_queues_and_of_several_trees_hold(folder):
+    platform = PLATFORM.replace("teams: [", 'teams: [{name: lab, members: ["*"]}, {name: robots, members: ["*"]}, ')
+    objects = (FLAVORS + QUEUES).replace(", stopPolicy: Hold", "")
+    objects = objects.replace("{matchLabels: {kubernetes.io/metadata.name: vision}}", "{}")
+    (folder / "platform.yaml").write_text(platform, encoding="utf-8")
+    (folder / "objects.yaml").write_text(objects + SPEECH_ALONE, encoding="utf-8")
+    read = platform_file.load(folder / "platform.yaml")
+    most = {
+        ("lab vision", "gold"): 3000,
+        ("lab vision", "silver"): 1000,
+        ("speech", "silver"): 0,
+        ("speech lab vision", "gold"): 4000,
+        ("robots", "gold"): 1000,
+        ("robots", "silver"): 2000,
+    }
+    admitted = preempted = 0
+    for seed in range(40):
+
+        def check(held, seed=seed):
+            for (teams, tier), milli in most.items():
+                used = [j.lease.gpus_milli for j in held if j.team in teams.split() and j.lease.tier == tier]
+                assert sum(used) <= milli, (seed, teams, tier)
+
+        plans = plays(read, seed, check)
+        admitted += sum(len(plan[0]) for plan in plans)
+        preempted += sum(len(plan[1]) for plan in plans)
+    assert admitted > 200
+    assert preempted > 10
+
+
 def test_rendered_and_read_back_the_template_decides_the_same(tmp_path):
     gpus = """
       - {name: n2, tier: gold, gpus: 4, simulated: true}
@@ -286,8 +344,13 @@ def test_rendered_and_read_back_the_template_decides_the_same(tmp_path):
     assert preempted > 10
 
 
-def plays(platform, seed):
-    """The plans of some steps with random jobs, of which each step begins what the one before it admitted."""
+def plays(platform, seed, check=None):
+    """The plans of some steps with random jobs, of which each step begins what the one before it admitted.
+
+    `check` sees all that hold GPUs after each step.
+    """
+    teams = [team.name for team in platform.teams]
+    tiers = [tier.name for tier in platform.tiers]
     rng = random.Random(seed)
     deciders, plans, known = Decider(platform), [], {}
     for step in range(6):
@@ -297,9 +360,9 @@ def plays(platform, seed):
             job = a_job(
                 f"j-{step}-{index}",
                 gpus=rng.choice([0.5, 1, 1, 2, 3]),
-                tier=rng.choice([None, "gold", "gold", "bronze", "silver"]),
+                tier=rng.choice([None, "gold", *tiers]),
                 at=now + index,
-                team=rng.choice(["lab", "vision", "speech"]),
+                team=rng.choice(teams),
                 user=rng.choice(["a", "b"]),
                 priority=priority[0],
                 priority_value=priority[1],
@@ -327,4 +390,6 @@ def plays(platform, seed):
         for gone in plan.preemptions:
             known.pop(gone.job_id)
             deciders.drop(gone.job_id)
+        if check is not None:
+            check([job for job in known.values() if job.lease is not None])
     return plans

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ __all__ = ["PlatformFileError", "initial_text", "load", "write_initial"]
 MAX_FILE_BYTES = 1024 * 1024
 MAX_VALUES = 100_000
 MAX_DEPTH = 12
+MAX_KUEUE_FILES = 100
 
 
 class PlatformFileError(Exception):
@@ -116,7 +118,7 @@ _Named = list[tuple[str, "_Document", list[Any]]]
 
 def _paths(path: Path, content: Mapping[str, Any]) -> list[Path]:
     names = content.get(platform_kueue.SECTION)
-    return [path.parent / str(name) for name in names] if isinstance(names, list) else []
+    return [path.parent / str(name) for name in names[:MAX_KUEUE_FILES]] if isinstance(names, list) else []
 
 
 def _named(path: Path, content: Mapping[str, Any], document: _Document) -> _Named:
@@ -124,9 +126,15 @@ def _named(path: Path, content: Mapping[str, Any], document: _Document) -> _Name
     if platform_kueue.SECTION not in content:
         return []
     names = content[platform_kueue.SECTION]
-    if not isinstance(names, list) or not names or any(not isinstance(name, str) for name in names):
+    if (
+        not isinstance(names, list)
+        or not 0 < len(names) <= MAX_KUEUE_FILES
+        or not all(isinstance(name, str) for name in names)
+    ):
         at = (platform_kueue.SECTION,)
-        document.problems.append(Problem(at, "is not a list of files", "`[kueue.yaml]`, beside this file"))
+        document.problems.append(
+            Problem(at, f"is not a list of 1 to {MAX_KUEUE_FILES} files", "`[kueue.yaml]`, beside this file")
+        )
         return []
     found: _Named = []
     for index, file in enumerate(_paths(path, content)):
@@ -142,8 +150,11 @@ def _named(path: Path, content: Mapping[str, Any], document: _Document) -> _Name
 
 
 def _joined(path: Path, data: bytes, content: Mapping[str, Any]) -> bytes:
-    texts = [file.read_bytes() for file in _paths(path, content) if file.is_file()]
-    return b"\n---\n".join([data, *texts])
+    texts = [data]
+    for file in _paths(path, content):
+        with suppress(PlatformFileError):  # told by `_named`
+            texts.append(_read(file))
+    return b"\n---\n".join(texts)
 
 
 def _told(name: str, document: _Document, named: _Named, problems: Sequence[Problem]) -> list[str]:

@@ -199,7 +199,7 @@ def _read(reader: Reader, files: Files) -> _Found:
             _take(found, kind, document)
     if len(reader.problems) > before:
         return found
-    if not found.queues:
+    if not found.queues and all(files):  # what could not be read is told already
         reader.add((SECTION,), "there is no ClusterQueue in these files", "files with ClusterQueues and LocalQueues")
     for one in problems_of(found.flavors, found.queues, found.cohorts, found.doors):
         owner = max((name for name in found.at if f"{one.place} ".startswith(f"{name} ")), key=len, default="")

@@ -85,6 +85,7 @@ class Quota:
         )
         self.engine.snapshot.room = self._suffices
         self._tiers = {flavor.name for flavor in objects.flavors}
+        self._pool_of = {team: self._node(team).top().name for team in self._queue_of}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
         """Count a private lease, `milli` of it; of a team or tier that the file no longer has it counts for nobody."""
@@ -117,7 +118,7 @@ class Quota:
 
     def pool_of(self, team: str) -> str:
         """Return the top of the team's tree of cohorts, within which GPUs are borrowed."""
-        return self._node(team).top().name if team in self._queue_of else ""
+        return self._pool_of.get(team, "")
 
     def strict(self, team: str) -> bool:
         """Return whether nobody overtakes the first in the team's queue."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dure.worker.processes import mark_environ
+from dure.worker.processes import attempt_id, mark_environ
 from dure.worker.spec import AttemptSpec
 
 ALLOWED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "HOME", "USER", "LOGNAME", "TERM"})
@@ -53,6 +53,7 @@ def user_environment(spec: AttemptSpec, folder: Path, environ: Mapping[str, str]
     platform = {
         "DURE_JOB": spec.job,
         "DURE_ATTEMPT": str(spec.attempt),
+        "DURE_ATTEMPT_ID": attempt_id(folder),
         "DURE_OUTPUT_DIR": str(folder / "output"),
         "DURE_TIER": spec.tier,
         "DURE_CLUSTER": spec.cluster,

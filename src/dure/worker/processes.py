@@ -1,15 +1,16 @@
 """Finds, marks and ends the processes of an attempt, also when everybody who knew them is dead.
 
 Three nets hold them: the runner and the fork server are child subreapers, so daemons come back to them; the user
-process dies with its runner (PR_SET_PDEATHSIG); and `sweep` finds what is left by session, cgroup and by the marks
-DURE_JOB and DURE_ATTEMPT in /proc/PID/environ. The trap: a forked process shows the environment of its *first*
-program there, so `mark_environ` overwrites that block in place.
+process dies with its runner (PR_SET_PDEATHSIG); and `sweep` finds what is left by session, cgroup and by the mark
+DURE_ATTEMPT_ID in /proc/PID/environ. The trap: a forked process shows the environment of its *first* program there,
+so `mark_environ` overwrites that block in place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -161,10 +162,15 @@ def mark_environ(marks: dict[str, str]) -> bool:
     return True
 
 
-def _marked(pid: int, marks: set[bytes]) -> bool:
+def attempt_id(folder: Path) -> str:
+    """Return what marks this attempt alone: another platform on the machine may have a job of the same name."""
+    return hashlib.blake2b(os.fsencode(os.path.realpath(folder)), digest_size=8).hexdigest()
+
+
+def _marked(pid: int, mark: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123 -- as above
-            return marks <= set(environ.read().split(b"\0"))
+            return mark in environ.read().split(b"\0")
     except OSError:
         return False
 
@@ -242,8 +248,7 @@ def belongs(pid: int, uid: int) -> bool:
 
 
 def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
-    job, _, attempt = folder.name.rpartition(".")
-    marks = {f"DURE_JOB={job}".encode(), f"DURE_ATTEMPT={attempt}".encode()}
+    mark = f"DURE_ATTEMPT_ID={attempt_id(folder)}".encode()
     record = read_record(folder / PROCESSES_FILE)
     numbers = (record.get("user_pid"), record.get("user_ticks"))
     session, since = (number if isinstance(number, int) else 0 for number in numbers)
@@ -254,7 +259,7 @@ def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
     ours = set(_cgroup_members(record.get("cgroup")))
     for found in processes.values():
         in_session = session != 0 and found.session == session and found.ticks >= since
-        if in_session or _marked(found.pid, marks):
+        if in_session or _marked(found.pid, mark):
             ours.add(found.pid)
     ours |= descendants(ours, processes)
     if claim and alive(claim["pid"], claim["start_ticks"]):

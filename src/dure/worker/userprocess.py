@@ -131,7 +131,7 @@ def _settle(order: UserOrder, ends: UserEnds) -> None:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- lives as long as the process
     faulthandler.enable(2)
     os.umask(spec.umask)
-    marks = {"DURE_JOB": spec.job, "DURE_ATTEMPT": str(spec.attempt)}
+    marks = {"DURE_JOB": spec.job, "DURE_ATTEMPT_ID": processes.attempt_id(order.folder)}
     environ.replace_environment(environ.user_environment(spec, order.folder, order.prepared.environ), marks)
     time.tzset()
     if spec.kind != "command":

@@ -203,6 +203,7 @@ class _Decision:
         self.version = 0
         self.heads: dict[int, tuple[Any, Job | None]] = {}
         self.lifted: dict[str, float] = {}
+        self.orders: dict[str, tuple[Any, int, tuple[Any, ...]]] = {}
         self.changes: dict[tuple[str, str], int] = {}  # how often the plan changed something of a team, or of a tier
         self.fitting: dict[Any, bool] = {}
         self.leaving: set[str] = set()
@@ -277,13 +278,19 @@ class _Decision:
 
     def _team_key(self, team: str) -> tuple[Any, ...]:
         """Return what the first lines of the teams are ordered by."""
-        (priority, _, at, job_id), _, job, line = self.heaps[team][0]
+        first = self.heaps[team][0]
+        known = self.orders.get(team)
+        if known is not None and known[0] is first and known[1] == self.version:
+            return known[2]
+        (priority, _, at, job_id), _, job, line = first
         tiers, request = self.states[id(line)].tiers, job.request
         asked = (team, tiers[0] if tiers else request.tier or "", request.gpus_milli)
         share = self.shares.get(asked)
         if share is None:
             share = self.shares[asked] = self.quota.share_key(*asked)
-        return (team in self.overdrawn, *share, priority, at, job_id)
+        order = (team in self.overdrawn, *share, priority, at, job_id)
+        self.orders[team] = first, self.version, order
+        return order
 
     def _serve_next(self, team: str) -> None:
         """Serve the first line of a team; it comes again while it may have more to place."""

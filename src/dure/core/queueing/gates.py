@@ -65,11 +65,10 @@ def known(job: Job, standing: Standing) -> Refusal | None:
     platform, tier = standing.platform, job.request.tier
     if all(team.name != job.team for team in platform.teams):
         return Waiting.MISCONFIGURED, {"what": "team", "name": job.team}
-    tiers = [one.name for one in platform.tiers]
-    if tier is not None and tier not in tiers:
-        return Waiting.MISCONFIGURED, {"what": "tier", "name": tier, "choices": tiers}
-    environments = sorted(environment.name for environment in platform.environments)
-    if job.environment not in environments:
+    if tier is not None and all(one.name != tier for one in platform.tiers):
+        return Waiting.MISCONFIGURED, {"what": "tier", "name": tier, "choices": [one.name for one in platform.tiers]}
+    if all(one.name != job.environment for one in platform.environments):
+        environments = sorted(environment.name for environment in platform.environments)
         return Waiting.MISCONFIGURED, {"what": "environment", "name": job.environment, "choices": environments}
     return None
 

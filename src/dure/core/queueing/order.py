@@ -39,10 +39,12 @@ def effective_priority(job: Job, platform: Platform, now: float) -> float:
     value = float(job.priority_value)
     if job.deadline_at is None or now >= job.deadline_at:
         return value
-    top = max((one.value for one in platform.priorities), default=0)
     runs_s = predicted_s(job, platform)
-    horizon_s = max(2 * runs_s, _MIN_HORIZON_S)
-    lift = 1.0 - max(0.0, job.deadline_at - now - runs_s) / horizon_s
+    slack_s, horizon_s = job.deadline_at - now - runs_s, max(2 * runs_s, _MIN_HORIZON_S)
+    if slack_s >= horizon_s:
+        return value
+    top = max((one.value for one in platform.priorities), default=0)
+    lift = 1.0 - max(0.0, slack_s) / horizon_s
     return value + max(0.0, top - value) * max(0.0, lift)
 
 

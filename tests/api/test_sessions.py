@@ -6,6 +6,7 @@ import pytest
 
 from dure.core.session import SessionPolicy
 from dure.state import FolderBlobs, Snapshot, capture
+from dure.wire.messages import JobRequest
 from dure.wire.sessions import SessionDocument
 from tests.api.plane import PEOPLE
 
@@ -160,7 +161,7 @@ def test_the_log_does_not_grow_with_every_cell_and_names_no_notebook(plane, http
     share(http, session, "mate")
     http("alice").post(f"/api/sessions/{session}/restored", json={"number": 3, "restored": 2})
     http("alice").delete(f"/api/sessions/{session}/versions/1")
-    found = http("mate").get("/api/events").json()["events"]
+    found = http("alice").get("/api/events").json()["events"]
     assert [event["kind"] for event in found] == [
         "session.saved",
         "session.shared",
@@ -168,7 +169,7 @@ def test_the_log_does_not_grow_with_every_cell_and_names_no_notebook(plane, http
         "session.deleted",
     ]
     assert "private idea" not in json.dumps(found)
-    korean = http("mate").get("/api/events", headers={"Accept-Language": "ko"}).json()["events"]
+    korean = http("alice").get("/api/events", headers={"Accept-Language": "ko"}).json()["events"]
     assert all(ord(event["sentence"][-2]) > 0xAC00 for event in korean)
 
 
@@ -188,3 +189,17 @@ def test_a_session_of_who_is_in_several_teams_goes_to_the_named_one_or_the_first
     assert save(http, who="both", team=None).json()["team"] == PEOPLE["both"].teams[0]
     assert save(http, who="both", team="speech").json()["team"] == "speech"
     assert save(http, who="alice", team="speech").status_code == 422
+
+
+def test_the_log_tells_only_its_owner_and_administrators_that_a_session_exists(plane, http):
+    session = saved(http)
+    share(http, session, "both")
+    request = JobRequest(kind="command", name="n", payload={"argv": ["true"]}, team="vision")
+    job = plane.commands.submit(PEOPLE["mate"], request, None)
+    page = http("mate").get("/api/events?limit=1").json()
+    assert [event["subject"] for event in page["events"]] == [job.id], "what is passed over does not end a page"
+    for who, told in (("alice", True), ("root", True), ("mate", False), ("both", False), ("other", False)):
+        log = http(who).get("/api/events").text
+        assert (session in log) is told, who
+        assert ("session.shared" in log) is told, who
+        assert bool(http(who).get(f"/api/events?subject={session}").json()["events"]) is told, who

@@ -6,6 +6,7 @@ change it. What a verdict says of other teams is reduced to the team's name.
 
 from __future__ import annotations
 
+from dure.core.events import Event
 from dure.core.model import Job
 from dure.ports import Principal
 from dure.wire.problems import CodedError
@@ -19,6 +20,11 @@ def may_see(principal: Principal, job: Job) -> bool:
 def may_change(principal: Principal, job: Job) -> bool:
     """Return whether the principal may cancel, interrupt or answer the job, and read its output."""
     return principal.admin or job.user == principal.name
+
+
+def may_see_event(principal: Principal, event: Event) -> bool:
+    """Return whether an event of the caller's teams may be shown: that a session exists is its owner's to tell."""
+    return principal.admin or not event.kind.startswith("session.") or event.data.get("user") == principal.name
 
 
 def require_seen(principal: Principal, job: Job | None, job_id: str) -> Job:

@@ -15,6 +15,7 @@ from dure.control.allowances import usage_view
 from dure.control.forecasts import Forecasts
 from dure.control.planning import Planning
 from dure.control.platform_holder import PlatformHolder
+from dure.core.events import Event
 from dure.core.model import Goal, Job, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.plan import Plan, Snapshot
@@ -225,11 +226,15 @@ class Queries:
         limit = max(1, min(limit, MAX_PAGE))
         # Read before the page: what is written in between comes with the next page instead of being passed over.
         last = max(self._ports.store.last_seq(), after_seq)
-        found = self._ports.store.events(after_seq, limit, subject=subject, teams=teams)
-        if found:
-            last = found[-1].seq if len(found) == limit else max(last, found[-1].seq)
+        seen: list[Event] = []
+        while len(seen) < limit and (found := self._ports.store.events(after_seq, limit, subject=subject, teams=teams)):
+            after_seq = found[-1].seq
+            seen += [event for event in found if access.may_see_event(principal, event)]
+            if len(found) < limit:
+                break
+        last = seen[limit - 1].seq if len(seen) >= limit else max(last, after_seq)
         viewer = self._viewer(principal, lang)
-        return EventList(events=[views.event_view(viewer, event) for event in found], last_seq=last)
+        return EventList(events=[views.event_view(viewer, event) for event in seen[:limit]], last_seq=last)
 
     def last_seq(self) -> int:
         """Return where the event log ends now: the cursor of somebody who wants only what comes."""

@@ -306,7 +306,7 @@ class Sessions:
 
     @staticmethod
     def _draft(kind: str, session: Session, **data: object) -> Draft:
-        # Not its name: the log is the whole team's, and what notebooks are called is not.
+        # Not its name: the log outlives the session. Who may see it at all: access.may_see_event.
         return Draft(kind, session.id, {"user": session.user, "team": session.team, **data})
 
 

@@ -280,11 +280,18 @@ class _Lab:
         self.pause = self.every
         present = Present(now, self.platform, tuple(self.jobs.values()))
         self.record.refresh()
-        held = {job.id: self.history.predict(case_of(job)).held for job in present.jobs}
+        found = {job.id: self.history.predict(case_of(job)) for job in present.jobs}
+        held = {job_id: likelihood.held for job_id, likelihood in found.items()}
         began = time.process_time()
         watched = frozenset(fresh)
         courses = [
-            course(present, lambda job, part: sampled(held[job.id], job, now, part), number, watched=watched)
+            course(
+                present,
+                lambda job, part: sampled(held[job.id], job, now, part),
+                number,
+                watched=watched,
+                seen=lambda job: found[job.id].seen,
+            )
             for number in range(COURSES)
         ]
         self.took["ours"].append(time.process_time() - began)

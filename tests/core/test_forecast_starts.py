@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dure.core.forecast.distribution import Distribution, lognormal
 from dure.core.forecast.record import AGES_S, Issued, Record
-from dure.core.forecast.starts import Eta, Present, Remaining, course, etas, place, sampled
+from dure.core.forecast.starts import Eta, Present, Remaining, course, drawn, etas, place, sampled
 from dure.core.model import GpuShare, Job, Lease, Phase
 from tests.core.builders import NOW, a_job, a_platform
 
@@ -68,6 +68,16 @@ def test_quantiles_of_a_job_are_spread_evenly_over_the_courses() -> None:
     assert all(abs(found - (at + 0.5) / 16) < 0.07 for at, found in enumerate(places))
 
 
+def test_jobs_of_one_kind_deviate_together_the_less_the_more_of_it_was_seen() -> None:
+    jobs = [a_job(f"j-{number}") for number in range(200)]
+
+    def spread(seen: float) -> float:
+        means = [sum(drawn(job, number, seen) for job in jobs) / len(jobs) for number in range(32)]
+        return max(means) - min(means)
+
+    assert spread(500.0) < 0.4 * spread(0.0)
+
+
 def test_what_runs_is_drawn_given_how_long_it_has_run() -> None:
     distribution = Distribution(lognormal(100.0, 0.5))
     long = sampled(distribution, running("j-0", 400.0), NOW, 0.5)
@@ -100,7 +110,7 @@ def issued(number: int, p50_s: float, p90_s: float, at: float = NOW) -> Issued:
 def test_estimates_that_were_always_too_short_are_stretched() -> None:
     record = Record()
     for number in range(100):
-        at = NOW + 600.0 * number
+        at = NOW + 4000.0 * number
         record.issue(issued(number, 1000.0, 1500.0, at))
         record.settle(f"j-{number}", at + 3000.0 + 10 * number)
     shown = record.corrected(Eta(NOW, 1000.0, 1500.0), NOW)
@@ -132,11 +142,11 @@ def test_a_hundred_jobs_estimated_together_count_as_one() -> None:
 def test_short_waits_do_not_shorten_estimates_while_those_who_wait_longer_are_not_through() -> None:
     record = Record()
     for number in range(40):
-        at = NOW + 600.0 * number
+        at = NOW + 4000.0 * number
         record.issue(issued(number, 1000.0, 1500.0, at))
         if number % 2:
             record.settle(f"j-{number}", at + 100.0)
-    now = NOW + 600.0 * 40
+    now = NOW + 4000.0 * 40
     shown = record.corrected(Eta(now, 1000.0, 1500.0), now)
     assert shown.p50_s is not None
     assert shown.p90_s is not None
@@ -147,10 +157,10 @@ def test_short_waits_do_not_shorten_estimates_while_those_who_wait_longer_are_no
 def test_estimates_that_were_always_far_too_long_are_narrowed() -> None:
     record = Record()
     for number in range(60):
-        at = NOW + 600.0 * number
+        at = NOW + 4000.0 * number
         record.issue(issued(number, 1000.0, 4000.0, at))
         record.settle(f"j-{number}", at + 300.0 + 10 * number)
-    now = NOW + 600.0 * 60
+    now = NOW + 4000.0 * 60
     shown = record.corrected(Eta(now, 1000.0, 4000.0), now)
     assert shown.p90_s is not None
     assert 850.0 <= shown.p90_s < 1000.0
@@ -159,10 +169,10 @@ def test_estimates_that_were_always_far_too_long_are_narrowed() -> None:
 def test_who_still_waits_past_an_estimate_counts_as_one_that_failed() -> None:
     record = Record()
     for number in range(60):
-        record.issue(issued(number, 100.0, 200.0, NOW + 60.0 * number))
+        record.issue(issued(number, 100.0, 200.0, NOW + 200.0 * number))
     before = record.corrected(Eta(NOW, 100.0, 200.0), NOW)
     record.refresh()
-    after = record.corrected(Eta(NOW, 100.0, 200.0), NOW + 5000.0)
+    after = record.corrected(Eta(NOW, 100.0, 200.0), NOW + 30_000.0)
     assert before.p90_s is not None
     assert after.p90_s is not None
     assert after.p90_s > 2 * before.p90_s
@@ -180,8 +190,8 @@ def test_a_record_that_was_read_back_corrects_as_before() -> None:
     first, second = Record(), Record()
     kept: list[Issued] = []
     for number in range(40):
-        first.issue(issued(number, 500.0, 900.0, NOW + 60.0 * number))
-        kept += first.settle(f"j-{number}", NOW + 60.0 * number + 1500.0)
+        first.issue(issued(number, 500.0, 900.0, NOW + 200.0 * number))
+        kept += first.settle(f"j-{number}", NOW + 900.0 * number + 1500.0)
     second.load(kept)
     eta = Eta(NOW, 500.0, 900.0)
     assert first.corrected(eta, NOW) == second.corrected(eta, NOW) != eta

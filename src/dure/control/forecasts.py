@@ -125,6 +125,10 @@ class Forecasts:
         """Return how long a job holds GPUs from `now` on, at a quantile."""
         return sampled(self.likelihood(job).held, job, now, part)
 
+    def seen(self, job: Job) -> float:
+        """Return on how many ended jobs, recent ones counting more, what is said of this one's runtime rests."""
+        return self.likelihood(job).seen
+
     def success(self, job: Job) -> Distribution:
         """Return how long the job runs if it succeeds."""
         return self.likelihood(job).done
@@ -239,7 +243,8 @@ class Forecasts:
             if len(courses) >= settings.least_courses and clock.now() - began > settings.budget_s:
                 break
             number = len(courses)
-            courses.append(course(present, self._remaining_from(present.now), number, between=self._between))
+            remaining = self._remaining_from(present.now)
+            courses.append(course(present, remaining, number, between=self._between, seen=self.seen))
         return courses
 
     def _remaining_from(self, now: float) -> Callable[[Job, float], float]:

@@ -157,7 +157,7 @@ class Planning:
         until = self._clock.now() + BUDGET_S
         found: list[Course] = []
         while len(found) < COURSES and (len(found) < LEAST_COURSES or self._clock.now() < until):
-            found.append(course(present, remaining, len(found), watched=watched))
+            found.append(course(present, remaining, len(found), watched=watched, seen=self._forecasts.seen))
         return found
 
     def _remaining(self, now: float) -> Callable[[Job, float], float]:

@@ -4,7 +4,8 @@ Every estimate is kept beside what the courses said before correction. An estima
 as the record leaves no doubt (`_SURE` on either side of the 90 %, or 50 %, quantile of real over estimated wait); with
 little on record it stays as the courses have it. Two traps. Those who waited little end first, so jobs that still wait
 count as "longer than that" (Kaplan and Meier, 1958): left out, a rush hour looks fine until it is over, and what is
-left of it looks too short. And sixty jobs estimated together see one future, not sixty: they count as one.
+left of it looks too short. And sixty jobs estimated together, or before the
+first one's p90 is over, see one future, not sixty: they count as one.
 """
 
 from __future__ import annotations
@@ -129,12 +130,11 @@ class Record:
         """Return the logarithms by which p50 and p90 of this length are to be scaled."""
         waiting = [one for estimates in self.open.values() for one in estimates if _lead(one.raw50_s) == lead]
         seen = [*self._settled[lead], *waiting]
-        moments = Counter(_moment(issued, lead) for issued in seen)
+        shares = _shares(seen)
         off50, off90 = list[_Seen](), list[_Seen]()
-        for issued in seen:
+        for issued, weight in zip(seen, shares, strict=True):
             ended = issued.began_at is not None
             wait_s = (now if issued.began_at is None else issued.began_at) - issued.issued_at
-            weight = 1.0 / moments[_moment(issued, lead)]
             off50.append((_off(wait_s, issued.raw50_s), not ended, weight))
             off90.append((_off(wait_s, issued.raw90_s), not ended, weight))
         return _factor(off50, 0.5), _factor(off90, 0.9)
@@ -143,9 +143,16 @@ class Record:
 _Seen = tuple[float, bool, float]  # the logarithm of real over estimated wait, whether it is only a least one, weight
 
 
-def _moment(issued: Issued, lead: int) -> float:
-    """Return what estimates share that were issued so close together that they waited for the same things to end."""
-    return issued.issued_at // max(_LEADS_S[lead], 1.0)
+def _shares(seen: list[Issued]) -> list[float]:
+    """Return what each estimate counts: those issued within the first one's p90 speak of one time and count one."""
+    until, moment = -math.inf, 0
+    moments: dict[int, int] = {}
+    for place in sorted(range(len(seen)), key=lambda place: seen[place].issued_at):
+        if seen[place].issued_at >= until:
+            until, moment = seen[place].issued_at + max(seen[place].raw90_s, 1.0), place
+        moments[place] = moment
+    sizes = Counter(moments.values())
+    return [1.0 / sizes[moments[place]] for place in range(len(seen))]
 
 
 def _lead(seconds: float) -> int:

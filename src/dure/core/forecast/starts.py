@@ -31,6 +31,7 @@ _ROUNDS = 3  # decisions at one instant: what they place may be over already by 
 _GOLDEN = 0.6180339887498949
 _SILVER = 0.4142135623730951
 _TOGETHER = 0.4
+_DOUBT = 20.0  # ended jobs of a kind after which half of what its jobs shared is known
 _EDGE = 1e-3
 _NORMAL = NormalDist()
 _DIGITS = re.compile(r"[0-9]+")
@@ -145,18 +146,20 @@ def course(
     horizon_s: float = HORIZON_S,
     grain: float = GRAIN,
     between: Callable[[], None] = lambda: None,
+    seen: Callable[[Job], float] = lambda _job: 0.0,
 ) -> Course:
     """Return the `number`-th possible future, up to the start of all `watched` jobs (None: of all that wait).
 
-    `between` is called before each decision: sleep there to leave the processor to others, or raise to stop.
+    `seen` tells on how many ended jobs a runtime rests (`drawn`). `between` is called before each decision: sleep
+    there to leave the processor to others, or raise to stop.
     """
     waiting = {job.id for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN}
     open_ids = waiting if watched is None else waiting & watched
     starts: dict[str, Start] = {}
     driven = _Coarse(present, grain, between)
-    works = [Work(job, remaining(job, drawn(job, number))) for job in present.jobs]
+    works = [Work(job, remaining(job, drawn(job, number, seen(job)))) for job in present.jobs]
     world = World(spent=present.spent, used=present.used)
-    coming = _arrivals(present, remaining, number, horizon_s)
+    coming = _arrivals(present, remaining, seen, number, horizon_s)
     last_ends: dict[tuple[str, str], str] = {}
     at_s = 0.0
     steps = forward(driven, present.platform, present.now, works, coming, world=world, pace=driven.pace)
@@ -197,15 +200,17 @@ def place(name: str, number: int, stride: float = _GOLDEN) -> float:
     return (crc32(name.encode()) / 2**32 + (number + 0.5) * stride) % 1.0
 
 
-def drawn(job: Job, number: int) -> float:
+def drawn(job: Job, number: int, seen: float = 0.0) -> float:
     """Return the quantile at which the `number`-th course draws how long a job runs.
 
     A person's jobs of one kind are long together or short together: what is not known of the first is not known of the
-    others either, and a queue of them would else look more certain than it is (a Gaussian copula).
+    others either, and a queue of them would else look more certain than it is (a Gaussian copula). The more ended jobs
+    (`seen`) that rests on, the less they share: what is known by then is no longer in doubt.
     """
     kind = f"{job.team}/{job.user}/{_DIGITS.sub('#', job.name)}"
     own, shared = _deviation(place(job.id, number)), _deviation(place(kind, number, _SILVER))
-    return _NORMAL.cdf(math.sqrt(_TOGETHER) * shared + math.sqrt(1.0 - _TOGETHER) * own)
+    together = _TOGETHER * _DOUBT / (_DOUBT + seen)
+    return _NORMAL.cdf(math.sqrt(together) * shared + math.sqrt(1.0 - together) * own)
 
 
 def _deviation(part: float) -> float:
@@ -231,7 +236,9 @@ def _part(ordered: Sequence[float], part: float) -> float | None:
     return ordered[low] + (place_of - low) * (ordered[high] - ordered[low])
 
 
-def _arrivals(present: Present, remaining: Remaining, number: int, horizon_s: float) -> Iterable[Work]:
+def _arrivals(
+    present: Present, remaining: Remaining, seen: Callable[[Job], float], number: int, horizon_s: float
+) -> Iterable[Work]:
     """Yield the recent submissions again and again, each course beginning at another one of them."""
     recent, span_s = present.recent, present.span_s
     if len(recent) < 2 or span_s <= 0.0:
@@ -244,5 +251,5 @@ def _arrivals(present: Present, remaining: Remaining, number: int, horizon_s: fl
         for offset_s, _, job in offsets:
             at = present.now + turn * span_s + offset_s
             twin = replace(job, id=f"{job.id}~{turn}", submitted_at=at, queued_at=at)
-            yield Work(twin, remaining(twin, drawn(twin, number)))
+            yield Work(twin, remaining(twin, drawn(twin, number, seen(twin))))
         turn += 1

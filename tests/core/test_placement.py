@@ -1,7 +1,7 @@
 """Where requests go on nodes: fractions packed, whole nodes kept for gangs."""
 
 from dure.core.model import GpuShare
-from dure.core.placement import NodeState, choose, choose_gang
+from dure.core.placement import NodeState, choose, choose_gang, has_room
 
 
 def node(name: str, *free: int) -> NodeState:
@@ -73,6 +73,7 @@ def test_a_place_that_wastes_more_is_never_taken_for_its_inputs():
 
 def gang(nodes, gpus_milli, count):
     found = choose_gang(nodes, gpus_milli, count)
+    assert has_room(nodes, gpus_milli, count) == (found is not None)
     return None if found is None else [(each.name, len(gpus)) for each, gpus in found]
 
 

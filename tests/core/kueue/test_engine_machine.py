@@ -188,10 +188,11 @@ def test_a_guarantee_can_always_be_taken_back(jobs, quotas, priority, fair):
     assert engine.holding("ns/mine") is not None
 
 
-@given(jobs=JOBS, quotas=st.tuples(*[st.integers(0, 10)] * 3), fair=st.booleans())
+@given(jobs=JOBS, quotas=st.tuples(*[st.integers(0, 10)] * 3))
 @settings(deadline=None)
-def test_preemption_comes_to_rest_and_stays_there(jobs, quotas, fair):
-    engine = Engine(Settings(fair_sharing=fair))
+def test_preemption_comes_to_rest_and_stays_there(jobs, quotas):
+    """Without fair sharing. With it, Kueue's rules themselves may go round (docs/QUEUEING.md), and so do ours."""
+    engine = Engine(Settings())
     configured(engine, queues_of(quotas))
     for number, (queue, cpu, priority) in enumerate(jobs):
         engine.submit(a_workload(f"w{number}", cpu, priority=priority, created_ns=number, local=queue))

@@ -276,7 +276,7 @@ spec: {clusterQueue: vision-cq}
 """
 
 
-def test_quotas_of_queues_and_of_several_trees_hold(folder):
+def test_quotas_of_several_trees_hold_and_a_decider_told_of_changes_agrees_with_a_new_one(folder):
     platform = PLATFORM.replace("teams: [", 'teams: [{name: lab, members: ["*"]}, {name: robots, members: ["*"]}, ')
     objects = (FLAVORS + QUEUES).replace(", stopPolicy: Hold", "")
     objects = objects.replace("{matchLabels: {kubernetes.io/metadata.name: vision}}", "{}")
@@ -347,7 +347,7 @@ def test_rendered_and_read_back_the_template_decides_the_same(tmp_path):
 def plays(platform, seed, check=None):
     """The plans of some steps with random jobs, of which each step begins what the one before it admitted.
 
-    `check` sees all that hold GPUs after each step.
+    `check` sees all that hold GPUs after each step, and the plan is that of a decider which sees everything anew.
     """
     teams = [team.name for team in platform.teams]
     tiers = [tier.name for tier in platform.tiers]
@@ -382,6 +382,12 @@ def plays(platform, seed, check=None):
                 {key: (plan.verdicts[key].code, plan.verdicts[key].data) for key in sorted(plan.verdicts)},
             )
         )
+        if check is not None:
+            anew = Decider(platform)
+            for job in known.values():
+                anew.put(job)
+            again = anew.decide(now + 50)
+            assert (again.admissions, again.preemptions) == (plan.admissions, plan.preemptions), seed
         for one in plan.admissions:
             job = known[one.job_id]
             known[job.id] = replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -249,6 +250,9 @@ class Quota:
 
     def _make_room(self, entry: Entry, now_ns: int) -> list[Target]:
         """Return who must go where quota suffices but no node has room: by the same rules as for quota."""
+        entry.assignment = deepcopy(
+            entry.assignment
+        )  # the engine remembers this one for the next who asks for the same
         entry.assignment.force(PREEMPT)
         return Preemptor(self.engine.snapshot, self.engine.settings, now_ns).targets(entry.info, entry.assignment)
 

@@ -295,10 +295,10 @@ class _Decision:
     def _serve_next(self, team: str) -> None:
         """Serve the first line of a team; it comes again while it may have more to place."""
         heap = self.heaps[team]
-        _, version, job, line = heapq.heappop(heap)
+        key, version, job, line = heapq.heappop(heap)
         if version != self.version:  # something was admitted meanwhile: the order may be another one
             head = self._head(line)
-            if head is not None and (head is not job or self.usage.key(job) != _):
+            if head is not None and (head is not job or self.usage.key(job) != key):
                 self._queue(line)
                 head = None
             if head is None:

@@ -17,12 +17,13 @@ from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
 from dure.core.model import WHOLE_GPU_MILLI, Job, Lease, Phase, Platform
 from dure.core.queueing import gates, limits
 from dure.core.queueing.books import Books, Market
-from dure.core.queueing.explain import Picture, State, Verdicts, told
+from dure.core.queueing.explain import Verdicts, told
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends, Hold, freed_at, soonest
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.lines import Line, Lines, Place, Rank, bound_s, rank_of
 from dure.core.queueing.order import Person, Usage, effective_priority
+from dure.core.queueing.picture import Picture, State
 from dure.core.queueing.plan import Admission, Plan, Preemption, Snapshot
 from dure.core.queueing.quota import Quota
 from dure.core.queueing.warm import Warm

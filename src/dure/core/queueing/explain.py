@@ -8,22 +8,17 @@ pass before anything is shown to a person.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dure.core.burst import BurstDecision, Offer, decide_burst, due_at
-from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
-from dure.core.placement import NodeState, has_room
-from dure.core.queueing.books import Books, Market
+from dure.core.burst import BurstDecision, decide_burst, due_at
+from dure.core.model import WHOLE_GPU_MILLI, Job
+from dure.core.placement import has_room
 from dure.core.queueing.compile import RESOURCE
-from dure.core.queueing.gates import Holder, Refusal, Standing
+from dure.core.queueing.gates import Holder
 from dure.core.queueing.lines import Place, Rank, rank_of
-from dure.core.queueing.order import Usage
-from dure.core.queueing.quota import Quota
+from dure.core.queueing.picture import Picture, State, free_milli
 from dure.core.reasons import Verdict, Waiting
-from dure.core.reservations import Kept
-
-Scope = tuple[str, ...]
 
 MAX_HOLDERS = 8
 MAX_AHEAD = 3
@@ -49,193 +44,6 @@ _CODES = {
     "not_on_one_node": Waiting.TOPOLOGY_PLACEMENT_FAILED,
     "leaving": Waiting.WAITING_FOR_PREEMPTED_WORKLOADS,
 }
-
-
-@dataclass(slots=True, eq=False)
-class State:
-    """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
-
-    `refused` are the ranks that a gate keeps out; `over` when nothing more is placed, `full` when the public clusters
-    are; `reserved` has the tiers that a reservation keeps from it.
-    """
-
-    tiers: tuple[str, ...]
-    offers: tuple[tuple[Market, Offer], ...]
-    job: Job | None = None
-    refused: dict[Rank, Refusal] = field(default_factory=dict)
-    victims: tuple[str, ...] = ()
-    over: bool = False
-    full: bool = False
-    reserved: Mapping[str, Kept] = field(default_factory=dict)
-
-    def refusal(self, job: Job) -> Refusal | None:
-        """Return what keeps the job out, if a gate does."""
-        return self.refused.get(rank_of(job)) if self.refused else None
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """One private node after the plan, and for whom it is kept."""
-
-    node: NodeState
-    owner: str | None
-
-    def open_to(self, job: Job) -> bool:
-        """Return whether nobody else waits for the node."""
-        return self.owner is None or self.owner == job.id
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """What a tier has for one size of request: free and in all, on its emptiest node, whether ever, whether now."""
-
-    free_milli: int
-    total_milli: int
-    largest_milli: int
-    ever: bool
-    now: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Everything as it is once the plan is carried out. Quota is by team and tier.
-
-    `kept` names the job that quota is kept for: of a queue's share of a tier, or of what can be
-    borrowed of a tier in a tree of cohorts. `homes` has the queue and the tree of each team.
-    """
-
-    now: float
-    platform: Platform
-    tiers: tuple[str, ...]
-    shelves: Mapping[str, tuple[Shelf, ...]]
-    unanswering: Mapping[str, tuple[str, ...]]
-    markets: Mapping[str, tuple[tuple[str, bool], ...]]
-    holders: Mapping[str, tuple[Holder, ...]]
-    left: Mapping[str, float | None]
-    available: Mapping[tuple[str, str], int]
-    own_room: Mapping[tuple[str, str], int | None]
-    used: Mapping[tuple[str, str], int]
-    kept: Mapping[Any, str]
-    homes: Mapping[str, tuple[str, str]]
-    usage: Usage
-    memo: dict[Any, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(  # noqa: PLR0917 -- the parts of one decision
-        cls,
-        books: Books,
-        quota: Quota,
-        standing: Standing,
-        left: Mapping[str, float | None],
-        kept: Mapping[Any, str],
-        usage: Usage,
-    ) -> Picture:
-        """Return the picture of the books and the engine as they are now."""
-        holders: dict[str, list[Holder]] = {tier: [] for tier in books.tiers}
-        for holder in books.holders.values():
-            if books.is_private(holder.lease):
-                holders.setdefault(holder.lease.tier, []).append(holder)
-        platform = standing.platform
-        pairs = [(team.name, tier) for team in platform.teams for tier in books.tiers]
-        return cls(
-            now=standing.now,
-            platform=platform,
-            tiers=books.tiers,
-            shelves={
-                tier: tuple(
-                    Shelf(
-                        replace(node, free_milli=[*node.free_milli]),
-                        hold.owner if (hold := books.holds.get(id(node))) else None,
-                    )
-                    for node in nodes
-                )
-                for tier, nodes in books.private.items()
-            },
-            unanswering={tier: tuple(names) for tier, names in books.unanswering.items()},
-            markets={
-                tier: tuple((market.cluster.name, market.available) for market in markets)
-                for tier, markets in books.markets.items()
-            },
-            holders={
-                tier: tuple(sorted(some, key=lambda one: (one.job.admitted_at or standing.now, one.job.id)))
-                for tier, some in holders.items()
-            },
-            left=dict(left),
-            available={pair: quota.available_milli(*pair) for pair in pairs},
-            own_room={pair: quota.own_room_milli(*pair) for pair in pairs},
-            used={pair: quota.used_milli(*pair) for pair in pairs},
-            kept=kept,
-            homes={team.name: (quota.queue_of(team.name), quota.pool_of(team.name)) for team in platform.teams},
-            usage=usage,
-        )
-
-    def in_team_line(self, job: Job, tier: str) -> bool:
-        """Return whether the job waits for its own team's share of a tier and not for the tier."""
-        return self.limited(job, tier) or self.scopes(job, tier)[0] in self.kept
-
-    def scopes(self, job: Job, tier: str) -> tuple[Scope, Scope]:
-        """Return what quota of a tier may be kept in: the job's queue, and its tree of cohorts."""
-        queue, pool = self.homes.get(job.team, (job.team, ""))
-        return (queue, tier), ("", pool, tier)
-
-    def kept_from(self, job: Job, tier: str) -> bool:
-        """Return whether quota of the tier is kept for another job."""
-        return any(self.kept.get(scope, job.id) != job.id for scope in self.scopes(job, tier))
-
-    def quota_blocks(self, job: Job, tier: str) -> bool:
-        """Return whether the team may not take so much of the tier now."""
-        return self.available.get((job.team, tier), 0) < job.request.gpus_milli
-
-    def limited(self, job: Job, tier: str) -> bool:
-        """Return whether the team's own limits are what refuses."""
-        own = self.own_room.get((job.team, tier))
-        return own is not None and own < job.request.gpus_milli
-
-    def reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
-        """Return why one tier does not take the job now."""
-        key = (job.team, job.request.gpus_milli, job.request.nodes, tier, bool(victims))
-        found: dict[str, Any] | None = self.memo.get(key)
-        if found is None:
-            found = self.memo[key] = self._reason(job, tier, victims)
-        return found
-
-    def _reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
-        request, room = job.request, self._room(job, tier)
-        reason: dict[str, Any] = {"tier": tier, "free_milli": room.free_milli, "total_milli": room.total_milli}
-        if victims:
-            return reason | {"why": "leaving"}
-        used = self.used.get((job.team, tier), 0)
-        own = self.own_room.get((job.team, tier))
-        if own is not None and own < request.gpus_milli:
-            return reason | {"why": "team_quota", "quota_milli": used + own, "used_milli": used}
-        if not room.ever:
-            return reason | {"why": "cluster_unavailable", "clusters": list(self.unanswering[tier])}
-        if room.now:
-            return reason | {"why": "guaranteed" if self.quota_blocks(job, tier) else "ahead"}
-        if room.free_milli >= request.gpus_milli:
-            return reason | {"why": "not_on_one_node", "largest_milli": room.largest_milli}
-        return reason | {"why": "gpus_busy"}
-
-    def _room(self, job: Job, tier: str) -> _Room:
-        """Return what a tier has for such a request, whoever asks."""
-        request = job.request
-        key = (tier, request.gpus_milli, request.nodes)
-        found: _Room | None = self.memo.get(key)
-        if found is None:
-            nodes = [shelf.node for shelf in self.shelves[tier]]
-            each = [_free_milli([node], request.node_milli) for node in nodes]
-            if request.gpus_milli < WHOLE_GPU_MILLI:
-                largest = max((free for node in nodes for free in node.free_milli), default=0)
-            else:
-                largest = max(each, default=0)
-            found = self.memo[key] = _Room(
-                sum(each),
-                sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI,
-                largest,
-                ever=sum(node.fits_when_empty(request.node_milli) for node in nodes) >= request.nodes,
-                now=has_room(nodes, request.gpus_milli, request.nodes),
-            )
-        return found
 
 
 def told(decision: BurstDecision) -> dict[str, Any]:
@@ -504,7 +312,7 @@ class Verdicts(Mapping[str, Verdict]):
             fits = has_room(nodes, request.gpus_milli, request.nodes)
             kept = picture.quota_blocks(job, tier) or picture.kept_from(job, tier)
             if tier != asked and fits and not kept:
-                found.append({"code": "tier", "tier": tier, "free_milli": _free_milli(nodes, request.node_milli)})
+                found.append({"code": "tier", "tier": tier, "free_milli": free_milli(nodes, request.node_milli)})
         return tuple(found)
 
     def _fewer_gpus(self, job: Job, tier: str) -> tuple[Mapping[str, Any], ...]:
@@ -541,10 +349,3 @@ def _money_help(burst: BurstDecision | None) -> tuple[Mapping[str, Any], ...]:
         return ()
     in_s = max(0.0, burst.due_at - burst.now)
     return ({"code": "budget_flex", "in_s": in_s, "price": burst.predicted_cost, "cluster": burst.cluster},)
-
-
-def _free_milli(nodes: Sequence[NodeState], gpus_milli: int) -> int:
-    """Return what is free for such a request: only whole GPUs count for whole ones."""
-    if gpus_milli < WHOLE_GPU_MILLI:
-        return sum(max(0, free) for node in nodes for free in node.free_milli)
-    return sum(node.whole_free for node in nodes) * WHOLE_GPU_MILLI

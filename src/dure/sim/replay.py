@@ -105,7 +105,7 @@ def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterato
     maker = _Maker(platform, beliefs)
     works = [Work(maker.job(job), job.run_s, beliefs.checkpoint_s) for job in jobs]
     begins = works[0].job.submitted_at if works else 0.0
-    return forward(Decider(platform), platform, begins, (), works, world=World(month_start=month_start))
+    return forward(Decider(platform, explains=False), platform, begins, (), works, world=World(month_start=month_start))
 
 
 def month_start(now: float) -> float:

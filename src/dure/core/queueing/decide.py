@@ -58,11 +58,12 @@ class Decider:
     """Keeps the jobs that have not ended, so that a decision is told only what changed. Not thread-safe.
 
     A new platform file needs a new one. Its plans stay true when it goes on. `bounds` is set before a decision.
-    `warm` is what an earlier one learnt.
+    `warm` is what an earlier one learnt. Without `explains` plans have no verdicts: for time that nobody lives in.
     """
 
-    def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
+    def __init__(self, platform: Platform, warm: Warm | None = None, *, explains: bool = True) -> None:
         self.platform = platform
+        self.explains = explains
         self.books = Books(platform, warm)
         self.quota = Quota(platform)
         self.lines = Lines(self._open, self._due)
@@ -223,6 +224,8 @@ class _Decision:
         while self.heaps:
             team = min(self.heaps, key=self._team_key)
             self._serve_next(team)
+        if not self.decider.explains:
+            return Plan(tuple(self.admissions), {}, self.wake_at, tuple(self.preemptions))
         picture = Picture.of(self.books, self.quota, self.standing, self.left, self.kept.owners(), self.usage)
         waiting = [(self.states[id(line)], *line.standing()) for line in self.lines]
         verdicts = Verdicts(picture, waiting, frozenset(self.placed))

@@ -166,6 +166,7 @@ class _Run:
         }
         self._platform = platform
         self._courses: dict[str, _Course] = {}
+        self._waiting: set[str] = set()
         self._unavailable: set[str] = set()
         self._spent = dict(world.spent)
         self._half_life_s = platform.queueing.half_life_s if platform.queueing.fair_sharing else 0.0
@@ -214,7 +215,9 @@ class _Run:
         job = work.job
         course = self._courses[job.id] = _Course(job, work.run_s, work.checkpoint_s)
         self._decider.put(job)
-        if job.phase is Phase.RUNNING:
+        if job.phase is Phase.QUEUED:
+            self._waiting.add(job.id)
+        elif job.phase is Phase.RUNNING:
             self._plan_end(course, self._now)
         elif job.lease is not None:
             begins = (job.admitted_at or self._now) + self._provision_s.get(job.lease.cluster, self._world.start_s)
@@ -242,6 +245,9 @@ class _Run:
         if self._pace is not None and (later := self._pace(self._now)) > self._now:
             self._wake(later)
             return
+        if not self._waiting:
+            self._freed.clear()
+            return
         for _ in range(MAX_ROUNDS):
             plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable), self._fade())
             for preemption in plan.preemptions:
@@ -265,6 +271,7 @@ class _Run:
         course = self._courses[admission.job_id]
         at = self._free_since(course.job, admission.lease)
         course.job = advance(course.job, Signal.ADMIT, at, Facts(lease=admission.lease)).job
+        self._waiting.discard(course.job.id)
         yield Step(at, What.ADMITTED, course.job, admission.lease, admission.burst)
         delay_s = self._provision_s.get(admission.lease.cluster, self._world.start_s)
         if delay_s > 0.0:
@@ -327,6 +334,8 @@ class _Run:
             course.left_s = max(0.0, course.left_s - kept_s)
         facts = Facts(reason=reason, lost=what is What.LOST)
         course.job = advance(job, Signal.REQUEUE, self._now, facts).job
+        if course.job.phase is Phase.QUEUED:
+            self._waiting.add(job.id)
         self._decider.put(course.job)
         return Step(self._now, what, course.job, job.lease)
 

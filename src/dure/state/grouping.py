@@ -12,7 +12,6 @@ import datetime as dt
 import decimal
 import enum
 import fractions
-import functools
 import gc
 import itertools
 import logging
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
 _BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
+_OWN = 16  # what a pickler refers to besides its memo is among so many
 _VALUE = operator.itemgetter(1)  # of a memo's entries
 _PLAIN = (int, float, complex, bool, type(None))
 _FROZEN_KINDS = (
@@ -272,15 +272,16 @@ class _Kinds:
         if torch is not None and hasattr(torch, "memory_format"):
             self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
 
-    def shared(self, values: list[Any]) -> set[int]:
-        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big."""
-        kinds = list(map(type, values))
-        matters = {kind: self._matters(kind) for kind in set(kinds)}
-        found = set(map(id, itertools.compress(values, map(matters.__getitem__, kinds))))
-        for kind in {str, bytes} & matters.keys():
-            texts = list(itertools.compress(values, map(functools.partial(operator.is_, kind), kinds)))
-            if max(map(len, texts)) >= _BIG_BYTES:
-                found |= {id(text) for text in texts if len(text) >= _BIG_BYTES}
+    def shared(self, values: list[Any], *, long: bool) -> set[int]:
+        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big,
+        which is looked at where `long` says that a long text may be among them.
+        """
+        matters = {kind for kind in set(map(type, values)) if self._matters(kind)}
+        found: set[int] = set()
+        if matters:
+            found.update(map(id, itertools.compress(values, map(matters.__contains__, map(type, values)))))
+        if long:
+            found |= {id(text) for text in values if type(text) in (str, bytes) and len(text) >= _BIG_BYTES}
         return found
 
     def _matters(self, kind: type) -> bool:
@@ -293,16 +294,21 @@ class _Kinds:
 def _memo(pickler: GroupPickler) -> list[Any]:
     """Return the objects in the pickler's memo; to the garbage collector it shows them ten times as fast as by copy."""
     if _MEMO_SHOWS:
+        values = gc.get_referents(pickler)
         mine = {id(pickler.dispatch_table), id(vars(pickler))}
-        return [value for value in gc.get_referents(pickler) if id(value) not in mine]
+        values[:_OWN] = [value for value in values[:_OWN] if id(value) not in mine]
+        return values
     return list(map(_VALUE, pickler.memo.copy().values()))
 
 
 def _memo_shows() -> bool:
-    probe: list[Any] = []
+    probe: list[list[Any]] = [[] for _ in range(4 * _OWN)]
     pickler = GroupPickler(Shared({}), set())
     pickler.dump((probe,))
-    return any(found is probe for found in gc.get_referents(pickler))
+    values = gc.get_referents(pickler)
+    shown = set(map(id, values))
+    late = set(map(id, values[_OWN:]))  # its own objects come before the memo
+    return shown.issuperset(map(id, probe)) and not late & {id(pickler.dispatch_table), id(vars(pickler))}
 
 
 _MEMO_SHOWS = _memo_shows()
@@ -318,21 +324,23 @@ class _Unions:
 
     def reached(self, node: int, pickler: GroupPickler, kinds: _Kinds) -> None:
         """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
-        values = _memo(pickler)
         # a notebook class in its own group is held by its id through the node itself
-        found = kinds.shared(values) - pickler.referenced
+        found = kinds.shared(_memo(pickler), long=pickler.file.long)
+        found -= pickler.referenced
         frozen = found & pickler.frozen
         found -= frozen
         for key in frozen:
             self._only_frozen.setdefault(key, []).append(node)
             if key in self._holder:
                 self.join(node, self._holder[key])
-        for key in self._holder.keys() & found:
+        met = self._holder.keys() & found
+        for key in met:
             self.join(self._holder[key], node)
         for key in self._only_frozen.keys() & found:
             for other in self._only_frozen[key]:
                 self.join(node, other)
-        self._holder.update(dict.fromkeys(found - self._holder.keys(), node))
+        found -= met
+        self._holder.update(dict.fromkeys(found, node))
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""

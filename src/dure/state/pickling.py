@@ -40,6 +40,9 @@ _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_
 _OURS = {"dure", "cloudpickle", "__main__"}
 
 
+_FRAME = b"\x95"  # of pickle, before eight bytes that tell how many follow
+
+
 class NamespaceMark:
     """Stands for the namespace itself where a variable holds it (`g = globals()`)."""
 
@@ -62,15 +65,42 @@ class Shared:
         return self.tokens.get(id(cls)) or classes.token_of(cls)
 
 
+class Stream:
+    """What a pickler writes to. `long` tells whether a text or bytes of 64 KiB or more are in it: pickle writes those
+    by themselves, and all else in frames that tell their length.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.long = False
+
+    def write(self, piece: Any) -> int:
+        """Take what the pickler gives, which may use the memory again."""
+        data = bytes(piece)
+        self._pieces.append(data)
+        if len(data) >= INLINE_BUFFER_BYTES:
+            head = 2 if len(self._pieces) == 1 else 0  # the protocol's number
+            told = int.from_bytes(data[head + 1 : head + 9], "little") if data[head : head + 1] == _FRAME else 0
+            self.long = self.long or told + head + 9 != len(data)
+        return len(data)
+
+    def getvalue(self) -> bytes:
+        """Return all that was written."""
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0] if self._pieces else b""
+
+
 class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles one group. `own` are the ids of the classes that this group defines; others become
     references.
     """
 
     def __init__(self, shared: Shared, own: set[int]) -> None:
-        self.file = io.BytesIO()
+        self.file = Stream()
         self.buffers: list[PickleBuffer] = []
-        super().__init__(self.file, protocol=5, buffer_callback=self._keep_buffer)
+        # not a method of this pickler, which would then hold itself until the garbage collector comes by
+        super().__init__(self.file, protocol=5, buffer_callback=functools.partial(_keep_buffer, self.buffers))
         self.shared = shared
         self.own = own
         self.needs: dict[str, type] = {}
@@ -80,12 +110,6 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.last: Any = None
         self._foreign: dict[int, dict[str, Any]] = {}
         self._cells: set[int] = set()
-
-    def _keep_buffer(self, buffer: PickleBuffer) -> bool:
-        if buffer.raw().nbytes < INLINE_BUFFER_BYTES:
-            return True
-        self.buffers.append(buffer)
-        return False
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how to make `obj` again, NotImplemented where pickle knows, or raise RefusedError."""
@@ -210,6 +234,13 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         prefix = name + "."
         below = [sub for sub in list(sys.modules) if sub.startswith(prefix) and "._" not in sub and sub.count(".") <= 2]
         return rebuild.module, (name, tuple(sorted(below)) if len(below) <= _SUBMODULES else ())
+
+
+def _keep_buffer(buffers: list[PickleBuffer], buffer: PickleBuffer) -> bool:
+    if buffer.raw().nbytes < INLINE_BUFFER_BYTES:
+        return True
+    buffers.append(buffer)
+    return False
 
 
 @functools.lru_cache(maxsize=4096)

@@ -63,7 +63,7 @@ class Seal:
 
     def pack(self, data: memoryview, digest: str) -> bytes | None:
         """Return the bytes to store, or None where the plain bytes are to be stored."""
-        if not self.encrypts:
+        if not self.encrypts and data[: len(MARK)] != MARK:  # plain bytes that begin so would be taken for sealed ones
             if len(data) < _SMALL or not _probably_pays(data):
                 return None
             packed = b"".join(self.frames(data, len(data), digest))

@@ -1,8 +1,10 @@
 """Sessions: what saving after each cell costs the cells, and how soon a reopened notebook of 1 GB answers.
 
-`python -m benchmarks.sessions [--runs N]` from the repository's root prints two tables. The peer is what people do by
-hand: the whole namespace as one pickle (protocol 5) in a file, written after each cell and read in the first one. The
-trap: a kernel's first look at 1 GB is not a cell's cost, so the first save is measured apart from the cells after it.
+`python -m benchmarks.sessions [--cells N] [--work-s S] [--openings N]` from the repository's root prints two tables and
+ends within two minutes or so on two cores. The peer is what people do by hand: the whole namespace as one pickle
+(protocol 5) in a file, written after each cell and read in the first one. The three kernels live side by side and take
+turns cell by cell, so that whatever else the machine does meets all of them alike. The trap: a kernel's first look at
+1 GB is not a cell's cost, so it is over before the first cell that counts.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measuring import machine, running
@@ -21,11 +24,14 @@ from benchmarks.measuring.kernels import Kernel
 from dure.client import Client, Login
 from dure.hub.spawner import STARTUP
 
-CELLS = 12
+PLAIN, OURS, PEER = "not saved", "session", "pickle 5"
+WAYS = (PLAIN, OURS, PEER)
+PEER_EVERY = 3  # the peer's figure is so far off that fewer cells show it
+BLOCK = 6  # cells that follow at once, before another kernel's turn
+PAUSE_S = 0.3
 SETUP = """
 import numpy as np, pickle, types, time
-from time import thread_time
-big = np.random.default_rng(1).random(134_000_000)
+big = np.arange(134_000_000, dtype='f8')
 table = {f'k{i}': [i, str(i)] for i in range(10_000)}
 frame = np.zeros((1000, 100)); total = 0
 """
@@ -55,15 +61,23 @@ get_ipython().events.register('post_run_cell', lambda _result: _keep())
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=18, help="cells of each kind, in each kernel")
     parser.add_argument("--work-s", type=float, default=0.5, help="what a cell computes, in seconds")
+    parser.add_argument("--openings", type=int, default=3)
     options = parser.parse_args()
     print(machine.told("dure", "ipykernel", "ipython", "numpy"))
     with tempfile.TemporaryDirectory(dir=_memory(), prefix="dure-bench-") as folder:
         root = Path(folder)
         with running.platform(root / "platform") as platform:
-            _cells(platform, root, options.runs, options.work_s)
-            _reopened(platform, root, options.runs)
+            kernels = {way: _kernel(platform, root / "home", f"{way}.ipynb", saved=way == OURS) for way in WAYS}
+            try:
+                _cells(kernels, root, options.cells, options.work_s)
+                _until_saved(platform, f"{OURS}.ipynb")
+                os.kill(kernels[OURS].pid, signal.SIGKILL)
+            finally:
+                for kernel in kernels.values():
+                    kernel.end()
+            _reopened(platform, root, options.openings)
 
 
 def _memory() -> str | None:
@@ -86,90 +100,94 @@ def _timed(kernel: Kernel, code: str) -> float:
     return time.perf_counter() - began
 
 
-def _cells(platform: running.Running, root: Path, runs: int, work_s: float) -> None:
-    found: dict[str, dict[str, list[float]]] = {}
-    kernel = _kernel(platform, root / "home", "calibrated.ipynb", saved=False)
-    kernel.run(SETUP)
-    turns = int(int(kernel.run(CALIBRATE)) * work_s / 2.0)  # the same work for all, however busy the machine gets
-    kernel.end()
-    for run in range(runs):
-        for way in ("not saved", "session", "pickle 5"):
-            for pause_s, pace in ((0.3, "with a pause"), (0.0, "at once")):
-                kernel = _kernel(platform, root / "home", f"cells-{run}-{way}-{pace}.ipynb", saved=way == "session")
-                kernel.run(SETUP)
-                if way == "session":
-                    kernel.run("%session save")
-                elif way == "pickle 5":
-                    kernel.run(KEEP.format(path=str(root / "cells.pickle")))
-                began_s = float(kernel.run("thread_time()"))
-                spent = []
-                for number in range(1, CELLS + 1):
-                    spent.append(_timed(kernel, WORK.format(number=number, turns=turns)))
-                    time.sleep(pause_s)
-                found.setdefault(pace, {}).setdefault(way, []).extend(spent)
-                used_s = float(kernel.run("thread_time()")) - began_s
-                found.setdefault(f"{pace}, CPU of the cells' thread", {}).setdefault(way, []).append(used_s)
-                kernel.end()
-    print(f"\n{CELLS} cells of about {work_s:g} s that change 8 kB of 1.07 GB, a frame and a dictionary.")
-    print(f"Lower quartile of {runs * CELLS} cells, from sending one to its end; CPU of all {CELLS} together:\n")
+@dataclass
+class Figures:
+    """What the cells of one kernel took: each from sending it to its end, and the CPU of the thread that runs them."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+
+def _cells(kernels: dict[str, Kernel], root: Path, cells: int, work_s: float) -> None:
+    for kernel in kernels.values():
+        kernel.run(SETUP)
+    turns = int(int(kernels[PLAIN].run(CALIBRATE)) * work_s / 2.0)  # the same work for all, however busy the machine
+    kernels[OURS].run("%session save")
+    kernels[PEER].run(KEEP.format(path=str(root / "whole.pickle")))
+    number = dict.fromkeys(WAYS, 0)
+
+    def block(way: str, count: int, figures: Figures) -> None:
+        kernel = kernels[way]
+        began_s = _thread_s(kernel)
+        for _cell in range(count):
+            number[way] += 1
+            figures.seconds.append(_timed(kernel, WORK.format(number=number[way], turns=turns)))
+        figures.cpu_s.append((_thread_s(kernel) - began_s) / count)
+
+    print(
+        f"\nCells of about {work_s:g} s that change 8 kB of 1.07 GB, a frame and a dictionary of 10,000 lists; "
+        "three kernels"
+    )
+    print(f"take turns. Medians of {cells} cells, from sending one to its end (pickle 5: {cells // PEER_EVERY}).\n")
     print(
         "| cells follow one another | not saved | saved as a session | overhead | pickle 5 after each cell | overhead |"
     )
     print("|---|---|---|---|---|---|")
-    for pace, ways in found.items():
-        plain, ours, peer = (_lower(ways[way]) for way in ("not saved", "session", "pickle 5"))
-        own = f"{plain:.2f} s | {ours:.2f} s | **{ours / plain - 1:+.1%}**"
-        print(f"| {pace} | {own} | {peer:.2f} s | {peer / plain - 1:+.0%} |")
+    for pace, size in ((f"after a pause of {PAUSE_S:g} s", 1), (f"{BLOCK} at once", BLOCK)):
+        found = {way: Figures() for way in WAYS}
+        for turn in range(cells // size):
+            for way in WAYS if turn % 2 else (OURS, PLAIN, PEER):  # neither is always first
+                if way != PEER or turn % PEER_EVERY == 0:
+                    time.sleep(PAUSE_S)
+                    block(way, size, found[way])
+        _row(pace, {way: statistics.median(figures.seconds) for way, figures in found.items()})
+        _row(f"{pace}, CPU of their thread", {way: statistics.median(found[way].cpu_s) for way in WAYS})
 
 
-def _lower(figures: list[float]) -> float:
-    """Return the lower quartile: all cells do the same, and what is above it is the machine's other work."""
-    return sorted(figures)[len(figures) // 4]
+def _thread_s(kernel: Kernel) -> float:
+    """Return the CPU time of the thread that runs cells, from outside: asking would be one more cell."""
+    return int(Path(f"/proc/{kernel.pid}/task/{kernel.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def _reopened(platform: running.Running, root: Path, runs: int) -> None:
-    client = Client(Login(platform.url, platform.token, "environment"))
+def _row(title: str, figures: dict[str, float]) -> None:
+    plain, ours, peer = (figures[way] for way in WAYS)
+    own = f"{plain:.3f} s | {ours:.3f} s | **{ours / plain - 1:+.1%}**"
+    print(f"| {title} | {own} | {peer:.2f} s | {peer / plain - 1:+.0%} |")
+
+
+def _reopened(platform: running.Running, root: Path, openings: int) -> None:
     ours: list[float] = []
     empty: list[float] = []
     peer: list[float] = []
     cpu: dict[bool, list[float]] = {True: [], False: []}
-    for run in range(runs):
-        name = f"reopened-{run}.ipynb"
-        kernel = _kernel(platform, root / "home", name, saved=True)
-        kernel.run(SETUP)
-        kernel.run("%session save")
-        kernel.run(KEEP.format(path=str(root / "whole.pickle")) + "_keep()")
-        _until_saved(client, name)
-        os.kill(kernel.pid, signal.SIGKILL)
-        kernel.end()
+    for _opening in range(openings):
         for figures, saved, code in (
             (ours, True, "float(big[5]) + total + len(table)"),
             (empty, False, "1 + 1"),
             (peer, False, f"import pickle\nglobals().update(pickle.load(open({str(root / 'whole.pickle')!r}, 'rb')))"),
         ):
-            kernel = _kernel(platform, root / "home", name, saved=saved)
+            kernel = _kernel(platform, root / "home", f"{OURS}.ipynb", saved=saved)
             figures.append(_timed(kernel, code))
-            cpu[saved].append(float(kernel.run("import time; time.process_time()")))
+            if figures is not peer:
+                cpu[saved].append(float(kernel.run("import time; time.process_time()")))
+            os.kill(kernel.pid, signal.SIGKILL)
             kernel.end()
-    client.close()
-    extra_s = statistics.median(cpu[True]) - min(cpu[False])
+    extra_s = statistics.median(cpu[True]) - statistics.median(cpu[False])
     mine, nothing, whole = (statistics.median(each) for each in (ours, empty, peer))
-    print(f"\nFirst cell of a kernel after kill -9, 1.07 GB and 10,000 small objects; median of {runs}:\n")
+    print(f"\nFirst cell of a kernel after kill -9, 1.07 GB and 10,000 small objects; median of {openings}:\n")
     print("| first cell | time | the peer's / ours |\n|---|---|---|")
     print(f"| restored session | **{mine * 1000:.0f} ms** ({extra_s:.2f} s of CPU more than an empty kernel) | |")
     print(f"| nothing to restore | {nothing * 1000:.0f} ms | |")
     print(f"| pickle 5 of the whole, read | {whole * 1000:.0f} ms | {whole / mine:.1f}× |")
 
 
-def _until_saved(client: Client, name: str) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        found = client.sessions(limit=500).sessions
-        if any(each.name.endswith(name) and each.versions >= 2 for each in found):
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name} was not saved")
-        time.sleep(0.1)
+def _until_saved(platform: running.Running, name: str) -> None:
+    deadline = time.monotonic() + 60
+    with Client(Login(platform.url, platform.token, "environment")) as client:
+        while not any(each.name.endswith(name) and each.versions >= 2 for each in client.sessions(limit=500).sessions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} was not saved")
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

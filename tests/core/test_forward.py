@@ -94,13 +94,10 @@ def test_money_spent_counts_until_the_month_turns():
             return super().decide(now, spent, unavailable, used)
 
     platform = a_platform(a_cloud(1))
-    jobs = [Work(a_job("a", budget=FLEX), 7.0), Work(a_job("b", budget=FLEX, at=NOW + 50), 7.0)]
+    jobs = [Work(a_job(name, budget=FLEX, at=NOW + at), 7.0) for name, at in (("a", 0), ("b", 20), ("c", 50))]
     world = World(spent={"vision": 5.0}, month_start=lambda now: float(now >= NOW + 40))
     list(forward(Spy(platform), platform, NOW, (), jobs, world=world))
-    by_time = dict(seen)
-    assert by_time[0] == {"vision": 5.0}
-    assert by_time[10] == {"vision": 15.0}
-    assert by_time[50] == {}
+    assert seen == [(0, {"vision": 5.0}), (20, {"vision": 15.0}), (50, {})]  # none while nothing waits
 
 
 def test_arrivals_out_of_order_are_refused():
@@ -188,3 +185,11 @@ def test_with_few_decisions_a_job_never_begins_before_it_came():
     )
     began = {step.job.id: step.at - NOW for step in steps if step.what is What.BEGAN}
     assert began == {"early": 0.0, "late": 25.0}
+
+
+def test_without_explanations_the_same_happens():
+    platform = a_platform(a_lab(a_node("n1", "gold", 2)), a_cloud(1))
+    jobs = [Work(a_job(f"j{i}", at=NOW + i, budget=FLEX), 9.0 + i) for i in range(6)]
+    quiet = list(forward(Decider(platform, explains=False), platform, NOW, (), jobs))
+    assert quiet == run(platform, arrivals=jobs)
+    assert not Decider(platform, explains=False).decide(NOW).verdicts

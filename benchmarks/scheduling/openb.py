@@ -127,7 +127,7 @@ def ours(trace: Trace, mix: Mix, seed: int) -> Callable[[Ask], bool]:
         found = pool.choose(ask)
         if found is None:
             return False
-        pool.take(*found, ask.needs)
+        pool.take(*found[0], ask.needs)
         return True
 
     return place

@@ -1,12 +1,24 @@
-"""What a placement wastes, and that the pool which remembers finds what looking at every node finds."""
+"""What a placement wastes, and that a pool which remembers finds what a new one finds."""
+
+import functools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.core.model import GpuShare
-from dure.core.packing import Ask, Mix
-from dure.core.placement import NodeState, Pool, choose
+from dure.core.packing import USUAL, Ask, Mix
+from dure.core.placement import NodeState, Pool, has_room
+
+
+def choose(nodes, gpus_milli, mix=USUAL):
+    found = Pool(nodes, mix).choose(Ask.of(gpus_milli))
+    return None if found is None else found[0]
+
+
+def named(names, each):
+    return each.name in names
+
 
 HALVES = Mix({Ask(500): 1.0})
 GANGS = Mix({Ask(1000, 4): 1.0})
@@ -66,32 +78,30 @@ def test_a_part_never_opens_a_whole_gpu_while_a_shared_one_has_room(frees, share
 
 
 @settings(max_examples=60)
-@given(st.lists(FREE, min_size=1, max_size=5), st.lists(st.tuples(ASKS, st.booleans()), max_size=40))
-def test_the_pool_finds_what_looking_at_every_node_finds(frees, asked):
+@given(
+    st.lists(FREE, min_size=1, max_size=5),
+    st.lists(st.tuples(ASKS, st.integers(1, 3), st.sets(st.integers(0, 4)), st.booleans()), max_size=40),
+)
+def test_a_pool_that_remembers_finds_what_a_new_one_finds(frees, asked):
     nodes = [node(f"n{order}", *free) for order, free in enumerate(frees)]
     pool = Pool(nodes)
     held: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
-    for ask, first_gives in asked:
+    for ask, count, kept, first_gives in asked:
         if first_gives and held:
             pool.give(*held.pop(0))
-        found = pool.choose(ask)
-        assert found == choose(nodes, ask.gpus_milli)
-        if found is not None:
-            pool.take(*found)
-            held.append(found)
+        able = [each for order, each in enumerate(nodes) if order not in kept]
+        names = {each.name for each in able}
+        found = pool.choose(ask, count, functools.partial(named, names))
+        assert found == Pool(able).choose(ask, count)
+        if count == 1 or ask.share_milli == 1000:
+            assert (found is not None) == has_room(able, ask.gpus_milli * count, count)
+        for each in found or ():
+            pool.take(*each)
+            held.append(each)
         assert all(0 <= milli <= 1000 for each in nodes for milli in each.free_milli)
     for each in held:
         pool.give(*each)
     assert [each.free_milli for each in nodes] == [list(free) for free in frees]
-
-
-def test_a_held_node_is_for_nobody_until_it_is_let_go():
-    only = node("a", 1000)
-    pool = Pool([only])
-    pool.hold(only)
-    assert pool.choose(Ask()) is None
-    pool.hold(only, reserved=False)
-    assert pool.choose(Ask()) == (only, (GpuShare(0),))
 
 
 def test_other_resources_are_counted():
@@ -100,10 +110,10 @@ def test_other_resources_are_counted():
     ask = Ask(1000, 1, (6, 10))
     found = pool.choose(ask)
     assert found is not None
-    pool.take(*found, ask.needs)
+    pool.take(*found[0], ask.needs)
     assert only.spare == [2, 90]
     assert pool.choose(ask) is None
-    pool.give(*found, ask.needs)
+    pool.give(*found[0], ask.needs)
     assert only.spare == [8, 100]
 
 

@@ -1,7 +1,8 @@
 """Where requests go on nodes: fractions packed, whole nodes kept for gangs."""
 
 from dure.core.model import GpuShare
-from dure.core.placement import NodeState, choose, choose_gang, has_room
+from dure.core.packing import Ask
+from dure.core.placement import NodeState, Pool, even_part, has_room
 
 
 def node(name: str, *free: int) -> NodeState:
@@ -9,8 +10,8 @@ def node(name: str, *free: int) -> NodeState:
 
 
 def chosen(nodes, gpus_milli):
-    found = choose(nodes, gpus_milli)
-    return None if found is None else (found[0].name, [(gpu.index, gpu.share_milli) for gpu in found[1]])
+    found = Pool(nodes).choose(Ask.of(gpus_milli))
+    return None if found is None else (found[0][0].name, [(gpu.index, gpu.share_milli) for gpu in found[0][1]])
 
 
 def test_a_fraction_goes_to_the_shared_gpu_with_the_least_room_that_suffices():
@@ -46,8 +47,8 @@ def test_a_lease_on_a_gpu_that_the_node_no_longer_has_is_ignored():
 
 
 def near(nodes, gpus_milli, **held):
-    found = choose(nodes, gpus_milli, near=lambda node: held.get(node.name, 0))
-    return None if found is None else found[0].name
+    found = Pool(nodes).choose(Ask.of(gpus_milli), near=lambda node: held.get(node.name, 0))
+    return None if found is None else found[0][0].name
 
 
 def test_of_places_that_waste_as_little_the_one_with_most_of_the_inputs_is_taken():
@@ -72,7 +73,8 @@ def test_a_place_that_wastes_more_is_never_taken_for_its_inputs():
 
 
 def gang(nodes, gpus_milli, count):
-    found = choose_gang(nodes, gpus_milli, count)
+    part = even_part(gpus_milli, count)
+    found = None if part is None else Pool(nodes).choose(Ask.of(part), count)
     assert has_room(nodes, gpus_milli, count) == (found is not None)
     return None if found is None else [(each.name, len(gpus)) for each, gpus in found]
 
@@ -88,7 +90,14 @@ def test_a_gang_over_nodes_comes_whole_or_not_at_all():
     assert gang([node("a", 1000, 1000)], 3000, 2) is None, "three GPUs cannot be split evenly over two nodes"
 
 
-def test_a_gang_stays_within_one_cluster():
-    there = NodeState("cellar", "c", "gold", 0.0, [1000])
-    assert gang([node("a", 1000), there], 2000, 2) is None
-    assert gang([node("a", 1000), there, node("b", 1000)], 2000, 2) == [("a", 1), ("b", 1)]
+def test_only_nodes_that_are_able_are_taken():
+    pool = Pool([node("a", 1000, 0), node("b", 1000, 1000)])
+    assert [each.name for each, _ in pool.choose(Ask.of(1000), able=lambda node: node.name == "b") or ()] == ["b"]
+    assert pool.choose(Ask.of(1000), 2, able=lambda node: node.name == "b") is None
+
+
+def test_a_gang_with_inputs_takes_near_places_one_after_the_other():
+    nodes = [node(name, *[1000] * 7, 0) for name in "abc"]
+    held = {"b": 1, "c": 2}
+    found = Pool(nodes).choose(Ask.of(1000), 2, near=lambda node: held.get(node.name, 0))
+    assert [each.name for each, _ in found or ()] == ["c", "b"]

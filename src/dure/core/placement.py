@@ -1,35 +1,37 @@
-"""Which GPUs of which node: packs fractions tightly and keeps whole nodes free for gangs.
+"""Which GPUs of which nodes: packs fractions tightly and keeps whole nodes free for gangs.
 
-Works on `NodeState`, the free thousandths of each GPU of one node; `packing` says which of two places is better. The
-trap: `choose` looks at every node, `Pool` only at those that changed since the same was last asked; a pool must be told
-of every change (`take`, `give`, `hold`), or it answers from what it remembers.
+A `Pool` has nodes, each a `NodeState` with the free thousandths of its GPUs, and remembers the order of their places;
+`packing` says which of two places is better. The trap: it looks again only at nodes that changed since the same was
+last asked, so it must be told of every change (`take`, `give`), or it answers from what it remembers.
 """
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dure.core.model import WHOLE_GPU_MILLI, GpuShare
-from dure.core.packing import USUAL, Ask, Mix, Spot
+from dure.core.packing import USUAL, Ask, Mix
 
 _ASKS_KEPT = 512
 _CHANGES_PER_NODE = 64
 _SAME_WASTE_MILLI = 1e-6
 
+Places = tuple[tuple["NodeState", tuple[GpuShare, ...]], ...]
+"""The nodes of one lease, each with its GPUs there."""
+
 
 @dataclass(slots=True)
 class NodeState:
-    """One node: what is free of each GPU, what is `spare` of other resources, whether an earlier job waits for it."""
+    """One node: what is free of each GPU, and what is `spare` of other resources."""
 
     cluster: str
     name: str
     tier: str
     price_per_gpu_hour: float
     free_milli: list[int]
-    reserved: bool = False
     spare: list[int] = field(default_factory=list)
 
     @property
@@ -63,51 +65,18 @@ class NodeState:
         self.take(GpuShare(gpu.index, -gpu.share_milli) for gpu in gpus)
 
 
-def choose(
-    nodes: Sequence[NodeState], gpus_milli: int, mix: Mix = USUAL, near: Callable[[NodeState], int] | None = None
-) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
-    """Return the best node for the request and its GPUs there, or None when none of `nodes` has room now.
-
-    A part of a GPU never opens a whole one while a shared one has room. Otherwise the place that wastes least for
-    `mix` is best, then the tightest. Ties: the order of `nodes`. `near` tells how many bytes of the job's inputs
-    a node has: of the places that waste no more than the best, the one with the most is taken, but no untouched node is
-    broken for that.
-    """
-    ask = Ask.of(gpus_milli)
-    best: tuple[NodeState, Spot] | None = None
-    places: list[tuple[NodeState, Spot]] = []
-    for node in nodes:
-        spot = mix.spot(node.free_milli, node.spare, ask) if node.fits(gpus_milli) else None
-        if spot is None:
-            continue
-        if near is not None:
-            places.append((node, spot))
-        if best is None or spot.rank < best[1].rank:
-            best = node, spot
-    if best is None:
+def even_part(gpus_milli: int, count: int) -> int | None:
+    """Return what each of `count` nodes gives of a request, or None when it cannot be split evenly in whole GPUs."""
+    if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
         return None
-    node, spot = best if near is None else _nearest(best, places, near)
-    return node, tuple(GpuShare(index, ask.share_milli) for index in spot.gpus)
-
-
-def _nearest(
-    best: tuple[NodeState, Spot], places: Sequence[tuple[NodeState, Spot]], near: Callable[[NodeState], int]
-) -> tuple[NodeState, Spot]:
-    opens, waste, *_ = best[1].rank
-    equal = [
-        (node, spot)
-        for node, spot in places
-        if spot.rank[0] == opens and spot.rank[1] - waste < _SAME_WASTE_MILLI
-        if best[0].untouched or not node.untouched
-    ]
-    return min(equal, key=lambda place: (-near(place[0]), place[1].rank))
+    return gpus_milli // count
 
 
 def has_room(nodes: Sequence[NodeState], gpus_milli: int, count: int) -> bool:
-    """Return whether `choose_gang` would find nodes; cheaper, for it compares no places."""
-    if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
+    """Return whether one of the nodes' pools would find places; cheaper, for it compares none."""
+    part = even_part(gpus_milli, count)
+    if part is None:
         return False
-    part = gpus_milli // count
     left: dict[str, int] = {}
     for node in nodes:
         if node.fits(part):
@@ -117,61 +86,44 @@ def has_room(nodes: Sequence[NodeState], gpus_milli: int, count: int) -> bool:
     return False
 
 
-def choose_gang(
-    nodes: Sequence[NodeState],
-    gpus_milli: int,
-    count: int,
-    mix: Mix = USUAL,
-    near: Callable[[NodeState], int] | None = None,
-) -> tuple[tuple[NodeState, tuple[GpuShare, ...]], ...] | None:
-    """Return `count` nodes of one cluster with an even part of the request on each, or None without room for all now.
-
-    Each node is the best of those left, so a part as large as a node goes to empty nodes only. `near`: as in `choose`.
-    """
-    if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
-        return None
-    for cluster in dict.fromkeys(node.cluster for node in nodes):
-        left = [node for node in nodes if node.cluster == cluster]
-        found: list[tuple[NodeState, tuple[GpuShare, ...]]] = []
-        while len(found) < count and (best := choose(left, gpus_milli // count, mix, near)) is not None:
-            found.append(best)
-            left = [node for node in left if node is not best[0]]
-        if len(found) == count:
-            return tuple(found)
-    return None
-
-
 class Pool:
-    """Nodes that are asked for places again and again: what one ask costs is bounded by what changed since the last.
+    """Nodes of one cluster that are asked for places again and again: an ask costs what changed since its last time.
 
-    For each of the most recent asks the pool keeps every node's best spot in a heap; a spot is stale once its node
-    changed. Places are those that `choose` would find.
+    For each of the most recent asks it keeps all places in their order.
     """
 
     def __init__(self, nodes: Sequence[NodeState], mix: Mix = USUAL) -> None:
         self.nodes = tuple(nodes)
         self._mix = mix
         self._order = {id(node): order for order, node in enumerate(self.nodes)}
-        self._version = [0] * len(self.nodes)
         self._changed: list[int] = []
-        self._asks: OrderedDict[Ask, _Ranking] = OrderedDict()
+        self._rankings: OrderedDict[Ask, _Ranking] = OrderedDict()
 
-    def choose(self, ask: Ask) -> tuple[NodeState, tuple[GpuShare, ...]] | None:
-        """Return the best node for `ask` and its GPUs there, or None when no node has room now."""
-        ranking = self._asks.get(ask)
-        if ranking is None:
-            ranking = self._asks[ask] = _Ranking()
-            if len(self._asks) > _ASKS_KEPT:
-                self._asks.popitem(last=False)
-        self._asks.move_to_end(ask)
-        self._look_again(ask, ranking)
-        heap = ranking.spots
-        while heap and heap[0][2] != self._version[heap[0][1]]:
-            heapq.heappop(heap)
-        if not heap:
+    def choose(
+        self,
+        ask: Ask,
+        count: int = 1,
+        able: Callable[[NodeState], bool] | None = None,
+        near: Callable[[NodeState], int] | None = None,
+    ) -> Places | None:
+        """Return the `count` best nodes for `ask` on each, of those that are `able`; None without room for all now.
+
+        A part of a GPU never opens a whole one while a shared one has room. Otherwise the place that wastes least for
+        the mix is best, then the tightest. Ties: the order of nodes. `near` tells how many bytes of the job's inputs a
+        node has: of the places that waste no more than the best, the one with the most is taken, but no untouched node
+        is broken for that.
+        """
+        spots = self._ranked(ask)
+        if near is not None or able is not None:
+            spots = [spot for spot in spots if able is None or able(self.nodes[spot[1]])]
+        if len(spots) < count:
             return None
-        _, order, _, gpus = heap[0]
-        return self.nodes[order], tuple(GpuShare(index, ask.share_milli) for index in gpus)
+        if near is not None:
+            spots = self._nearest(spots, count, near)
+        return tuple(
+            (self.nodes[order], tuple(GpuShare(index, ask.share_milli) for index in gpus))
+            for _, order, gpus in spots[:count]
+        )
 
     def take(self, node: NodeState, gpus: Iterable[GpuShare], needs: Sequence[int] = ()) -> None:
         """Mark GPUs and other resources of a node as used."""
@@ -183,37 +135,68 @@ class Pool:
         node.give(gpus)
         self._spend(node, needs, -1)
 
-    def hold(self, node: NodeState, *, reserved: bool = True) -> None:
-        """Keep a node from all asks, or let them have it again."""
-        node.reserved = reserved
-        self._spend(node, (), 1)
-
     def _spend(self, node: NodeState, needs: Sequence[int], sign: int) -> None:
         for index, need in enumerate(needs):
             node.spare[index] -= sign * need
-        order = self._order[id(node)]
-        self._version[order] += 1
-        self._changed.append(order)
+        self._changed.append(self._order[id(node)])
         if len(self._changed) > _CHANGES_PER_NODE * len(self.nodes):
             self._changed.clear()
-            self._asks.clear()
+            self._rankings.clear()
 
-    def _look_again(self, ask: Ask, ranking: _Ranking) -> None:
-        stale = range(len(self.nodes)) if ranking.seen < 0 else set(self._changed[ranking.seen :])
+    def _ranked(self, ask: Ask) -> list[_Spot]:
+        """Return where the ask has room, the best place first."""
+        ranking = self._rankings.get(ask)
+        if ranking is None:
+            ranking = self._rankings[ask] = _Ranking(len(self._changed))
+            ranking.at = {order: spot for order in range(len(self.nodes)) if (spot := self._spot(order, ask))}
+            ranking.spots = sorted(ranking.at.values())
+            if len(self._rankings) > _ASKS_KEPT:
+                self._rankings.popitem(last=False)
+        self._rankings.move_to_end(ask)
+        for order in set(self._changed[ranking.seen :]):
+            ranking.put(order, self._spot(order, ask))
         ranking.seen = len(self._changed)
-        if len(ranking.spots) > 4 * len(self.nodes) + 64:  # mostly stale ones: begin anew
-            ranking.spots.clear()
-            stale = range(len(self.nodes))
-        for order in stale:
-            node = self.nodes[order]
-            spot = None if node.reserved else self._mix.spot(node.free_milli, node.spare, ask)
-            if spot is not None:
-                heapq.heappush(ranking.spots, (spot.rank, order, self._version[order], spot.gpus))
+        return ranking.spots
+
+    def _spot(self, order: int, ask: Ask) -> _Spot | None:
+        node = self.nodes[order]
+        spot = self._mix.spot(node.free_milli, node.spare, ask)
+        return None if spot is None else (spot.rank, order, spot.gpus)
+
+    def _nearest(self, spots: list[_Spot], count: int, near: Callable[[NodeState], int]) -> list[_Spot]:
+        """Return the places that a job with inputs takes, one after the other."""
+        left = [*spots]
+        found: list[_Spot] = []
+        while len(found) < count:
+            (opens, waste, *_), whole = left[0][0], self.nodes[left[0][1]].untouched
+            equal = [
+                spot
+                for spot in left
+                if spot[0][0] == opens and spot[0][1] - waste < _SAME_WASTE_MILLI
+                if whole or not self.nodes[spot[1]].untouched
+            ]
+            found.append(max(equal, key=lambda spot: near(self.nodes[spot[1]])))  # of equal ones the first
+            left.remove(found[-1])
+        return found
 
 
+_Spot = tuple[tuple[float, ...], int, tuple[int, ...]]
+"""A place: its rank, the order of its node, and the indexes of its GPUs."""
+
+
+@dataclass(slots=True)
 class _Ranking:
-    """Every node's best spot for one ask, and how much of the pool's list of changes it has `seen`."""
+    """Every node's best place for one ask in order, and how much of the pool's list of changes it has `seen`."""
 
-    def __init__(self) -> None:
-        self.seen = -1
-        self.spots: list[tuple[tuple[float, ...], int, int, tuple[int, ...]]] = []
+    seen: int
+    spots: list[_Spot] = field(default_factory=list)
+    at: dict[int, _Spot] = field(default_factory=dict)
+
+    def put(self, order: int, spot: _Spot | None) -> None:
+        """Set the place of one node, None when it has no room any more."""
+        known = self.at.pop(order, None)
+        if known is not None:
+            del self.spots[bisect_left(self.spots, known)]
+        if spot is not None:
+            self.at[order] = spot
+            insort(self.spots, spot)

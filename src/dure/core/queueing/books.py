@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from dure.core.burst import Offer, predicted_s
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
-from dure.core.placement import NodeState, choose_gang, has_room
+from dure.core.packing import Ask
+from dure.core.placement import NodeState, Pool, even_part, has_room
 from dure.core.pricing import cost_of
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
@@ -25,8 +26,13 @@ class Market:
 
     cluster: Cluster
     tier: str
-    nodes: list[NodeState]
+    pool: Pool
     available: bool = True
+
+    @property
+    def nodes(self) -> Sequence[NodeState]:
+        """Its nodes."""
+        return self.pool.nodes
 
     @property
     def price_per_gpu_hour(self) -> float:
@@ -45,7 +51,7 @@ class Market:
 
 
 class Books:
-    """The GPUs of one platform file. `private` are those of clusters that answer; `begin` sets it for a decision.
+    """The GPUs of one platform file. `private` nodes and `pools` are of clusters that answer, as `begin` was told.
 
     `warm` is told of every job that holds GPUs, and never of what is only planned.
     """
@@ -56,6 +62,7 @@ class Books:
         self.warm.keep_only(platform)
         self.tiers = tiers_by_price(platform)
         self.holders: dict[str, Holder] = {}
+        self.pools: dict[str, list[Pool]] = {}
         self.private: dict[str, list[NodeState]] = {}
         self.unanswering: dict[str, list[str]] = {}
         self.largest: dict[str, int] = {}
@@ -63,8 +70,8 @@ class Books:
         self.markets: dict[str, list[Market]] = {tier: [] for tier in self.tiers}
         self.holds: dict[int, Hold] = {}
         self.on_node: dict[tuple[str, str], dict[str, Holder]] = {}
-        self._nodes: dict[tuple[str, str], NodeState] = {}
-        self._shelves: list[tuple[str, NodeState]] = []
+        self._nodes: dict[tuple[str, str], tuple[NodeState, Pool]] = {}
+        self._shelves: list[tuple[str, str, Pool]] = []
         self._private_clusters = {c.name for c in platform.clusters if c.kind is ClusterKind.PRIVATE}
         self._plan: list[str] = []
         self._costs: dict[str, tuple[str, float]] = {}
@@ -75,30 +82,35 @@ class Books:
         prices = {tier.name: tier.price_per_gpu_hour for tier in self.platform.tiers}
         for cluster in self.platform.clusters:
             public = cluster.kind is ClusterKind.PUBLIC
-            markets: dict[str, Market] = {}
-            for node in cluster.nodes:
-                price = cluster.prices.get(node.tier, 0.0) if public else prices.get(node.tier, 0.0)
-                state = NodeState(cluster.name, node.name, node.tier, price, [WHOLE_GPU_MILLI] * node.gpus)
-                self._nodes[cluster.name, node.name] = state
+            for tier in dict.fromkeys(node.tier for node in cluster.nodes):
+                price = cluster.prices.get(tier, 0.0) if public else prices.get(tier, 0.0)
+                pool = Pool(
+                    [
+                        NodeState(cluster.name, node.name, tier, price, [WHOLE_GPU_MILLI] * node.gpus)
+                        for node in cluster.nodes
+                        if node.tier == tier
+                    ]
+                )
+                self._nodes |= {(cluster.name, node.name): (node, pool) for node in pool.nodes}
                 if public:
-                    markets.setdefault(node.tier, Market(cluster, node.tier, [])).nodes.append(state)
-                    continue
-                self.largest[node.tier] = max(node.gpus * WHOLE_GPU_MILLI, self.largest.get(node.tier, 0))
-                size = node.gpus * WHOLE_GPU_MILLI
-                self.sizes.setdefault(node.tier, {}).setdefault(cluster.name, []).append(size)
-                self._shelves.append((cluster.name, state))
-            for market in markets.values():
-                self.markets[market.tier].append(market)
+                    self.markets[tier].append(Market(cluster, tier, pool))
+                else:
+                    self._shelves.append((cluster.name, tier, pool))
+                    sizes = [len(node.free_milli) * WHOLE_GPU_MILLI for node in pool.nodes]
+                    self.sizes.setdefault(tier, {})[cluster.name] = sizes
+                    self.largest[tier] = max(*sizes, self.largest.get(tier, 0))
 
     def begin(self, unavailable: frozenset[str]) -> None:
         """Start a decision during which these clusters get nothing, because their executors do not answer."""
+        self.pools = {tier: [] for tier in self.tiers}
         self.private = {tier: [] for tier in self.tiers}
         self.unanswering = {tier: [] for tier in self.tiers}
-        for cluster, state in self._shelves:
-            if cluster not in unavailable:
-                self.private[state.tier].append(state)
-            elif cluster not in self.unanswering[state.tier]:
-                self.unanswering[state.tier].append(cluster)
+        for cluster, tier, pool in self._shelves:
+            if cluster in unavailable:
+                self.unanswering[tier].append(cluster)
+            else:
+                self.pools[tier].append(pool)
+                self.private[tier].extend(pool.nodes)
         for markets in self.markets.values():
             for market in markets:
                 market.available = market.cluster.name not in unavailable
@@ -127,10 +139,7 @@ class Books:
         holder = self.holders.pop(job_id, None)
         if holder is None:
             return
-        for share, node in self._held(holder.lease):
-            if node is not None:
-                node.give(share.gpus)
-            self.on_node[holder.lease.cluster, share.node].pop(job_id, None)
+        self._leave(holder)
 
     def is_private(self, lease: Lease) -> bool:
         """Return whether the lease is on a private cluster."""
@@ -140,59 +149,74 @@ class Books:
         """Return how much of a lease lies on GPUs that the platform file still has."""
         return sum(
             gpu.share_milli
-            for share, node in self._held(lease)
+            for share, node, _ in self._held(lease)
             for gpu in share.gpus
-            if node is not None and gpu.index < len(node.free_milli)
+            if gpu.index < len(node.free_milli)
         )
 
     def _enter(self, holder: Holder) -> None:
         self.holders[holder.job.id] = holder
-        for share, node in self._held(holder.lease):
-            if node is not None:
-                node.take(share.gpus)
-            self.on_node.setdefault((holder.lease.cluster, share.node), {})[holder.job.id] = holder
+        for share, node, pool in self._held(holder.lease):
+            pool.take(node, share.gpus)
+            self.on_node.setdefault((node.cluster, node.name), {})[holder.job.id] = holder
 
-    def _held(self, lease: Lease) -> list[tuple[NodeShare, NodeState | None]]:
-        return [(share, self._nodes.get((lease.cluster, share.node))) for share in lease.shares]
+    def _leave(self, holder: Holder) -> None:
+        for share, node, pool in self._held(holder.lease):
+            pool.give(node, share.gpus)
+            del self.on_node[node.cluster, node.name][holder.job.id]
+
+    def _held(self, lease: Lease) -> list[tuple[NodeShare, NodeState, Pool]]:
+        """Return what is held of the nodes that the platform file still has."""
+        places = [(share, self._nodes.get((lease.cluster, share.node))) for share in lease.shares]
+        return [(share, *place) for share, place in places if place is not None]
 
     def open_nodes(self, nodes: Sequence[NodeState], end_at: float | None) -> list[NodeState]:
         """Return the nodes that nobody waits for, or for so long that who ends by `end_at` is gone before."""
-        if not self.holds:
-            return [*nodes]
-        return [node for node in nodes if (hold := self.holds.get(id(node))) is None or hold.lets(end_at)]
+        return [node for node in nodes if self._open(node, end_at)] if self.holds else [*nodes]
 
-    def take(self, job: Job, nodes: Sequence[NodeState], end_at: float | None) -> Lease | None:
-        """Give the job GPUs on the best of `nodes` that are open to it; return its lease, or None without room.
+    def _open(self, node: NodeState, end_at: float | None) -> bool:
+        hold = self.holds.get(id(node))
+        return hold is None or hold.lets(end_at)
 
-        Of places that waste as little, it takes the one where most of its inputs have been read.
+    def take(self, job: Job, pools: Iterable[Pool], end_at: float | None) -> Lease | None:
+        """Give the job GPUs on the best nodes that are open to it, of the first pool that has room; return its lease.
+
+        None without room. Of places that waste as little, it takes the one where most of its inputs have been read.
         """
         request = job.request
+        part = even_part(request.gpus_milli, request.nodes)
+        if part is None:
+            return None
+
+        def able(node: NodeState) -> bool:
+            return self._open(node, end_at)
 
         def near(node: NodeState) -> int:
             return self.warm.on_node(node.cluster, node.name, job.inputs)
 
-        able = self.open_nodes(nodes, end_at)
-        chosen = choose_gang(able, request.gpus_milli, request.nodes, near=near if job.inputs else None)
-        if chosen is None:
-            return None
-        first, gpus = chosen[0]
-        others = tuple(NodeShare(node.name, part) for node, part in chosen[1:])
-        lease = Lease(first.cluster, first.name, first.tier, gpus, first.price_per_gpu_hour, others)
-        self._enter(Holder(job, lease))
-        self._plan.append(job.id)
-        return lease
+        for pool in pools:
+            places = pool.choose(
+                Ask.of(part), request.nodes, able if self.holds else None, near if job.inputs else None
+            )
+            if places is None:
+                continue
+            (first, gpus), *others = places
+            rest = tuple(NodeShare(node.name, more) for node, more in others)
+            lease = Lease(first.cluster, first.name, first.tier, gpus, first.price_per_gpu_hour, rest)
+            self._enter(Holder(job, lease))
+            self._plan.append(job.id)
+            return lease
+        return None
 
     def suffices(self, job: Job, tier: str, end_at: float | None, leaving: Iterable[str]) -> bool:
         """Return whether the job could be placed on a tier once these jobs are gone."""
         parts = [part for one in leaving if one in self.holders for part in self._held(self.holders[one].lease)]
-        for share, node in parts:
-            if node is not None:
-                node.give(share.gpus)
+        for share, node, _ in parts:  # given back below, so no pool need know
+            node.give(share.gpus)
         nodes = self.open_nodes(self.private[tier], end_at)
         enough = has_room(nodes, job.request.gpus_milli, job.request.nodes)
-        for share, node in parts:
-            if node is not None:
-                node.take(share.gpus)
+        for share, node, _ in parts:
+            node.take(share.gpus)
         return enough
 
     def fits(self, request: Request, tier: str, nodes: Sequence[NodeState] | None = None) -> bool:
@@ -213,11 +237,7 @@ class Books:
     def revoke(self, job_id: str) -> None:
         """Give back what the plan took for one job."""
         self._plan.remove(job_id)
-        holder = self.holders.pop(job_id)
-        for share, node in self._held(holder.lease):
-            if node is not None:
-                node.give(share.gpus)
-            del self.on_node[holder.lease.cluster, share.node][job_id]
+        self._leave(self.holders.pop(job_id))
 
     def budget_left(self, now: float, spent: Mapping[str, float]) -> dict[str, float | None]:
         """Return each team's money of this month that is neither spent nor promised to jobs that have not ended."""

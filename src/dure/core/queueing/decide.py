@@ -156,7 +156,7 @@ class _Room:
 
     def take(self, tier: str) -> bool:
         """Place the job."""
-        self.lease = self.books.take(self.job, self.books.private[tier], self.end_at)
+        self.lease = self.books.take(self.job, self.books.pools[tier], self.end_at)
         return self.lease is not None
 
     def suffices(self, tier: str, leaving: Iterable[str]) -> bool:
@@ -547,7 +547,7 @@ class _Decision:
             (market, decide_burst(job, self.now, self.platform, offer, left)) for market, offer in state.offers
         ]
         for market, decision in decisions:
-            lease = self.books.take(job, market.nodes, None) if decision.go and market.available else None
+            lease = self.books.take(job, (market.pool,), None) if decision.go and market.available else None
             if lease is not None:
                 if left is not None:
                     self.left[job.team] = left - decision.predicted_cost

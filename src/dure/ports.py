@@ -265,13 +265,14 @@ class SessionStore(Protocol):
 class Launch:
     """All an executor needs to start one attempt. Starting it twice starts it once.
 
-    `node` is the lease's node as the platform file describes it now: its GPUs' names and memory, and whether simulated.
+    `nodes` are the lease's, in its order, as the platform file describes them now: their GPUs' names and memory, and
+    whether simulated.
     """
 
     job: Job
     lease: Lease
     environment: Environment
-    node: Node
+    nodes: tuple[Node, ...]
     timeout_s: float | None
     output_bytes: int
     grace_s: float

@@ -33,7 +33,7 @@ def a_launch(job_id: str, attempt: int = 1, environment: Environment = HERE, **p
         submitted_at=1.0, attempt=attempt, lease=lease, payload=payload or {"argv": ["true"]},
     )  # fmt: skip
     return Launch(
-        job=job, lease=lease, environment=environment, node=NODE, timeout_s=None, output_bytes=1 << 20, grace_s=1.0
+        job=job, lease=lease, environment=environment, nodes=(NODE,), timeout_s=None, output_bytes=1 << 20, grace_s=1.0
     )
 
 

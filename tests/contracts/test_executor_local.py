@@ -18,7 +18,7 @@ from dure.adapters.executors.attempts import Attempt
 from dure.adapters.executors.forkservers import Account, ForkServers
 from dure.adapters.executors.notify import HintSocket
 from dure.adapters.outputs import SpoolOutputs
-from dure.core.model import Environment, GpuShare, NodeShare
+from dure.core.model import Environment, GpuShare, Kind, Node, NodeShare
 from dure.ports import BlobStoreError, ExecutorUnavailableError, StartRefusedError
 from dure.sim.executor import SimClock
 from dure.worker import processes
@@ -55,11 +55,41 @@ def reaches(executor, job_id, wanted, attempt=1):
     return until(there, f"{job_id} to be {wanted}")
 
 
-def test_a_gang_over_two_nodes_is_refused_with_a_sentence(executor):
-    launch = a_launch("j-0")
-    lease = replace(launch.lease, others=(NodeShare("n2", (GpuShare(0),)),))
-    with pytest.raises(StartRefusedError, match="GPUs on 2 nodes, and this cluster starts jobs on one node only"):
-        executor.start(replace(launch, lease=lease), 1)
+def a_gang(job_id, code):
+    launch = a_launch(job_id, argv=[sys.executable, "-c", code])
+    lease = replace(launch.lease, others=(NodeShare("n2", (GpuShare(0), GpuShare(1))),))
+    return replace(launch, lease=lease, nodes=(*launch.nodes, Node("n2", "gold", 2, simulated=True)))
+
+
+def test_a_gang_over_two_nodes_is_one_attempt_with_a_process_for_each(bench, executor):
+    note = bench.root / "note"
+    told = "os.environ['DURE_NODE'] + os.environ['DURE_GPUS']"
+    code = f"import os; open({str(note)!r} + os.environ['RANK'], 'w').write({told})"
+    launch = a_gang("j-0", code)
+    executor.start(launch, 1)
+    executor.start(launch, 1)
+    assert reaches(executor, "j-0", "ended").result["status"] == "ok"
+    assert [(bench.root / f"note{rank}").read_text() for rank in (0, 1)] == ["n10", "n20,1"]
+
+
+def test_a_gang_is_adopted_and_ended_whole(bench, executor):
+    executor.start(a_gang("j-0", "import time; time.sleep(600)"), 1)
+    reaches(executor, "j-0", "running")
+    record = json.loads((bench.folder("j-0") / "processes.json").read_text())
+    pids = [record["user_pid"], *(other["user_pid"] for other in record["others"])]
+    assert len(pids) == 2
+    second = bench.open()
+    second.fence(2)
+    assert seen_of(second, "j-0").state == "running"
+    second.stop("j-0", 1, 1.0, 2)
+    assert reaches(second, "j-0", "ended").result["status"] == "killed"
+    assert not any(processes.process(pid) for pid in pids)
+
+
+def test_a_cell_over_two_nodes_is_refused_with_a_sentence(executor):
+    launch = a_gang("j-0", "")
+    with pytest.raises(StartRefusedError, match="is a cell, which runs on one node"):
+        executor.start(replace(launch, job=replace(launch.job, kind=Kind.CELL)), 1)
     assert seen_of(executor, "j-0") is None
 
 

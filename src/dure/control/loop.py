@@ -19,7 +19,7 @@ from dure.core import lifecycle
 from dure.core.burst import staying
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
-from dure.core.model import Cluster, Goal, Job, Lease, Node, Phase
+from dure.core.model import Cluster, Goal, Job, Node, Phase
 from dure.core.queueing.explain import visible
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.plan import Admission, Plan, Preemption
@@ -377,7 +377,7 @@ class Loop:
             job=job,
             lease=lease,
             environment=environment,
-            node=_node(platform.clusters, lease),
+            nodes=tuple(_node(platform.clusters, lease.cluster, share.node) for share in lease.shares),
             timeout_s=job.timeout_s,
             output_bytes=self._settings.output_bytes,
             grace_s=self._settings.rules.grace_s,
@@ -402,10 +402,10 @@ def _discard(cluster: str, seen: Observation) -> Act:
     return Act("forget" if over else "stop", seen.job_id, seen.attempt, cluster)
 
 
-def _node(clusters: tuple[Cluster, ...], lease: Lease) -> Node:
-    """The leased node; StartRefusedError when an edit of platform.yaml took it away in between."""
+def _node(clusters: tuple[Cluster, ...], place: str, name: str) -> Node:
+    """A leased node; StartRefusedError when an edit of platform.yaml took it away in between."""
     for cluster in clusters:
         for node in cluster.nodes:
-            if (cluster.name, node.name) == (lease.cluster, lease.node):
+            if (cluster.name, node.name) == (place, name):
                 return node
-    raise StartRefusedError(f"node {lease.cluster}/{lease.node} is no longer in platform.yaml; submit the job again")
+    raise StartRefusedError(f"node {place}/{name} is no longer in platform.yaml; submit the job again")

@@ -67,11 +67,15 @@ def run(spec: AttemptSpec, folder: Path, outlet: Outlet) -> None:
     argv = [str(word) for word in spec.payload.get("argv") or ()]
     if not argv:
         raise SpecError("The command is empty: write the program after `--`.")
-    _fetch_folder(spec, folder / "work")
+    work = folder / "work"
+    if len(spec.nodes) > 1:  # nodes share no folder
+        work /= str(spec.rank)
+        work.mkdir(mode=0o700, exist_ok=True)
+    _fetch_folder(spec, work)
     if spec.cwd:
         enter(spec.cwd)
     else:
-        os.chdir(folder / "work")
+        os.chdir(work)
     program = shutil.which(argv[0])
     if program is None:
         raise SpecError(

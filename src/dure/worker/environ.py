@@ -60,8 +60,36 @@ def user_environment(spec: AttemptSpec, folder: Path, environ: Mapping[str, str]
         "DURE_NODE": spec.node,
         "DURE_GPUS": ",".join(str(gpu["index"]) for gpu in spec.gpus),
         **_devices(spec, environ),
+        **_ranks(spec),
     }
     return {**base, **spec.env, **platform}
+
+
+def _ranks(spec: AttemptSpec) -> dict[str, str]:
+    """Return how the processes of a job over several nodes find each other.
+
+    The plain names are those that PyTorch reads in each process; torchrun takes its options from those with PET_, which
+    Kubeflow's trainer sets too, and starts a process for each GPU of the node.
+    """
+    if len(spec.nodes) < 2:
+        return {}
+    rank, nodes, address, port = str(spec.rank), str(len(spec.nodes)), "127.0.0.1", str(spec.port)
+    return {
+        "DURE_NODES": ",".join(spec.nodes),
+        "DURE_NODE_RANK": rank,
+        "MASTER_ADDR": address,
+        "MASTER_PORT": port,
+        "NODE_RANK": rank,
+        "RANK": rank,
+        "WORLD_SIZE": nodes,
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "PET_MASTER_ADDR": address,
+        "PET_MASTER_PORT": port,
+        "PET_NNODES": nodes,
+        "PET_NODE_RANK": rank,
+        "PET_NPROC_PER_NODE": str(len(spec.gpus)),
+    }
 
 
 def _devices(spec: AttemptSpec, environ: Mapping[str, str]) -> dict[str, str]:

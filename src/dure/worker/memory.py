@@ -50,11 +50,11 @@ class MemoryLimit:
                 self.group.rmdir()
 
 
-def limit_memory(job: str, attempt: int, limit_bytes: int, *, cgroups: bool = True) -> MemoryLimit:
-    """Return the limit of an attempt, by cgroup where this account may make one."""
+def limit_memory(name: str, limit_bytes: int, *, cgroups: bool = True) -> MemoryLimit:
+    """Return the limit of a user process, by a cgroup of this name where this account may make one."""
     for make in (_cgroup_v2, _cgroup_v1) if cgroups else ():
         with contextlib.suppress(OSError):
-            limit = make(f"dure-{job}.{attempt}", limit_bytes)
+            limit = make(name, limit_bytes)
             if limit:
                 return limit
     return MemoryLimit(limit_bytes, None)

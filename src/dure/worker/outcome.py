@@ -30,6 +30,7 @@ class Facts:
     timed_out: bool = False
     stopping: bool = False
     interrupts: int = 0
+    failed: tuple[int, str] | None = None  # the rank that failed first and its node, of a job over several
 
 
 def outcome(facts: Facts) -> dict[str, Any]:
@@ -38,6 +39,12 @@ def outcome(facts: Facts) -> dict[str, Any]:
     forced = _forced(facts)
     if forced:
         return _result(*forced)
+    if report is not None and facts.failed and report.get("error"):
+        return {
+            **_result("error", 1),
+            **report,
+            "error": {**report["error"], "evalue": _of_rank(facts, report["error"]["evalue"])},
+        }
     if report is not None:
         if report.get("status") == "ok" or not (facts.stopping or facts.timed_out):
             return {**_result("ok", 0), **report}
@@ -64,7 +71,7 @@ def _forced(facts: Facts) -> tuple[str, int, str, str] | None:
         sentence = (
             f"The job used more memory than its limit of {limit:.2f} GiB and was ended. Ask for more, or load less."
         )
-        return "memory", 137, "MemoryLimit", sentence
+        return "memory", 137, "MemoryLimit", _of_rank(facts, sentence)
     return None
 
 
@@ -86,7 +93,17 @@ def _died(facts: Facts) -> tuple[str, int | None, str, str] | tuple[str, int | N
         return "killed", shown, "Stopped", "The job was stopped."
     if facts.interrupts and code != 0:
         return "interrupted", 130, "KeyboardInterrupt", "The job was interrupted."
-    return _left_by_itself(facts.kind, code, shown)
+    ended = _left_by_itself(facts.kind, code, shown)
+    if facts.failed is None or code == 0:
+        return ended
+    if len(ended) == 2:
+        return *ended, "RankFailed", _of_rank(facts, f"The process ended with exit code {code}.")
+    return *ended[:3], _of_rank(facts, ended[3])
+
+
+def _of_rank(facts: Facts, sentence: str) -> str:
+    """Say which rank it was, of a job over several nodes: the others were ended for it."""
+    return sentence if facts.failed is None else f"Rank {facts.failed[0]} on node {facts.failed[1]}: {sentence}"
 
 
 def _left_by_itself(kind: str, code: int, shown: int) -> tuple[str, int | None, str, str] | tuple[str, int | None]:

@@ -10,8 +10,7 @@ import fcntl
 import os
 import selectors
 import time
-
-from dure.worker.batch import Batch
+from collections.abc import Callable
 
 PIPE_BYTES = 1024 * 1024
 LINE_S = 0.0005  # print("x") writes the text and the line end apart
@@ -22,10 +21,9 @@ PAUSE_S = 0.02
 class Pipes:
     """The read ends of stdout and stderr inside a selector loop. `resume_at` is when to call `resume`."""
 
-    def __init__(self, selector: selectors.BaseSelector, batch: Batch) -> None:
+    def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._batch = batch
-        self._names: dict[int, str] = {}
+        self._writers: dict[int, Callable[..., None]] = {}
         self._paused: set[int] = set()
         self._hurried = False
         self.resume_at = float("inf")
@@ -33,14 +31,14 @@ class Pipes:
     @property
     def open(self) -> bool:
         """Whether somebody may still print."""
-        return bool(self._names)
+        return bool(self._writers)
 
-    def add(self, fd: int, name: str) -> None:
-        """Read `fd` from now on, as the stream `name`."""
+    def add(self, fd: int, write: Callable[..., None]) -> None:
+        """Read `fd` from now on; `write` gets the bytes, and `final=True` at its end."""
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         os.set_blocking(fd, False)
-        self._names[fd] = name
+        self._writers[fd] = write
         self._watch(fd)
 
     def _watch(self, fd: int) -> None:
@@ -52,7 +50,7 @@ class Pipes:
             time.sleep(LINE_S)
         size = self._read(fd)
         if 0 < size < FAST_BYTES and not self._hurried:
-            for pipe in self._names.keys() - self._paused:
+            for pipe in self._writers.keys() - self._paused:
                 self._selector.unregister(pipe)
                 self._paused.add(pipe)
             self.resume_at = time.monotonic() + PAUSE_S
@@ -63,13 +61,13 @@ class Pipes:
         except BlockingIOError:
             return 0
         if data:
-            self._batch.text(self._names[fd], data)
+            self._writers[fd](data)
         else:
             self._close(fd)
         return len(data)
 
     def _close(self, fd: int) -> None:
-        self._batch.text(self._names.pop(fd), b"", final=True)
+        self._writers.pop(fd)(b"", final=True)
         if fd in self._paused:
             self._paused.discard(fd)
         else:
@@ -85,9 +83,9 @@ class Pipes:
 
     def drain(self) -> None:
         """Read all that was written before now: no more than a pipe can hold, whoever goes on writing."""
-        for fd in list(self._names):
+        for fd in list(self._writers):
             left = PIPE_BYTES
-            while left > 0 and fd in self._names:
+            while left > 0 and fd in self._writers:
                 size = self._read(fd)
                 if size == 0:
                     break
@@ -100,5 +98,5 @@ class Pipes:
 
     def close(self) -> None:
         """Give up what is left: somebody outside the job holds the other end."""
-        for fd in list(self._names):
+        for fd in list(self._writers):
             self._close(fd)

@@ -229,10 +229,11 @@ def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
             if pid not in killed:
                 killed.append(pid)
         time.sleep(0.01)  # a killed process needs a moment to leave the table
-    group = read_record(folder / PROCESSES_FILE).get("cgroup")
-    if isinstance(group, str) and Path(group).name == f"dure-{folder.name}":
-        with contextlib.suppress(OSError):
-            Path(group).rmdir()
+    for record in _records(folder):
+        group = record.get("cgroup")
+        if isinstance(group, str) and Path(group).name.partition("-")[2].startswith(folder.name):
+            with contextlib.suppress(OSError):
+                Path(group).rmdir()
     return killed
 
 
@@ -247,19 +248,28 @@ def belongs(pid: int, uid: int) -> bool:
     return any(line.startswith("Uid:") and line.split()[1] == str(uid) for line in lines)
 
 
+def _records(folder: Path) -> list[dict[str, Any]]:
+    """Return what is on record of each rank's process."""
+    first = read_record(folder / PROCESSES_FILE)
+    others = first.get("others")
+    return [first, *(one for one in others if isinstance(one, dict))] if isinstance(others, list) else [first]
+
+
 def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
     mark = f"DURE_ATTEMPT_ID={attempt_id(folder)}".encode()
-    record = read_record(folder / PROCESSES_FILE)
-    numbers = (record.get("user_pid"), record.get("user_ticks"))
-    session, since = (number if isinstance(number, int) else 0 for number in numbers)
     processes = {pid: found for pid, found in table().items() if found.state not in "ZX"}
-    leader = processes.get(session)
-    if leader and leader.ticks != since:
-        session = 0  # the number belongs to somebody else by now
-    ours = set(_cgroup_members(record.get("cgroup")))
+    ours: set[int] = set()
+    sessions: dict[int, int] = {}
+    for record in _records(folder):
+        ours.update(_cgroup_members(record.get("cgroup")))
+        session, since = record.get("user_pid"), record.get("user_ticks")
+        if isinstance(session, int) and isinstance(since, int):
+            leader = processes.get(session)
+            if leader is None or leader.ticks == since:  # else the number belongs to somebody else by now
+                sessions[session] = since
     for found in processes.values():
-        in_session = session != 0 and found.session == session and found.ticks >= since
-        if in_session or _marked(found.pid, mark):
+        since = sessions.get(found.session)
+        if (since is not None and found.ticks >= since) or _marked(found.pid, mark):
             ours.add(found.pid)
     ours |= descendants(ours, processes)
     if claim and alive(claim["pid"], claim["start_ticks"]):

@@ -18,22 +18,23 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dure.worker import artifacts, processes
+from dure.worker import artifacts, processes, ranks
 from dure.worker.batch import Batch
-from dure.worker.channel import ACK, ASK, CELL_END, COMM, END, READY, TOO_LARGE, Frames, frame
+from dure.worker.channel import ACK, ASK, CELL_END, COMM, END, READY, TOO_LARGE, frame
 from dure.worker.channel import MESSAGE as MESSAGE_FRAME
 from dure.worker.control import Door, listen
 from dure.worker.keeping import Keeping
-from dure.worker.memory import POLL_S, MemoryLimit, limit_memory
+from dure.worker.memory import POLL_S
 from dure.worker.outcome import Facts, outcome
 from dure.worker.pipes import Pipes
 from dure.worker.prepared import Prepared
+from dure.worker.ranks import Rank
 from dure.worker.spec import AttemptSpec, SpecError, read_spec
-from dure.worker.spool import STREAMS, Spool, SpoolError
-from dure.worker.userprocess import UserEnds, UserOrder, become_user_process
+from dure.worker.spool import Spool, SpoolError
 
 EXIT_S = 10.0
 PREPARE_S = 1800.0
@@ -95,12 +96,11 @@ class Runner:
         self._facts = Facts(kind=spec.kind, limits=spec.limits)
         self._selector = selectors.DefaultSelector()
         self._batch = Batch(self._spool, self._check_spool)
-        self._pipes = Pipes(self._selector, self._batch)
-        self._frames = {"messages": Frames(), "questions": Frames()}
+        self._pipes = Pipes(self._selector)
         self._question: dict[str, Any] | None = None
         self._seen: set[str] = set()
-        self._user = 0
-        self._memory: MemoryLimit | None = None
+        self._ranks: list[Rank] = []
+        self._running: dict[int, Rank] = {}
         self._memory_at = 0.0
         self._keeping = Keeping.of(spec)
         self._began: float | None = None
@@ -116,7 +116,7 @@ class Runner:
             self._spec.check_python()
             self._listen()
             self._fork()
-            while self._user or self._pipes.open:
+            while self._running or self._pipes.open:
                 for key, _ in self._selector.select(self._wait_s()):
                     key.data()
                 self._tick()
@@ -147,40 +147,24 @@ class Runner:
         self._door = Door(listen(self._folder / "control.sock"), self._selector, self._obey)
 
     def _fork(self) -> None:
-        if self._spec.limits.memory_bytes:
-            limit, cgroups = self._spec.limits.memory_bytes, self._prepared.cgroups
-            self._memory = limit_memory(self._spec.job, self._spec.attempt, limit, cgroups=cgroups)
-        outputs = [os.pipe() for _ in STREAMS]
-        messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
-        ours = [*(reader for reader, _ in outputs), *(pair[0].fileno() for pair in (messages, questions, incoming))]
-        ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1], incoming[1])
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        runner = os.getpid()
-        self._user = os.fork()
-        if self._user == 0:
-            for fd in ours:
-                os.close(fd)
-            become_user_process(UserOrder(self._folder, self._spec, self._prepared, runner, self._memory), ends)
-        for fd in ends.outputs:
-            os.close(fd)
-        for pair in (messages, questions, incoming):
-            pair[1].close()
-        self._messages, self._questions, self._incoming = messages[0], questions[0], incoming[0]
-        for (reader, _), name in zip(outputs, STREAMS, strict=True):
-            self._pipes.add(reader, name)
-        for channel, end in (("messages", self._messages), ("questions", self._questions)):
-            end.setblocking(False)
-            self._selector.register(
-                end, selectors.EVENT_READ, lambda channel=channel, end=end: self._on_frames(channel, end)
-            )
-        record: dict[str, Any] = {"user_pid": self._user, "user_ticks": processes.start_ticks(self._user)}
-        if self._memory and self._memory.group:
-            record["cgroup"] = str(self._memory.group)
+        self._ranks = ranks.start(self._spec, self._folder, self._prepared)
+        self._running = {rank.pid: rank for rank in self._ranks}
+        merged = ranks.Merged(self._batch.text)
+        for rank in self._ranks:
+            for name, reader in rank.outputs.items():
+                alone = len(self._ranks) == 1
+                writer = partial(self._batch.text, name) if alone else merged.writer(rank.spec.rank, name)
+                self._pipes.add(reader, writer)
+            for channel, end in (("messages", rank.messages), ("questions", rank.questions)):
+                end.setblocking(False)
+                self._selector.register(end, selectors.EVENT_READ, partial(self._on_frames, rank, channel, end))
+        first, *others = (rank.record for rank in self._ranks)
+        record = {**first, **({"others": others} if others else {})}
         (self._folder / processes.PROCESSES_FILE).write_text(json.dumps(record))
 
     # --- output and messages ---------------------------------------------------------------------------------------
 
-    def _on_frames(self, name: str, end: socket.socket) -> None:
+    def _on_frames(self, rank: Rank, name: str, end: socket.socket) -> None:
         try:
             data = end.recv(1 << 18)
         except BlockingIOError:
@@ -189,21 +173,22 @@ class Runner:
             data = b""
         understood = bool(data)
         try:
-            for kind, content in self._frames[name].feed(data):
-                self._on_frame(kind, content)
+            for kind, content in rank.frames[name].feed(data):
+                self._on_frame(rank, kind, content)
         except (ValueError, KeyError, TypeError, AttributeError):
             understood = False
         if not understood:  # the user process is ending, or no longer keeps to the protocol
             self._selector.unregister(end)
             end.close()
 
-    def _on_frame(self, kind: bytes, content: Any) -> None:
+    def _on_frame(self, rank: Rank, kind: bytes, content: Any) -> None:
         if kind == ASK:
             self._on_question(content)
             return
         self._pipes.drain()
         if kind == READY:
-            if not self._begin():
+            rank.ready = True
+            if not all(one.ready for one in self._ranks) or not self._begin():
                 return
         elif kind == MESSAGE_FRAME and content["type"] in _MESSAGES:
             self._say(content["type"], dict(content["content"]))
@@ -216,9 +201,11 @@ class Runner:
             self._facts.report = dict(content)
             self._kill_at = min(self._kill_at, time.monotonic() + EXIT_S)
             self._timeout_at = float("inf")
+            self._end_others(rank)
         self._check_spool()
-        with contextlib.suppress(OSError):
-            self._messages.send(ACK)
+        for one in self._ranks if kind == READY else (rank,):
+            with contextlib.suppress(OSError):
+                one.messages.send(ACK)
         if kind == READY and self._facts.interrupts:  # it came while a kept process took the cell, deaf to signals
             self._signal(signal.SIGINT)
 
@@ -291,9 +278,9 @@ class Runner:
         if told is None:
             return
         try:
-            self._questions.settimeout(ANSWER_S)
-            self._questions.sendall(frame(ACK, told))
-            self._questions.setblocking(False)
+            self._ranks[0].questions.settimeout(ANSWER_S)
+            self._ranks[0].questions.sendall(frame(ACK, told))
+            self._ranks[0].questions.setblocking(False)
         except OSError:  # it is going, or takes no orders any more
             self._kill()
 
@@ -348,9 +335,9 @@ class Runner:
             return "The job asks for nothing of the kind at present."
         self._question = None
         with contextlib.suppress(OSError):
-            self._questions.settimeout(ANSWER_S)
-            self._questions.sendall(frame(ACK, {**answer, "id": question["id"]}))
-            self._questions.setblocking(False)
+            self._ranks[0].questions.settimeout(ANSWER_S)
+            self._ranks[0].questions.sendall(frame(ACK, {**answer, "id": question["id"]}))
+            self._ranks[0].questions.setblocking(False)
         return None
 
     def _pass_on(self, said: dict[str, Any]) -> str | None:
@@ -358,8 +345,8 @@ class Runner:
         if self._cell_began is None or self._keeping.rests:
             return "No cell runs that could hear it."
         try:
-            self._incoming.settimeout(ANSWER_S)
-            self._incoming.sendall(frame(COMM, said))
+            self._ranks[0].incoming.settimeout(ANSWER_S)
+            self._ranks[0].incoming.sendall(frame(COMM, said))
         except OSError:
             return "The cell does not listen."
         return None
@@ -384,21 +371,33 @@ class Runner:
             self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
 
     def _signal(self, number: int) -> None:
-        if self._user:
-            processes.kill_group(self._user, number)
+        for pid in self._running:
+            processes.kill_group(pid, number)
 
     def _kill(self) -> None:
-        """SIGKILL the user process and its group; what else there is goes when it has been reaped."""
-        if self._user:
-            processes.kill_group(self._user, signal.SIGKILL)
-            processes.kill(self._user)
+        """SIGKILL the user processes and their groups; what else there is goes when they have been reaped."""
+        self._signal(signal.SIGKILL)
+        for pid in self._running:
+            processes.kill(pid)
+
+    def _end_others(self, failed: Rank) -> None:
+        """The first rank that fails ends all, and is the one that is told of."""
+        if len(self._ranks) == 1 or self._facts.failed is not None:
+            return
+        self._facts.failed = failed.spec.rank, failed.spec.node
+        if self._began is None:
+            self._kill()
+            return
+        for pid in self._running.keys() - {failed.pid}:
+            processes.kill_group(pid, signal.SIGTERM)
+        self._kill_at = min(self._kill_at, time.monotonic() + self._spec.limits.grace_s)
 
     # --- time and children -----------------------------------------------------------------------------------------
 
     def _wait_s(self) -> float:
         until = min(self._kill_at, self._timeout_at, self._drain_until, self._keeping.until or float("inf"))
         until = min(until, self._pipes.resume_at, self._batch.due_at)
-        if self._memory and self._user:
+        if self._facts.limits.memory_bytes and self._running:
             until = min(until, self._memory_at)
         return max(0.0, min(until - time.monotonic(), 60.0))
 
@@ -420,16 +419,19 @@ class Runner:
             if self._cell_began is None and not (self._facts.report or self._facts.stopping):
                 self._facts.refusal = f"The job's data could not be restored within {PREPARE_S:.0f} s. Run it again."
             self._kill()
-        if self._memory and self._user and now >= self._memory_at:
+        if self._facts.limits.memory_bytes and self._running and now >= self._memory_at:
             self._memory_at = now + POLL_S
-            self._check_memory(self._memory)
+            self._check_memory()
         if now >= self._drain_until:  # somebody outside the job holds our pipe open
             self._pipes.close()
 
-    def _check_memory(self, memory: MemoryLimit) -> None:
-        if not self._facts.over_memory and memory.over(self._user):
-            self._facts.over_memory = True
-            self._kill()
+    def _check_memory(self) -> None:
+        for rank in () if self._facts.over_memory else tuple(self._running.values()):
+            if rank.memory and rank.memory.over(rank.pid):
+                self._facts.over_memory = True
+                self._end_others(rank)
+                self._kill()
+                return
 
     def _on_signal(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -447,16 +449,20 @@ class Runner:
                 return
             if pid == 0:
                 return
-            if pid == self._user:
-                self._on_exit(status)
+            if pid in self._running:
+                self._on_exit(self._running.pop(pid), status)
 
-    def _on_exit(self, status: int) -> None:
+    def _on_exit(self, rank: Rank, status: int) -> None:
         self._ended = time.monotonic()
-        self._facts.exit_status = status
-        if self._memory and self._memory.killed():  # of a subprocess too, whose end the cell may have overlooked
+        if not self._facts.exit_status:  # of several, the first that failed says how it went
+            self._facts.exit_status = status
+        if rank.memory and rank.memory.killed():  # of a subprocess too, whose end the cell may have overlooked
             self._facts.over_memory = True
-        user, self._user = self._user, 0
-        processes.kill_group(user, signal.SIGKILL)
+        processes.kill_group(rank.pid, signal.SIGKILL)
+        if status or not rank.ready:
+            self._end_others(rank)
+        if self._running:
+            return
         self._kill_orphans()
         self._pipes.finish()
         self._kill_at = self._timeout_at = float("inf")
@@ -480,11 +486,11 @@ class Runner:
     # --- end -------------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        if self._user:
-            self._kill()
+        self._kill()
+        for pid in self._running:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._user, 0)
-            self._user = 0
+                os.waitpid(pid, 0)
+        self._running = {}
         self._kill_orphans()
         self._batch.flush()
         self._facts.unwritable = self._facts.unwritable or self._spool.failure
@@ -492,8 +498,9 @@ class Runner:
         if self._facts.report and self._facts.report.get("left"):
             result["left"] = self._facts.report["left"]
         result.pop("held", None)  # it speaks of a process that is gone
-        if self._memory:
-            self._memory.close()
+        for rank in self._ranks:
+            if rank.memory:
+                rank.memory.close()
         if self._began is not None:
             result["ran_s"] = round((self._ended or time.monotonic()) - self._began, 6)
             kept = artifacts.collect(self._folder / "output", self._spec.blobs)

@@ -32,10 +32,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class NodePart:
+    """What an attempt over several nodes has on one of them."""
+
+    node: str
+    gpus: tuple[Mapping[str, Any], ...]
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptSpec:
     """One attempt of a job, as ordered. `payload` depends on `kind`; `gpus` are dicts of index, uuid, share.
 
     A cell with `keep_s` stays that long for a next cell; from `keep_session_s` after its start it takes no more.
+    `others` are the nodes besides the first. One rank's own order has all `nodes` by name instead, and rank 0's `port`.
     """
 
     job: str
@@ -58,6 +68,10 @@ class AttemptSpec:
     payload: Mapping[str, Any] = field(default_factory=dict)
     keep_s: float = 0.0
     keep_session_s: float = 0.0
+    others: tuple[NodePart, ...] = ()
+    rank: int = 0
+    nodes: tuple[str, ...] = ()
+    port: int = 0
 
     def check_python(self) -> None:
         """Raise SpecError when the job was made for another minor version of Python than this one."""
@@ -89,6 +103,8 @@ def parse_spec(content: Mapping[str, Any]) -> AttemptSpec:
     """Return the spec that a decoded spec.json holds; raises KeyError, TypeError or ValueError."""
     if content["kind"] not in KINDS:
         raise ValueError(f"kind {content['kind']!r} is none of {', '.join(KINDS)}")
+    if content.get("others") and content["kind"] != "command":
+        raise ValueError(f"a {content['kind']} runs on one node, not on several")
     limits = content.get("limits") or {}
     return AttemptSpec(
         job=str(content["job"]),
@@ -116,4 +132,8 @@ def parse_spec(content: Mapping[str, Any]) -> AttemptSpec:
         payload=content.get("payload") or {},
         keep_s=float(content.get("keep_s") or 0.0),
         keep_session_s=float(content.get("keep_session_s") or 0.0),
+        others=tuple(
+            NodePart(str(other["node"]), tuple(other["gpus"]), bool(other.get("simulated")))
+            for other in content.get("others") or ()
+        ),
     )

@@ -31,7 +31,7 @@ from dure.adapters.executors.attempts import (
 from dure.adapters.executors.errands import Errands
 from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServerError, ForkServers, unix_address
 from dure.adapters.persons_files import check_peer, receive_line
-from dure.core.model import WHOLE_GPU_MILLI, Environment, GpuShare, Node
+from dure.core.model import WHOLE_GPU_MILLI, Environment, GpuShare, Kind, Node
 from dure.ports import (
     AttemptState,
     BlobStoreError,
@@ -130,12 +130,8 @@ class LocalExecutor:
         """Accept the attempt: its specification is on disk when this returns."""
         self._check(fence)
         job = launch.job
-        if launch.lease.others:
-            nodes = 1 + len(launch.lease.others)
-            raise StartRefusedError(
-                f"job {job.id} has GPUs on {nodes} nodes, and this cluster starts jobs on one node only: "
-                "submit it again with GPUs of one node"
-            )
+        if launch.lease.others and job.kind is not Kind.COMMAND:
+            raise StartRefusedError(f"job {job.id} is a {job.kind.value}, which runs on one node: submit a command")
         key = (job.id, job.attempt)
         attempt = Attempt(self._attempts / f"{job.id}.{job.attempt}", *key)
         with self._book.lock:
@@ -243,6 +239,10 @@ class LocalExecutor:
 
     def _spec(self, launch: Launch) -> dict[str, Any]:
         job, lease = launch.job, launch.lease
+        parts = [
+            {"node": share.node, "gpus": [_gpu(node, gpu) for gpu in share.gpus], "simulated": node.simulated}
+            for share, node in zip(lease.shares, launch.nodes, strict=True)
+        ]
         home = self._settings.home_of(job.user)
         return {
             "job": job.id,
@@ -253,9 +253,8 @@ class LocalExecutor:
             "environment": launch.environment.name,
             "cluster": lease.cluster,
             "tier": lease.tier,
-            "node": lease.node,
-            "gpus": [_gpu(launch.node, gpu) for gpu in lease.gpus],
-            "simulated": launch.node.simulated,
+            **parts[0],
+            "others": parts[1:],
             "python": job.payload.get("python"),
             "env": {"HOME": str(home)} if home else {},
             "cwd": None,

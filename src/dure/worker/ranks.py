@@ -1,0 +1,154 @@
+"""The user processes of an attempt: one for each node of its lease, forked together; rank 0 is on the first node.
+
+All nodes of a local cluster are this machine, so one runner has them all. The trap: no rank's code begins before all
+are ready, and none outlives the first that fails, so whoever waits for the others waits for somebody.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dure.worker import processes
+from dure.worker.channel import Frames
+from dure.worker.memory import MemoryLimit, limit_memory
+from dure.worker.prepared import Prepared
+from dure.worker.spec import AttemptSpec
+from dure.worker.spool import STREAMS
+from dure.worker.userprocess import UserEnds, UserOrder, become_user_process
+
+LINE_CHARS = 8192  # a longer line of a rank is written in pieces
+
+
+@dataclass(slots=True, eq=False)
+class Rank:
+    """One user process as its runner sees it. `outputs` are the read ends of stdout and stderr, by name."""
+
+    spec: AttemptSpec
+    pid: int
+    memory: MemoryLimit | None
+    outputs: dict[str, int]
+    messages: socket.socket
+    questions: socket.socket
+    incoming: socket.socket
+    frames: dict[str, Frames] = field(default_factory=lambda: {"messages": Frames(), "questions": Frames()})
+    ready: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What must be known to end it when its runner is dead."""
+        found: dict[str, Any] = {"user_pid": self.pid, "user_ticks": processes.start_ticks(self.pid)}
+        if self.memory and self.memory.group:
+            found["cgroup"] = str(self.memory.group)
+        return found
+
+
+def start(spec: AttemptSpec, folder: Path, prepared: Prepared) -> list[Rank]:
+    """Fork the user processes of an attempt and return them in order of rank."""
+    specs = of_nodes(spec)
+    found: list[Rank] = []
+    for one in specs:
+        found.append(_forked(one, folder, prepared, found, alone=len(specs) == 1))
+    return found
+
+
+def of_nodes(spec: AttemptSpec) -> list[AttemptSpec]:
+    """Return the order of each rank: its node and GPUs, and where rank 0 may be met."""
+    if not spec.others:
+        return [spec]
+    names = (spec.node, *(other.node for other in spec.others))
+    gang = replace(spec, others=(), nodes=names, port=_free_port())
+    return [
+        gang,
+        *(
+            replace(gang, rank=rank, node=other.node, gpus=other.gpus, simulated=other.simulated)
+            for rank, other in enumerate(spec.others, 1)
+        ),
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _forked(spec: AttemptSpec, folder: Path, prepared: Prepared, before: list[Rank], *, alone: bool) -> Rank:
+    memory = None
+    if spec.limits.memory_bytes:
+        name = f"dure-{spec.job}.{spec.attempt}" + ("" if alone else f"-{spec.rank}")
+        memory = limit_memory(name, spec.limits.memory_bytes, cgroups=prepared.cgroups)
+    outputs = [os.pipe() for _ in STREAMS]
+    messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
+    ours = [*(reader for reader, _ in outputs), *(pair[0].fileno() for pair in (messages, questions, incoming))]
+    for rank in before:
+        ours += [*rank.outputs.values(), *(end.fileno() for end in (rank.messages, rank.questions, rank.incoming))]
+    ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1], incoming[1])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    runner = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        for fd in ours:
+            os.close(fd)
+        become_user_process(UserOrder(folder, spec, prepared, runner, memory), ends)
+    for fd in ends.outputs:
+        os.close(fd)
+    for pair in (messages, questions, incoming):
+        pair[1].close()
+    readers = {name: reader for (reader, _), name in zip(outputs, STREAMS, strict=True)}
+    return Rank(spec, pid, memory, readers, messages[0], questions[0], incoming[0])
+
+
+class Merged:
+    """The streams of several ranks as one of each name, by lines: those of rank 1 and on begin with `[rank1]: `.
+
+    Rank 0 is written at once, so that its progress shows; a line of another one first ends what it left open.
+    """
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self._write = write
+        self._decoders: dict[tuple[int, str], codecs.IncrementalDecoder] = {}
+        self._lines: dict[tuple[int, str], str] = {}
+        self._inside: dict[str, bool] = {}
+
+    def writer(self, rank: int, name: str) -> Callable[..., None]:
+        """Return where one rank's stream is to be written: bytes, and whether it ends."""
+        self._decoders[rank, name] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._lines[rank, name] = ""
+
+        def write(data: bytes, *, final: bool = False) -> None:
+            self._add(rank, name, data, final=final)
+
+        return write
+
+    def _add(self, rank: int, name: str, data: bytes, *, final: bool) -> None:
+        text = self._decoders[rank, name].decode(data, final)
+        if rank:
+            text = "".join(self._whole_lines(rank, name, text, final=final))
+        if text:
+            if rank and self._inside.get(name):
+                text = "\n" + text
+            self._inside[name] = not text.endswith("\n")
+            self._write(name, text.encode())
+        if final:
+            del self._decoders[rank, name]
+            if all(other != name for _, other in self._decoders):
+                self._write(name, b"", final=True)
+
+    def _whole_lines(self, rank: int, name: str, text: str, *, final: bool) -> Iterator[str]:
+        *whole, rest = (self._lines[rank, name] + text).split("\n")
+        while len(rest) > LINE_CHARS:
+            whole.append(rest[:LINE_CHARS])
+            rest = rest[LINE_CHARS:]
+        if final and rest:
+            whole.append(rest)
+            rest = ""
+        self._lines[rank, name] = rest
+        for line in whole:  # of a bar that overwrites itself, its last state
+            yield f"[rank{rank}]: {line.rstrip(chr(13)).rpartition(chr(13))[2]}\n"

@@ -12,10 +12,16 @@ import bisect
 import mmap
 import sys
 from pickle import PickleBuffer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dure.state.elements import reduce_elements
 from dure.state.refusals import RefusedError
 from dure.state.regions import Block, Mapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dure.state.written import Watched
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
 
@@ -60,11 +66,12 @@ class Memory:
         self.missed = False
 
 
-def reduce_array(array: Any, plains: dict[int, Any], memory: Memory) -> Any:
+def reduce_array(array: Any, plains: dict[int, Any], memory: Memory, watching: Callable[[], Watched]) -> Any:
     """Return the reduction of an array, or NotImplemented where its type's own pickling must do.
 
     `plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory;
-    one dict for all that is captured together, so that two variables find the same one.
+    one dict for all that is captured together, so that two variables find the same one. `watching` gives the watch
+    over this process's memory.
     """
     numpy = sys.modules["numpy"]
     kind = type(array)
@@ -87,12 +94,19 @@ def reduce_array(array: Any, plains: dict[int, Any], memory: Memory) -> Any:
         top = _plain_of(top, plains)
     if top is not array:
         return _view_of(array, top)
+    return _top(array, memory, watching)
+
+
+def _top(array: Any, memory: Memory, watching: Callable[[], Watched]) -> Any:
+    """Return the reduction of an array that is no view of another one."""
     below = array.base.obj if isinstance(array.base, memoryview) else array.base
     if isinstance(below, bytearray) and not isinstance(below, Block) and array.nbytes:
         return _view_of(array, below)
     if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
         return _on_tensor(array, below)
-    if not _opaque(array.dtype) and array.flags.forc:
+    if _opaque(array.dtype):
+        return reduce_elements(array, watching)
+    if array.flags.forc:
         memory.own(array)
     return _root(array)
 

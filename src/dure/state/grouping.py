@@ -8,24 +8,13 @@ kept until all is known.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import decimal
-import enum
-import fractions
 import gc
-import itertools
-import logging
-import operator
-import pathlib
-import re
-import sys
-import types
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+from dure.state.reach import BIG_BYTES, PLAIN, Kinds, memo
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
@@ -33,36 +22,7 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
-_BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
-_OWN = 16  # what a pickler refers to besides its memo is among so many
-_VALUE = operator.itemgetter(1)  # of a memo's entries
-_PLAIN = (int, float, complex, bool, type(None))
-_FROZEN_KINDS = (
-    tuple,
-    frozenset,
-    range,
-    slice,
-    type,
-    types.ModuleType,
-    types.BuiltinFunctionType,
-    types.CodeType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    enum.Enum,
-    dt.date,
-    dt.time,
-    dt.timedelta,
-    dt.tzinfo,
-    decimal.Decimal,
-    fractions.Fraction,
-    pathlib.PurePath,
-    uuid.UUID,
-    re.Pattern,
-    logging.Logger,
-    NamespaceMark,
-    *_PLAIN,
-)
+_MANY = 1000  # objects; a set of so many is kept as it is
 
 
 @dataclass(slots=True)
@@ -146,7 +106,7 @@ def _collector_paused() -> Iterator[None]:
 
 def _gather(shared: Shared, nodes: dict[int, Node]) -> tuple[list[Gathered], dict[str, str]]:
     unions = _Unions()
-    kinds = _Kinds()
+    kinds = Kinds()
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     while queue:
@@ -178,7 +138,7 @@ def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]
     for name, found in chosen.items():
         value: Any = mark if found is namespace else found
         # equal small values are often one object; they are no aliases
-        plain = type(value) in _PLAIN or (type(value) in (str, bytes) and len(value) < _BIG_BYTES)
+        plain = type(value) in PLAIN or (type(value) in (str, bytes) and len(value) < BIG_BYTES)
         key = -1 - len(nodes) if plain else id(value)
         node = nodes.setdefault(key, Node(value, key))
         node.names.append(name)
@@ -257,90 +217,42 @@ def type_name(value: Any) -> str:
     return f"{module}.{kind.__qualname__}"
 
 
-class _Kinds:
-    """Remembers, by type, whether sharing an instance matters."""
-
-    def __init__(self) -> None:
-        self._known: dict[type, bool] = {}
-        self._also: tuple[type, ...] = ()
-        numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
-        if numpy is not None:
-            self._also += (numpy.dtype, numpy.generic, numpy.ufunc)
-        if pandas is not None:
-            self._also += (pandas.api.extensions.ExtensionDtype, pandas.Index, pandas.Timestamp)
-        torch = sys.modules.get("torch")
-        if torch is not None and hasattr(torch, "memory_format"):
-            self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
-
-    def shared(self, values: list[Any], *, long: bool) -> set[int]:
-        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big,
-        which is looked at where `long` says that a long text may be among them.
-        """
-        matters = {kind for kind in set(map(type, values)) if self._matters(kind)}
-        found: set[int] = set()
-        if matters:
-            found.update(map(id, itertools.compress(values, map(matters.__contains__, map(type, values)))))
-        if long:
-            found |= {id(text) for text in values if type(text) in (str, bytes) and len(text) >= _BIG_BYTES}
-        return found
-
-    def _matters(self, kind: type) -> bool:
-        found = self._known.get(kind)
-        if found is None:
-            found = self._known[kind] = kind not in (str, bytes) and not issubclass(kind, _FROZEN_KINDS + self._also)
-        return found
-
-
-def _memo(pickler: GroupPickler) -> list[Any]:
-    """Return the objects in the pickler's memo; to the garbage collector it shows them ten times as fast as by copy."""
-    if _MEMO_SHOWS:
-        values = gc.get_referents(pickler)
-        mine = {id(pickler.dispatch_table), id(vars(pickler))}
-        values[:_OWN] = [value for value in values[:_OWN] if id(value) not in mine]
-        return values
-    return list(map(_VALUE, pickler.memo.copy().values()))
-
-
-def _memo_shows() -> bool:
-    probe: list[list[Any]] = [[] for _ in range(4 * _OWN)]
-    pickler = GroupPickler(Shared({}), set())
-    pickler.dump((probe,))
-    values = gc.get_referents(pickler)
-    shown = set(map(id, values))
-    late = set(map(id, values[_OWN:]))  # its own objects come before the memo
-    return shown.issuperset(map(id, probe)) and not late & {id(pickler.dispatch_table), id(vars(pickler))}
-
-
-_MEMO_SHOWS = _memo_shows()
-
-
 class _Unions:
     """Union-find over objects by id."""
 
     def __init__(self) -> None:
         self._parent: dict[int, int] = {}
         self._holder: dict[int, int] = {}
+        self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
         self._only_frozen: dict[int, list[int]] = {}
 
-    def reached(self, node: int, pickler: GroupPickler, kinds: _Kinds) -> None:
+    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds) -> None:
         """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
         # a notebook class in its own group is held by its id through the node itself
-        found = kinds.shared(_memo(pickler), long=pickler.file.long)
+        found = kinds.shared(memo(pickler), long=pickler.file.long)
         found -= pickler.referenced
         frozen = found & pickler.frozen
         found -= frozen
         for key in frozen:
             self._only_frozen.setdefault(key, []).append(node)
-            if key in self._holder:
-                self.join(node, self._holder[key])
-        met = self._holder.keys() & found
-        for key in met:
-            self.join(self._holder[key], node)
+        self._meet(node, frozen)
+        met = self._meet(node, found)
         for key in self._only_frozen.keys() & found:
             for other in self._only_frozen[key]:
                 self.join(node, other)
-        found -= met
-        self._holder.update(dict.fromkeys(found, node))
+        if len(found) > _MANY:
+            self._many.append((found, node))
+        else:
+            self._holder.update(dict.fromkeys(found - met, node))
+
+    def _meet(self, node: int, found: set[int]) -> set[int]:
+        met = self._holder.keys() & found
+        for key in met:
+            self.join(self._holder[key], node)
+        for others, other in self._many:
+            if not others.isdisjoint(found):
+                self.join(other, node)
+        return met
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dure.state import arrays, classes, frames, marks, rebuild, tensors
+from dure.state import arrays, classes, frames, marks, rebuild, tensors, written
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
@@ -58,7 +58,14 @@ class Shared:
         self.plains: dict[int, Any] = {}
         self.memory = arrays.Memory()
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
+        self._watched: list[written.Watched] = []
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
+
+    def watching(self) -> written.Watched:
+        """Return the watch over this process's memory, and what it may watch."""
+        if not self._watched:
+            self._watched.append(written.current())
+        return self._watched[0]
 
     def token(self, cls: type) -> str:
         """Return the class's token."""
@@ -407,7 +414,9 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
 def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, numpy.ndarray):
-        return lambda pickler, array: arrays.reduce_array(array, pickler.shared.plains, pickler.shared.memory)
+        return lambda pickler, array: arrays.reduce_array(
+            array, pickler.shared.plains, pickler.shared.memory, pickler.shared.watching
+        )
     pandas = sys.modules.get("pandas")
     if pandas is not None:
         internals = sys.modules["pandas._libs.internals"]

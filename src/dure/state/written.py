@@ -215,8 +215,12 @@ class Private:
     """The memory of this process that nobody else can write, as it was mapped when this was made."""
 
     def __init__(self, maps: str) -> None:
+        self._maps = maps  # read when first asked, which is for memory that is not watched yet
         self._lows: list[int] = []
         self._highs: list[int] = []
+
+    def _read(self) -> None:
+        maps, self._maps = self._maps, ""
         for line in maps.splitlines():
             match = _LINE.match(line)
             if match is None:
@@ -232,14 +236,17 @@ class Private:
 
     def covers(self, low: int, high: int) -> bool:
         """Tell whether all between two addresses is private."""
+        if self._maps:
+            self._read()
         index = bisect.bisect_right(self._lows, low) - 1
         return index >= 0 and high <= self._highs[index]
 
 
+Watched = tuple[Watch, Private | None] | None  # what may be watched now; None where every byte must be hashed
 _current: list[Watch | None] = []
 
 
-def chunk_digests(data: memoryview, watched: tuple[Watch, Private | None] | None) -> list[str]:
+def chunk_digests(data: memoryview, watched: Watched) -> list[str]:
     """Return the BLAKE3 of every chunk of `data`, and hash only those that were written since the last time."""
     look = looked(data, watched)
     known = look.digests if look is not None else [None] * -(-data.nbytes // CHUNK_BYTES)
@@ -251,7 +258,7 @@ def chunk_digests(data: memoryview, watched: tuple[Watch, Private | None] | None
     return found
 
 
-def looked(data: memoryview, watched: tuple[Watch, Private | None] | None) -> Look | None:
+def looked(data: memoryview, watched: Watched) -> Look | None:
     """Return what is known of the bytes, after clearing their marks; None where they are few or cannot be watched."""
     if watched is None or data.nbytes < WATCHED_BYTES:
         return None
@@ -287,7 +294,7 @@ def current() -> tuple[Watch, Private] | None:
     maps = _maps()
     if maps is None:
         return None
-    if _DEVICES.search(maps):
+    if (" /dev/" in maps or "anon_inode:" in maps) and _DEVICES.search(maps):
         for watch in _current:
             if watch is not None:
                 watch.forget()

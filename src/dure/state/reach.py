@@ -1,0 +1,157 @@
+"""What a pickle reached whose sharing matters: the mutable objects in a pickler's memo.
+
+A memo may have hundreds of thousands of objects, nearly all of them texts, so their types are read from memory at once
+where numpy is loaded. The one trap: that rests on how CPython lays out lists and objects, so it is tried out when this
+is loaded, and every object is asked by itself where it does not hold.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime as dt
+import decimal
+import enum
+import fractions
+import gc
+import itertools
+import logging
+import operator
+import pathlib
+import re
+import sys
+import types
+import uuid
+from typing import Any
+
+from dure.state.elements import words_at
+from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+
+BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
+PLAIN = (int, float, complex, bool, type(None))
+_MANY = 1000  # objects; fewer are asked one by one
+_KINDS = 100
+_ITEMS_AT = 24  # in a list: where the address of its items is
+_OWN = 16  # what a pickler refers to besides its memo is among so many
+_VALUE = operator.itemgetter(1)  # of a memo's entries
+_FROZEN_KINDS = (
+    tuple,
+    frozenset,
+    range,
+    slice,
+    type,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+    types.CodeType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    enum.Enum,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    dt.tzinfo,
+    decimal.Decimal,
+    fractions.Fraction,
+    pathlib.PurePath,
+    uuid.UUID,
+    re.Pattern,
+    logging.Logger,
+    NamespaceMark,
+    *PLAIN,
+)
+
+
+class Kinds:
+    """Remembers, by type, whether sharing an instance matters."""
+
+    def __init__(self) -> None:
+        self._known: dict[type, bool] = {}
+        self._also: tuple[type, ...] = ()
+        numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+        if numpy is not None:
+            self._also += (numpy.dtype, numpy.generic, numpy.ufunc)
+        if pandas is not None:
+            self._also += (pandas.api.extensions.ExtensionDtype, pandas.Index, pandas.Timestamp)
+        torch = sys.modules.get("torch")
+        if torch is not None and hasattr(torch, "memory_format"):
+            self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+    def shared(self, values: list[Any], *, long: bool) -> set[int]:
+        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big,
+        which is looked at where `long` says that a long text may be among them.
+        """
+        found = self._read(values) if len(values) > _MANY and _LAID_OUT else None
+        if found is None:
+            matters = {kind for kind in set(map(type, values)) if self._matters(kind)}
+            found = set(map(id, itertools.compress(values, map(matters.__contains__, map(type, values)))))
+        if long:
+            found |= {id(text) for text in values if type(text) in (str, bytes) and len(text) >= BIG_BYTES}
+        return found
+
+    def _matters(self, kind: type) -> bool:
+        found = self._known.get(kind)
+        if found is None:
+            found = self._known[kind] = kind not in (str, bytes) and not issubclass(kind, _FROZEN_KINDS + self._also)
+        return found
+
+    def _read(self, values: list[Any]) -> set[int] | None:
+        """Return the ids of those that matter, from memory; None without numpy, or where they are of many types."""
+        if "numpy" not in sys.modules:
+            return None
+        ids, kinds = _ids_and_types(values)
+        found: set[int] = set()
+        left = kinds
+        for _ in range(_KINDS):
+            if not len(left):
+                return found
+            pointer = left[0]
+            if self._matters(type(values[int((kinds == pointer).argmax())])):
+                found.update(ids[kinds == pointer].tolist())
+            left = left[left != pointer]
+        return None
+
+
+def _ids_and_types(values: list[Any]) -> tuple[Any, Any]:
+    """Return the addresses of the objects and of their types, as arrays."""
+    ids = words_at(ctypes.c_size_t.from_address(id(values) + _ITEMS_AT).value, len(values))
+    low = int(ids.min())
+    memory = words_at(low, (int(ids.max()) - low) // 8 + 2)  # most of which is nobody's, and is not read
+    return ids, memory[(ids - ids.dtype.type(low)) // 8 + 1]
+
+
+def memo(pickler: GroupPickler) -> list[Any]:
+    """Return the objects in the pickler's memo; to the garbage collector it shows them ten times as fast as by copy."""
+    if _MEMO_SHOWS:
+        values = gc.get_referents(pickler)
+        mine = {id(pickler.dispatch_table), id(vars(pickler))}
+        values[:_OWN] = [value for value in values[:_OWN] if id(value) not in mine]
+        return values
+    return list(map(_VALUE, pickler.memo.copy().values()))
+
+
+def _memo_shows() -> bool:
+    probe: list[list[Any]] = [[] for _ in range(4 * _OWN)]
+    pickler = GroupPickler(Shared({}), set())
+    pickler.dump((probe,))
+    values = gc.get_referents(pickler)
+    shown = set(map(id, values))
+    late = set(map(id, values[_OWN:]))  # its own objects come before the memo
+    return shown.issuperset(map(id, probe)) and not late & {id(pickler.dispatch_table), id(vars(pickler))}
+
+
+def _laid_out() -> bool:
+    """Tell whether lists and objects lie in memory as is thought here, without reading anything that is not theirs."""
+    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    probe: list[Any] = [object(), "text", 1.5, [], probe_end := {}]
+    if object.__basicsize__ != 16 or list.__basicsize__ != _ITEMS_AT + 16:
+        return False
+    items = ctypes.c_size_t.from_address(id(probe) + _ITEMS_AT).value
+    seen = (ctypes.c_size_t * len(probe)).from_address(items) if items % 8 == 0 and items else ()
+    if list(seen) != list(map(id, probe)) or seen[-1] != id(probe_end):
+        return False
+    return all(ctypes.c_size_t.from_address(id(each) + 8).value == id(type(each)) for each in probe)
+
+
+_MEMO_SHOWS = _memo_shows()
+_LAID_OUT = _laid_out()

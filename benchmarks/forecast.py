@@ -23,7 +23,8 @@ from benchmarks.measuring.figures import table
 from benchmarks.measuring.machine import told
 from dure.core.forecast.record import Issued, Record
 from dure.core.forecast.runtimes import Case, History, case_of
-from dure.core.forecast.starts import Present, course, etas, sampled
+from dure.core.forecast.draws import sampled
+from dure.core.forecast.starts import Present, course, etas
 from dure.core.model import (
     Cluster,
     ClusterKind,

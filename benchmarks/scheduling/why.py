@@ -14,7 +14,8 @@ from benchmarks.measuring.figures import shown, table
 from benchmarks.measuring.machine import told
 from dure.core.forecast.distribution import Distribution, lognormal
 from dure.core.forecast.runtimes import History, case_of
-from dure.core.forecast.starts import Present, course, etas, sampled
+from dure.core.forecast.draws import sampled
+from dure.core.forecast.starts import Present, course, etas
 from dure.core.model import (
     Budget,
     BudgetMode,

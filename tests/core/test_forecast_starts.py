@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dure.core.forecast.distribution import Distribution, lognormal
 from dure.core.forecast.record import AGES_S, Issued, Record
-from dure.core.forecast.starts import Eta, Present, Remaining, course, drawn, etas, place, sampled
+from dure.core.forecast.draws import Remaining, drawn, place, sampled
+from dure.core.forecast.starts import Eta, Present, course, etas
 from dure.core.model import GpuShare, Job, Lease, Phase
 from tests.core.builders import NOW, a_job, a_platform
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from dure.core import spoken_forecasts
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
-from dure.core.forecast.starts import Present, Remaining, course
+from dure.core.forecast.draws import Remaining
+from dure.core.forecast.starts import Present, course
 from dure.core.model import GpuShare, Job, Lease, Phase, Platform
 from dure.core.queueing.whatif import Change, Option, ahead, options
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team

@@ -18,7 +18,8 @@ from dure.control.platform_holder import PlatformHolder
 from dure.core.forecast.distribution import Distribution, bin_of, edge_s
 from dure.core.forecast.record import Accuracy, Issued, Record
 from dure.core.forecast.runtimes import Basis, Case, Errors, History, Likelihood, case_of
-from dure.core.forecast.starts import Course, Eta, Present, course, etas, sampled
+from dure.core.forecast.draws import sampled
+from dure.core.forecast.starts import Course, Eta, Present, course, etas
 from dure.core.model import TERMINAL, Goal, Job, Phase
 from dure.core.queueing.limits import Bounds
 from dure.core.usage import Ledger, month_of

@@ -10,13 +10,13 @@ a queue of short jobs would look twice as slow as it is.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
-from zlib import crc32
+from itertools import accumulate
+from operator import sub
 
-from dure.core.forecast.distribution import Distribution
+from dure.core.forecast.draws import Remaining, deviation_of, drawn, place
+from dure.core.forecast.replay import Begun, Replay
 from dure.core.model import Goal, Job, Lease, Phase, Platform
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.forward import What, Work, World, forward
@@ -26,19 +26,13 @@ from dure.core.queueing.plan import Plan
 
 GRAIN = 0.1
 HORIZON_S = 14 * 86_400.0
+COURSES = 16
+DECIDED = 3
+_LEAST_DECIDED = 2
+_NEIGHBOURS = 10
+_FLOOR_S = 60.0  # starts are compared as (start + 1 min), or what begins at once could not move
 _LEAST_STEP_S = 0.5
 _ROUNDS = 3  # decisions at one instant: what they place may be over already by then
-_GOLDEN = 0.6180339887498949
-_SILVER = 0.4142135623730951
-_TOGETHER = 0.4
-_DOUBT = 20.0  # ended jobs of a kind after which half of what its jobs shared is known
-_EDGE = 1e-3
-_NORMAL = NormalDist()
-_DIGITS = re.compile(r"[0-9]+")
-
-Remaining = Callable[[Job, float], float]
-"""Returns how long a job runs from now on, in seconds, at a quantile."""
-
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -70,10 +64,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One possible future: the starts of jobs that wait now, in order. Who is not in it did not start in time."""
+    """One possible future: the starts of jobs that wait now, in order. Who is not in it did not start in time.
+
+    `begun` is everyone that began, also of those to come; `most_milli` is their quotas, by team and tier.
+    """
 
     starts: Mapping[str, Start]
     until_s: float
+    number: int = 0
+    begun: tuple[Begun, ...] = ()
+    most_milli: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _Coarse:
     """A decider that is asked only when something changed, at most `_ROUNDS` times per grain of the time ahead."""
 
     def __init__(self, present: Present, grain: float, between: Callable[[], None]) -> None:
-        self._inner = Decider(present.platform)
+        self._inner = Decider(present.platform, explains=False)
         self._inner.bounds = present.bounds
         self._began = present.now
         self._at = present.now
@@ -117,6 +117,11 @@ class _Coarse:
         self._inner.drop(job_id)
         self._waiting.discard(job_id)
         self._stirred = True
+
+    def most_milli(self, begun: Iterable[Begun]) -> dict[tuple[str, str], int]:
+        """Return what the quotas of those that began allow, by team and tier."""
+        keys = {(one.job.team, one.lease.tier) for one in begun}
+        return {(team, tier): self._inner.quota.most_milli(team, tier) for team, tier in keys}
 
     def pace(self, now: float) -> float:
         """Return when the next decision is made."""
@@ -156,6 +161,7 @@ def course(
     waiting = {job.id for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN}
     open_ids = waiting if watched is None else waiting & watched
     starts: dict[str, Start] = {}
+    begun: list[Begun] = []
     driven = _Coarse(present, grain, between)
     works = [Work(job, remaining(job, drawn(job, number, seen(job)))) for job in present.jobs]
     world = World(spent=present.spent, used=present.used)
@@ -170,12 +176,91 @@ def course(
         lease = step.lease
         if step.what is What.ENDED and lease is not None:
             last_ends[lease.cluster, lease.node] = step.job.id
-        elif step.what is What.BEGAN and step.job.id in waiting and lease is not None:
-            starts.setdefault(step.job.id, Start(at_s, lease, last_ends.get((lease.cluster, lease.node))))
-            open_ids.discard(step.job.id)
-            if not open_ids:
-                break
-    return Course(starts, at_s)
+        elif step.what is What.BEGAN and lease is not None:
+            begun.append(Begun(step.job, at_s, lease, max(0.0, step.job.submitted_at - present.now)))
+            if step.job.id in waiting:
+                starts.setdefault(step.job.id, Start(at_s, lease, last_ends.get((lease.cluster, lease.node))))
+                open_ids.discard(step.job.id)
+                if not open_ids:
+                    break
+    return Course(starts, at_s, number, tuple(begun), driven.most_milli(begun))
+
+
+def courses(
+    present: Present,
+    remaining: Remaining,
+    *,
+    count: int = COURSES,
+    watched: frozenset[str] | None = None,
+    more: Callable[[int], bool] = lambda done: done < DECIDED,
+    between: Callable[[], None] = lambda: None,
+    seen: Callable[[Job], float] = lambda _job: 0.0,
+) -> list[Course]:
+    """Return `count` possible futures: some by the platform's decisions, the others moved from these by `Replay`.
+
+    `more` is asked before each course by decisions but the first two, given how many there are.
+    """
+    made: list[Course] = []
+    while len(made) < min(count, _LEAST_DECIDED) or (len(made) < count and more(len(made))):
+        made.append(course(present, remaining, len(made), watched=watched, between=between, seen=seen))
+    return [*made, *_moved(present, made, count, lambda number: _runs(remaining, seen, number), between)]
+
+
+def _moved(
+    present: Present,
+    made: Sequence[Course],
+    count: int,
+    runs: Callable[[int], Callable[[Job], float]],
+    between: Callable[[], None],
+) -> Iterable[Course]:
+    """Yield courses beyond those made: middles from these, deviations from replays of the first one's order.
+
+    In logarithms: a job's middle is the mean over the made courses of its start less the deviation that the replay
+    gives for that course's runtimes (control variates); what is then still between the made courses is what replays do
+    not see, such as another order, and counts as chance, equally large for jobs that start at about the same time.
+    """
+    first = made[0]
+    ids = [one.job.id for one in first.begun]
+    if len(made) >= count or not ids:
+        return
+    replay = Replay(present.platform, [job for job in present.jobs if job.phase.holds_gpus], first.begun, first.most_milli)
+    replayed = []
+    for number in range(count):
+        between()
+        replayed.append([math.log(in_s + _FLOOR_S) for in_s in replay.starts(runs(number))])
+    means = [sum(logs) / count for logs in zip(*replayed, strict=True)]
+    deviations = [dict(zip(ids, map(sub, logs, means), strict=True)) for logs in replayed]
+    rest: dict[str, list[float]] = {}
+    for known, deviation in zip(made, deviations, strict=False):
+        for job_id, start in known.starts.items():
+            if job_id in deviation:
+                rest.setdefault(job_id, []).append(math.log(start.in_s + _FLOOR_S) - deviation[job_id])
+    middles = {job_id: sum(logs) / len(logs) for job_id, logs in rest.items()}
+    chance = _chance(rest, middles)
+    for number in range(len(made), count):
+        starts = dict(made[number % len(made)].starts)
+        for job_id, start in starts.items():
+            if job_id in middles:
+                more = deviations[number][job_id] + chance[job_id] * deviation_of(place(f"{job_id}~", number))
+                starts[job_id] = replace(start, in_s=max(0.0, math.exp(middles[job_id] + more) - _FLOOR_S))
+        yield Course(starts, first.until_s, number)
+
+
+def _chance(rest: Mapping[str, list[float]], middles: Mapping[str, float]) -> dict[str, float]:
+    """Return the standard deviation of what replays do not see, by job, over those that start at about its time."""
+    ordered = sorted(rest, key=lambda job_id: middles[job_id])
+    sums = [*accumulate((sum((log - middles[one]) ** 2 for log in rest[one]) for one in ordered), initial=0.0)]
+    frees = [*accumulate((len(rest[one]) - 1 for one in ordered), initial=0)]
+    found = {}
+    for number, job_id in enumerate(ordered):
+        low, high = max(0, number - _NEIGHBOURS), min(len(ordered), number + _NEIGHBOURS + 1)
+        free = frees[high] - frees[low]
+        found[job_id] = math.sqrt(max(0.0, sums[high] - sums[low]) / free) if free else 0.0
+    return found
+
+
+def _runs(remaining: Remaining, seen: Callable[[Job], float], number: int) -> Callable[[Job], float]:
+    return lambda job: remaining(job, drawn(job, number, seen(job)))
 
 
 def etas(now: float, courses: Sequence[Course], jobs: Iterable[str]) -> dict[str, Eta]:
@@ -190,38 +275,6 @@ def etas(now: float, courses: Sequence[Course], jobs: Iterable[str]) -> dict[str
         seconds = sorted(float("inf") if start is None else start.in_s for start in starts)
         found[job_id] = Eta(now, _part(seconds, 0.5), _part(seconds, 0.9), chances)
     return found
-
-
-def place(name: str, number: int, stride: float = _GOLDEN) -> float:
-    """Return the quantile, between 0 and 1, at which the `number`-th course draws the runtime of a job.
-
-    A job's quantiles are spread evenly over any run of courses (the golden ratio's sequence, begun at its own place).
-    """
-    return (crc32(name.encode()) / 2**32 + (number + 0.5) * stride) % 1.0
-
-
-def drawn(job: Job, number: int, seen: float = 0.0) -> float:
-    """Return the quantile at which the `number`-th course draws how long a job runs.
-
-    A person's jobs of one kind are long together or short together: what is not known of the first is not known of the
-    others either, and a queue of them would else look more certain than it is (a Gaussian copula). The more ended jobs
-    (`seen`) that rests on, the less they share: what is known by then is no longer in doubt.
-    """
-    kind = f"{job.team}/{job.user}/{_DIGITS.sub('#', job.name)}"
-    own, shared = _deviation(place(job.id, number)), _deviation(place(kind, number, _SILVER))
-    together = _TOGETHER * _DOUBT / (_DOUBT + seen)
-    return _NORMAL.cdf(math.sqrt(together) * shared + math.sqrt(1.0 - together) * own)
-
-
-def _deviation(part: float) -> float:
-    return _NORMAL.inv_cdf(min(max(part, _EDGE), 1.0 - _EDGE))
-
-
-def sampled(distribution: Distribution, job: Job, now: float, part: float) -> float:
-    """Return how long `job` runs from `now` on at a quantile, given how long it has run."""
-    if job.phase is Phase.RUNNING and job.began_at is not None:
-        return distribution.remaining(part, now - job.began_at)
-    return distribution.quantile(part)
 
 
 def _part(ordered: Sequence[float], part: float) -> float | None:

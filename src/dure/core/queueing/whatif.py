@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from dure.core.forecast.starts import HORIZON_S, Course, Present, Remaining, course
+from dure.core.forecast.draws import Remaining
+from dure.core.forecast.starts import HORIZON_S, Course, Present, course
 from dure.core.model import WHOLE_GPU_MILLI, Budget, BudgetMode, ClusterKind, Job, Lease, Platform
 from dure.core.pricing import cost_of
 

@@ -21,10 +21,10 @@ from zlib import crc32
 
 from benchmarks.measuring.figures import table
 from benchmarks.measuring.machine import told
+from dure.core.forecast.draws import sampled
 from dure.core.forecast.record import Issued, Record
 from dure.core.forecast.runtimes import Case, History, case_of
-from dure.core.forecast.draws import sampled
-from dure.core.forecast.starts import Present, course, etas
+from dure.core.forecast.starts import Present, course, courses, etas
 from dure.core.model import (
     Cluster,
     ClusterKind,
@@ -46,7 +46,7 @@ from dure.core.queueing.forward import What, Work, forward
 from dure.core.reasons import Ended
 
 DEFAULT_S = 600.0
-COURSES = 8
+DECIDED = 2
 POINTS = 60
 """At how many moments of a trace estimates are made: of every job that waits then and has none yet."""
 _LIMITS_S = (3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 2 * 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
@@ -285,18 +285,15 @@ class _Lab:
         held = {job_id: likelihood.held for job_id, likelihood in found.items()}
         began = time.process_time()
         watched = frozenset(fresh)
-        courses = [
-            course(
-                present,
-                lambda job, part: sampled(held[job.id], job, now, part),
-                number,
-                watched=watched,
-                seen=lambda job: found[job.id].seen,
-            )
-            for number in range(COURSES)
-        ]
+        futures = courses(
+            present,
+            lambda job, part: sampled(held[job.id], job, now, part),
+            watched=watched,
+            more=lambda done: done < DECIDED,
+            seen=lambda job: found[job.id].seen,
+        )
         self.took["ours"].append(time.process_time() - began)
-        for job_id, raw in etas(now, courses, fresh).items():
+        for job_id, raw in etas(now, futures, fresh).items():
             shown = self.record.corrected(raw, now)
             if raw.p50_s is None or raw.p90_s is None or shown.p50_s is None or shown.p90_s is None:
                 continue

@@ -34,7 +34,7 @@ class Lab(Stage):
             self.platform,
             self.database.estimates,
             leads=lambda: self.leading,
-            settings=ForecastSettings(courses=8, least_courses=8),
+            settings=ForecastSettings(courses=8),
         )
         self.commands = Commands(self.ports, self.platform, self._hint, predict=forecasts.predicted_s)
         self.queries = Queries(self.ports, self.platform, "1", lambda: self.loop.plan, forecasts=forecasts)

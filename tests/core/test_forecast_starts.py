@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.core.forecast.distribution import Distribution, lognormal
-from dure.core.forecast.record import AGES_S, Issued, Record
 from dure.core.forecast.draws import Remaining, drawn, place, sampled
-from dure.core.forecast.starts import Eta, Present, course, etas
+from dure.core.forecast.record import AGES_S, Issued, Record
+from dure.core.forecast.starts import Eta, Present, course, courses, etas
 from dure.core.model import GpuShare, Job, Lease, Phase
 from tests.core.builders import NOW, a_job, a_platform
 
@@ -205,3 +205,28 @@ def test_a_job_that_never_started_counts_for_nothing() -> None:
     assert len(record.settle("j-1", None)) == 1
     assert record.accuracy().count == 0
     assert not record.open
+
+
+def _varied(seconds: float) -> Remaining:
+    runs = Distribution(lognormal(seconds, 1.0))
+    return lambda job, part: sampled(runs, job, NOW, part)
+
+
+def test_futures_moved_from_few_decided_ones_say_about_the_same_as_decided_ones() -> None:
+    jobs = (running("j-0", 10.0), *(a_job(f"w-{number:03}", at=NOW - 900 + number) for number in range(120)))
+    present, ids = Present(NOW, a_platform(), jobs), [f"w-{number:03}" for number in range(20, 120)]
+    decided = etas(NOW, [course(present, _varied(900.0), number) for number in range(16)], ids)
+    moved = etas(NOW, courses(present, _varied(900.0), more=lambda done: done < 3), ids)
+    for part in ("p50_s", "p90_s"):
+        off = sorted(getattr(moved[one], part) / getattr(decided[one], part) for one in ids)
+        assert 0.8 < off[len(off) // 2] < 1.25
+        assert off[2] > 0.5
+        assert off[-3] < 2.0
+
+
+def test_with_runtimes_known_a_replay_begins_jobs_when_the_decisions_do() -> None:
+    jobs = (running("j-0", 10.0), *(a_job(f"w-{number:03}", at=NOW - 900 + number) for number in range(60)))
+    found = courses(Present(NOW, a_platform(), jobs), exactly(600.0), count=8, more=lambda done: done < 2)
+    assert len(found) == 8
+    for known in found[1:]:
+        assert all(abs(start.in_s - found[0].starts[one].in_s) < 1.0 for one, start in known.starts.items())

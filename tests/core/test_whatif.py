@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dure.core import spoken_forecasts
+from dure.core.forecast.draws import Remaining
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
-from dure.core.forecast.draws import Remaining
 from dure.core.forecast.starts import Present, course
 from dure.core.model import GpuShare, Job, Lease, Phase, Platform
 from dure.core.queueing.whatif import Change, Option, ahead, options

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from dure.control.deciding import PastUse
 from dure.control.platform_holder import PlatformHolder
 from dure.core.forecast.distribution import Distribution, bin_of, edge_s
+from dure.core.forecast.draws import sampled
 from dure.core.forecast.record import Accuracy, Issued, Record
 from dure.core.forecast.runtimes import Basis, Case, Errors, History, Likelihood, case_of
-from dure.core.forecast.draws import sampled
-from dure.core.forecast.starts import Course, Eta, Present, course, etas
+from dure.core.forecast.starts import Course, Eta, Present, courses, etas
 from dure.core.model import TERMINAL, Goal, Job, Phase
 from dure.core.queueing.limits import Bounds
 from dure.core.usage import Ledger, month_of
@@ -32,12 +32,14 @@ _CASES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ForecastSettings:
-    """How much is read, kept and computed. `budget_s` bounds one refresh; a shorter one makes estimates coarser."""
+    """How much is read, kept and computed.
+
+    A refresh makes courses by decisions until `budget_s` are over, at least two; the others are moved from these.
+    """
 
     history: int = 5_000
     courses: int = 16
-    least_courses: int = 5
-    budget_s: float = 4.0
+    budget_s: float = 0.8
     every_s: float = 1.0
     at_most_every_s: float = 30.0
     rest: float = 4.0
@@ -228,25 +230,29 @@ class Forecasts:
         if not waiting:
             self.outlook = replace(self.outlook, at=present.now, etas={}, accuracy=self._accuracy())
             return
-        courses = self._courses(present)
-        raw = etas(present.now, courses, [job.id for job in waiting])
+        futures = self._courses(present)
+        raw = etas(present.now, futures, [job.id for job in waiting])
         with self._lock:
             self._record.refresh()
             shown = {job_id: self._record.corrected(eta, present.now) for job_id, eta in raw.items()}
         self._issue(waiting, raw, shown)
-        self.outlook = Outlook(present.now, shown, self._accuracy(), len(courses))
+        self.outlook = Outlook(present.now, shown, self._accuracy(), len(futures))
 
     def _courses(self, present: Present) -> list[Course]:
-        settings, clock = self._settings, self._ports.clock
+        return courses(
+            present,
+            self._remaining_from(present.now),
+            count=self._settings.courses,
+            more=self.while_within(self._settings.budget_s),
+            between=self._between,
+            seen=self.seen,
+        )
+
+    def while_within(self, budget_s: float) -> Callable[[int], bool]:
+        """Return what tells, given how many are done, whether one more as long as these is over by `budget_s`."""
+        clock = self._ports.clock
         began = clock.now()
-        courses: list[Course] = []
-        while len(courses) < settings.courses:
-            if len(courses) >= settings.least_courses and clock.now() - began > settings.budget_s:
-                break
-            number = len(courses)
-            remaining = self._remaining_from(present.now)
-            courses.append(course(present, remaining, number, between=self._between, seen=self.seen))
-        return courses
+        return lambda done: (clock.now() - began) * (done + 1) / max(1, done) < budget_s
 
     def _remaining_from(self, now: float) -> Callable[[Job, float], float]:
         return lambda job, part: self.remaining_s(job, now, part)

@@ -16,15 +16,14 @@ from dataclasses import dataclass, replace
 from dure.control.forecasts import Forecasts
 from dure.core.burst import BurstDecision, Offer, decide_burst
 from dure.core.forecast.distribution import Distribution
-from dure.core.forecast.starts import Course, Eta, Present, course, etas
+from dure.core.forecast.starts import Course, Eta, Present, courses, etas
 from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Platform
 from dure.core.queueing.whatif import Ahead, Option, ahead, options
 from dure.ports import Clock
 from dure.wire.problems import CodedError
 
-COURSES = 6
-LEAST_COURSES = 3
-BUDGET_S = 3.0
+BUDGET_S = 0.8
+TRIALS_S = 3.0
 _TURN_S = 20.0
 _SHORT_TURN_S = 2.0
 _KEPT = 128
@@ -80,10 +79,10 @@ class Planning:
             present = self._forecasts.present()
             twins = {tier.name: _twin(job, tier.name) for tier in present.platform.tiers}
             trial = replace(present, jobs=(*present.jobs, *twins.values()))
-            courses = self._courses(trial, frozenset(twin.id for twin in twins.values()))
+            futures = self._courses(trial, frozenset(twin.id for twin in twins.values()))
             rows: list[Row] = []
             for tier, twin in twins.items():
-                rows += self._rows(trial, twin, tier, courses)
+                rows += self._rows(trial, twin, tier, futures)
             return rows
 
     def sooner(self, job: Job) -> Sooner | None:
@@ -105,11 +104,11 @@ class Planning:
     def _sooner(self, job: Job) -> Sooner:
         present = self._forecasts.present()
         remaining = self._remaining(present.now)
-        courses = self._courses(present, frozenset({job.id}))
-        until = self._clock.now() + BUDGET_S
+        futures = self._courses(present, frozenset({job.id}))
+        until = self._clock.now() + TRIALS_S
         found = options(present, job, remaining, more=lambda: self._clock.now() < until)
-        eta = self._forecasts.corrected(etas(present.now, courses, [job.id])[job.id])
-        return Sooner(present.now, eta, ahead(present, job, remaining, courses), found)
+        eta = self._forecasts.corrected(etas(present.now, futures, [job.id])[job.id])
+        return Sooner(present.now, eta, ahead(present, job, remaining, futures), found)
 
     def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:
         platform = present.platform
@@ -153,12 +152,13 @@ class Planning:
             )
 
     def _courses(self, present: Present, watched: frozenset[str]) -> list[Course]:
-        remaining = self._remaining(present.now)
-        until = self._clock.now() + BUDGET_S
-        found: list[Course] = []
-        while len(found) < COURSES and (len(found) < LEAST_COURSES or self._clock.now() < until):
-            found.append(course(present, remaining, len(found), watched=watched, seen=self._forecasts.seen))
-        return found
+        return courses(
+            present,
+            self._remaining(present.now),
+            watched=watched,
+            more=self._forecasts.while_within(BUDGET_S),
+            seen=self._forecasts.seen,
+        )
 
     def _remaining(self, now: float) -> Callable[[Job, float], float]:
         return lambda job, part: self._forecasts.remaining_s(job, now, part)

@@ -93,12 +93,18 @@ class Facts:
 
 
 def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) -> Step:
-    """Return the job after `signal` and the event to write with it.
+    """Return the job after `signal` (as `after`) and the event to write with it."""
+    facts = facts or Facts()
+    changed = after(job, signal, now, facts)
+    return Step(changed, Draft(EVENT_OF_PHASE[changed.phase], job.id, _told(job, changed, facts)))
+
+
+def after(job: Job, signal: Signal, now: float, facts: Facts) -> Job:
+    """Return the job after `signal`, for time that nobody lives in and no event tells of.
 
     Raises UnknownTransitionError when the table has no such step. Leaving a phase that holds GPUs settles the lease's
     cost and running time; `now` is seconds since the epoch.
     """
-    facts = facts or Facts()
     target = TABLE[job.phase].get(signal)
     if target is None:
         raise UnknownTransitionError(job, signal)
@@ -133,8 +139,7 @@ def advance(job: Job, signal: Signal, now: float, facts: Facts | None = None) ->
         }
         if job.phase is Phase.QUEUED:
             changes["waited_s"] = job.waited_s + max(0.0, now - job.queued_at)
-    after = replace(job, **changes)
-    return Step(after, Draft(EVENT_OF_PHASE[target], job.id, _told(job, after, facts)))
+    return replace(job, **changes)
 
 
 def submitted(job: Job) -> Draft:

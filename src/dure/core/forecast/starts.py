@@ -34,6 +34,7 @@ _FLOOR_S = 60.0  # starts are compared as (start + 1 min), or what begins at onc
 _LEAST_STEP_S = 0.5
 _ROUNDS = 3  # decisions at one instant: what they place may be over already by then
 
+
 @dataclass(frozen=True, slots=True)
 class Present:
     """What a forecast starts from. `spent` is each team's money of this month; `jobs` are all that have not ended.
@@ -215,35 +216,48 @@ def _moved(
 ) -> Iterable[Course]:
     """Yield courses beyond those made: middles from these, deviations from replays of the first one's order.
 
-    In logarithms: a job's middle is the mean over the made courses of its start less the deviation that the replay
-    gives for that course's runtimes (control variates); what is then still between the made courses is what replays do
-    not see, such as another order, and counts as chance, equally large for jobs that start at about the same time.
+    In logarithms, a job's start is taken to be its middle, plus what the replay of that course's runtimes deviates (a
+    control variate, with the factor that fits the made courses best), plus what replays do not see, such as another
+    order: that counts as chance, equally large for jobs that start at about the same time.
     """
     first = made[0]
     ids = [one.job.id for one in first.begun]
     if len(made) >= count or not ids:
         return
-    replay = Replay(present.platform, [job for job in present.jobs if job.phase.holds_gpus], first.begun, first.most_milli)
+    holding = [job for job in present.jobs if job.phase.holds_gpus]
+    replay = Replay(present.platform, holding, first.begun, first.most_milli)
     replayed = []
     for number in range(count):
         between()
         replayed.append([math.log(in_s + _FLOOR_S) for in_s in replay.starts(runs(number))])
     means = [sum(logs) / count for logs in zip(*replayed, strict=True)]
     deviations = [dict(zip(ids, map(sub, logs, means), strict=True)) for logs in replayed]
-    rest: dict[str, list[float]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     for known, deviation in zip(made, deviations, strict=False):
         for job_id, start in known.starts.items():
             if job_id in deviation:
-                rest.setdefault(job_id, []).append(math.log(start.in_s + _FLOOR_S) - deviation[job_id])
+                pairs.setdefault(job_id, []).append((math.log(start.in_s + _FLOOR_S), deviation[job_id]))
+    factor = _factor(pairs.values())
+    rest = {job_id: [log - factor * off for log, off in some] for job_id, some in pairs.items()}
     middles = {job_id: sum(logs) / len(logs) for job_id, logs in rest.items()}
     chance = _chance(rest, middles)
     for number in range(len(made), count):
         starts = dict(made[number % len(made)].starts)
         for job_id, start in starts.items():
             if job_id in middles:
-                more = deviations[number][job_id] + chance[job_id] * deviation_of(place(f"{job_id}~", number))
-                starts[job_id] = replace(start, in_s=max(0.0, math.exp(middles[job_id] + more) - _FLOOR_S))
+                off = factor * deviations[number][job_id] + chance[job_id] * deviation_of(place(f"{job_id}~", number))
+                starts[job_id] = replace(start, in_s=max(0.0, math.exp(middles[job_id] + off) - _FLOOR_S))
         yield Course(starts, first.until_s, number)
+
+
+def _factor(pairs: Iterable[Sequence[tuple[float, float]]]) -> float:
+    """Return by what factor starts follow replays, by least squares within jobs; between 0 and 1."""
+    both = own = 0.0
+    for some in pairs:
+        log, off = (sum(values) / len(some) for values in zip(*some, strict=True))
+        both += sum((one - log) * (other - off) for one, other in some)
+        own += sum((other - off) ** 2 for _, other in some)
+    return min(1.0, max(0.0, both / own)) if own > 0.0 else 1.0
 
 
 def _chance(rest: Mapping[str, list[float]], middles: Mapping[str, float]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Runs a decider over simulated time: jobs arrive, are admitted, begin, end, are preempted or lost, as the plan says.
 
 Estimates of start times and replays of traces share it, so both follow what the platform would really decide; jobs
-change through `lifecycle.advance` alone. The trap: at one instant ends come first, then arrivals, then one decision;
+change through `lifecycle` alone. The trap: at one instant ends come first, then arrivals, then one decision;
 a decider that sees them in another order gives another history.
 """
 
@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
-from dure.core.lifecycle import Facts, Signal, advance
+from dure.core.lifecycle import Facts, Signal, after
 from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Admission, Plan
 from dure.core.reasons import Ended
 
+_NO_FACTS = Facts()
 MAX_ROUNDS = 100  # decisions at one instant while each preempts: more would be two jobs that evict each other for ever
 
 
@@ -270,7 +271,7 @@ class _Run:
     def _admit(self, admission: Admission) -> Iterator[Step]:
         course = self._courses[admission.job_id]
         at = self._free_since(course.job, admission.lease)
-        course.job = advance(course.job, Signal.ADMIT, at, Facts(lease=admission.lease)).job
+        course.job = after(course.job, Signal.ADMIT, at, Facts(lease=admission.lease))
         self._waiting.discard(course.job.id)
         yield Step(at, What.ADMITTED, course.job, admission.lease, admission.burst)
         delay_s = self._provision_s.get(admission.lease.cluster, self._world.start_s)
@@ -296,8 +297,8 @@ class _Run:
     def _begin(self, course: _Course, at: float) -> Step:
         job = course.job
         if job.phase is Phase.ADMITTED:
-            job = advance(job, Signal.START, at).job
-        course.job = advance(job, Signal.BEGIN, at).job
+            job = after(job, Signal.START, at, _NO_FACTS)
+        course.job = after(job, Signal.BEGIN, at, _NO_FACTS)
         self._decider.put(course.job)
         self._plan_end(course, at)
         return Step(at, What.BEGAN, course.job, course.job.lease)
@@ -316,7 +317,7 @@ class _Run:
             for share in job.lease.shares:
                 self._freed.update(((job.lease.cluster, share.node, gpu.index), at) for gpu in share.gpus)
         reason, signal = (Ended.TIMEOUT, Signal.FAIL) if course.overtime else (None, Signal.SUCCEED)
-        ended = advance(job, signal, at, Facts(reason=reason)).job
+        ended = after(job, signal, at, Facts(reason=reason))
         del self._courses[job.id]
         self._spent[job.team] = self._spent.get(job.team, 0.0) + ended.cost
         if self._half_life_s > 0.0:
@@ -333,7 +334,7 @@ class _Run:
             kept_s = did_s if course.checkpoint_s <= 0.0 else did_s - did_s % course.checkpoint_s
             course.left_s = max(0.0, course.left_s - kept_s)
         facts = Facts(reason=reason, lost=what is What.LOST)
-        course.job = advance(job, Signal.REQUEUE, self._now, facts).job
+        course.job = after(job, Signal.REQUEUE, self._now, facts)
         if course.job.phase is Phase.QUEUED:
             self._waiting.add(job.id)
         self._decider.put(course.job)

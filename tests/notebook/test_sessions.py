@@ -196,10 +196,12 @@ def test_undo_takes_back_the_last_cell_that_changed_anything(desk):
     line = told(kernel.run("%session undo"))
     assert line.startswith("Undid cell 4: same.")
     assert "outside the notebook" in line
+    settled(desk)
     assert kernel.value("same") == "5"
     assert told(kernel.run("%session undo")).startswith("Undid cell 3: extra, x.")
     assert kernel.value("x") == "[1]"
     assert kernel.run("extra").error is not None
+    settled(desk)
     kernel.run("x.append(9)")
     kernel.run("%session undo")
     assert kernel.value("x") == "[1]"

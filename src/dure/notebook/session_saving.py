@@ -1,8 +1,8 @@
 """Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
 
-What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is spent at
-most for one fortieth of the time. The trap: only a namespace between two cells is saved, never a half-changed one; and
-what the platform refused is not a base, because its blobs may go.
+What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is at most
+1.5 % of what they compute, or too short to feel. The trap: only a namespace between two cells is saved, never a
+half-changed one; and what the platform refused is not a base, because its blobs may go.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dure.client import Client
     from dure.state import Blobs, Frozen, Snapshot
 
-SHARE = 0.025  # of the time, for freezes, while cells follow one another without a pause
+SHARE = 0.015  # of the time that cells compute, for freezes that a cell waits for
+SHORT_S = 0.005  # a freeze that nobody feels
 _GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
 
@@ -64,8 +65,8 @@ class Saver:
     paused: bool = False
     dropped: int = 0
     unsaved: dict[str, str] = field(default_factory=dict)
-    spent_s: float = 0.0
-    began: float = field(default_factory=time.monotonic)
+    worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
+    froze_s: float = 0.0  # what the last freeze took
     _queue: queue.Queue[tuple[Frozen, Facts] | None] = field(default_factory=queue.Queue)
     _client: Client | None = None
     then: Callable[[], None] = lambda: None
@@ -80,11 +81,14 @@ class Saver:
         return not self._queue.unfinished_tasks
 
     def within_share(self) -> bool:
-        """Whether one more freeze keeps to the share of the time that freezes may take."""
-        return self.spent_s <= SHARE * (time.monotonic() - self.began)
+        """Whether cells may wait for one more freeze like the last one."""
+        return self.froze_s <= SHORT_S or self.froze_s <= SHARE * self.worked_s
 
-    def take(self, facts: Facts) -> bool:
-        """Freeze the namespace, to be written aside; False when that was not possible, which `problem` tells."""
+    def take(self, facts: Facts, *, waited_for: bool = False) -> bool:
+        """Freeze the namespace, to be written aside; False when that was not possible, which `problem` tells.
+
+        `waited_for`: a cell cannot begin meanwhile.
+        """
         from dure.state import freeze, process_extras
 
         began = time.perf_counter()
@@ -95,7 +99,8 @@ class Saver:
             self.problem = f"{type(error).__name__}: {error}"
             return False
         finally:
-            self.spent_s += time.perf_counter() - began
+            self.froze_s = time.perf_counter() - began
+            self.worked_s *= not waited_for
         self._queue.put((frozen, facts))
         return True
 

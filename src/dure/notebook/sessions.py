@@ -58,6 +58,7 @@ class NotebookSession:
         self._cells = 0
         self._dirty = False
         self._began = False
+        self._began_at = time.monotonic()
         self._asked_at = float("-inf")
 
     # --- the kernel's events ---
@@ -94,12 +95,15 @@ class NotebookSession:
                 self._begin()
             saver = self.saver
             if self._dirty and saver is not None and saver.free and saver.within_share():
-                self.take()  # cells that follow at once: each its own version, as long as that costs little
+                self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
             self._tell()
+        self._began_at = time.monotonic()
 
     def _cell_ended(self, _result: object) -> None:
         self.running = False
         with self._guarded():
+            if self.saver is not None:
+                self.saver.worked_s += time.monotonic() - self._began_at
             if self.name is None:
                 return
             self._note_bound(max(1, self.shell.execution_count - 1))
@@ -116,8 +120,9 @@ class NotebookSession:
             saver = self.saver
             if not self._dirty or self.running or saver is None or not saver.free:
                 return
-            if cells == self._cells or saver.within_share():
-                self.take()
+            follows = cells != self._cells
+            if not follows or saver.within_share():
+                self.take(waited_for=follows)
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:
@@ -242,7 +247,7 @@ class NotebookSession:
 
     # --- saving ---
 
-    def take(self, label: str = "") -> bool:
+    def take(self, label: str = "", *, waited_for: bool = False) -> bool:
         """Freeze the namespace now and have it written aside; False when nothing is to be saved here."""
         from dure.notebook.session_saving import Facts, inputs_of
 
@@ -253,7 +258,7 @@ class NotebookSession:
         cell = max(0, self.shell.execution_count - 1)
         facts = Facts(cell, dict(self.made), inputs_of(namespace, self.made), label, self.origin)
         self._dirty, self.origin = False, None
-        return saver.take(facts)
+        return saver.take(facts, waited_for=waited_for)
 
     def flush(self, timeout_s: float = GRACE_S) -> bool:
         """Save what the last cell changed, if that is not done yet, and wait for it."""

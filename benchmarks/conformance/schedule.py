@@ -65,7 +65,7 @@ class World:
         heads = []
         for name, queue in self.pending.items():
             if name not in self.snapshot.inactive:
-                info = queue.pop()
+                info = queue.head()
                 if info is not None:
                     heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
         if not heads:
@@ -127,7 +127,9 @@ class World:
             )
             self._evict(entry.migrating.key, "FlavorMigration", told)
             self.events.append(("Normal", entry.migrating.key, "EvictedDueToFlavorMigration"))
-        if entry.status != states.ASSUMED:
+        if entry.status == states.ASSUMED:
+            self.pending[entry.info.queue].forget(entry.info.key)
+        else:
             self._requeue(entry)
 
     def _preempt(self, entry: Entry, info: Info, reason: str) -> None:
@@ -351,7 +353,7 @@ def usage_head(case: Case) -> None:
     queue = PendingQueue(spec.name, spec.strategy == "StrictFIFO", settings, usage)
     for one in case.tc.get("wls") or ():
         queue.push(info_of(workload_of(one), settings.gates, spec.name))
-    head = queue.pop()
+    head = queue.head()
     same("head", workload_of(case.tc["wantWl"]).key, head.key if head else None)
 
 

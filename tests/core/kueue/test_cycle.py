@@ -90,19 +90,19 @@ def test_a_shape_that_does_not_fit_takes_its_like_along_until_woken():
     queue = PendingQueue("q", strict=False, settings=Settings())
     for number in range(3):
         queue.push(waiting(a_workload(f"w{number}", 4, created_ns=number), "q"))
-    head = queue.pop()
+    head = queue.head()
     assert head is not None
     queue.requeue(head, "NoFit", 0)
     assert head.workload.name == "w0"
     assert (len(queue.waiting), len(queue.inadmissible)) == (0, 3)
-    assert queue.wake(0)
+    queue.waking.wake()
     assert list(queue.waiting) == ["ns/w0", "ns/w1", "ns/w2"]
 
 
 def test_a_strict_queue_is_blocked_by_its_head():
     queue = PendingQueue("q", strict=True, settings=Settings())
     queue.push(waiting(a_workload("w", 4), "q"))
-    head = queue.pop()
+    head = queue.head()
     assert head is not None
     queue.requeue(head, "NoFit", 0)
     assert list(queue.waiting) == ["ns/w"]

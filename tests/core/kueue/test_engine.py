@@ -99,6 +99,20 @@ def test_new_quotas_keep_what_runs_and_try_again_what_waits():
     assert held(engine) == {"runs", "waits"}
 
 
+def test_what_a_blocked_head_keeps_is_given_back_where_its_queue_holds_more_than_it_may_borrow():
+    engine = an_engine(a_queue("a", 5), a_queue("b", 10))
+    submit(engine, "much", 10, queue="a")
+    settle(engine)
+    configure(engine, a_queue("a", 2, borrowing=2), a_queue("b", 10))
+    submit(engine, "more", 2, queue="a", priority=1)
+    submit(engine, "other", 1, queue="b")
+    settle(engine)
+    assert held(engine) == {"much", "other"}
+    engine.finish("ns/much")
+    engine.finish("ns/other")
+    assert engine.node("a").parent.account(CPU).usage == engine.node("a").account(CPU).usage
+
+
 def test_a_workload_whose_queue_is_gone_says_so_and_returns_with_it():
     engine = an_engine(a_queue("q", 2))
     submit(engine, "w", 1, queue="other")

@@ -12,12 +12,18 @@ from dure.core.queueing.kueue.snapshot import build
 from tests.core.kueue.world import CPU, a_queue, a_workload
 
 NAMES = ("a", "b", "c")
+QUOTAS = st.tuples(*[st.integers(0, 10)] * 3)
+LIMITS = st.none() | st.integers(0, 10)
 ALL_REACH = Preemption("LowerPriority", "Any")
+POLICIES = (ALL_REACH, Preemption("LowerOrNewerEqualPriority", "LowerPriority", "LowerPriority"), Preemption())
 DOORS = [LocalQueue("ns", name, name) for name in NAMES]
 
 
-def queues_of(quotas, policy=ALL_REACH, borrowing=None):
-    return [a_queue(name, own, preemption=policy, borrowing=borrowing) for name, own in zip(NAMES, quotas, strict=True)]
+def queues_of(quotas, policy=ALL_REACH, borrowing=None, lending=None):
+    return [
+        a_queue(name, own, preemption=policy, borrowing=borrowing, lending=lending)
+        for name, own in zip(NAMES, quotas, strict=True)
+    ]
 
 
 def configured(engine, queues):
@@ -56,12 +62,22 @@ def state_of(engine):
     )
 
 
+def run(engine, cycles, until=None):
+    """Run so many cycles, or until a workload holds quota; victims leave at once."""
+    for now_ns in range(1, cycles):
+        if until is not None and engine.holding(until) is not None:
+            return
+        for entry in engine.cycle(now_ns).entries:
+            for target in entry.preempting:
+                engine.release(target.info.key, now_ns)
+
+
 class EngineMachine(RuleBasedStateMachine):
     """An engine with three preempting queues in one cohort, beside one that remembers nothing."""
 
-    @initialize(fair=st.booleans(), quotas=st.tuples(*[st.integers(0, 10)] * 3), policy=st.booleans())
+    @initialize(fair=st.booleans(), quotas=QUOTAS, policy=st.sampled_from(POLICIES))
     def begin(self, fair, quotas, policy):
-        self.policy = ALL_REACH if policy else Preemption("LowerOrNewerEqualPriority", "LowerPriority", "LowerPriority")
+        self.policy = policy
         self.engines = [Engine(Settings(fair_sharing=fair)) for _ in range(2)]
         for engine in self.engines:
             configured(engine, queues_of(quotas, self.policy))
@@ -109,9 +125,10 @@ class EngineMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(info.key for info in self.engine.held())))
         self.both(lambda engine: (engine.evict(key, "NodeFailure", "gone", self.number), engine.release(key, 1)))
 
-    @rule(quotas=st.tuples(*[st.integers(0, 10)] * 3))
-    def edit(self, quotas):
-        self.both(lambda engine: configured(engine, queues_of(quotas, self.policy)))
+    @rule(quotas=QUOTAS, borrowing=LIMITS, lending=LIMITS)
+    def edit(self, quotas, borrowing, lending):
+        """Quotas change; who holds more than may be borrowed now keeps it."""
+        self.both(lambda engine: configured(engine, queues_of(quotas, self.policy, borrowing, lending)))
 
     @rule()
     def cycle(self):
@@ -177,18 +194,19 @@ JOBS = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 6), st.integers
 @given(jobs=JOBS, quotas=st.tuples(*[st.integers(2, 10)] * 3), priority=st.integers(-2, 5), fair=st.booleans())
 @settings(deadline=None)
 def test_a_guarantee_can_always_be_taken_back(jobs, quotas, priority, fair):
+    """Whether the others come to rest or, by fair sharing, preempt one another without end (docs/QUEUEING.md)."""
     engine = Engine(Settings(fair_sharing=fair))
     configured(engine, queues_of(quotas))
     for number, (queue, cpu, own_priority) in enumerate(jobs):
         if queue != "a":
             engine.submit(a_workload(f"w{number}", cpu, priority=own_priority, created_ns=number, local=queue))
-    settle(engine)
+    run(engine, 50)
     engine.submit(a_workload("mine", quotas[0], priority=priority, created_ns=99, local="a"))
-    settle(engine)
+    run(engine, 50, until="ns/mine")
     assert engine.holding("ns/mine") is not None
 
 
-@given(jobs=JOBS, quotas=st.tuples(*[st.integers(0, 10)] * 3))
+@given(jobs=JOBS, quotas=QUOTAS)
 @settings(deadline=None)
 def test_preemption_comes_to_rest_and_stays_there(jobs, quotas):
     """Without fair sharing. With it, Kueue's rules themselves may go round (docs/QUEUEING.md), and so do ours."""

@@ -33,7 +33,7 @@ def test_usage_ranks_before_priority():
     queue = PendingQueue("q", strict=False, settings=Settings(usage_policy=POLICY), usage=ledger.usage)
     queue.push(waiting(a_workload("urgent", 1, priority=9, local="busy"), "q"))
     queue.push(waiting(a_workload("modest", 1), "q"))
-    head = queue.pop()
+    head = queue.head()
     assert head is not None
     assert head.workload.name == "modest"
 
@@ -42,4 +42,4 @@ def test_a_workload_that_was_deleted_is_no_head():
     queue = PendingQueue("q", strict=False, settings=Settings())
     queue.push(waiting(a_workload("gone", 1), "q"))
     queue.forget("ns/gone")
-    assert queue.pop() is None
+    assert queue.head() is None

@@ -78,8 +78,12 @@ class Cycle:
         result = CycleResult([], [])
         for info, preemptor in heads:
             self._nominate(info, preemptor, result)
-        for entry in in_order(result.entries, self.settings):
-            self._process(entry, result)
+        if all(self._hopeless(entry) for entry in result.entries):
+            for entry in result.entries:
+                self._refuse(entry)
+        else:
+            for entry in in_order(result.entries, self.settings):
+                self._process(entry, result)
         for node, usage, placed in reversed(self._reserved):
             node.give(usage)
             self.snapshot.settle_places(placed, -1)
@@ -94,10 +98,8 @@ class Cycle:
         if refusal is not None:
             result.refused.append(refusal)
             return
-        entry = Entry(info=info, node=self.snapshot.queues[info.queue], preemptor=preemptor)
         info.evaluated_generation = info.workload.generation
-        entry.record(*self._assign(info))
-        result.entries.append(entry)
+        result.entries.append(Entry(info, self.snapshot.queues[info.queue], *self._assign(info), preemptor))
 
     def _refusal(self, info: Info) -> Refused | None:
         checks = info.workload.checks
@@ -211,16 +213,28 @@ class Cycle:
                 return False
         return queue.generation > progress.generation
 
+    def _hopeless(self, entry: Entry) -> bool:
+        """Return whether a head waits whatever those before it do: it has neither quota nor victims."""
+        if self.settings.gates.concurrent_admission or entry.node.places:
+            return False
+        return entry.assignment.mode == NO_FIT or (entry.assignment.mode == PREEMPT and not entry.targets)
+
+    def _refuse(self, entry: Entry) -> None:
+        if entry.assignment.mode == NO_FIT:
+            entry.requeue, entry.reason = pending.NO_FIT, entry.assignment.no_fit_reason
+        else:
+            entry.requeue, entry.reason = pending.NO_CANDIDATES, "WaitingForQuota"
+
     def _process(self, entry: Entry, result: CycleResult) -> None:
         if self.settings.gates.concurrent_admission and self._better_sibling_runs(entry):
             self._skip(entry, "A more favorable variant is already admitted", "PendingEvaluation")
             return
-        fits = self._recheck(entry, result)
+        fits = self._hopeless(entry) or self._recheck(entry, result)
         mode = entry.assignment.mode
         if mode == NO_FIT:
-            entry.requeue, entry.reason = pending.NO_FIT, entry.assignment.no_fit_reason
+            self._refuse(entry)
         elif mode == PREEMPT and not entry.targets:
-            entry.requeue, entry.reason = pending.NO_CANDIDATES, "WaitingForQuota"
+            self._refuse(entry)
             self._reserve_blocked(entry)
         elif mode == PREEMPT and self._gated(entry.info.workload):
             entry.status, entry.reason = states.GATED, "AdmissionGated"
@@ -302,12 +316,12 @@ class Cycle:
         for key, amount in entry.usage().items():
             account = entry.node.account(key)
             if entry.assignment.borrowing == 0:
-                most = max(0, account.nominal - account.usage)
+                most = account.nominal - account.usage
             elif account.borrowing_limit is None:
                 most = amount
             else:
                 most = sub(add(account.nominal, account.borrowing_limit), account.usage)
-            kept[key] = min(amount, most)
+            kept[key] = max(0, min(amount, most))
         self._reserve(entry, kept)
 
     def _fits(self, entry: Entry) -> bool:

@@ -28,7 +28,7 @@ from dure.core.queueing.kueue.objects import (
     Topology,
     Workload,
 )
-from dure.core.queueing.kueue.pending import PendingQueue, Saved
+from dure.core.queueing.kueue.pending import PendingQueue, Saved, Waking
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
 from dure.core.queueing.kueue.tree import Node
 from dure.core.queueing.kueue.usage import UsageLedger
@@ -73,6 +73,7 @@ class _Touched:
     nodes: dict[int, Node] = field(default_factory=dict)
     usage: dict[int, int] = field(default_factory=dict)
     infos: dict[int, tuple[Info, Info]] = field(default_factory=dict)
+    counts: dict[int, tuple[Waking, int]] = field(default_factory=dict)
 
 
 class Engine:
@@ -91,9 +92,8 @@ class Engine:
         self._homes: dict[str, str] = {}
         self._queues: list[PendingQueue] = []
         self._awake: set[int] = set()
-        self._trees: dict[str, list[PendingQueue]] = {}
+        self._trees: dict[int, Waking] = {}
         self._told: dict[str, Entry | Refused] = {}
-        self._told_of: dict[tuple[str, object], str] = {}
         self._due: list[tuple[int, str]] = []
         self._trial: _Touched | None = None
 
@@ -166,13 +166,14 @@ class Engine:
         self._queues = []
         for index, spec in enumerate(self.objects.cluster_queues):
             usage = self.ledger.usage if self.ledger is not None and spec.usage_based else None
+            top = self.snapshot.queues[spec.name].top()
             queue = PendingQueue(
                 spec.name,
                 spec.strategy == "StrictFIFO",
                 self.settings,
                 usage if self.settings.usage_sharing else None,
                 index=index,
-                awake=self._awake,
+                waking=self._trees.setdefault(id(top), Waking(awake=self._awake)),
                 sticky=sticky.get(spec.name),
             )
             self._queues.append(queue)
@@ -295,19 +296,12 @@ class Engine:
     def wake(self, queue: str | None = None, now_ns: int = 0) -> None:
         """Let what waits for change be tried again: in the queue's whole cohort tree, or everywhere."""
         suits = None if self.objects.namespaces is None else self._suits
-        for one in self._queues if queue is None else self._tree_of(queue):
-            if self._trial is not None:
-                self._touch(one.name)
-            one.wake(now_ns, suits)
-
-    def _tree_of(self, queue: str) -> list[PendingQueue]:
-        found = self._trees.get(queue)
-        if found is None:
-            node = self.snapshot.queues[queue]
-            names = [queue] if node.parent is None else [one.name for one in node.parent.root.subtree_queues()]
-            found = [self.pending[name] for name in names]
-            self._trees.update(dict.fromkeys(names, found))
-        return found
+        for tree in self._trees.values() if queue is None else (self.pending[queue].waking,):
+            self._touch_tree(tree)
+            tree.wake()
+            for index in sorted(tree.parked):
+                self._touch(self._queues[index].name)
+                self._queues[index].unpark(now_ns, suits)
 
     def _suits(self, info: Info) -> bool:
         if self.objects.namespaces is None:
@@ -329,7 +323,7 @@ class Engine:
             if queue.name in self.snapshot.inactive:
                 continue
             self._touch(queue.name)
-            info = queue.pop()
+            info = queue.head()
             if info is not None:
                 self._remember(info)
                 heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
@@ -352,7 +346,7 @@ class Engine:
         for entry in result.entries:
             self._settle(entry, now_ns)
         for refused in result.refused:
-            self._tell(refused)
+            self._told[refused.info.key] = refused
             self.pending[refused.info.queue].requeue(refused.info, refused.requeue, now_ns)
         return result
 
@@ -386,12 +380,11 @@ class Engine:
         if entry.migrating is not None:
             self.evict(entry.migrating.key, "FlavorMigration", "", now_ns)
         if entry.status != ASSUMED:
-            self._tell(entry)
+            self._told[entry.info.key] = entry
             self.pending[entry.info.queue].requeue(entry.info, entry.requeue, now_ns)
             return
         self._told.pop(entry.info.key, None)
-        if self.pending[entry.info.queue].sticky is not None:
-            self.pending[entry.info.queue].forget(entry.info.key)
+        self.pending[entry.info.queue].forget(entry.info.key)
         if self.ledger is not None and entry.node.spec.usage_based:
             total: dict[str, int] = {}
             for one in entry.info.requests:
@@ -423,13 +416,8 @@ class Engine:
     def _of_shape(self, key: str, name: str) -> str | None:
         """Return another workload of the queue that was evaluated and has the same shape, or None."""
         info = self.pending[name].get(key)
-        like = None if info is None or info.shape is None else self._told_of.get((name, info.shape))
+        like = None if info is None else self.pending[name].told_like(info)
         return like if like in self._told else None
-
-    def _tell(self, one: Entry | Refused) -> None:
-        self._told[one.info.key] = one
-        if one.info.shape is not None:
-            self._told_of[one.info.queue, one.info.shape] = one.info.key
 
     def node(self, queue: str) -> QueueNode:
         """Return the cluster queue in the tree, with its quota, usage and workloads."""
@@ -442,15 +430,17 @@ class Engine:
             message = "a trial is under way already: end it before the next"
             raise RuntimeError(message)
         self._trial = _Touched()
-        before = (self.number, dict(self._homes), dict(self._told), dict(self._told_of), dict(self.strays))
-        due = list(self._due)
+        before = (self.number, dict(self._homes), dict(self._told), dict(self.strays))
+        due, awake = list(self._due), set(self._awake)
         ledger = self.ledger.copy() if self.ledger is not None else None
         try:
             yield self
         finally:
             touched, self._trial = self._trial, None
-            self.number, self._homes, self._told, self._told_of, self.strays = before
+            self.number, self._homes, self._told, self.strays = before
             self._due = due
+            self._awake.clear()
+            self._awake.update(awake)
             if self.ledger is not None and ledger is not None:
                 self.ledger.restore(ledger)
             self._undo(touched)
@@ -460,6 +450,7 @@ class Engine:
         if self._trial is None or name in self._trial.pending:
             return
         node = self.snapshot.queues[name]
+        self._touch_tree(self.pending[name].waking)
         self._trial.pending[name] = self.pending[name].save()
         self._trial.workloads[name] = dict(node.workloads)
         for one in (node, *node.path()):
@@ -467,11 +458,17 @@ class Engine:
                 self._trial.nodes[id(one)] = one
                 self._trial.usage.update({id(account): account.usage for account in one.accounts.values()})
 
+    def _touch_tree(self, tree: Waking) -> None:
+        if self._trial is not None:
+            self._trial.counts.setdefault(id(tree), (tree, tree.count))
+
     def _remember(self, info: Info) -> None:
         if self._trial is not None:
             self._trial.infos.setdefault(id(info), (info, replace(info)))
 
     def _undo(self, touched: _Touched) -> None:
+        for tree, count in touched.counts.values():
+            tree.count = count
         for name, saved in touched.pending.items():
             self.pending[name].load(saved)
             self.snapshot.queues[name].workloads = touched.workloads[name]

@@ -19,16 +19,19 @@ class Entry:
 
     info: Info
     node: QueueNode
+    assignment: Assignment
+    targets: list[Target]
     preemptor: bool = False
-    assignment: Assignment = field(default_factory=Assignment)
-    targets: list[Target] = field(default_factory=list)
     status: str = NOT_NOMINATED
-    message: str = ""
+    message: str = field(init=False)
     reason: str = ""
     requeue: str = GENERIC
     preempting: tuple[Target, ...] = ()
     migrating: Info | None = None
     replacing: Info | None = None
+
+    def __post_init__(self) -> None:
+        self.record(self.assignment, self.targets)
 
     def record(self, assignment: Assignment, targets: list[Target]) -> None:
         """Keep an assignment, with its message and how far its scan came."""

@@ -1,14 +1,14 @@
 """The workloads that wait in one cluster queue: the order of heads, and who waits for the world to change first.
 
 Workloads of one shape wait in one class. With BestEffortFIFO a workload that does not fit makes its whole class
-inadmissible, in one step and until something changes; a workload that waits alone for that is parked. The trap: heaps
-are cleaned when they are read, so an entry counts only while its workload's class still holds that very entry.
+inadmissible, in one step and until its cohort tree wakes; a workload that waits alone for that is parked. The trap: a
+tree wakes by counting, so what a queue knows about stuck shapes holds only until the count has changed (`_look`).
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,43 +35,54 @@ Place = tuple[Any, ...]
 
 
 @dataclass(slots=True, eq=False)
-class _Class:
-    """Waiting workloads of one shape; `stuck` while one of them was found not to fit.
+class Waking:
+    """What the queues of one cohort tree share, because they wake together; queues are known by their indices.
 
-    `offered` is the one that runs for head of the queue.
+    `count` tells how often they woke. `awake` is shared by all trees of an engine: the queues that may have a head.
+    Somebody waits in those of `waiting`; in those of `parked` somebody waits alone.
     """
 
-    heap: list[Place] = field(default_factory=list)
-    members: dict[str, Place] = field(default_factory=dict)
-    stuck: bool = False
-    offered: Place | None = None
+    count: int = 0
+    awake: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
+    parked: set[int] = field(default_factory=set)
 
-    def first(self) -> Place | None:
-        """Return the first of the class, or None; what left is dropped from the heap."""
-        heap, members = self.heap, self.members
-        while heap:
-            if members.get(heap[0][4].key) is heap[0]:
-                return heap[0]
-            heapq.heappop(heap)
-        return None
+    def wake(self) -> None:
+        """Let every shape be tried again. Who is parked is asked one by one (`PendingQueue.unpark`)."""
+        self.count += 1
+        self.awake |= self.waiting
+
+
+@dataclass(slots=True, eq=False)
+class _Class:
+    """The waiting workloads of one shape, in order; `told` is the one of them that was evaluated last."""
+
+    kind: object
+    places: list[Place] = field(default_factory=list)
+    told: str | None = None
+
+
+def _first(known: _Class) -> Place:
+    return known.places[0]
 
 
 @dataclass(slots=True)
 class Saved:
     """How a queue was, to return to after a trial."""
 
-    classes: dict[object, _Class]
+    classes: list[_Class]
+    places: dict[str, Place]
+    stuck: set[object]
     parked: dict[str, Info]
-    firsts: list[Place]
     rest: tuple[Any, ...]
 
 
 @dataclass(slots=True, eq=False)
 class PendingQueue:
-    """The waiting workloads of one cluster queue.
+    """The waiting workloads of one cluster queue. `usage` ranks local queues when admission fair sharing is on.
 
-    `usage` ranks local queues when admission fair sharing is on. `awake` is shared by all queues of an engine: a queue
-    puts its `index` into it while it has a head.
+    Its classes are in the order of their firsts, and those before `_at` are stuck: found not to fit since the tree
+    woke last.
     """
 
     name: str
@@ -79,47 +90,54 @@ class PendingQueue:
     settings: Settings
     usage: Callable[[str], float] | None = None
     index: int = 0
-    awake: set[int] = field(default_factory=set)
+    waking: Waking = field(default_factory=Waking)
     sticky: tuple[str, int] | None = None
     parked: dict[str, Info] = field(default_factory=dict)
     _classes: dict[object, _Class] = field(default_factory=dict)
-    _firsts: list[Place] = field(default_factory=list)
+    _order: list[_Class] = field(default_factory=list)
+    _places: dict[str, Place] = field(default_factory=dict)
     _stuck: set[object] = field(default_factory=set)
-    _active: int = 0
+    _at: int = 0
+    _looked: int = 0
     _serial: int = 0
-    _cycle: int = 0
-    _woken_at: int = -1
 
     @property
     def waiting(self) -> dict[str, Info]:
         """The workloads that may become head, in order."""
-        places = [place for one in self._classes.values() if not one.stuck for place in one.members.values()]
-        return {place[4].key: place[4] for place in sorted(places, key=self._ranked)}
+        return {place[4].key: place[4] for place in sorted(self._active(), key=self._ranked)}
 
     @property
     def inadmissible(self) -> dict[str, Info]:
         """The workloads that wait for the world to change."""
-        stuck = [place for one in self._classes.values() if one.stuck for place in one.members.values()]
+        stuck = [place for known in self._order if known.kind in self._stuck_now() for place in known.places]
         return {**self.parked, **{place[4].key: place[4] for place in sorted(stuck)}}
 
+    def _active(self) -> Iterator[Place]:
+        stuck = self._stuck_now()
+        for known in self._order:
+            if known.kind not in stuck:
+                yield from known.places
+
+    def _stuck_now(self) -> Collection[object]:
+        return self._stuck if self._looked == self.waking.count else ()
+
     def __contains__(self, key: str) -> bool:
-        return self.get(key) is not None
+        return key in self._places or key in self.parked
 
     def __iter__(self) -> Iterator[Info]:
         yield from self.parked.values()
-        for one in self._classes.values():
-            for place in one.members.values():
-                yield place[4]
+        for place in self._places.values():
+            yield place[4]
 
     def get(self, key: str) -> Info | None:
         """Return the waiting workload of that key, or None."""
-        if key in self.parked:
-            return self.parked[key]
-        for one in self._classes.values():
-            if key in one.members:
-                found: Info = one.members[key][4]
-                return found
-        return None
+        place = self._places.get(key)
+        return self.parked.get(key) if place is None else place[4]
+
+    def told_like(self, info: Info) -> str | None:
+        """Return the workload of the same shape that was evaluated last, or None."""
+        known = None if info.shape is None else self._classes.get(self._class_of(info))
+        return None if known is None else known.told
 
     def _ranked(self, place: Place) -> tuple[Any, ...]:
         """Return what heads are ordered by: usage, the sticky preemptor, priority, time, uid."""
@@ -132,166 +150,148 @@ class PendingQueue:
     def _class_of(self, info: Info) -> object:
         return None if self.strict else info.shape
 
+    def _look(self) -> None:
+        """Forget which shapes are stuck if the tree woke since they were found to be."""
+        if self._looked != self.waking.count:
+            self._looked = self.waking.count
+            self._stuck.clear()
+            self._at = 0
+
     def push(self, info: Info) -> None:
         """Let a workload wait. One of a shape that was found not to fit waits for change with the others."""
-        self.parked.pop(info.key, None)
+        self._take(info.key)
         kind = self._class_of(info)
         known = self._classes.get(kind)
-        if known is None:
-            known = self._classes[kind] = _Class()
         if info.order is None:
             info.order = (-info.priority, queue_time(info.workload, self.settings), info.workload.uid)
         self._serial += 1
-        place = (*info.order, self._serial, info)
-        if not known.stuck and info.key not in known.members:
-            self._active += 1
-        known.members[info.key] = place
-        heapq.heappush(known.heap, place)
-        if not known.stuck:
-            self._offer(known)
-            self.awake.add(self.index)
+        place = self._places[info.key] = (*info.order, self._serial, info)
+        if known is None:
+            known = self._classes[kind] = _Class(kind, [place])
+            self._enter(known)
+            self.waking.waiting.add(self.index)
+        elif place < known.places[0]:
+            self._leave(known)
+            known.places.insert(0, place)
+            self._enter(known)
+        else:
+            insort(known.places, place)
+        self._look()
+        if kind not in self._stuck:
+            self.waking.awake.add(self.index)
 
-    def _offer(self, known: _Class) -> None:
-        """Let the first of a class run for head, once."""
-        first = known.first()
-        if first is not None and first is not known.offered:
-            known.offered = first
-            heapq.heappush(self._firsts, first)
+    def _enter(self, known: _Class) -> None:
+        """Give a class its place among the others."""
+        at = bisect_left(self._order, known.places[0], key=_first)
+        self._order.insert(at, known)
+        self._at = min(self._at, at)
 
-    def pop(self) -> Info | None:
-        """Return the head and take it out, or None when nobody waits."""
-        self._cycle += 1
-        place = self._head()
+    def _leave(self, known: _Class) -> None:
+        """Take a class out of the order, its first being as it was when it entered."""
+        at = bisect_left(self._order, known.places[0], key=_first)
+        del self._order[at]
+        self._at = min(self._at, at)
+
+    def head(self) -> Info | None:
+        """Return the first who may be admitted, or None when nobody may. It waits on until it is forgotten."""
+        self._look()
+        place: Place | None = None
+        if self.usage is not None:
+            place = min(self._active(), key=self._ranked, default=None)
+        elif self.sticky is not None and self.sticky[0] in self._places:
+            place = self._places[self.sticky[0]]
+            if self._class_of(place[4]) in self._stuck:
+                place = None
+        order, stuck = self._order, self._stuck
+        while place is None and self._at < len(order):
+            if order[self._at].kind in stuck:
+                self._at += 1
+            else:
+                place = order[self._at].places[0]
         if place is None:
-            self.awake.discard(self.index)
+            self.waking.awake.discard(self.index)
             return None
         info: Info = place[4]
-        self._take(info, self._classes[self._class_of(info)])
         return info
 
-    def _head(self) -> Place | None:
-        if not self._active:
-            return None
-        if self.usage is not None:
-            active = [place for one in self._classes.values() if not one.stuck for place in one.members.values()]
-            return min(active, key=self._ranked)
-        if self.sticky is not None:
-            for one in self._classes.values():
-                if not one.stuck and self.sticky[0] in one.members:
-                    return one.members[self.sticky[0]]
-        firsts = self._firsts
-        while firsts:
-            place = heapq.heappop(firsts)
-            known = self._classes.get(self._class_of(place[4]))
-            if known is None or known.offered is not place:
-                continue
-            known.offered = None
-            if known.stuck:
-                continue
-            if known.first() is place:
-                return place
-            self._offer(known)
-        return None
-
-    def _take(self, info: Info, known: _Class) -> None:
-        """Take a workload of a class out, and let the next one of the class run for head."""
-        del known.members[info.key]
-        if not known.stuck:
-            self._active -= 1
-        if not known.stuck:
-            if known.members:
-                self._offer(known)
-            else:
-                del self._classes[self._class_of(info)]
-        if not self._active:
-            self.awake.discard(self.index)
-
     def forget(self, key: str) -> Info | None:
-        """Drop a workload that was deleted, finished or admitted elsewhere; return it, or None."""
+        """Drop a workload that was deleted, finished or admitted; return it, or None."""
         if self.sticky is not None and self.sticky[0] == key:
             self.sticky = None
-        if key in self.parked:
-            return self.parked.pop(key)
-        for known in self._classes.values():
-            if key in known.members:
-                info: Info = known.members[key][4]
-                self._take(info, known)
-                return info
-        return None
+        return self._take(key)
+
+    def _take(self, key: str) -> Info | None:
+        place = self._places.pop(key, None)
+        if place is None:
+            return self._unparked(key)
+        info: Info = place[4]
+        known = self._classes[self._class_of(info)]
+        if known.places[0] is not place:
+            del known.places[bisect_left(known.places, place)]
+            return info
+        self._leave(known)
+        del known.places[0]
+        if known.places:
+            self._enter(known)
+        else:
+            del self._classes[known.kind]
+            if not self._classes:
+                self.waking.waiting.discard(self.index)
+        return info
 
     def park(self, info: Info) -> None:
         """Let a workload wait for change, it alone."""
+        self._take(info.key)
         self.parked[info.key] = info
+        self.waking.parked.add(self.index)
+
+    def _unparked(self, key: str) -> Info | None:
+        info = self.parked.pop(key, None)
+        if info is not None and not self.parked:
+            self.waking.parked.discard(self.index)
+        return info
 
     def requeue(self, info: Info, reason: str, now_ns: int) -> None:
-        """Put a head back that was not admitted: among those that may be head, or that wait for change."""
+        """Say why the head was not admitted: it stays among those that may be head, or waits for change."""
         if reason in _STICKY and not self.strict:
             self.sticky = (info.key, info.evaluated_generation)
+        known = self._classes.get(self._class_of(info))
+        if known is not None:
+            known.told = info.key
         at_once = reason != NAMESPACE_MISMATCH if self.strict else reason in _AT_ONCE
         unfinished = info.progress is not None and info.progress.unfinished
         due = backoff_over(info, now_ns)
-        if due and (at_once or unfinished or self._woken_at >= self._cycle):
-            self.push(info)
+        if due and (at_once or unfinished or self._looked != self.waking.count):
             return
-        if self.strict or info.shape is None or reason not in _BY_SHAPE:
-            self.parked[info.key] = info
-            return
-        known = self._classes.get(info.shape)
-        if known is None:
-            known = self._classes[info.shape] = _Class()
-        if not known.stuck:
-            known.stuck = True
+        by_shape = not self.strict and info.shape is not None and reason in _BY_SHAPE
+        if by_shape:
+            self._look()
             self._stuck.add(info.shape)
-            self._active -= len(known.members)
-            if not self._active:
-                self.awake.discard(self.index)
-        if due:
-            self.push(info)
-        else:
-            self.parked[info.key] = info
+        if not by_shape or not due:
+            self.park(info)
 
-    def wake(self, now_ns: int, suits: Callable[[Info], bool] | None = None) -> bool:
-        """Let all who are not in their backoff (and whom `suits` accepts) be tried again; return whether any were."""
-        self._woken_at = self._cycle
-        if not self._stuck and not self.parked:
-            return False
-        moved = False
-        for kind in self._stuck:
-            known = self._classes[kind]
-            known.stuck = False
-            if not known.members:
-                del self._classes[kind]
-                continue
-            self._active += len(known.members)
-            self._offer(known)
-            moved = True
-        self._stuck.clear()
-        for info in [*self.parked.values()] if self.parked else ():
+    def unpark(self, now_ns: int, suits: Callable[[Info], bool] | None = None) -> None:
+        """Let those who wait alone, are not in their backoff and (if asked) suit be tried again."""
+        for info in [*self.parked.values()]:
             if backoff_over(info, now_ns) and (suits is None or suits(info)):
                 self.push(info)
-                moved = True
-        if self._active:
-            self.awake.add(self.index)
-        return moved
 
     def save(self) -> Saved:
         """Return how the queue is now."""
-        classes = {
-            kind: _Class(list(one.heap), dict(one.members), one.stuck, one.offered)
-            for kind, one in self._classes.items()
-        }
-        rest = (self.sticky, self._active, self._serial, self._cycle, self._woken_at)
-        return Saved(classes, dict(self.parked), list(self._firsts), rest)
+        classes = [_Class(known.kind, [*known.places], known.told) for known in self._order]
+        rest = (self.sticky, self._at, self._looked, self._serial)
+        return Saved(classes, dict(self._places), set(self._stuck), dict(self.parked), rest)
 
     def load(self, saved: Saved) -> None:
         """Return to how the queue was; a saved state serves once."""
-        self._classes, self.parked, self._firsts = saved.classes, saved.parked, saved.firsts
-        self._stuck = {kind for kind, one in saved.classes.items() if one.stuck}
-        self.sticky, self._active, self._serial, self._cycle, self._woken_at = saved.rest
-        if self._active:
-            self.awake.add(self.index)
-        else:
-            self.awake.discard(self.index)
+        self._order, self._places, self._stuck, self.parked = saved.classes, saved.places, saved.stuck, saved.parked
+        self._classes = {known.kind: known for known in saved.classes}
+        self.sticky, self._at, self._looked, self._serial = saved.rest
+        for those, some in ((self.waking.waiting, self._places), (self.waking.parked, self.parked)):
+            if some:
+                those.add(self.index)
+            else:
+                those.discard(self.index)
 
 
 def backoff_over(info: Info, now_ns: int) -> bool:

@@ -1,5 +1,7 @@
 """What waits in one queue, against a plain model: sorted lists that are built anew for every question."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +15,7 @@ from dure.core.queueing.kueue.pending import (
     PENDING_PREEMPTION,
     PendingQueue,
 )
+from dure.core.queueing.kueue.snapshot import Info
 from tests.core.kueue.world import a_workload, waiting
 
 REASONS = (NO_FIT, NO_CANDIDATES, NAMESPACE_MISMATCH, FAILED_AFTER_NOMINATION, PENDING_PREEMPTION)
@@ -24,9 +27,11 @@ class PendingMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.queue = PendingQueue("q", strict=False, settings=Settings())
-        self.model = {}
-        self.stuck, self.parked, self.sticky = set(), set(), None
-        self.saved = None
+        self.model: dict[str, Info] = {}
+        self.stuck: set[str] = set()
+        self.parked: set[str] = set()
+        self.sticky: str | None = None
+        self.saved: tuple[Any, ...] = ()
         self.number = 0
 
     def order(self, info):
@@ -63,6 +68,7 @@ class PendingMachine(RuleBasedStateMachine):
     @rule(reason=st.sampled_from(REASONS))
     def refuse(self, reason):
         head = self.queue.head()
+        assert head is not None
         self.queue.requeue(head, reason, 0)
         if reason in {NO_FIT, NO_CANDIDATES}:
             self.stuck.add(head.shape)
@@ -88,7 +94,7 @@ class PendingMachine(RuleBasedStateMachine):
         saved, self.queue.waking.count, mine = self.saved
         self.queue.load(saved)
         self.model, self.stuck, self.parked, self.sticky = mine
-        self.saved = None
+        self.saved = ()
 
     @invariant()
     def the_same_waits_in_the_same_order(self):

@@ -153,10 +153,10 @@ class EngineMachine(RuleBasedStateMachine):
         before = state_of(self.engine)
         with self.engine.trial():
             self.engine.submit(a_workload("what-if", cpu, priority=3, local=queue))
-            settle(self.engine, self.number)
+            run(self.engine, 20)
             for key in sorted(info.key for info in self.engine.held())[:1]:
                 self.engine.finish(key)
-            settle(self.engine, self.number)
+            run(self.engine, 20)
         assert state_of(self.engine) == before
 
     @invariant()

@@ -28,7 +28,7 @@ class PendingMachine(RuleBasedStateMachine):
         super().__init__()
         self.queue = PendingQueue("q", strict=False, settings=Settings())
         self.model: dict[str, Info] = {}
-        self.stuck: set[str] = set()
+        self.stuck: set[object] = set()
         self.parked: set[str] = set()
         self.sticky: str | None = None
         self.saved: tuple[Any, ...] = ()

@@ -29,7 +29,8 @@ from dure.core.queueing.kueue.assignment import (
 )
 from dure.core.queueing.kueue.objects import Flavor, FlavorResource, Gates, Settings, Topology
 from dure.core.queueing.kueue.partial import search
-from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, pod_set_of, topology_of, workload_of
+from dure.core.queueing.kueue.pods import pod_set_of
+from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, topology_of, workload_of
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, build, info_of
 
 Oracle = Callable[[QueueNode, Info, FlavorResource, int], tuple[int, int]]
@@ -273,7 +274,7 @@ def preferred(case: Case) -> None:
         one = case.tc.get(name) or {}
         return one.get("preemptionMode", 0), one.get("borrowingLevel", 0)
 
-    fungibility = fungibility_of(case.tc.get("config") or {}, fill=False)
+    fungibility = fungibility_of(case.tc.get("config") or {})
     same("preferred", case.tc.get("wantPreferred", False), is_preferred(grade("a"), grade("b"), fungibility))
 
 

@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dure.core.queueing.kueue import shapes
-from dure.core.queueing.kueue.objects import GATE_NAMES, Amounts, ClusterQueue, Gates
+from dure.core.queueing.kueue.features import gates_from, unknown
+from dure.core.queueing.kueue.objects import Amounts, ClusterQueue, Gates
 from dure.core.queueing.kueue.quantity import parse
 
 Document = dict[str, Any]
-
-# Gates that change nothing that a case without topology can show.
-IRRELEVANT_GATES = {
-    "WorkloadRequestUseMergePatch",
-    "VectorizedResourceRequests",
-}
 
 
 class UnsupportedError(Exception):
@@ -50,13 +45,11 @@ class Case:
 
 def gates_of(tc: Mapping[str, Any], **forced: bool) -> Gates:
     """Return the gates of a case."""
-    fields = dict(forced)
-    for name, value in (tc.get("featureGates") or {}).items():
-        if name in GATE_NAMES:
-            fields[GATE_NAMES[name]] = value
-        elif name not in IRRELEVANT_GATES:
-            raise UnsupportedError(f"feature gate {name}")
-    return Gates(**fields)
+    named = tc.get("featureGates") or {}
+    odd = unknown(named)
+    if odd:
+        raise UnsupportedError(f"feature gate {', '.join(odd)}")
+    return gates_from(named, **forced)
 
 
 def key_of(text: str) -> tuple[str, str]:

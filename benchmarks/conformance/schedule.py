@@ -67,7 +67,7 @@ class World:
             if name not in self.snapshot.inactive:
                 info = queue.head()
                 if info is not None:
-                    heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
+                    heads.append((info, queue.is_preemptor(info)))
         if not heads:
             return None
         self._measure_usage()
@@ -83,7 +83,7 @@ class World:
         if self.ledger is None:
             return
         for node in self.snapshot.queues.values():
-            for info in node.workloads.values():
+            for info in node.workloads.values() if node.spec.usage_based else ():
                 info.local_usage = self.ledger.usage(f"{info.workload.namespace}/{info.workload.queue}")
 
     def _admit(self, entry: Entry) -> bool:
@@ -91,7 +91,8 @@ class World:
             return False
         workload = self.workloads[entry.info.key]
         fresh = not workload.has("QuotaReserved")
-        changed = status.reserved(workload, admission_of(entry), entry.node.spec, NOW_NS)
+        granular = self.settings.gates.observability
+        changed = status.reserved(workload, admission_of(entry), entry.node.spec, NOW_NS, granular=granular)
         self.workloads[workload.key] = changed
         if fresh:
             self.events.append(("Normal", workload.key, "QuotaReserved"))
@@ -153,12 +154,14 @@ class World:
         kind = one.status if isinstance(one, Entry) else states.NOT_NOMINATED
         if self.broken or kind not in {states.NOT_NOMINATED, states.SKIPPED, states.GATED}:
             return
-        changed = status.refused(self.workloads[key], one.reason, one.message, NOW_NS)
+        granular = self.settings.gates.observability
+        reason = one.reason if granular else "Pending"
+        changed = status.refused(self.workloads[key], reason, one.message, NOW_NS, granular=granular)
         if kind == states.GATED:
             changed = status.gated(changed, one.message, NOW_NS)
         self.workloads[key] = changed
         self.requests[key] = [(entry.name, dict(entry.amounts)) for entry in one.info.requests]
-        self.events.append(("Warning", key, one.reason))
+        self.events.append(("Warning", key, reason))
 
 
 def _world(
@@ -173,17 +176,26 @@ def _world(
     documents = case.tc.get("workloads") or []
     for one in documents:
         no_topology(one["spec"].get("podSets") or ())
-    ranges = [one for one in case.tc.get("objects") or () if "limits" in (one.get("spec") or {})]
-    if len(ranges) != len(case.tc.get("objects") or ()):
-        raise UnsupportedError("objects other than LimitRange")
-    workloads = {one.key: one for one in (workload_of(document, ranges) for document in documents)}
-    holding = [info_of(one, settings.gates) for one in workloads.values() if one.has("QuotaReserved")]
+    objects = case.tc.get("objects") or ()
+    ranges = [one for one in objects if "limits" in (one.get("spec") or {})]
+    runtimes = [one for one in objects if one.get("handler") is not None]
+    if len(ranges) + len(runtimes) != len(objects):
+        raise UnsupportedError("objects other than LimitRange and RuntimeClass")
+    overheads = {one["metadata"]["name"]: (one.get("overhead") or {}).get("podFixed") or {} for one in runtimes}
+    read = (workload_of(document, ranges, overheads=overheads, queued=True) for document in documents)
+    workloads = {one.key: one for one in read}
     specs = [queue_of(one) for one in queues]
+    variants = {spec.name for spec in specs if spec.concurrent and settings.gates.concurrent_admission}
+    holding = [
+        info
+        for info in (info_of(one, settings.gates) for one in workloads.values() if status.holds(one))
+        if info.queue and (info.queue not in variants or info.workload.parent is not None)
+    ]
     snapshot = build(
         specs,
         [cohort_of(one) for one in case.tc.get("cohorts") or ()],
         [flavor_of(one) for one in flavors],
-        [info for info in holding if info.queue],
+        holding,
         frozenset(),
     )
     usage = ledger.usage if ledger is not None else None
@@ -194,15 +206,17 @@ def _world(
     doors = {one.key: one for one in map(local_queue_of, local)}
     for workload in workloads.values():
         door = doors.get(f"{workload.namespace}/{workload.queue}")
-        finished = workload.has("Finished") or workload.has("QuotaReserved") or not workload.active
+        waits = status.admissible(workload, settings.gates)
         parent = settings.gates.concurrent_admission and workload.labels.get(PARENT) == "true"
-        if door is not None and door.cluster_queue in pending and not finished and not parent:
+        if door is not None and door.cluster_queue in pending and waits and not parent:
             pending[door.cluster_queue].push(info_of(workload, settings.gates, door.cluster_queue))
     world = World(snapshot, pending, settings, workloads, ledger)
     for one in documents:
-        found = one.get("status") or {}
+        key, found = workload_of(one).key, one.get("status") or {}
         if found.get("resourceRequests"):
-            world.requests[workload_of(one).key] = _requests(one)
+            world.requests[key] = _requests(one)
+        for entry in (found.get("schedulingStats") or {}).get("evictions") or ():
+            world.evictions[key, entry["reason"]] = entry["count"]
     return world
 
 
@@ -266,9 +280,8 @@ def _requests(document: Document) -> list[tuple[str, dict[str, int]]]:
 
 
 def _same_assignments(case: Case, world: World) -> None:
-    got = {
-        key: info.workload.admission for node in world.snapshot.queues.values() for key, info in node.workloads.items()
-    }
+    nodes = [node for node in world.snapshot.queues.values() if node.active]
+    got = {key: info.workload.admission for node in nodes for key, info in node.workloads.items()}
     wanted = {
         key: workload_of({"status": {"admission": one}}).admission
         for key, one in (case.tc.get("wantAssignments") or {}).items()

@@ -23,7 +23,7 @@ from dure.core.queueing.kueue.assignment import (
 )
 from dure.core.queueing.kueue.matching import affinity_holds, taint_text, untolerated_taint
 from dure.core.queueing.kueue.objects import Amounts, Flavor, FlavorResource, Fungibility, ResourceGroup, Settings
-from dure.core.queueing.kueue.placing import asks_topology, place, topology_only
+from dure.core.queueing.kueue.placing import asks_topology, place
 from dure.core.queueing.kueue.quantity import add, limit_text_of, sub, text_of
 from dure.core.queueing.kueue.snapshot import Info, Progress, QueueNode, Requests
 from dure.core.queueing.kueue.tree import lowest_fit
@@ -69,6 +69,7 @@ class _Scan:
     chosen: dict[str, FlavorChoice]
     reasons: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -101,8 +102,7 @@ class Assigner:
         return result
 
     def _asks_topology(self) -> bool:
-        asked = any(podset.topology is not None and asks_topology(podset) for podset in self.info.workload.pod_sets)
-        return asked or (bool(self.queue.places) and topology_only(self.queue))
+        return self.queue.topology_only or any(asks_topology(podset) for podset in self.info.workload.pod_sets)
 
     def _grouped(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
@@ -127,6 +127,7 @@ class Assigner:
                 total[resource] = add(total.get(resource, 0), amount)
         chosen: dict[str, FlavorChoice] | None = {}
         reasons: list[str] = []
+        error = ""
         known: dict[str, Attempt] = {}
         for resource in sorted(total):
             if self.queue.group_of(resource) is None and (total[resource] == 0 or self._ignores_undeclared()):
@@ -134,20 +135,32 @@ class Assigner:
             if chosen is None or resource in chosen:
                 continue
             scan = self._scan(members, total, resource, result.usage)
-            merge_attempts(known, scan.attempts, resource, self.queue)
+            granular = self.settings.gates.observability
+            merge_attempts(known, scan.attempts, resource, self.queue, granular=granular)
             if not scan.chosen:
-                chosen, reasons = None, scan.reasons
+                chosen, reasons, error = None, scan.reasons, scan.error
                 break
             chosen.update(scan.chosen)
             reasons += scan.reasons
         attempts = tuple(known[name] for name in sorted(known))
         complete = True
         for index in members:
-            flavors = {name: choice for name, choice in (chosen or {}).items() if name in own[index]}
+            flavors = self._own_flavors(index, own[index], chosen or {})
             one = PodSetResult(wanted[index].name, wanted[index].count, own[index], flavors, tuple(reasons), attempts)
+            one.error = error
             self._append(one, result, tried)
-            complete = complete and (bool(flavors) or not own[index])
+            complete = complete and not error and (bool(flavors) or not own[index])
         return complete
+
+    def _own_flavors(
+        self, index: int, own: Mapping[str, int], chosen: Mapping[str, FlavorChoice]
+    ) -> dict[str, FlavorChoice]:
+        """Return the flavors of one pod set of a group; one that requests nothing is placed where the group is."""
+        if own:
+            return {name: choice for name, choice in chosen.items() if name in own}
+        if (self.info.workload.pod_sets[index].topology or {}).get("podSetGroupName") is None:
+            return {}
+        return {name: choice for name, choice in chosen.items() if choice.flavor in self.queue.places}
 
     def _ignores_undeclared(self) -> bool:
         return self.settings.gates.quota_check_strategy and self.settings.ignore_undeclared
@@ -184,7 +197,10 @@ class Assigner:
         for index in range(self._first(members[0], resource), len(group.flavors)):
             last = index
             name = group.flavors[index]
-            if self._passed_over(name, members, resource, group, scan=scan):
+            passed = self._passed_over(name, members, resource, group, scan=scan)
+            if scan.error:
+                return scan
+            if passed:
                 continue
             choices, grade = self._judge(name, members, needed, taken, scan)
             if self.settings.gates.flavor_fungibility:
@@ -197,27 +213,39 @@ class Assigner:
                 best, best_grade = choices, grade
                 if grade[0] == 4:
                     break
+        self._conclude(scan, best, fits=best_grade[0] == 4, tried=-1 if last == len(group.flavors) - 1 else last)
+        return scan
+
+    def _conclude(self, scan: _Scan, best: dict[str, FlavorChoice], *, fits: bool, tried: int) -> None:
+        """Choose the best flavors; the next scan goes on after the one tried last."""
         if self.settings.gates.flavor_fungibility:
             for choice in best.values():
-                choice.tried = -1 if last == len(group.flavors) - 1 else last
-        if best_grade[0] == 4:
+                choice.tried = tried
+        if fits:
             scan.reasons.clear()
         scan.chosen = best
-        return scan
 
     def _passed_over(self, name: str, members: list[int], resource: str, group: ResourceGroup, *, scan: _Scan) -> bool:
         """Return whether the flavor is no question for these pods, and say why in the scan."""
         skipped = self._skip(name, members, resource)
-        mismatch = "" if skipped else self._mismatch(name, members, group)
+        mismatch, scan.error = ("", "") if skipped else self._mismatch(name, members, group)
+        if scan.error:
+            scan.attempts.append(Attempt(name, NO_FIT, no_fit_reason=self._token("NoMatchingFlavor")))
+            return True
         if mismatch:
-            scan.attempts.append(Attempt(name, NO_FIT, reasons=(mismatch,), no_fit_reason="NoMatchingFlavor"))
+            reason = self._token("NoMatchingFlavor")
+            scan.attempts.append(Attempt(name, NO_FIT, reasons=(mismatch,), no_fit_reason=reason))
         if skipped or mismatch:
             scan.reasons.append(skipped or mismatch)
         return bool(skipped or mismatch)
 
+    def _token(self, reason: str) -> str:
+        return reason if self.settings.gates.observability else ""
+
     def _skip(self, name: str, members: list[int], resource: str) -> str:
         nominated = self.info.nominated
-        if nominated and self.settings.gates.recompute_on_overlap:
+        gates = self.settings.gates
+        if nominated and (gates.recompute_on_overlap or (gates.topology and gates.topology_recompute)):
             podsets = [self.info.workload.pod_sets[index].name for index in members]
             if not any(nominated.get(podset, {}).get(resource) == name for podset in podsets):
                 return f"skipping flavor {name} as it is not found in the nomination mapping for resource {resource}"
@@ -226,27 +254,29 @@ class Assigner:
             return f"skipping flavor {name} due to WorkloadAllowedResourceFlavorAnnotation annotation"
         return ""
 
-    def _mismatch(self, name: str, members: list[int], group: ResourceGroup) -> str:
+    def _mismatch(self, name: str, members: list[int], group: ResourceGroup) -> tuple[str, str]:
+        """Return why the flavor does not suit these pods, or what is malformed in what they ask for."""
         flavor = self.flavors.get(name)
         if flavor is None:
-            return f"flavor {name} not found"
+            return f"flavor {name} not found", ""
         for index in members:
             podset = self.info.workload.pod_sets[index]
             if self.settings.gates.topology:
                 message = self._topology_mismatch(flavor, index, group)
                 if message:
-                    return message
+                    return message, ""
             taint = untolerated_taint(flavor, podset.tolerations)
             if taint is not None:
-                return f"untolerated taint {taint_text(taint)} in flavor {name}"
-            if not affinity_holds(flavor, podset):
-                return f"flavor {name} doesn't match node affinity"
-        return ""
+                return f"untolerated taint {taint_text(taint)} in flavor {name}", ""
+            holds, malformed = affinity_holds(flavor, podset)
+            if not holds:
+                return f"flavor {name} doesn't match node affinity", malformed
+        return "", ""
 
     def _topology_mismatch(self, flavor: Flavor, index: int, group: ResourceGroup) -> str:
         podset = self.info.workload.pod_sets[index]
         if not asks_topology(podset):
-            if topology_only(self.queue) or flavor.topology is None:
+            if self.queue.topology_only or flavor.topology is None:
                 return ""
             return f'Flavor "{flavor.name}" supports only TopologyAwareScheduling'
         if flavor.topology is None:
@@ -286,6 +316,7 @@ class Assigner:
                 choices[resource] = FlavorChoice(name, _MODES[mode], borrow)
         scan.reasons += reasons
         possibility = grade[0] - 1 if grade[0] in {1, 2, 3} else None
+        worst_reason = self._token(worst_reason)
         scan.attempts.append(
             Attempt(name, _MODES[grade[0]], most_borrow, possibility, tuple(sorted(reasons)), worst_reason)
         )

@@ -108,12 +108,13 @@ class Assignment:
         return progress if progress is not None and progress.unfinished else None
 
     def _told(self) -> str:
+        failed = next((one for one in self.pod_sets if one.error), None)
+        if failed is not None:
+            return f"failed to assign flavors to pod set {failed.name}: {failed.error}"
         return "; ".join(
-            f"failed to assign flavors to pod set {one.name}: {one.error}"
-            if one.error
-            else f"couldn't assign flavors to pod set {one.name}: {', '.join(sorted(one.reasons))}"
+            f"couldn't assign flavors to pod set {one.name}: {', '.join(sorted(one.reasons))}"
             for one in self.pod_sets
-            if one.reasons or one.error
+            if one.reasons
         )
 
     def needing_preemption(self) -> set[FlavorResource]:
@@ -141,8 +142,13 @@ class Assignment:
                 choice.mode = mode
 
 
-def merge_attempts(known: dict[str, Attempt], found: Iterable[Attempt], resource: str, queue: QueueNode) -> None:
-    """Merge how flavors were judged for one more resource into what is known: the worst counts."""
+def merge_attempts(
+    known: dict[str, Attempt], found: Iterable[Attempt], resource: str, queue: QueueNode, *, granular: bool = True
+) -> None:
+    """Merge how flavors were judged for one more resource into what is known: the worst counts.
+
+    `granular` is the gate UnadmittedWorkloadsObservability: only with it attempts carry reason tokens.
+    """
     found = list(found)
     for attempt in found:
         before = known.get(attempt.flavor)
@@ -168,7 +174,8 @@ def merge_attempts(known: dict[str, Attempt], found: Iterable[Attempt], resource
             attempt.mode = NO_FIT
             message = f"flavor {name} does not provide resource {resource}"
             attempt.reasons = tuple(sorted({*attempt.reasons, message}))
-            attempt.no_fit_reason = "NoMatchingFlavor"
+            if granular:
+                attempt.no_fit_reason = "NoMatchingFlavor"
 
 
 def no_fit_reason(assignment: Assignment, queue: QueueNode) -> str:

@@ -53,7 +53,7 @@ def _collect(attack: Attack, group: Group, common: Group, skip: Group | None, *,
         if child is not skip and not child.within_nominal(attack.scarce):
             found += _collect(attack, child, common, skip, advantage=advantage)
     for queue in group.queues:
-        if queue is not attack.queue and not queue.within_nominal(attack.scarce):
+        if queue is not attack.queue and queue.active and not queue.within_nominal(attack.scarce):
             assert isinstance(queue, QueueNode)
             found += _of_queue(attack, queue, common, advantage=advantage)
     return found

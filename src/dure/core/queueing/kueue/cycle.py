@@ -69,6 +69,7 @@ class Cycle:
     preemptor: Preemptor = field(init=False)
     _victims: dict[str, Info] = field(default_factory=dict)
     _reserved: list[tuple[QueueNode, Amounts, tuple[Placed, ...]]] = field(default_factory=list)
+    _replaced_slices: list[Info] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
@@ -84,10 +85,12 @@ class Cycle:
         else:
             for entry in in_order(result.entries, self.settings):
                 self._process(entry, result)
+        self.snapshot.take_all(self._replaced_slices)
         for node, usage, placed in reversed(self._reserved):
             node.give(usage)
             self.snapshot.settle_places(placed, -1)
         self._reserved.clear()
+        self._replaced_slices.clear()
         for entry in result.entries:
             if entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
                 entry.requeue = pending.FAILED_AFTER_NOMINATION
@@ -132,9 +135,10 @@ class Cycle:
         first = [Target(replaced, "")] if replaced is not None else []
         full = self._flavors(info, queue, replaced)
         found = self._chosen(info, queue, full, replaced)
+        targets = found[1] if found[1] is None else first + found[1]
         if queue.places and found[0].mode == PREEMPT and self.settings.gates.topology:
-            self._reserve_places(info, queue, *found)
-        return found[0], first + found[1]
+            self._reserve_places(info, queue, found[0], targets or [])
+        return found[0], targets or []
 
     def _reserve_places(self, info: Info, queue: QueueNode, assignment: Assignment, targets: list[Target]) -> None:
         infos = [target.info for target in targets]
@@ -144,8 +148,11 @@ class Cycle:
 
     def _chosen(
         self, info: Info, queue: QueueNode, full: Assignment, replaced: Info | None
-    ) -> tuple[Assignment, list[Target]]:
-        """Return the assignment and its targets: of all pods if that may be, else of as many as may be."""
+    ) -> tuple[Assignment, list[Target] | None]:
+        """Return the assignment and its targets: of all pods if that may be, else of as many as may be.
+
+        Without targets (None) not even a replaced slice leaves.
+        """
         mode = full.mode
         if mode == FIT:
             return full, []
@@ -157,7 +164,7 @@ class Cycle:
             smaller = self._smaller(info, queue, replaced)
             if smaller is not None:
                 return smaller
-        return full, []
+        return full, None
 
     def _flavors(self, info: Info, queue: QueueNode, replaced: Info | None) -> Assignment:
         """Return the assignment of the whole workload, from memory when the same was asked in the same state."""
@@ -201,7 +208,8 @@ class Cycle:
     def _replaced(self, info: Info, queue: QueueNode) -> Info | None:
         if not self.settings.gates.elastic_slices or info.workload.replaces is None:
             return None
-        return queue.workloads.get(info.workload.replaces)
+        found = queue.workloads.get(info.workload.replaces)
+        return found if found is not None and found.workload.namespace == info.workload.namespace else None
 
     def _outdated(self, info: Info, queue: QueueNode) -> bool:
         progress = info.progress
@@ -245,7 +253,7 @@ class Cycle:
             entry.reason, entry.requeue = "WaitingForPreemptedWorkloads", pending.PENDING_PREEMPTION
             entry.info.progress = None
             self._reserve(entry, entry.usage())
-        elif any(target.info.key in self._victims for target in entry.targets):
+        elif self._shares_victims(entry):
             self._skip(entry, OVERLAP, "WaitingForQuota")
             result.skipped[entry.node.name] = result.skipped.get(entry.node.name, 0) + 1
         elif not fits:
@@ -282,16 +290,30 @@ class Cycle:
             return
         if self.settings.block_admission and not self.ready:
             entry.reason, entry.message = "WaitingForPodsReady", NOT_READY
+            entry.requeue = pending.FAILED_AFTER_NOMINATION
+            self._reserve(entry, entry.usage())
             return
         entry.status = states.NOMINATED
+        node = entry.node.spec
+        if self.settings.gates.concurrent_admission and node.concurrent and entry.info.workload.parent is None:
+            entry.message = f"Failed to admit workload: workload {entry.info.key} could not be added to the cache"
+            self._reserve(entry, entry.usage())
+            return
         if not self.admit(entry):
             self._reserve(entry, entry.usage())
             return
         entry.status = states.ASSUMED
         self.ready = False
+        if entry.replacing is not None:
+            self._hand_over(entry.replacing)
         if entry.info.key in entry.node.workloads:
             self.snapshot.remove(entry.node.workloads[entry.info.key])
         self.snapshot.insert(admitted_info(entry, self.now_ns))
+
+    def _hand_over(self, replaced: Info) -> None:
+        """Count a replaced slice no longer for the rest of the cycle: the one that replaces it holds it all."""
+        self.snapshot.give_all([replaced])
+        self._replaced_slices.append(replaced)
 
     def _skip(self, entry: Entry, message: str, reason: str) -> None:
         entry.skip(message, reason, keep_progress=self.settings.gates.preserve_scan_progress)
@@ -316,7 +338,7 @@ class Cycle:
         for key, amount in entry.usage().items():
             account = entry.node.account(key)
             if entry.assignment.borrowing == 0:
-                most = account.nominal - account.usage
+                most = sub(account.nominal, account.usage)
             elif account.borrowing_limit is None:
                 most = amount
             else:
@@ -324,14 +346,16 @@ class Cycle:
             kept[key] = max(0, min(amount, most))
         self._reserve(entry, kept)
 
-    def _fits(self, entry: Entry) -> bool:
-        if not self._victims and not entry.targets:
-            return entry.node.fits(entry.usage()) and self._places_fit(entry)
+    def _check(self, entry: Entry) -> tuple[bool, bool]:
+        """Return whether the head fits by quota, and whether its places have room, once all victims are gone."""
         leaving = {**self._victims, **{target.info.key: target.info for target in entry.targets}}
-        self.snapshot.give_all(leaving.values())
-        fits = entry.node.fits(entry.usage()) and self._places_fit(entry)
-        self.snapshot.take_all(leaving.values())
-        return fits
+        if leaving:
+            self.snapshot.give_all(leaving.values())
+        quota = entry.node.fits(entry.usage())
+        room = quota and self._places_fit(entry)
+        if leaving:
+            self.snapshot.take_all(leaving.values())
+        return quota, room
 
     def _placed(self, entry: Entry) -> tuple[Placed, ...]:
         held = entry.info.reserved_ns is not None
@@ -341,42 +365,35 @@ class Cycle:
         return not entry.node.places or self.snapshot.places_fit(self._placed(entry))
 
     def _recheck(self, entry: Entry, result: CycleResult) -> bool:
-        """Return whether the head still fits; when others took its victims, its assignment is computed anew."""
-        fits = self._fits(entry)
-        if not fits and entry.node.places and entry.node.fits(entry.usage()):
-            fits = self._placed_anew(entry)
-        if not self._victims or not self.settings.gates.recompute_on_overlap:
+        """Return whether the head still fits; when others took its victims or places, it is assigned anew."""
+        gates = self.settings.gates
+        quota, fits = self._check(entry)
+        overlaps = gates.recompute_on_overlap and self._shares_victims(entry)
+        if not overlaps and (fits or not quota or not gates.topology_recompute):
             return fits
-        if not any(target.info.key in self._victims for target in entry.targets):
-            return fits
-        victims = list(self._victims.values())
+        victims = list(self._victims.values()) if overlaps else []
         for info in victims:
             self.snapshot.remove(info)
         self._pin(entry)
         entry.record(*self._assign(entry.info))
         for info in victims:
             self.snapshot.insert(info)
-        if entry.assignment.mode == FIT:
+        if overlaps and entry.assignment.mode == FIT:
             entry.assignment.force(DEFERRED_FIT)
         entry.info.nominated = {}
-        fits = self._fits(entry)
-        outcome = "skipped"
-        if entry.assignment.mode == DEFERRED_FIT:
-            outcome = "deferred_fit"
-        elif entry.targets and fits and not any(one.info.key in self._victims for one in entry.targets):
-            outcome = "new_targets"
-        counts = result.recomputed.setdefault(entry.node.name, {})
-        counts[outcome] = counts.get(outcome, 0) + 1
+        _, fits = self._check(entry)
+        if overlaps:
+            outcome = "skipped"
+            if entry.assignment.mode == DEFERRED_FIT:
+                outcome = "deferred_fit"
+            elif entry.targets and fits and not self._shares_victims(entry):
+                outcome = "new_targets"
+            counts = result.recomputed.setdefault(entry.node.name, {})
+            counts[outcome] = counts.get(outcome, 0) + 1
         return fits
 
-    def _placed_anew(self, entry: Entry) -> bool:
-        """Assign a head anew whose places others of this cycle took; return whether it fits then."""
-        if not self.settings.gates.topology_recompute:
-            return False
-        self._pin(entry)
-        entry.record(*self._assign(entry.info))
-        entry.info.nominated = {}
-        return self._fits(entry)
+    def _shares_victims(self, entry: Entry) -> bool:
+        return bool(self._victims) and any(target.info.key in self._victims for target in entry.targets)
 
     def _pin(self, entry: Entry) -> None:
         """Hold a head to the flavors that it was nominated with."""

@@ -326,13 +326,14 @@ class Engine:
             info = queue.head()
             if info is not None:
                 self._remember(info)
-                heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
+                heads.append((info, queue.is_preemptor(info)))
         if not heads:
             return CycleResult([], [])
         self.number += 1
         if self.ledger is not None and self.settings.usage_sharing:
-            for info in self.held():
-                info.local_usage = self.ledger.usage(f"{info.workload.namespace}/{info.workload.queue}")
+            for node in self.snapshot.queues.values():
+                for info in node.workloads.values() if node.spec.usage_based else ():
+                    info.local_usage = self.ledger.usage(f"{info.workload.namespace}/{info.workload.queue}")
         run = Cycle(
             self.snapshot,
             self.settings,
@@ -377,6 +378,8 @@ class Engine:
             if not target.info.evicted:
                 self._remember(target.info)
                 self.evict(target.info.key, "Preempted", target.reason, now_ns)
+        if entry.status == ASSUMED and entry.replacing is not None:
+            self._free(entry.replacing, now_ns)
         if entry.migrating is not None:
             self.evict(entry.migrating.key, "FlavorMigration", "", now_ns)
         if entry.status != ASSUMED:

@@ -187,7 +187,7 @@ def fair_targets(attack: Attack) -> list[Target]:
     if attack.queue.parent is not None and policy.reclaim != "Never":
         for queue in attack.queue.parent.root.subtree_queues():
             assert isinstance(queue, QueueNode)
-            if queue is not attack.queue and not queue.within_nominal(attack.scarce):
+            if queue is not attack.queue and queue.active and not queue.within_nominal(attack.scarce):
                 candidates += eligible(attack, queue.workloads.values(), policy.reclaim)
     if not candidates:
         return []

@@ -5,6 +5,7 @@ The trap: a pod's node selector and affinity count only for the label keys that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from dure.core.queueing.kueue.objects import Flavor, PodSet
 Rule = Mapping[str, Any]
 
 _BLOCKING = {"NoSchedule", "NoExecute"}
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 
 
 def tolerates(toleration: Rule, taint: Rule) -> bool:
@@ -24,6 +26,12 @@ def tolerates(toleration: Rule, taint: Rule) -> bool:
     operator = toleration.get("operator") or "Equal"
     if operator == "Exists":
         return True
+    if operator in {"Lt", "Gt"}:
+        try:
+            mine, theirs = int(toleration.get("value") or ""), int(taint.get("value") or "")
+        except ValueError:
+            return False
+        return theirs < mine if operator == "Lt" else theirs > mine
     return operator == "Equal" and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
@@ -68,20 +76,58 @@ def requirement_holds(rule: Rule, labels: Mapping[str, str]) -> bool:
     return False
 
 
-def affinity_holds(flavor: Flavor, pods: PodSet) -> bool:
-    """Return whether the pods' node selector and required affinity accept the flavor's labels."""
+def _rule_problem(rule: Rule, at: str) -> str:
+    """Return what is wrong with a match expression, in Kubernetes' words; empty when nothing is."""
+    operator, values = rule.get("operator", ""), [str(one) for one in rule.get("values") or ()]
+    told = ""
+    if operator not in _OPERATORS:
+        known = ", ".join(f'"{one}"' for one in _OPERATORS)
+        return f'{at}.operator: Unsupported value: "{operator}": supported values: {known}'
+    if operator in {"In", "NotIn"} and not values:
+        told = "for 'in', 'notin' operators, values set can't be empty"
+    elif operator in {"Exists", "DoesNotExist"} and values:
+        told = "values set must be empty for exists and does not exist"
+    elif operator in {"Gt", "Lt"} and len(values) != 1:
+        told = "for 'Gt', 'Lt' operators, exactly one value is required"
+    elif operator in {"Gt", "Lt"} and not _is_integer(values[0]):
+        told = "for 'Gt', 'Lt' operators, the value must be an integer"
+        return f'{at}.values[0]: Invalid value: "{values[0]}": {told}'
+    return f"{at}.values: Invalid value: {json.dumps(values, separators=(',', ':'))}: {told}" if told else ""
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def affinity_holds(flavor: Flavor, pods: PodSet) -> tuple[bool, str]:
+    """Return whether the pods' node selector and required affinity accept the flavor's labels, and what is malformed.
+
+    A malformed term counts only if no other holds.
+    """
     labels = flavor.labels
     if any(labels[key] != value for key, value in pods.node_selector.items() if key in labels):
-        return False
+        return False, ""
     if pods.affinity_terms is None:
-        return True
+        return True, ""
     terms = []
     for term in pods.affinity_terms:
         rules = [rule for rule in term.get("matchExpressions") or () if rule.get("key") in labels]
         if not rules:
-            return True
+            return True, ""
         terms.append(rules)
-    return not terms or any(all(requirement_holds(rule, labels) for rule in rules) for rules in terms)
+    problems: list[str] = []
+    for index, rules in enumerate(terms):
+        at = f"nodeSelectorTerms[{index}].matchExpressions"
+        found = [told for place, rule in enumerate(rules) if (told := _rule_problem(rule, f"{at}[{place}]"))]
+        problems += found
+        if not found and all(requirement_holds(rule, labels) for rule in rules):
+            return True, ""
+    told = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+    return not terms, told if problems else ""
 
 
 def selector_holds(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:

@@ -98,7 +98,7 @@ class Fungibility:
 
 @dataclass(frozen=True, slots=True)
 class ClusterQueue:
-    """A ClusterQueue."""
+    """A ClusterQueue. One that is `concurrent` admits variants of workloads only (a policy of concurrent admission)."""
 
     name: str
     cohort: str | None = None
@@ -113,6 +113,7 @@ class ClusterQueue:
     checks: tuple[tuple[str, frozenset[str]], ...] = ()
     usage_based: bool = False
     last_acceptable_flavor: str | None = None
+    concurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,7 @@ class Workload:
     checks: tuple[CheckState, ...] = ()
     reclaimable: Mapping[str, int] = field(default_factory=dict)
     requeue_at_ns: int | None = None
+    gated_by: str = ""
 
     @property
     def key(self) -> str:
@@ -249,6 +251,7 @@ class Gates:
     """Kueue's feature gates that the engine knows, at the defaults of v0.20."""
 
     admission_fair_sharing: bool = True
+    admission_gated_by: bool = True
     concurrent_admission: bool = False
     elastic_slices: bool = True
     fair_sharing_preempt_within_nominal: bool = True
@@ -273,6 +276,7 @@ class Gates:
 
 GATE_NAMES = {
     "AdmissionFairSharing": "admission_fair_sharing",
+    "AdmissionGatedBy": "admission_gated_by",
     "ConcurrentAdmission": "concurrent_admission",
     "ElasticJobsViaWorkloadSlices": "elastic_slices",
     "FairSharingPreemptWithinNominal": "fair_sharing_preempt_within_nominal",

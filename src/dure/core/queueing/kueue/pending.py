@@ -101,6 +101,10 @@ class PendingQueue:
     _looked: int = 0
     _serial: int = 0
 
+    def is_preemptor(self, info: Info) -> bool:
+        """Return whether the workload preempts already, as it is now, and its victims may still be leaving."""
+        return self.sticky == (info.key, info.workload.generation)
+
     @property
     def waiting(self) -> dict[str, Info]:
         """The workloads that may become head, in order."""
@@ -145,7 +149,7 @@ class PendingQueue:
         usage = 0.0
         if self.usage is not None:
             usage = self.usage(f"{info.workload.namespace}/{info.workload.queue}")
-        return usage, self.sticky is None or self.sticky[0] != info.key, place[:4]
+        return usage, self.strict or self.sticky is None or self.sticky[0] != info.key, place[:4]
 
     def _class_of(self, info: Info) -> object:
         return None if self.strict else info.shape
@@ -198,7 +202,7 @@ class PendingQueue:
         place: Place | None = None
         if self.usage is not None:
             place = min(self._active(), key=self._ranked, default=None)
-        elif self.sticky is not None and self.sticky[0] in self._places:
+        elif self.sticky is not None and not self.strict and self.sticky[0] in self._places:
             place = self._places[self.sticky[0]]
             if self._class_of(place[4]) in self._stuck:
                 place = None
@@ -253,7 +257,7 @@ class PendingQueue:
 
     def requeue(self, info: Info, reason: str, now_ns: int) -> None:
         """Say why the head was not admitted: it stays among those that may be head, or waits for change."""
-        if reason in _STICKY and not self.strict:
+        if reason in _STICKY:
             self.sticky = (info.key, info.evaluated_generation)
         known = self._classes.get(self._class_of(info))
         if known is not None:

@@ -13,26 +13,22 @@ from dure.core.queueing.kueue.objects import PodSet, Settings
 from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode
 from dure.core.queueing.kueue.topology import Ask, Spread, Unplaced, Used
 
-_EXPLICIT = ("required", "preferred", "unconstrained", "podSetSliceRequiredTopology",
-             "podsetSliceRequiredTopologyConstraints")  # fmt: skip
+_EXPLICIT = ("required", "preferred", "unconstrained", "podSetSliceRequiredTopology", "podSetSliceSize")
 
 Asks = dict[str, list[Ask]]
 
 
 def asks_topology(podset: PodSet) -> bool:
     """Return whether a pod set itself asks for a place in a topology."""
-    return podset.topology is not None and any(podset.topology.get(key) for key in _EXPLICIT)
-
-
-def topology_only(queue: QueueNode) -> bool:
-    """Return whether all flavors of the queue are placed in topologies, so that everybody asks for a place."""
-    names = [name for group in queue.spec.groups for name in group.flavors]
-    return bool(names) and all(name in queue.places for name in names)
+    asked = podset.topology or {}
+    return any(asked.get(key) is not None for key in _EXPLICIT) or bool(
+        asked.get("podsetSliceRequiredTopologyConstraints")
+    )
 
 
 def asks_of(assignment: Assignment, info: Info, queue: QueueNode) -> Asks:
     """Return by flavor the pod sets that want a place; one that cannot even ask gets its error."""
-    implied = topology_only(queue)
+    implied = queue.topology_only
     asks: Asks = {}
     for podset, one in zip(info.workload.pod_sets, assignment.pod_sets, strict=False):
         explicit = asks_topology(podset)

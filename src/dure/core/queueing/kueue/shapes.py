@@ -7,8 +7,7 @@ there.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -32,13 +31,15 @@ from dure.core.queueing.kueue.objects import (
     Topology,
     Workload,
 )
-from dure.core.queueing.kueue.quantity import add, parse, parse_float, parse_quota
+from dure.core.queueing.kueue.pods import Ranges, adjusted, amounts_of, pod_set_of
+from dure.core.queueing.kueue.quantity import parse_float, parse_quota
 
 Document = Mapping[str, Any]
 
 BOOST = "kueue.x-k8s.io/priority-boost"
 ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
 REPLACES = "kueue.x-k8s.io/workload-slice-replacement-for"
+GATED_BY = "kueue.x-k8s.io/admission-gated-by"
 
 
 def time_of(text: str | None) -> int:
@@ -116,7 +117,7 @@ def machine_of(document: Document) -> Machine:
     return Machine(
         name=_name(document),
         labels=(document.get("metadata") or {}).get("labels") or {},
-        allocatable=_amounts(status.get("allocatable")),
+        allocatable=amounts_of(status.get("allocatable")),
         taints=tuple(spec.get("taints") or ()),
         ready=ready and not spec.get("unschedulable", False),
     )
@@ -132,13 +133,12 @@ def _checks(spec: Document) -> tuple[tuple[str, frozenset[str]], ...]:
     return tuple(plain + scoped)
 
 
-def fungibility_of(document: Document | None, *, fill: bool = True) -> Fungibility:
-    """Return when the next flavor is tried; `fill` puts the API server's defaults where nothing is said."""
-    if document is None:
-        return Fungibility()
+def fungibility_of(document: Document | None) -> Fungibility:
+    """Return when the next flavor is tried, with Kueue's defaults where nothing is said."""
+    document = document or {}
     return Fungibility(
-        when_can_borrow=document.get("whenCanBorrow") or ("MayStopSearch" if fill else ""),
-        when_can_preempt=document.get("whenCanPreempt") or ("TryNextFlavor" if fill else ""),
+        when_can_borrow=document.get("whenCanBorrow") or "MayStopSearch",
+        when_can_preempt=document.get("whenCanPreempt") or "TryNextFlavor",
         preference=document.get("preference"),
     )
 
@@ -164,7 +164,8 @@ def queue_of(document: Document, *, fill: bool = True) -> ClusterQueue:
     never went through an API server, and Kueue does not take an empty policy for `Never` everywhere.
     """
     spec = document.get("spec") or {}
-    migration = (spec.get("concurrentAdmissionPolicy") or {}).get("migration") or {}
+    policy = spec.get("concurrentAdmissionPolicy")
+    migration = (policy or {}).get("migration") or {}
     return ClusterQueue(
         name=_name(document),
         cohort=spec.get("cohortName") or spec.get("cohort") or None,
@@ -172,13 +173,14 @@ def queue_of(document: Document, *, fill: bool = True) -> ClusterQueue:
         quotas=quotas_of(spec.get("resourceGroups") or ()),
         strategy=spec.get("queueingStrategy") or "BestEffortFIFO",
         preemption=preemption_of(spec.get("preemption"), fill=fill),
-        fungibility=fungibility_of(spec.get("flavorFungibility"), fill=fill),
+        fungibility=fungibility_of(spec.get("flavorFungibility")),
         namespace_selector=spec.get("namespaceSelector"),
         weight=_weight(spec),
         stop_policy=spec.get("stopPolicy") or "None",
         checks=_checks(spec),
         usage_based=(spec.get("admissionScope") or {}).get("admissionMode") == "UsageBasedAdmissionFairSharing",
         last_acceptable_flavor=(migration.get("constraints") or {}).get("lastAcceptableFlavorName"),
+        concurrent=policy is not None,
     )
 
 
@@ -205,111 +207,6 @@ def local_queue_of(document: Document) -> LocalQueue:
     )
 
 
-def _amounts(resources: Document | None) -> dict[str, int]:
-    return {name: parse(name, str(value)) for name, value in (resources or {}).items()}
-
-
-def _larger(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
-
-
-def _total(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    return {name: add(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
-
-
-def pod_requests(spec: Document) -> dict[str, int]:
-    """Return what one pod requests: containers and sidecars, at least the largest init container, plus overhead."""
-    total: dict[str, int] = {}
-    for container in spec.get("containers") or ():
-        total = _total(total, _amounts((container.get("resources") or {}).get("requests")))
-    sidecars: dict[str, int] = {}
-    start: dict[str, int] = {}
-    for container in spec.get("initContainers") or ():
-        own = _amounts((container.get("resources") or {}).get("requests"))
-        if container.get("restartPolicy") == "Always":
-            total = _total(total, own)
-            sidecars = _total(sidecars, own)
-            start = _larger(start, sidecars)
-        else:
-            start = _larger(start, _total(own, sidecars))
-    total = _larger(total, start)
-    total.update(_amounts((spec.get("resources") or {}).get("requests")))
-    return {name: max(0, amount) for name, amount in _total(total, _amounts(spec.get("overhead"))).items()}
-
-
-def _problems(spec: Document, index: int) -> tuple[str, ...]:
-    found = []
-    for kind in ("initContainers", "containers"):
-        for at, container in enumerate(spec.get(kind) or ()):
-            resources = container.get("resources") or {}
-            requests, limits = _amounts(resources.get("requests")), _amounts(resources.get("limits"))
-            names = sorted(name for name, limit in limits.items() if requests.get(name, 0) > limit)
-            if names:
-                listed = ", ".join(f'"{name}"' for name in names)
-                where = f"spec.podSets[{index}].template.spec.{kind}[{at}]"
-                found.append(f"{where}: Invalid value: [{listed}]: requests must not exceed its limits")
-    return tuple(found)
-
-
-def _misfits(spec: Document, index: int, ranges: Iterable[Document]) -> tuple[str, ...]:
-    """Return what the LimitRanges of a namespace refuse in a pod spec, in Kueue's words."""
-    least: dict[str, dict[str, int]] = {}
-    most: dict[str, dict[str, int]] = {}
-    for one in ranges:
-        for item in (one.get("spec") or {}).get("limits") or ():
-            for name, amount in _amounts(item.get("min")).items():
-                known = least.setdefault(item.get("type", ""), {})
-                known[name] = max(amount, known.get(name, amount))
-            for name, amount in _amounts(item.get("max")).items():
-                known = most.setdefault(item.get("type", ""), {})
-                known[name] = min(amount, known.get(name, amount))
-    at = f"spec.podSets[{index}].template.spec"
-    found: list[str] = []
-
-    def check(where: str, kind: str, lower: Mapping[str, int], upper: Mapping[str, int]) -> None:
-        above = sorted(name for name, amount in most.get(kind, {}).items() if upper.get(name, 0) > amount)
-        below = sorted(name for name, amount in least.get(kind, {}).items() if lower.get(name, 0) < amount)
-        for names, told in ((above, "above the limitRange max"), (below, "below the limitRange min")):
-            if names:
-                listed = ", ".join(f'"{name}"' for name in names)
-                found.append(f"{where}: Invalid value: [{listed}]: requests must not be {told}")
-
-    for kind in ("initContainers", "containers"):
-        for place, container in enumerate(spec.get(kind) or ()):
-            resources = container.get("resources") or {}
-            requests, limits = _amounts(resources.get("requests")), _amounts(resources.get("limits"))
-            smaller = {name: min(requests.get(name, amount), amount) for name, amount in {**requests, **limits}.items()}
-            check(f"{at}.{kind}[{place}]", "Container", smaller, _larger(requests, limits))
-    total = pod_requests(spec)
-    check(at, "Pod", total, total)
-    return tuple(found)
-
-
-def pod_set_of(document: Document, index: int = 0, ranges: Iterable[Document] = ()) -> PodSet:
-    """Return the pod set that one entry of `podSets` describes; `index` is its place, for messages.
-
-    `ranges` are the LimitRanges of its namespace.
-    """
-    spec = (document.get("template") or {}).get("spec") or {}
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    shape = {key: value for key, value in spec.items() if key not in {"restartPolicy", "volumes"}}
-    return PodSet(
-        name=document.get("name") or "main",
-        count=document.get("count", 0),
-        requests=pod_requests(spec),
-        min_count=document.get("minCount"),
-        node_selector=spec.get("nodeSelector") or {},
-        affinity_terms=None if required is None else tuple(required.get("nodeSelectorTerms") or ()),
-        tolerations=tuple(spec.get("tolerations") or ()),
-        topology=document.get("topologyRequest"),
-        shape=json.dumps(shape, sort_keys=True),
-        problems=_problems(spec, index),
-        misfits=_misfits(spec, index, ranges),
-    )
-
-
 def admission_of(document: Document | None) -> Admission | None:
     """Return the admission that `status.admission` describes, or None."""
     if not document:
@@ -320,7 +217,7 @@ def admission_of(document: Document | None) -> Admission | None:
             PodSetAdmission(
                 name=entry.get("name", "main"),
                 flavors=entry.get("flavors") or {},
-                usage=_amounts(entry.get("resourceUsage")),
+                usage=amounts_of(entry.get("resourceUsage")),
                 count=entry.get("count"),
             )
             for entry in document.get("podSetAssignments") or ()
@@ -328,9 +225,13 @@ def admission_of(document: Document | None) -> Admission | None:
     )
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
+
+
 def _parent(metadata: Document) -> tuple[str, str] | None:
     for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == "Workload" and str(owner.get("apiVersion", "")).startswith("kueue.x-k8s.io/"):
+        if owner.get("kind") == "Workload" and owner.get("apiVersion") == "kueue.x-k8s.io/v1beta2":
             return str(owner.get("name", "")), str(owner.get("uid", ""))
     return None
 
@@ -352,26 +253,49 @@ def _condition(entry: Document) -> Condition:
     )
 
 
-def workload_of(document: Document, ranges: Iterable[Document] = ()) -> Workload:
-    """Return the workload that a Workload describes; those of its namespace count of the LimitRanges."""
+def _pod_sets(
+    document: Document, own: Ranges | None, overheads: Mapping[str, Document] | None, *, queued: bool
+) -> Iterator[PodSet]:
+    for index, entry in enumerate((document.get("spec") or {}).get("podSets") or ()):
+        template = entry.get("template") or {}
+        spec = template.get("spec") or {}
+        if queued:
+            spec = adjusted(spec, own or Ranges(), overheads)
+        yield pod_set_of({**entry, "template": {**template, "spec": spec}}, index, own)
+
+
+def workload_of(
+    document: Document,
+    ranges: Iterable[Document] = (),
+    *,
+    overheads: Mapping[str, Document] | None = None,
+    queued: bool = False,
+) -> Workload:
+    """Return the workload that a Workload describes; those of its namespace count of the LimitRanges.
+
+    One that is `queued` gets what Kueue fills in then: defaults of LimitRanges, limits as requests, the overhead of
+    its runtime class.
+    """
     metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))
     annotations = metadata.get("annotations") or {}
     allowed = annotations.get(ALLOWED_FLAVORS)
     own = [one for one in ranges if (one.get("metadata") or {}).get("namespace") == metadata.get("namespace")]
+    limits = Ranges(own) if own else None
     requeue_at = (status.get("requeueState") or {}).get("requeueAt")
     return Workload(
         namespace=metadata.get("namespace", ""),
         name=metadata.get("name", ""),
         uid=metadata.get("uid", ""),
         queue=spec.get("queueName", ""),
-        pod_sets=tuple(pod_set_of(entry, index, own) for index, entry in enumerate(spec.get("podSets") or ())),
+        pod_sets=tuple(_pod_sets(document, limits, overheads, queued=queued)),
         priority=spec.get("priority", 0),
         boost=_boost(annotations),
         created_ns=time_of(metadata.get("creationTimestamp")),
         generation=metadata.get("generation", 0),
         active=spec.get("active", True),
         labels=metadata.get("labels") or {},
-        allowed_flavors=None if allowed is None else tuple(part.strip() for part in allowed.split(",") if part.strip()),
+        allowed_flavors=None if allowed is None else _listed(allowed),
+        gated_by=annotations.get(GATED_BY, ""),
         parent=_parent(metadata),
         gates=tuple(gate["name"] for gate in spec.get("preemptionGates") or ()),
         open_gates=frozenset(

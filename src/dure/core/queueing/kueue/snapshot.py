@@ -23,7 +23,7 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.partial import can_shrink
-from dure.core.queueing.kueue.quantity import add
+from dure.core.queueing.kueue.quantity import UNLIMITED, add
 from dure.core.queueing.kueue.topology import Places, Values, places_of
 from dure.core.queueing.kueue.tree import Account, Group, Node, settle
 
@@ -44,7 +44,7 @@ class Requests:
         """Return the requests of so many pods."""
         if self.count in {0, count}:
             return self
-        amounts = {name: amount // self.count * count for name, amount in self.amounts.items()}
+        amounts = {name: min(amount // self.count * count, UNLIMITED) for name, amount in self.amounts.items()}
         return Requests(self.name, count, amounts, self.flavors)
 
 
@@ -139,6 +139,9 @@ def usage_of(requests: Iterable[Requests]) -> Amounts:
             flavor = one.flavors.get(resource)
             if flavor:
                 usage[flavor, resource] = add(usage.get((flavor, resource), 0), amount)
+        for resource, flavor in one.flavors.items():
+            if flavor and resource not in one.amounts:
+                usage.setdefault((flavor, resource), 0)
     return usage
 
 
@@ -266,13 +269,17 @@ class _Question:
 
 @dataclass(eq=False)
 class QueueNode(Node):
-    """A cluster queue in the tree, with the workloads that hold its quota. `generation` counts changes of quota."""
+    """A cluster queue in the tree, with the workloads that hold its quota. `generation` counts changes of quota.
+
+    `topology_only`: all its flavors are placed in topologies, so that everybody asks for a place.
+    """
 
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
     workloads: dict[str, Info] = field(default_factory=dict)
     generation: int = 0
     memory: dict[str, Remembered] = field(default_factory=dict)
     places: dict[str, Places] = field(default_factory=dict)
+    topology_only: bool = False
 
     def remembered(self, info: Info) -> Remembered | None:
         """Return what is known of assignments for the workload's shape; None where nodes or no shape decide too."""
@@ -396,7 +403,7 @@ def inactive_reasons(
     Without `known_checks` or `topologies` all that are named exist.
     """
     reasons = []
-    if queue.stop_policy in {"Hold", "HoldAndDrain"}:
+    if queue.stop_policy != "None":
         reasons.append("Stopped")
     if any(name not in flavors for group in queue.groups for name in group.flavors):
         reasons.append("FlavorNotFound")
@@ -411,30 +418,37 @@ def inactive_reasons(
     return tuple(reasons)
 
 
-def _generations(
-    queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort], root_of: Mapping[str, str]
-) -> dict[str, int]:
-    """Return how often each queue's quota was computed when queues, then cohorts, are added in this order."""
+def _generations(queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort]) -> dict[str, int]:
+    """Return how often each queue's quota was computed when queues, then cohorts, are added in this order.
+
+    A queue's coming computes its tree once, a cohort's coming twice, as far as the tree is known by then; a cycle
+    stops it.
+    """
     counts: dict[str, int] = {}
-    homes: dict[str, str] = {}
+    parents: dict[str, str | None] = {}
+
+    def top(name: str) -> str:
+        above = parents.get(name)
+        return name if above is None else top(above)
+
+    def computed(at: str, times: int) -> None:
+        if not _cyclic(at, parents):
+            for queue in queues[: len(counts)]:
+                if queue.cohort and not _cyclic(queue.cohort, parents) and top(queue.cohort) == top(at):
+                    counts[queue.name] += times
+
     for queue in queues:
-        home = root_of[queue.cohort] if queue.cohort else f"\0{queue.name}"
-        homes[queue.name] = home
-        counts[queue.name] = 0
-        for name, other in homes.items():
-            if other == home:
-                counts[name] += 1
+        counts[queue.name] = 0 if queue.cohort else 1
+        if queue.cohort:
+            computed(queue.cohort, 1)
     for cohort in cohorts:
-        for name, other in homes.items():
-            if other == root_of[cohort.name]:
-                counts[name] += 1
+        parents[cohort.name] = cohort.parent
+        computed(cohort.name, 2)
     return counts
 
 
-def _groups(
-    queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort]
-) -> tuple[dict[str, Group], dict[str, str | None]]:
-    """Return the cohorts that are not in a cycle, linked, and the parent of every cohort that is named."""
+def _groups(queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort]) -> dict[str, Group]:
+    """Return the cohorts that are not in a cycle, linked."""
     declared = {cohort.name: cohort for cohort in cohorts}
     parents: dict[str, str | None] = {cohort.name: cohort.parent for cohort in cohorts}
     for name in [*[queue.cohort for queue in queues], *[cohort.parent for cohort in cohorts]]:
@@ -450,7 +464,7 @@ def _groups(
         if above is not None:
             group.parent = groups[above]
             groups[above].groups.append(group)
-    return groups, parents
+    return groups
 
 
 def build(
@@ -469,9 +483,8 @@ def build(
     Without `topologies` nothing is placed in one. `overlapping` lets flavors share the use of their nodes.
     """
     known = {flavor.name: flavor for flavor in flavors}
-    groups, parents = _groups(queues, cohorts)
-    root_of = {name: groups[name].root.name if name in groups else name for name in parents}
-    generations = _generations(queues, cohorts, root_of)
+    groups = _groups(queues, cohorts)
+    generations = _generations(queues, cohorts)
     named = None if topologies is None else {one.name: one for one in topologies}
     places = {} if named is None else places_of(known.values(), named, machines, shared=overlapping)
     snapshot = Snapshot(flavors=known, queues={}, cohorts=groups, places=places)
@@ -488,6 +501,9 @@ def build(
         node.generation += bool(node.places)
         if inactive_reasons(queue, known, known_checks, topologies=named, cyclic=cyclic):
             inactive.add(queue.name)
+            node.active = False
+        listed = [known.get(name) for group in queue.groups for name in group.flavors]
+        node.topology_only = all(flavor is not None and flavor.topology is not None for flavor in listed)
         snapshot.queues[queue.name] = node
     for top in [*snapshot.queues.values(), *groups.values()]:
         if top.parent is None:

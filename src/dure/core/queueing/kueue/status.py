@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dure.core.queueing.kueue.objects import Admission, CheckState, ClusterQueue, Condition, Workload
+from dure.core.queueing.kueue.objects import Admission, CheckState, ClusterQueue, Condition, Gates, Workload
 
 CONDITION_LIMIT = 32 * 1024
+_CUT = " ..."
 _ENDED_BY_RESERVATION = ("Evicted", "Preempted", "BlockedOnPreemptionGates")
+_NOT_WAITING = ("Finished", "QuotaReserved", "WaitingForReplacementPods")
 
 
 def with_condition(workload: Workload, condition: Condition) -> Workload:
     """Return the workload with the condition of that type set; its time stays when its status does."""
-    condition = replace(condition, message=condition.message[:CONDITION_LIMIT])
+    told = condition.message.encode()
+    if len(told) > CONDITION_LIMIT:
+        cut = told[: CONDITION_LIMIT - len(_CUT)].decode(errors="ignore") + _CUT
+        condition = replace(condition, message=cut)
     before = workload.condition(condition.type)
     if before is None:
         return replace(workload, conditions=(*workload.conditions, condition))
@@ -26,20 +31,52 @@ def with_condition(workload: Workload, condition: Condition) -> Workload:
     return replace(workload, conditions=kept)
 
 
-def _with_admitted(workload: Workload, now_ns: int) -> Workload:
+def admissible(workload: Workload, gates: Gates) -> bool:
+    """Return whether a workload may wait in a queue: active, not held back, neither ended nor holding quota."""
+    if workload.gated_by and gates.admission_gated_by:
+        return False
+    if not workload.active or any(workload.has(kind) for kind in _NOT_WAITING):
+        return False
+    reserved = workload.condition("QuotaReserved")
+    return reserved is None or reserved.status or reserved.reason != "OnHold"
+
+
+def holds(workload: Workload) -> bool:
+    """Return whether what a workload was admitted with counts as used."""
+    return workload.has("QuotaReserved") and workload.active and not workload.has("Finished")
+
+
+def _with_admitted(workload: Workload, now_ns: int, *, granular: bool = True) -> Workload:
     reserved = workload.has("QuotaReserved")
     ready = all(check.state == "Ready" for check in workload.checks)
+    if not granular and workload.has("Admitted") == (reserved and ready):
+        return workload
     if reserved and ready:
         told = ("Admitted", "The workload is admitted")
-    elif not reserved:
+    elif not reserved and (ready or granular):
         told = ("NoReservation", "The workload has no reservation")
+    elif not reserved:
+        told = ("NoReservationUnsatisfiedChecks", "The workload has no reservation and not all checks ready")
     else:
-        told = ("UnsatisfiedAdmissionChecks", "The workload has not all checks ready")
+        reason = "UnsatisfiedAdmissionChecks" if granular else "UnsatisfiedChecks"
+        told = (reason, "The workload has not all checks ready")
     return with_condition(workload, Condition("Admitted", reserved and ready, *told, now_ns))
 
 
-def reserved(workload: Workload, admission: Admission, queue: ClusterQueue, now_ns: int) -> Workload:
-    """Return the workload with quota reserved, and admitted when it carries all checks that the queue wants."""
+def _wanted_checks(queue: ClusterQueue, admission: Admission) -> set[str]:
+    """Return the checks of a queue that count for the flavors of an admission; one without scope is for all."""
+    flavors = {flavor for one in admission.pod_sets for flavor in one.flavors.values()}
+    every = frozenset(name for group in queue.groups for name in group.flavors)
+    return {name for name, scope in queue.checks if (scope or every) & flavors}
+
+
+def reserved(
+    workload: Workload, admission: Admission, queue: ClusterQueue, now_ns: int, *, granular: bool = True
+) -> Workload:
+    """Return the workload with quota reserved, and admitted when it carries all checks that the queue wants.
+
+    `granular` is the gate UnadmittedWorkloadsObservability, here and below.
+    """
     changed = replace(workload, admission=admission)
     message = f"Quota reserved in ClusterQueue {admission.cluster_queue}"
     changed = with_condition(changed, Condition("QuotaReserved", True, "QuotaReserved", message, now_ns))
@@ -48,17 +85,15 @@ def reserved(workload: Workload, admission: Admission, queue: ClusterQueue, now_
         if before is not None and before.status:
             ended = Condition(kind, False, "QuotaReserved", f"Previously: {before.message}", now_ns)
             changed = with_condition(changed, ended)
-    flavors = {flavor for one in admission.pod_sets for flavor in one.flavors.values()}
-    wanted = {name for name, scope in queue.checks if not scope or scope & flavors}
-    if wanted <= {check.name for check in changed.checks}:
-        changed = _with_admitted(changed, now_ns)
+    if _wanted_checks(queue, admission) <= {check.name for check in changed.checks}:
+        changed = _with_admitted(changed, now_ns, granular=granular)
     return changed
 
 
-def refused(workload: Workload, reason: str, message: str, now_ns: int) -> Workload:
+def refused(workload: Workload, reason: str, message: str, now_ns: int, *, granular: bool = True) -> Workload:
     """Return the workload as it waits, with the reason token and the sentence."""
     changed = with_condition(workload, Condition("QuotaReserved", False, reason, message, now_ns))
-    return _with_admitted(replace(changed, admission=None), now_ns)
+    return _with_admitted(replace(changed, admission=None), now_ns, granular=granular)
 
 
 def gated(workload: Workload, message: str, now_ns: int) -> Workload:
@@ -75,6 +110,8 @@ def preempted(workload: Workload, reason: str, message: str, now_ns: int) -> Wor
 def evicted(workload: Workload, reason: str, message: str, now_ns: int) -> Workload:
     """Return the workload as evicted; its admission checks start again."""
     changed = with_condition(workload, Condition("Evicted", True, reason, message, now_ns))
+    if changed.has("BlockedOnPreemptionGates"):
+        changed = with_condition(changed, Condition("BlockedOnPreemptionGates", False, reason, message, now_ns))
     checks = tuple(
         check
         if check.state == "Pending"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Quota
 from dure.core.queueing.kueue.quantity import UNLIMITED, add, sub
@@ -51,7 +52,8 @@ class Share:
         value = self.weighted
         if math.isinf(value):
             return "+Inf"
-        return str(int(value)) if value == int(value) else repr(value)
+        whole, _, rest = f"{Decimal(repr(value)):f}".partition(".")
+        return f"{whole}.{rest}" if rest.strip("0") else whole
 
     @property
     def order(self) -> tuple[bool, float]:
@@ -178,13 +180,17 @@ class BoundlessAccount(Account):
 
 @dataclass(eq=False)
 class Node:
-    """A node of the tree, with its accounts by flavor and resource."""
+    """A node of the tree, with its accounts by flavor and resource.
+
+    A queue that is not `active` lends and uses as ever, but nobody of it is admitted or preempted.
+    """
 
     name: str
     quotas: Mapping[FlavorResource, Quota]
     weight: float = 1.0
     parent: Group | None = None
     accounts: dict[FlavorResource, Account] = field(default_factory=dict)
+    active: bool = True
 
     def path(self) -> Iterator[Group]:
         """Yield the cohorts from the parent to the root."""
@@ -295,7 +301,7 @@ class Group(Node):
     def height(self) -> int:
         """Return how many levels lie below; 1 for a cohort of queues only. Computed once: the tree is built by then."""
         if self.levels is None:
-            lowest = 1 if self.groups or self.queues else 0
+            lowest = 1 if self.groups or any(queue.active for queue in self.queues) else 0
             self.levels = max([lowest, *(child.height() + 1 for child in self.groups)])
         return self.levels
 

@@ -36,7 +36,7 @@ class Lab(Stage):
             leads=lambda: self.leading,
             settings=ForecastSettings(courses=8),
         )
-        self.commands = Commands(self.ports, self.platform, self._hint, predict=forecasts.predicted_s)
+        self.commands = Commands(self.ports, self.platform, self._hint, predict=forecasts.predicted)
         self.queries = Queries(self.ports, self.platform, "1", lambda: self.loop.plan, forecasts=forecasts)
         return forecasts
 
@@ -62,6 +62,21 @@ def test_what_ran_before_is_what_the_next_one_is_predicted_to_run(lab: Lab) -> N
     predicted_s = lab.job(lab.submit()).predicted_s
     assert predicted_s is not None
     assert 80.0 < predicted_s < 130.0
+
+
+def test_where_jobs_took_longer_than_predicted_the_next_one_is_expected_to_as_well(lab: Lab) -> None:
+    lab.ran(5)
+    assert lab.job(lab.submit()).expected_s == pytest.approx(100.0, rel=0.2)
+    for _ in range(6):
+        lab.submit(fate=Fate(run_s=9000.0), timeout_s=20_000)
+        lab.wait(9100.0, step_s=300.0)
+    lab.forecasts.refresh()
+    late = lab.job(lab.submit())
+    assert late.predicted_s is not None
+    assert late.expected_s is not None
+    assert late.expected_s > late.predicted_s
+    lab.restarted().refresh()
+    assert lab.job(lab.submit()).expected_s == late.expected_s
 
 
 def test_a_restart_learns_the_same_from_the_store(lab: Lab) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from dure.control import access
@@ -57,9 +57,9 @@ class Commands:
         platform: PlatformHolder,
         hint: Callable[[], None],
         limits: Limits | None = None,
-        predict: Callable[[Job], float | None] = lambda _job: None,
+        predict: Callable[[Job], Job] = lambda job: job,
     ) -> None:
-        """`predict` tells how long a job will run, in seconds, None when nothing is known of its like."""
+        """`predict` returns a job with what is known of how long it will run."""
         self._ports = ports
         self._platform = platform
         self._hint = hint
@@ -75,7 +75,7 @@ class Commands:
         team = access.team_of(principal, request.team, tuple(t.name for t in platform.teams))
         self._check_environment(platform, request)
         job = self._job_of(principal, team, platform, request, request_key)
-        return replace(job, predicted_s=self._predict(job))
+        return self._predict(job)
 
     def submit(self, principal: Principal, request: JobRequest, request_key: str | None) -> Job:
         """Put a job into its team's queue and return it; the same `request_key` again returns the same job."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from dure.control.deciding import PastUse
 from dure.control.platform_holder import PlatformHolder
+from dure.core.forecast.calibration import Calibration
 from dure.core.forecast.distribution import Distribution, bin_of, edge_s
 from dure.core.forecast.draws import sampled
 from dure.core.forecast.record import Accuracy, Issued, Record
@@ -81,6 +82,7 @@ class Forecasts:
         self._settings = settings or ForecastSettings()
         self._lock = threading.Lock()
         self._history = History(platform.current.burst.default_predicted_s)
+        self._calibration = Calibration()
         self._learned: OrderedDict[str, None] = OrderedDict()
         self._recent: deque[Job] = deque(maxlen=self._settings.recent)
         self._likelihoods: dict[Case, Likelihood] = {}
@@ -122,7 +124,15 @@ class Forecasts:
         found = self.likelihood(job)
         if found.basis is Basis.DEFAULT:
             return None
-        return round(edge_s(bin_of(found.done.quantile(0.5)) + 0.5), 1)
+        return _round(found.done.quantile(0.5))
+
+    def predicted(self, job: Job) -> Job:
+        """Return the job with how long it should run, and what jobs predicted so take in the mean."""
+        seconds = self.predicted_s(job)
+        if seconds is None:
+            return job
+        with self._lock:
+            return replace(job, predicted_s=seconds, expected_s=_round(self._calibration.expected_s(seconds)))
 
     def remaining_s(self, job: Job, now: float, part: float) -> float:
         """Return how long a job holds GPUs from `now` on, at a quantile."""
@@ -197,6 +207,8 @@ class Forecasts:
             if job.began_at is None or job.ended_at is None:
                 continue
             with self._lock:
+                if job.predicted_s is not None:
+                    self._calibration.learn(job.predicted_s, job.ended_at - job.began_at)
                 if self._past is not None:
                     self._past.add(job)
                 self._history.learn(case_of(job), job.ended_at - job.began_at, job.phase, job.reason)
@@ -278,3 +290,8 @@ class Forecasts:
     def _accuracy(self) -> Accuracy:
         with self._lock:
             return self._record.accuracy()
+
+
+def _round(seconds: float) -> float:
+    """Return the time in a few round figures."""
+    return round(edge_s(bin_of(seconds) + 0.5), 1)

@@ -1,7 +1,7 @@
 """When a waiting job may leave for a public cluster: a pure rule whose every input is kept in its decision.
 
-The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline: docs/
-SIMULATE.md has the replay that it was chosen by. The trap: what may not leave, or may not cost, never leaves however
+The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline; they and
+money are reckoned with `expected_s`, what jobs predicted so really took: BENCHMARKS.md has the replay behind it. The trap: what may not leave, or may not cost, never leaves however
 long it waits; only the wait turns true by itself.
 """
 
@@ -48,6 +48,7 @@ class BurstDecision:
     waited_s: float
     allowed_wait_s: float
     predicted_s: float
+    expected_s: float
     predicted_gpu_hours: float
     predicted_cost: float
     cluster: str
@@ -78,9 +79,21 @@ def predicted_s(job: Job, platform: Platform) -> float:
     return seconds if job.timeout_s is None else min(seconds, job.timeout_s)
 
 
+def expected_s(job: Job, platform: Platform) -> float:
+    """Return how long jobs predicted so run in the mean, at most its time limit: money is reckoned with it."""
+    if job.predicted_s is None or job.expected_s is None:
+        return predicted_s(job, platform)
+    return job.expected_s if job.timeout_s is None else min(job.expected_s, job.timeout_s)
+
+
+def expected_gpu_hours(job: Job, platform: Platform) -> float:
+    """Return the GPU-hours that the job is taken to need."""
+    return expected_s(job, platform) / _HOUR_S * job.request.gpus_milli / WHOLE_GPU_MILLI
+
+
 def predicted_cost(job: Job, platform: Platform, offer: Offer) -> float:
     """Return the money that the job is taken to cost there, provisioning included."""
-    held_s = predicted_s(job, platform) + offer.provision_s
+    held_s = expected_s(job, platform) + offer.provision_s
     return offer.price_per_gpu_hour * job.request.gpus_milli / WHOLE_GPU_MILLI * held_s / _HOUR_S
 
 
@@ -98,11 +111,9 @@ def due_at(job: Job, platform: Platform, offer: Offer) -> float:
     """
     if not offer.private_chance:
         return job.queued_at
-    runs_s = predicted_s(job, platform)
-    gpu_hours = runs_s / _HOUR_S * job.request.gpus_milli / WHOLE_GPU_MILLI
-    due = job.queued_at - job.waited_s + allowed_wait_s(platform.burst, gpu_hours)
+    due = job.queued_at - job.waited_s + allowed_wait_s(platform.burst, expected_gpu_hours(job, platform))
     if job.deadline_at is not None:
-        due = min(due, job.deadline_at - runs_s - offer.provision_s)
+        due = min(due, job.deadline_at - predicted_s(job, platform) - offer.provision_s)
     return max(due, job.queued_at)
 
 
@@ -115,8 +126,6 @@ def decide_burst(
     """
     due = due_at(job, platform, offer)
     cost = predicted_cost(job, platform, offer)
-    runs_s = predicted_s(job, platform)
-    gpu_hours = runs_s / _HOUR_S * job.request.gpus_milli / WHOLE_GPU_MILLI
     may_leave = any(kind.name == job.data_class and kind.may_leave for kind in platform.data_classes)
     limit = job.budget.limit
     over_limit = job.budget.mode is BudgetMode.AMOUNT and (limit is None or job.cost + cost > limit)
@@ -139,8 +148,9 @@ def decide_burst(
         rule_wait_s=platform.burst.wait_s,
         waited_s=job.waited_s + max(0.0, now - job.queued_at),
         allowed_wait_s=due - (job.queued_at - job.waited_s),
-        predicted_s=runs_s,
-        predicted_gpu_hours=gpu_hours,
+        predicted_s=predicted_s(job, platform),
+        expected_s=expected_s(job, platform),
+        predicted_gpu_hours=expected_gpu_hours(job, platform),
         predicted_cost=cost,
         cluster=offer.cluster,
         tier=offer.tier,
@@ -189,8 +199,7 @@ def staying(job: Job, now: float, platform: Platform, jobs: Iterable[Job]) -> di
     if best is None:
         return {"stays_until": None, "stays_cost": None}
     price = next(tier.price_per_gpu_hour for tier in platform.tiers if tier.name == best[1])
-    gpu_hours = predicted_s(job, platform) / _HOUR_S * job.request.gpus_milli / WHOLE_GPU_MILLI
-    return {"stays_until": best[0], "stays_cost": price * gpu_hours}
+    return {"stays_until": best[0], "stays_cost": price * expected_gpu_hours(job, platform)}
 
 
 def _free_at(

@@ -141,6 +141,7 @@ class Request:
 class Job:
     """One submission by a person, with everything that is known of it.
 
+    `predicted_s` is how long it should run, `expected_s` what jobs predicted so take in the mean.
     `preempted_by` is set while it still has GPUs that it must give to that job. `inputs` are the largest of the
     blobs that it reads, with the bytes that each stands for: a place that has them is preferred.
     """
@@ -163,6 +164,7 @@ class Job:
     keep_s: float = 0.0
     retries: int = 0
     predicted_s: float | None = None
+    expected_s: float | None = None
     fingerprint: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     references: tuple[str, ...] = ()
@@ -360,7 +362,7 @@ class BurstPolicy:
 
     enabled: bool = True
     rule: str = "proportional"
-    wait_s: float = 300.0
+    wait_s: float = 600.0
     min_wait_s: float = 0.0
     max_wait_s: float = 86400.0
     default_predicted_s: float = 600.0

@@ -156,7 +156,7 @@ def compose(settings: Settings) -> Composition:
         ports=ports,
         platform=platform,
         changes=changes,
-        commands=Commands(ports, platform, loop.hint, predict=forecasts.predicted_s),
+        commands=Commands(ports, platform, loop.hint, predict=forecasts.predicted),
         queries=Queries(
             ports,
             platform,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from dure.core.forecast.calibration import Calibration
 from dure.core.model import (
     WHOLE_GPU_MILLI,
     Budget,
@@ -103,9 +104,13 @@ def replay(trace: Trace, policy: Policy, beliefs: Beliefs, progress: Progress = 
 def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterator[Step]:
     """Return everything that happens to the jobs on the platform, by the production decisions."""
     maker = _Maker(platform, beliefs)
-    works = [Work(maker.job(job), job.run_s, beliefs.checkpoint_s) for job in jobs]
-    begins = works[0].job.submitted_at if works else 0.0
-    return forward(Decider(platform, explains=False), platform, begins, (), works, world=World(month_start=month_start))
+    works = (Work(maker.job(job), job.run_s, beliefs.checkpoint_s) for job in jobs)
+    begins = jobs[0].submitted_at if jobs else 0.0
+    world = World(month_start=month_start)
+    for step in forward(Decider(platform, explains=False), platform, begins, (), works, world=world):
+        if step.what is What.ENDED:
+            maker.learn(step.job)
+        yield step
 
 
 def month_start(now: float) -> float:
@@ -133,6 +138,7 @@ class _Maker:
 
     def __init__(self, platform: Platform, beliefs: Beliefs) -> None:
         self._beliefs = beliefs
+        self._calibration = Calibration()
         self._random = random.Random(beliefs.seed)  # noqa: S311 - a seeded model of errors, no secret
         self._tiers = {tier.name for tier in platform.tiers}
         self._teams = {team.name for team in platform.teams}
@@ -150,6 +156,7 @@ class _Maker:
         tier = job.tier if job.tier in self._tiers else None
         team = job.team if job.team in self._teams else self._first_team
         numbered = isinstance(job.priority, int)
+        predicted_s = self._predicted_s(job)
         return Job(
             id=job.id,
             name=job.name,
@@ -165,8 +172,14 @@ class _Maker:
             deadline_at=job.deadline_at,
             burstable=job.burstable,
             data_class=job.data_class if job.data_class in self._classes else self._first_class,
-            predicted_s=self._predicted_s(job),
+            predicted_s=predicted_s,
+            expected_s=self._calibration.expected_s(predicted_s),
         )
+
+    def learn(self, job: Job) -> None:
+        """Take note of how long a job ran that has ended."""
+        if job.predicted_s is not None and job.began_at is not None and job.ended_at is not None:
+            self._calibration.learn(job.predicted_s, job.ended_at - job.began_at)
 
     def _nodes(self, gpus_milli: int, tier: str | None) -> int:
         """Return the least number of nodes that the GPUs divide among evenly; 1 where none is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dure.core.burst import Offer, predicted_s
+from dure.core.burst import Offer, expected_s
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
 from dure.core.packing import Ask
 from dure.core.placement import NodeState, Pool, even_part, has_room
@@ -251,6 +251,6 @@ class Books:
             holder = self.holders.get(job_id)
             if holder is not None:
                 held_s = now - holder.job.admitted_at if holder.job.admitted_at is not None else 0.0
-                owed += cost_of(holder.lease, max(held_s, predicted_s(holder.job, self.platform)))
+                owed += cost_of(holder.lease, max(held_s, expected_s(holder.job, self.platform)))
             left[team] = money - owed
         return left

@@ -174,7 +174,7 @@ class Verdicts(Mapping[str, Verdict]):
         """Return why this job waits."""
         job, state = place.job, place.state
         head = job is state.job
-        money = (job.predicted_s, job.timeout_s, job.cost)
+        money = (job.predicted_s, job.expected_s, job.timeout_s, job.cost)
         mine = (job.user, *money, job.budget, job.data_class, job.burstable)
         refusal = state.refusal(job)
         key = (id(state), id(place.line), min(place.ahead, MAX_AHEAD), head and bool(state.victims), mine)

@@ -1,8 +1,8 @@
 """When a waiting job may leave for a public cluster: a pure rule whose every input is kept in its decision.
 
-The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline; they and
-money are reckoned with `expected_s`, what jobs predicted so really took: BENCHMARKS.md has the replay behind it. The trap: what may not leave, or may not cost, never leaves however
-long it waits; only the wait turns true by itself.
+The allowed wait grows with the predicted GPU-hours (`proportional`) and ends early enough to meet a deadline; hours and
+money are reckoned with `expected_s`, what jobs predicted so really took (docs/BENCHMARKS.md has the replay behind it).
+The trap: what may not leave, or may not cost, never leaves however long it waits; only the wait turns true by itself.
 """
 
 from __future__ import annotations

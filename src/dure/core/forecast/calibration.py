@@ -16,8 +16,8 @@ _LEAST_S = 1.0
 class Calibration:
     """The mean run time of ended jobs by the power of two of seconds that they were predicted to take.
 
-    Predictions that were right stay as they are; those of a class that turned out too low or too high are scaled as that
-    class was (a ratio estimator, shrunk towards the prediction while few of its jobs have ended).
+    Predictions that were right stay as they are; those of a class that turned out too low or too high are scaled as
+    that class was (a ratio estimator, shrunk towards the prediction while few of its jobs have ended).
     """
 
     __slots__ = ("_classes",)

@@ -9,6 +9,18 @@ import pytest
 
 from tests.notebook.conftest import NotebookKernel
 
+NOTEBOOK = """
+factor, other, scale = 7, 9, 1
+def looks_up(name):
+    return (lambda: eval(name))()
+def reads_whole(name):
+    import sys
+    return sys._getframe(0).f_globals[name]
+def scaled(x):
+    return x * scale
+"""
+OWN = "(['x', 'y'], ['x', 'y'], ['x', 'y'])"
+
 
 @pytest.mark.parametrize(
     ("code", "expected"),
@@ -24,10 +36,32 @@ from tests.notebook.conftest import NotebookKernel
         ("import __main__\ngetattr(__main__, 'fac' + 'tor')", "7"),
         ("import sys\nsys.modules['__main__'].other", "9"),
         ("looks_up('fac' + 'tor')", "7"),
+        ("globals().get('factor'), globals().get('nowhere', 3)", "(7, 3)"),
+        ("'factor' in globals(), 'nowhere' in globals(), 'other' not in globals()", "(True, False, False)"),
+        ("globals()['factor'] += 1\nfactor", "8"),
+        ("def reads(name):\n    return globals()[name]\nreads('factor')", "7"),
+        ("def reads(name):\n    return globals().get(name)\nreads('factor'), reads('nowhere')", "(7, None)"),
+        ("(lambda name: globals()[name])('other')", "9"),
+        ("list(globals()[name] for name in ('factor', 'other'))", "[7, 9]"),
+        ("space = globals()\nfound = space['factor'], space.get('other')\ndel space\nfound", "(7, 9)"),
+        ("'factor' in dir(), 'other' in vars(), 'other' in locals()", "(True, True, True)"),
+        ("def own(x):\n    y = x\n    return sorted(locals()), sorted(vars()), dir()\nown(1)", OWN),
+        ("vars(type('Empty', (), {'a': 1})())", "{}"),
+        ("{**globals()}['factor']", "7"),
+        ("exec('made = factor + 1', globals())\nmade", "8"),
+        ("import __main__\n__main__.__dict__['factor']", "7"),
+        ("import __main__\ngetattr(__main__, 'factor', None), hasattr(__main__, 'nowhere')", "(7, False)"),
+        ("get_ipython().user_ns['factor']", "7"),
+        ("reads_whole('factor')", "7"),
+        ("class Table:\n    def get(self, name):\n        return globals().get(name)\nTable().get('other')", "9"),
+        ("import pandas as pd\nframe_sum = pd.eval('factor + other')\nint(frame_sum)", "16"),
+        ("factor = 1\nglobals().get('other'), (lambda: globals()['factor'])()", "(9, 1)"),
+        ("del factor\n'factor' in globals(), (lambda: globals().get('factor'))()", "(False, None)"),
+        ("scale = 2\neval('scaled')(3)", "6"),
     ],
 )
 def test_a_name_is_there_however_it_is_looked_up(kernel: NotebookKernel, code: str, expected: str):
-    assert kernel.run("factor, other = 7, 9\ndef looks_up(name):\n    return (lambda: eval(name))()").ok
+    assert kernel.run(NOTEBOOK).ok
     shown = kernel.run(f"%%gpu\n{code}")
     assert shown.ok, shown.traceback
     assert shown.result == expected
@@ -75,3 +109,38 @@ def test_a_busy_kernel_still_answers_for_a_detached_cell(new_kernel: Callable[..
     assert shown.result == "'succeeded'", shown
     assert kernel.run("handle.result()").ok
     assert kernel.value("answer") == "42"
+
+
+def test_what_a_look_at_all_variables_does_not_get_is_named(kernel: NotebookKernel):
+    assert kernel.run("import threading\nplain, lock, api_key = 3, threading.Lock(), 'abc'").ok
+    shown = kernel.run(
+        "%%gpu\ndef sizes():\n    return sorted(n for n in globals() if n in ('plain', 'lock'))\nsizes()"
+    )
+    assert shown.ok, shown.traceback
+    assert shown.result == "['plain']"
+    said = str(shown.messages)
+    assert "did not get api_key, lock" in said
+    assert kernel.value("lock.locked(), api_key") == "(False, 'abc')"
+
+
+def test_what_was_looked_at_and_changed_comes_home(kernel: NotebookKernel):
+    assert kernel.run("items, untouched = [1], [2]\ndef show(): return globals()").ok
+    done = kernel.run(
+        "%%gpu\ndef add(name, value):\n    globals()[name].append(value)\nadd('items', 5)\nlook = globals"
+    )
+    assert done.ok, done.traceback
+    assert kernel.value("items, untouched, look is globals, show() is globals()") == "([1, 5], [2], True, True)"
+    kept = kernel.run("%%gpu --keep 20s\nlen([n for n in dir() if n == 'items'])")
+    assert kept.result == "1"
+    assert kernel.run("later = 4").ok
+    assert kernel.run("%%gpu --keep 20s\n(lambda: globals().get('later'))()").result == "4"
+    assert kernel.run("%gpu free").ok
+
+
+def test_a_function_that_looks_names_up_takes_all_variables_along(kernel: NotebookKernel):
+    assert kernel.run("import dure, threading\nfactor, lock, api_key = 7, threading.Lock(), 'abc'").ok
+    assert kernel.run("@dure.gpu\ndef reads(name):\n    return globals().get(name)").ok
+    shown = kernel.run("reads('factor')")
+    assert shown.ok, shown.traceback
+    assert shown.result == "7"
+    assert "which cannot: api_key, lock" in shown.stream("stderr")

@@ -62,6 +62,7 @@ class GpuFunction:
         self.__wrapped__: Callable[..., Any] = function
         self._options = options
         self._parsed = parsed
+        self._told_lacking = False
 
     @told_plainly
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -121,10 +122,12 @@ class GpuFunction:
         parsed = self._parsed or parse_values(self._options, now=time.time(), lang=session.language())
         client = session.client()
         name = getattr(self.__wrapped__, "__qualname__", repr(self.__wrapped__))
-        namespace = self._namespace()
-        digest, references, snapshot = self._captured(client, parsed.team, namespace, (self.__wrapped__, args, kwargs))
+        namespace, beside = self._namespace()
+        call = self.__wrapped__, args, kwargs
+        digest, references, snapshot = self._captured(client, parsed.team, namespace, beside, call)
         payload = {
             "call": digest,
+            "beside": sorted(beside),
             "kernel_cwd": os.getcwd(),  # noqa: PTH109 -- a text for JSON
             "sources": sources_of(_shell(), [self.__wrapped__, *namespace.values()]),
         }
@@ -140,24 +143,48 @@ class GpuFunction:
         )
         return client, request
 
-    def _namespace(self) -> dict[str, Any]:
-        """Return the globals that travel with a function of the notebook or script; none for one of a module."""
+    def _namespace(self) -> tuple[dict[str, Any], frozenset[str]]:
+        """Return the globals that travel with a function of the notebook or script; none for one of a module.
+
+        Where its code looks names up as no reading foresees (globals(), eval), all go; those that may stay behind, with
+        a note, are named beside.
+        """
         function = self.__wrapped__
         if getattr(function, "__module__", None) != "__main__":
-            return {}
+            return {}, frozenset()
         from dure.notebook.reads import function_reads
+        from dure.state.secrecy import hidden, secret_reason
 
         live = getattr(function, "__globals__", None) or vars(sys.modules["__main__"])
-        return {name: live[name] for name in function_reads(function, live).reads if name in live}
+        found = function_reads(function, live)
+        reads = {name: live[name] for name in found.reads if name in live}
+        if not found.dynamic:
+            return reads, frozenset()
+        more = {name: value for name, value in list(live.items()) if name not in reads and not hidden(name, value)}
+        kept = {name: value for name, value in more.items() if not secret_reason(name, value)}
+        return {**reads, **kept}, frozenset(more)
 
     def _captured(
-        self, client: Client, team: str | None, namespace: dict[str, Any], call: tuple[Any, ...]
+        self,
+        client: Client,
+        team: str | None,
+        namespace: dict[str, Any],
+        beside: frozenset[str],
+        call: tuple[Any, ...],
     ) -> tuple[str | None, list[str], Snapshot | None]:
         try:
             names = [CALL, *namespace]
-            return capture_names({**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call")
+            captured = capture_names(
+                {**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call", may_lack=beside
+            )
         except QuietError as error:
             sentence = str(error).replace(CALL, getattr(self, "__qualname__", "the function"))
+        else:
+            lacking = sorted(beside - set(captured[2].names if captured[2] is not None else ()))
+            if lacking and not self._told_lacking:
+                self._told_lacking = True
+                print(say("function_lacks", names=", ".join(lacking)), file=sys.stderr)  # noqa: T201
+            return captured
         raise QuietError(sentence)
 
 

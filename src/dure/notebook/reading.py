@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _DYNAMIC_CALLS = {"eval": "eval(…)", "exec": "exec(…)", "globals": "globals()"}
+_WHOLE = {"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"}  # attributes that are all names
 _HERE_CALLS = {"locals": "locals()", "vars": "vars()"}  # without arguments, at the cell's own level
 _DYNAMIC_MAGICS = {"run", "load", "pylab", "macro", "recall", "rerun", "store"}
 _CODE_MAGICS = {"time", "timeit", "prun", "memit", "mprun", "lprun", "debug"}
@@ -78,6 +79,8 @@ def code_names(code: types.CodeType, found: Names) -> None:
                 found.loads.add(name)
                 if name in _DYNAMIC_CALLS:
                     found.reasons.add(_DYNAMIC_CALLS[name])
+        elif instruction.argval in _WHOLE:
+            found.reasons.add(str(instruction.argval))
     if code.co_name == "<module>":
         found.bound |= own
     for item in code.co_consts:

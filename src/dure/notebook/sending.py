@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import records
@@ -22,20 +22,26 @@ if TYPE_CHECKING:
     from dure.state import Blobs, Snapshot
     from dure.wire.messages import JobRequest, JobView
 
+EVERYTHING = "*"  # a worker's question for all that the notebook has
+
 
 def capture_names(
-    namespace: dict[str, Any], names: Sequence[str], blobs: Blobs, refusal: str = "unpicklable"
+    namespace: dict[str, Any],
+    names: Sequence[str],
+    blobs: Blobs,
+    refusal: str = "unpicklable",
+    may_lack: Collection[str] = (),
 ) -> tuple[str | None, list[str], Snapshot | None]:
     """Store `names`; return the manifest's digest, all digests to keep, and the snapshot.
 
-    Raises QuietError, which names what cannot go.
+    Raises QuietError, which names what cannot go; names in `may_lack` are left out then.
     """
     from dure.state import capture
 
     if not names:
         return None, [], None
     snapshot = capture(namespace, names, blobs=blobs)
-    refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names}
+    refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names and name not in may_lack}
     if refused:
         reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
         raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
@@ -74,6 +80,8 @@ def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay 
         from dure.notebook.reads import cell_reads
         from dure.state import capture
 
+        if EVERYTHING in names:
+            return _everything(namespace, blobs, replay)
         present = [name for name in names if name in namespace]
         if not present or blobs is None:
             return dict.fromkeys(names), None
@@ -93,3 +101,23 @@ def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay 
         return {name: digest if name in saved else None for name in names}, digest
 
     return answer
+
+
+def _everything(
+    namespace: dict[str, Any], blobs: Blobs | None, replay: Replay | None
+) -> tuple[dict[str, str | None], str | None]:
+    """Capture all that the notebook has but secrets, and name in the output what cannot go."""
+    from dure.state import capture
+
+    refused: dict[str, str] = {}
+    digest = None
+    if blobs is not None:
+        try:
+            snapshot = capture(namespace, blobs=blobs)
+            digest, refused = snapshot.store(blobs), dict(snapshot.unsaved)
+        except Exception as error:  # as above: the cell must get an answer
+            refused = {EVERYTHING: str(error) or type(error).__name__}
+    if refused and replay is not None:
+        reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
+        replay.note(say("need_all_refused", names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
+    return {EVERYTHING: digest}, digest

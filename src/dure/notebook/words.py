@@ -106,6 +106,26 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         ),
     ),
     "unpicklable_reason": ("  {name}: {reason}", "  {name}: {reason}"),
+    "function_lacks": (
+        (
+            "The function looks names up while it runs (globals(), eval or the like), so all variables go with it "
+            "but these, which cannot: {names}."
+        ),
+        (
+            "함수가 실행 중에 이름을 찾으므로(globals(), eval 등) 모든 변수를 함께 보내지만, "
+            "다음은 보낼 수 없습니다: {names}."
+        ),
+    ),
+    "need_all_refused": (
+        (
+            "The cell looks at all variables at once (globals(), dir() or the like); it did not get {names}, so it may "
+            "take them for missing:\n{reasons}"
+        ),
+        (
+            "셀이 모든 변수를 한꺼번에 살펴봅니다(globals(), dir() 등). {names}은(는) 보내지 못하여 없는 것으로 "
+            "처리될 수 있습니다:\n{reasons}"
+        ),
+    ),
     "need_refused": (
         "{name}, which the cell asked for while it ran, cannot be sent: {reason}",
         "실행 중에 필요했던 {name}을(를) 보낼 수 없습니다: {reason}",

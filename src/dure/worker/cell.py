@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
-from dure.worker.demand import AskingForKeys, FetchingBuiltins, Misses, misses, runs_unread_code
+from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
 from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import AttemptSpec, SpecError
@@ -117,6 +118,7 @@ class _Session:
         self._hidden: dict[str, Any] = {}
         self._told: dict[str, int] = {}
         self._absent: set[str] = set()
+        self._whole = False  # all that the notebook has is here
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
         self._blobs_opened: Blobs | None = None
@@ -153,10 +155,13 @@ class _Session:
         self._restore_base()
         if found.spoken:
             answer = self.outlet.ask({"type": "need", "names": list(found.spoken)}, self._timeout_s)
-            self._take(answer or {})
-        if not self._hooked and runs_unread_code(self.shell.user_ns):
+            self._take(answer or {}, found.spoken)
+        unread = unread_code(self.shell.user_ns)
+        if not self._hooked and unread.hook:
             self._install_hook()  # functions hold the builtins of the moment they were made: make them anew
             self._restore_base()
+        if found.whole or unread.whole:
+            self._fetch_all()
 
     def _load(self, digest: str) -> Snapshot:
         try:
@@ -168,13 +173,17 @@ class _Session:
         if self._base is not None:
             self._restore(self._base)
 
-    def _restore(self, snapshot: Snapshot) -> None:
+    def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
+        """Load it; return what cannot be loaded here, which is SpecError unless it is to be told only."""
         report = restore(snapshot, self._blobs, into=self.shell.user_ns)
-        if report.failed:
+        if report.failed and not tell:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in report.failed.items())
             raise SpecError(
                 f"The environment '{self._spec.environment}' cannot take over what the cell needs: {reasons}"
             )
+        for name, reason in report.failed.items():
+            sys.stderr.write(f"dure: {name}: {reason}\n")
+        return set(report.failed)
 
     def _misses(self, code: str, known: set[str]) -> Misses:
         try:
@@ -188,14 +197,15 @@ class _Session:
         return isinstance(self.shell.user_ns.get("__builtins__"), FetchingBuiltins)
 
     def _install_hook(self) -> None:
-        self.shell.user_ns["__builtins__"] = FetchingBuiltins(self._fetch)
+        names = self.shell.user_ns
+        names["__builtins__"] = FetchingBuiltins(self._fetch, self._fetch_all_now, names)
 
     def _fetch(self, name: str) -> Any:
         """Return the kernel's value of `name`; KeyError when the kernel has none, NameError when it does not answer."""
         with self._fetching:
             if name in self.shell.user_ns:  # another thread was faster
                 return self.shell.user_ns[name]
-            if name in self._absent:
+            if name in self._absent or name in self._deleted():
                 raise KeyError(name)
             answer = self.outlet.ask({"type": "need", "names": [name]}, self._timeout_s)
             if answer is None:
@@ -204,27 +214,57 @@ class _Session:
                     f"{self._timeout_s:g} s",
                     name=name,
                 )
-            self._take(answer)
+            self._take(answer, [name])
             if name not in self.shell.user_ns:
                 self._absent.add(name)
                 raise KeyError(name)
             return self.shell.user_ns[name]
 
+    def _fetch_all_now(self) -> None:
+        if self._running:  # code that runs on after the cell's end has nobody to ask
+            self._fetch_all()
+
+    def _fetch_all(self) -> None:
+        """Bring all that the notebook has and this process lacks; NameError when it does not answer."""
+        with self._fetching:
+            if self._whole:
+                return
+            answer = self.outlet.ask({"type": "need", "names": [EVERYTHING]}, self._timeout_s)
+            if answer is None:
+                raise NameError(
+                    "The cell looks at all variables at once (globals(), dir() or the like), and the notebook did not "
+                    f"send them within {self._timeout_s:g} s"
+                )
+            self._whole = True
+            self._take(answer)
+
+    def _deleted(self) -> set[str]:
+        """The notebook's names that the cell has deleted here."""
+        known = set(self._base.names if self._base else ())
+        gone: set[str] = known - self.shell.user_ns.keys() - self._hidden.keys()
+        return gone
+
     def _attribute(self, name: str) -> Any:
         """Find what code looks for in the module `__main__` (`from __main__ import x`): Python asks here last."""
         if self._running and not name.startswith("_"):
-            with contextlib.suppress(KeyError, NameError):
+            with contextlib.suppress(KeyError):
                 return self._fetch(name)
         raise AttributeError(f"module '__main__' has no attribute '{name}'", name=name)
 
-    def _take(self, answer: Mapping[str, Any]) -> None:
+    def _take(self, answer: Mapping[str, Any], asked: Iterable[str] = ()) -> None:
+        """Take over what came, but nothing that is here already or that the cell has deleted, unless `asked` for."""
         digest = answer.get("snapshot")
         self._absent |= {name for name, value in (answer.get("names") or {}).items() if value is None}
         if not digest:
             return
         try:
             extra = self._load(digest)
-            self._restore(extra)
+            extra = extra.without({*self.shell.user_ns, *(self._deleted() - set(asked))})
+            # Of all that there is, what this environment cannot load does not keep the rest away.
+            extra = extra.without(self._restore(extra, tell=not asked))
+            if not self._hooked and unread_code(self.shell.user_ns).hook:
+                self._install_hook()
+                self._restore(extra)
         except SpecError as error:
             raise NameError(str(error)) from error
         self._base = extra if self._base is None else self._base.merged(extra)
@@ -244,6 +284,7 @@ class _Session:
         if self._plain_builtins is not None:
             names["__builtins__"] = self._plain_builtins
         self._absent.clear()
+        self._whole = False
         self._timeout_s = float(cell.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
         vouched = set(cell.get("names") or ())
         self._put_aside(vouched, set(cell.get("others") or ()))
@@ -254,10 +295,13 @@ class _Session:
         self._add(extra)
         wanted = sorted({*found.spoken, *(vouched - names.keys())})
         if wanted:
-            self._take(self.outlet.ask({"type": "need", "names": wanted}, self._timeout_s) or {})
-        if not self._hooked and runs_unread_code(names):
+            self._take(self.outlet.ask({"type": "need", "names": wanted}, self._timeout_s) or {}, wanted)
+        unread = unread_code(names)
+        if not self._hooked and unread.hook:
             self._install_hook()
             self._add(extra)
+        if found.whole or unread.whole:
+            self._fetch_all()
 
     def _put_aside(self, vouched: set[str], others: set[str]) -> None:
         names = self.shell.user_ns

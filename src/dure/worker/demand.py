@@ -1,8 +1,10 @@
 """Fetches names that the kernel holds but did not ship, at the moment when user code misses them.
 
 Python looks a missing global up in `__builtins__`, and asks a *subclass* of dict there for `__missing__`: in functions
-too, and in eval and exec. The trap: with such builtins CPython 3.11 finds `len` or `range` 3.5 times slower, so the
-hook is only put in when the cell reads a name that nobody knows, or runs code that cannot be read beforehand.
+too, and in eval and exec. Whoever asks for a namespace as a whole (`globals()`, `dir()`) gets all that the notebook
+has, since nothing tells what is looked up in it. The trap: with such builtins CPython 3.11 finds `len` or `range` 3.5
+times slower, so the hook is only put in when the cell reads a name that nobody knows, or runs code that cannot be read
+beforehand.
 """
 
 from __future__ import annotations
@@ -11,30 +13,51 @@ import ast
 import builtins
 import contextlib
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+EVERYTHING = "*"  # asks the notebook for all that it has
 # Names through which code is run or names are looked up that no reading of the cell can foresee.
-DYNAMIC = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "ev", "ex", "safe_execfile"})
+DYNAMIC = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "dir", "ev", "ex", "safe_execfile"})
+_RUNNING = frozenset({"run_line_magic", "run_cell_magic", "run_cell", "magic"})  # in functions, code as text
+# Attributes that are a namespace as a whole, which no hook can see: all of the notebook is fetched beforehand.
+_WHOLE = frozenset({"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"})
+_WHOLE_MAGICS = frozenset({"who", "who_ls", "whos", "psearch"})
 # Methods whose texts name variables: pandas' query and eval, and what IPython makes of `!command` and `%magic`.
 _SPEAKING = frozenset({"query", "eval", "system", "getoutput", "run_line_magic", "run_cell_magic"})
 _NAMES_IN_TEXT = re.compile(r"@([A-Za-z]\w*)|\{([A-Za-z]\w*)|\$([A-Za-z]\w*)")
+_WORDS = re.compile(r"(?<![\w.])([A-Za-z]\w*)()()")
 _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "lprun"})
-_TEXT_MAGICS = frozenset({"matplotlib", "pip", "conda", "cd", "pwd", "ls", "env", "config", "load_ext", "who", "whos"})
+_TEXT_MAGICS = frozenset({"matplotlib", "pip", "conda", "cd", "pwd", "ls", "env", "config", "load_ext"})
 
 
-_NEED = "__dure_need__"
+_NEED, _PLAIN_GLOBALS = "__dure_need__", "__dure_globals__"
 
 
 class FetchingBuiltins(dict[str, Any]):
-    """The builtins, with a last resort: `fetch(name)` returns the value or raises KeyError (a NameError follows)."""
+    """The builtins, with a last resort: `fetch(name)` returns the value or raises KeyError (a NameError follows).
 
-    def __init__(self, fetch: Callable[[str], Any]) -> None:
+    Those that show a namespace as a whole call `fetch_all` first when it is `namespace`.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str], Any], fetch_all: Callable[[], None], namespace: Mapping[str, Any]
+    ) -> None:
         super().__init__(vars(builtins))
         self._fetch = fetch
+        self._fetch_all = fetch_all
+        self._namespace = namespace
         self[_NEED] = self._need
+        self[_PLAIN_GLOBALS] = builtins.globals
+        for name in ("globals", "locals", "vars", "dir"):
+            self[name] = _Shows(name, self._whole)
+
+    def _whole(self, space: Any) -> None:
+        if space is self._namespace:
+            self._fetch_all()
 
     def _need(self, key: Any) -> Any:
         """Return `key`; when it names what only the notebook has, that is fetched first."""
@@ -51,11 +74,42 @@ class FetchingBuiltins(dict[str, Any]):
         return self._fetch(name)
 
 
-class AskingForKeys(ast.NodeTransformer):
-    """Lets `globals()[key]` of a cell's own lines ask for a computed key before the dict, which no hook sees.
+class _Shows:
+    """Stands for the builtin `name` (globals, locals, vars, dir): `whole` hears of the namespace before it is shown.
 
-    Nothing inside functions, classes and generators: they may outlive the cell and go where nobody knows our builtin.
-    `hooked` tells whether the builtins are ours.
+    A value that holds it goes home as the builtin.
+    """
+
+    def __init__(self, name: str, whole: Callable[[Any], None]) -> None:
+        self._name, self._whole = name, whole
+
+    def __call__(self, *given: Any) -> Any:
+        frame = sys._getframe(1)  # noqa: SLF001 -- the caller's, as the builtin itself takes it
+        if given:
+            self._whole(getattr(given[0], "__dict__", None))
+            return getattr(builtins, self._name)(*given)
+        space: Any = frame.f_globals if self._name == "globals" else frame.f_locals
+        self._whole(space)
+        if self._name == "dir":
+            return sorted(space)
+        return space if isinstance(space, dict) else dict(space)  # a function's, from Python 3.13 on
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _builtin, (self._name,)
+
+    def __repr__(self) -> str:
+        return repr(getattr(builtins, self._name))
+
+
+def _builtin(name: str) -> Any:
+    return getattr(builtins, name)
+
+
+class AskingForKeys(ast.NodeTransformer):
+    """Lets `globals()[key]`, `globals().get(key)` and `key in globals()` of a cell's own lines ask for that key alone.
+
+    Nothing inside functions, classes and generators: they may outlive the cell and go where nobody knows our builtins.
+    There `globals()` fetches all. `hooked` tells whether the builtins are ours.
     """
 
     def __init__(self, hooked: Callable[[], bool]) -> None:
@@ -66,13 +120,34 @@ class AskingForKeys(ast.NodeTransformer):
         return self.generic_visit(node) if self._hooked() else node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Put the question around a computed key that is read."""
+        """Put the question around a key; one that is only set needs none."""
         self.generic_visit(node)
-        call = node.value
-        own = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "globals"
-        if own and isinstance(node.ctx, ast.Load) and not isinstance(node.slice, ast.Constant | ast.Slice):
-            asked = ast.Call(ast.Name(_NEED, ast.Load()), [node.slice], [])
-            node.slice = ast.fix_missing_locations(ast.copy_location(asked, node.slice))
+        if not isinstance(node.slice, ast.Slice) and _takes_globals(node.value) and not isinstance(node.ctx, ast.Store):
+            node.slice = _asked(node.slice)
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        """`globals()[key] += 1` reads what it sets."""
+        target = node.target
+        known = isinstance(target, ast.Subscript) and _is_globals(target.value)
+        self.generic_visit(node)
+        if known and isinstance(target, ast.Subscript):
+            target.slice = _asked(target.slice)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """`globals().get(key, …)`."""
+        self.generic_visit(node)
+        gets = isinstance(node.func, ast.Attribute) and node.func.attr == "get"
+        if gets and isinstance(node.func, ast.Attribute) and node.args and _takes_globals(node.func.value):
+            node.args[0] = _asked(node.args[0])
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """`key in globals()`."""
+        self.generic_visit(node)
+        if isinstance(node.ops[0], ast.In | ast.NotIn) and _takes_globals(node.comparators[0]):
+            node.left = _asked(node.left)
         return node
 
     def _as_it_is(self, node: ast.AST) -> ast.AST:
@@ -82,29 +157,66 @@ class AskingForKeys(ast.NodeTransformer):
     visit_Lambda = visit_GeneratorExp = _as_it_is  # noqa: N815
 
 
+def _is_globals(node: ast.AST) -> bool:
+    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "globals"
+    return named and isinstance(node, ast.Call) and not (node.args or node.keywords)
+
+
+def _takes_globals(node: ast.AST) -> bool:
+    """Whether `node` is `globals()`, which then fetches nothing by itself."""
+    if _is_globals(node) and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        node.func.id = _PLAIN_GLOBALS
+        return True
+    return False
+
+
+def _asked(key: ast.expr) -> ast.expr:
+    asked = ast.Call(ast.Name(_NEED, ast.Load()), [key], [])
+    return ast.fix_missing_locations(ast.copy_location(asked, key))
+
+
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """What a cell may lack: `hook` when it may look for an unknown name, `spoken` names that stand in its texts."""
+    """What a cell may lack: `hook` when it may look for an unknown name, `spoken` names that stand in its texts.
+
+    `whole`: it looks at the namespace as a whole where no hook can see it.
+    """
 
     hook: bool
     spoken: tuple[str, ...]
+    whole: bool = False
 
 
 def misses(tree: ast.AST, known: Iterable[str]) -> Misses:
     """Return what a cell may look for that is not in `known`, among the builtins or bound by itself.
 
-    Names in texts (`df.query("a > @limit")`, `!echo {word}`, `globals()["x"]`) are looked up in the namespace's dict,
-    which no hook can see, so they are to be fetched beforehand.
+    Names in texts (`df.query("a > @limit")`, `!echo {word}`) are looked up in the namespace's dict, which no hook can
+    see, so they are to be fetched beforehand.
     """
     reader = _Reader()
     reader.visit(tree)
     have = {*reader.bound, *known, *vars(builtins), "get_ipython"}
-    return Misses(reader.dynamic or bool(reader.read - have), tuple(sorted(reader.spoken - have)))
+    hook = reader.dynamic or bool(reader.read - have)
+    return Misses(hook, tuple(sorted(reader.spoken - have)), reader.whole)
 
 
-def runs_unread_code(namespace: Mapping[str, Any]) -> bool:
-    """Return whether a notebook function in `namespace` uses eval, exec and the like."""
-    return any(_is_dynamic(code) for value in namespace.values() for code in _codes(value))
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What the functions of a namespace do that cannot be read: run code or look at names (`hook`), or look at the
+    namespace as a whole where no hook sees it (`whole`).
+    """
+
+    hook: bool = False
+    whole: bool = False
+
+
+def unread_code(namespace: Mapping[str, Any]) -> Unread:
+    """Return what the notebook's functions in `namespace` do that no reading foresees."""
+    used: set[str] = set()
+    for value in namespace.values():
+        for code in _codes(value):
+            _use(code, used)
+    return Unread(bool(used & (DYNAMIC | _RUNNING)), _is_whole(used))
 
 
 def _codes(value: Any) -> Iterable[types.CodeType]:
@@ -117,10 +229,17 @@ def _codes(value: Any) -> Iterable[types.CodeType]:
                 yield function.__code__
 
 
-def _is_dynamic(code: types.CodeType) -> bool:
-    if DYNAMIC & set(code.co_names):
-        return True
-    return any(_is_dynamic(const) for const in code.co_consts if isinstance(const, types.CodeType))
+def _use(code: types.CodeType, used: set[str]) -> None:
+    used.update(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            _use(const, used)
+        elif const == "__main__":
+            used.add("__main__")
+
+
+def _is_whole(used: set[str]) -> bool:
+    return bool(used & _WHOLE) or ("__main__" in used and bool(used & {"__dict__", "getmembers"}))
 
 
 class _Reader(ast.NodeVisitor):
@@ -131,36 +250,44 @@ class _Reader(ast.NodeVisitor):
         self.bound: set[str] = set()
         self.spoken: set[str] = set()
         self.dynamic = False
+        self._used: set[str] = set()
+        self._shows_all = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the namespace is looked at as a whole, past every hook."""
+        return self._shows_all or _is_whole(self._used)
 
     def visit_Name(self, node: ast.Name) -> None:
         (self.read if isinstance(node.ctx, ast.Load) else self.bound).add(node.id)
         self.dynamic |= node.id in DYNAMIC
+        self._used.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.dynamic |= node.attr in DYNAMIC
+        self._used.add(node.attr)
         self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if node.value == "__main__":
+            self._used.add("__main__")
 
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"run_cell_magic", "run_line_magic"}:
             self._magic([item.value for item in node.args if isinstance(item, ast.Constant)])
         if isinstance(node.func, ast.Attribute) and node.func.attr in _SPEAKING:
             texts = [part.value for item in node.args for part in ast.walk(item) if isinstance(part, ast.Constant)]
-            self._listen(text for text in texts if isinstance(text, str))
+            pattern = _WORDS if node.func.attr == "eval" else _NAMES_IN_TEXT
+            self._listen((text for text in texts if isinstance(text, str)), pattern)
         self.generic_visit(node)
 
-    def _listen(self, texts: Iterable[str]) -> None:
+    def _listen(self, texts: Iterable[str], pattern: re.Pattern[str]) -> None:
         for text in texts:
-            self.spoken.update(name for names in _NAMES_IN_TEXT.findall(text) for name in names if name)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
-            looked_up = isinstance(node.slice, ast.Constant) and node.value.func.id in {"globals", "locals", "vars"}
-            if looked_up and isinstance(node.slice, ast.Constant) and str(node.slice.value).isidentifier():
-                self.spoken.add(str(node.slice.value))
-        self.generic_visit(node)
+            self.spoken.update(name for names in pattern.findall(text) for name in names if name)
 
     def _magic(self, texts: list[Any]) -> None:
         name, code = str(texts[0]) if texts else "", "\n".join(str(text) for text in texts[1:])
+        self._shows_all |= name in _WHOLE_MAGICS
         if name in _TEXT_MAGICS or not _takes_python(name):
             return
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from typing import Any
 
 from dure.state import BlobError, Blobs, Snapshot, capture, open_blobs, restore
@@ -25,8 +26,11 @@ def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
         report = restore(Snapshot.load(str(spec.payload["call"]), blobs), blobs, into=shell.user_ns)
     except BlobError as error:
         raise SpecError(f"The function cannot be fetched: {error}") from error
-    if report.failed:
-        reasons = "; ".join(f"'{name}': {reason}" for name, reason in report.failed.items())
+    beside = set(spec.payload.get("beside") or ())  # what the function may look up, and what may be missing
+    for name in report.failed.keys() & beside:
+        sys.stderr.write(f"dure: {name}: {report.failed[name]}\n")
+    if needed := report.failed.keys() - beside:
+        reasons = "; ".join(f"'{name}': {report.failed[name]}" for name in sorted(needed))
         raise SpecError(f"The environment '{spec.environment}' cannot take over what the function needs: {reasons}")
     call, args, kwargs = shell.user_ns.pop(CALL)
     shell.connect(outlet, getattr(call, "__name__", None))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from dure.core.model import BudgetAction, GpuShare, Lease, Limit, Phase
-from dure.core.queueing.limits import holdings, levels, overdrawn, refusal
+from dure.core.queueing import limits as rules
+from dure.core.queueing.limits import holdings, levels, overdrawn
 from dure.core.usage import DAY_S, Account, Past, day_of
 from tests.core.builders import a_job, a_platform, a_team
 
@@ -32,6 +33,13 @@ def held(*arguments, **changes):
 def past(team=None, user=None, name="alice"):
     accounts = {("vision", None): team or Account(), ("vision", name): user or Account()}
     return Past(day_of(NOON), day_of(NOON), accounts)
+
+
+def refusal(job, platform, past, holders, now):
+    team = rules.limited(platform, job.team)
+    if team is None:
+        return None
+    return rules.refusal(job, team, platform, past, holdings(platform, job.team, job.user, holders, now))
 
 
 def why(found):

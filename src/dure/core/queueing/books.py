@@ -1,23 +1,30 @@
 """Which GPUs are free, who has the others, what public clusters offer, and which nodes are kept for whom.
 
-Kept between decisions and told of every lease that begins or ends. The trap: a decision takes GPUs for its plan and
-gives them back at its end (`undo`), because the plan may never be carried out; what it left behind would be lost.
+Kept between decisions and told of every lease that begins or ends. A tier's stamp is another one whenever something of
+its private GPUs, or of who holds them, is: what was found out at a stamp stands while it is the same. The trap: a
+decision takes GPUs for its plan and gives them back at its end (`undo`), stamps too, because the plan may never be
+carried out; what it left behind would be lost.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dure.core.burst import Offer, expected_s
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
 from dure.core.packing import Ask
 from dure.core.placement import NodeState, Pool, even_part, has_room
-from dure.core.pricing import cost_of
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
 from dure.core.queueing.holds import Hold
+from dure.core.queueing.meters import Meter, whole_us
+from dure.core.queueing.order import ENTRY_US, Person
 from dure.core.queueing.warm import Warm
+
+_MONEY = 10**9
+_OWED_PER_MONEY = _MONEY * WHOLE_GPU_MILLI * whole_us(3600.0)
 
 
 @dataclass(slots=True)
@@ -53,7 +60,8 @@ class Market:
 class Books:
     """The GPUs of one platform file. `private` nodes and `pools` are of clusters that answer, as `begin` was told.
 
-    `warm` is told of every job that holds GPUs, and never of what is only planned.
+    `warm` is told of every job that holds GPUs, and never of what is only planned. `of_team` has the holders by team,
+    `leaving` those that must give way and for whom, `stamps` those of the tiers.
     """
 
     def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
@@ -74,7 +82,18 @@ class Books:
         self._shelves: list[tuple[str, str, Pool]] = []
         self._private_clusters = {c.name for c in platform.clusters if c.kind is ClusterKind.PRIVATE}
         self._plan: list[str] = []
-        self._costs: dict[str, tuple[str, float]] = {}
+        self.of_team: dict[str, dict[str, Holder]] = {}
+        self.leaving: dict[str, str] = {}
+        self.stamps: dict[str, int] = {}
+        self._stamp = 0
+        self._begun: dict[str, int] = {}
+        self._unavailable: frozenset[str] | None = None
+        self._room: dict[tuple[str, int, int], tuple[int, bool]] = {}
+        self._copies: dict[str, tuple[int, tuple[NodeState, ...], tuple[Holder, ...]]] = {}
+        self._uses: dict[Person, Meter] = {}
+        self._owed: dict[str, Meter] = {}
+        self._costs: dict[str, tuple[str, int]] = {}
+        self._cost_of: dict[str, int] = {}
         self._shelve()
         self.begin(frozenset())
 
@@ -102,6 +121,10 @@ class Books:
 
     def begin(self, unavailable: frozenset[str]) -> None:
         """Start a decision during which these clusters get nothing, because their executors do not answer."""
+        if unavailable == self._unavailable:
+            self._begun = dict(self.stamps)
+            return
+        self._unavailable = unavailable
         self.pools = {tier: [] for tier in self.tiers}
         self.private = {tier: [] for tier in self.tiers}
         self.unanswering = {tier: [] for tier in self.tiers}
@@ -114,6 +137,13 @@ class Books:
         for markets in self.markets.values():
             for market in markets:
                 market.available = market.cluster.name not in unavailable
+        for tier in self.tiers:
+            self._changed(tier)
+        self._begun = dict(self.stamps)
+
+    def _changed(self, tier: str) -> None:
+        self._stamp += 1
+        self.stamps[tier] = self._stamp
 
     def ever_fits(self, request: Request, tier: str) -> bool:
         """Return whether private nodes of a tier could take the request if nobody used them."""
@@ -127,19 +157,45 @@ class Books:
         lease = job.lease if job.phase.holds_gpus else None
         self.drop(job.id)
         if lease is not None:
-            self._enter(Holder(job, lease))
+            holder = Holder(job, lease)
+            self._enter(holder)
+            self._count(holder)
             self.warm.learn(job)
         if lease is not None or job.cost:
-            self._costs[job.id] = (job.team, job.cost)
+            cost = round(job.cost * _MONEY)
+            self._costs[job.id] = (job.team, cost)
+            self._cost_of[job.team] = self._cost_of.get(job.team, 0) + cost
         return lease if lease is not None and self.is_private(lease) else None
+
+    def _count(self, holder: Holder) -> None:
+        """Let what a holder uses and owes count."""
+        job, lease = holder.job, holder.lease
+        if job.preempted_by is not None:
+            self.leaving[job.id] = job.preempted_by
+        since_us = None if job.admitted_at is None else whole_us(job.admitted_at)
+        milli = lease.gpus_milli
+        self._uses.setdefault((job.team, job.user), Meter()).add(job.id, milli, since_us, ENTRY_US)
+        if lease.price_per_gpu_hour:
+            runs_us = whole_us(expected_s(job, self.platform))
+            rate = round(lease.price_per_gpu_hour * _MONEY) * milli
+            self._owed.setdefault(job.team, Meter()).add(job.id, rate, since_us, runs_us)
 
     def drop(self, job_id: str) -> None:
         """Forget a job; what it held is free."""
-        self._costs.pop(job_id, None)
-        holder = self.holders.pop(job_id, None)
+        team, cost = self._costs.pop(job_id, ("", 0))
+        if cost:
+            self._cost_of[team] -= cost
+        holder = self.holders.get(job_id)
         if holder is None:
             return
         self._leave(holder)
+        self.leaving.pop(job_id, None)
+        person = (holder.job.team, holder.job.user)
+        self._uses[person].remove(job_id)
+        if not self._uses[person]:
+            del self._uses[person]
+        if holder.job.team in self._owed:
+            self._owed[holder.job.team].remove(job_id)
 
     def is_private(self, lease: Lease) -> bool:
         """Return whether the lease is on a private cluster."""
@@ -156,14 +212,24 @@ class Books:
 
     def _enter(self, holder: Holder) -> None:
         self.holders[holder.job.id] = holder
+        self.of_team.setdefault(holder.job.team, {})[holder.job.id] = holder
         for share, node, pool in self._held(holder.lease):
             pool.take(node, share.gpus)
             self.on_node.setdefault((node.cluster, node.name), {})[holder.job.id] = holder
+        self._noted(holder.lease)
 
     def _leave(self, holder: Holder) -> None:
+        del self.holders[holder.job.id]
+        del self.of_team[holder.job.team][holder.job.id]
         for share, node, pool in self._held(holder.lease):
             pool.give(node, share.gpus)
             del self.on_node[node.cluster, node.name][holder.job.id]
+        self._noted(holder.lease)
+
+    def _noted(self, lease: Lease) -> None:
+        if self.is_private(lease):
+            for tier in {lease.tier, *(node.tier for _, node, _ in self._held(lease))}:
+                self._changed(tier)
 
     def _held(self, lease: Lease) -> list[tuple[NodeShare, NodeState, Pool]]:
         """Return what is held of the nodes that the platform file still has."""
@@ -221,7 +287,23 @@ class Books:
 
     def fits(self, request: Request, tier: str, nodes: Sequence[NodeState] | None = None) -> bool:
         """Return whether a request has room now on these nodes, or on a tier whoever its nodes are kept for."""
-        return has_room(self.private[tier] if nodes is None else nodes, request.gpus_milli, request.nodes)
+        if nodes is not None:
+            return has_room(nodes, request.gpus_milli, request.nodes)
+        key, stamp = (tier, request.gpus_milli, request.nodes), self.stamps[tier]
+        known = self._room.get(key)
+        if known is None or known[0] != stamp:
+            known = self._room[key] = stamp, has_room(self.private[tier], request.gpus_milli, request.nodes)
+        return known[1]
+
+    def as_it_is(self, tier: str) -> tuple[tuple[NodeState, ...], tuple[Holder, ...]]:
+        """Return the private nodes of a tier and who holds them, oldest first: copies that nobody may change."""
+        stamp = self.stamps.get(tier, 0)
+        known = self._copies.get(tier)
+        if known is None or known[0] != stamp:
+            nodes = tuple(replace(node, free_milli=[*node.free_milli]) for node in self.private.get(tier, ()))
+            some = [one for one in self.holders.values() if one.lease.tier == tier and self.is_private(one.lease)]
+            known = self._copies[tier] = stamp, nodes, tuple(sorted(some, key=_oldest))
+        return known[1], known[2]
 
     def keep(self, nodes: Iterable[NodeState], hold: Hold) -> None:
         """Keep nodes for a job that waits; one that is kept already stays with whom it is."""
@@ -233,24 +315,31 @@ class Books:
         for job_id in [*self._plan]:
             self.revoke(job_id)
         self.holds.clear()
+        self.stamps = self._begun
 
     def revoke(self, job_id: str) -> None:
         """Give back what the plan took for one job."""
         self._plan.remove(job_id)
-        self._leave(self.holders.pop(job_id))
+        self._leave(self.holders[job_id])
+
+    def used(self, now: float) -> dict[Person, int]:
+        """Return what everybody who has GPUs used with them so far, in thousandths of a GPU x microseconds."""
+        now_us = whole_us(now)
+        return {person: meter.at(now_us) for person, meter in self._uses.items()}
 
     def budget_left(self, now: float, spent: Mapping[str, float]) -> dict[str, float | None]:
         """Return each team's money of this month that is neither spent nor promised to jobs that have not ended."""
-        limits = {team.name: team.budget_per_month for team in self.platform.teams}
-        left = {name: None if limit is None else limit - spent.get(name, 0.0) for name, limit in limits.items()}
-        for job_id, (team, cost) in sorted(self._costs.items()):
-            money = left.get(team)
-            if money is None:
+        left: dict[str, float | None] = {}
+        for team in self.platform.teams:
+            if team.budget_per_month is None:
+                left[team.name] = None
                 continue
-            owed = cost
-            holder = self.holders.get(job_id)
-            if holder is not None:
-                held_s = now - holder.job.admitted_at if holder.job.admitted_at is not None else 0.0
-                owed += cost_of(holder.lease, max(held_s, expected_s(holder.job, self.platform)))
-            left[team] = money - owed
+            owed = self._cost_of.get(team.name, 0) / _MONEY
+            if team.name in self._owed:
+                owed += self._owed[team.name].at(whole_us(now)) / _OWED_PER_MONEY
+            left[team.name] = team.budget_per_month - spent.get(team.name, 0.0) - owed
         return left
+
+
+def _oldest(holder: Holder) -> tuple[float, str]:
+    return math.inf if holder.job.admitted_at is None else holder.job.admitted_at, holder.job.id

@@ -16,8 +16,8 @@ from dure.core.model import WHOLE_GPU_MILLI, Job
 from dure.core.placement import has_room
 from dure.core.queueing.compile import RESOURCE
 from dure.core.queueing.gates import Holder
-from dure.core.queueing.lines import Place, Rank, rank_of
 from dure.core.queueing.picture import Picture, State, free_milli
+from dure.core.queueing.places import FIRST, Places, Stand, Waits
 from dure.core.reasons import Verdict, Waiting
 
 MAX_HOLDERS = 8
@@ -80,20 +80,6 @@ class _Story:
     helps: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where one job waits: `line[:ahead]` go before it."""
-
-    job: Job
-    state: State
-    ahead: int
-    line: Sequence[str]
-
-
-Waits = tuple[State, Sequence[tuple[Rank, list[Place]]], Mapping[str | None, int]]
-"""The state of a line, its jobs by rank, and how often each reason stands on their record."""
-
-
 class Verdicts(Mapping[str, Verdict]):
     """The verdict of every job that the plan leaves waiting, made when it is asked for.
 
@@ -104,20 +90,20 @@ class Verdicts(Mapping[str, Verdict]):
         self._picture = picture
         self._waiting = waiting
         self._placed = placed
-        self._places: dict[str, _Place] | None = None
+        self._places = Places(picture, waiting, placed)
         self._stories: dict[Any, _Story] = {}
 
     def __getitem__(self, job_id: str) -> Verdict:
-        return self._verdict(self._all()[job_id])
+        return self._verdict(self._places.of(job_id))
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self._all()
+        return job_id in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._places)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
@@ -126,11 +112,11 @@ class Verdicts(Mapping[str, Verdict]):
 
     def changed(self) -> Iterator[str]:
         """Yield the jobs on whose record another waiting code stands than the one of this plan, or none."""
-        for state, ranks, told in self._waiting:
+        for state, roll in self._waiting:
             usual = None if state.job is None else self._code(state, state.job, ())
-            if not state.refused and not state.victims and set(told) <= {usual}:
+            if not state.refused and not state.victims and len(roll.told) == 1 and usual in roll.told:
                 continue
-            for rank, places in ranks:
+            for rank, places in roll.ranks:
                 refusal = state.refused.get(rank)
                 code = usual if refusal is None else refusal[0].value
                 for _, job_id, job in places:
@@ -144,40 +130,14 @@ class Verdicts(Mapping[str, Verdict]):
         whys = [self._reason(job, state, tier, victims)["why"] for tier in state.tiers]
         return _CODES.get(min(whys, key=_NEAREST.index), Waiting.WAITING_FOR_QUOTA).value
 
-    def _all(self) -> dict[str, _Place]:
-        """Return every job's place, put into the lines of the tiers that it waits for in the order of serving."""
-        if self._places is not None:
-            return self._places
-        picture, places = self._picture, {}
-        pools: dict[Any, list[str]] = {}
-        ordered = sorted(
-            (*picture.usage.key(job)[:2], job.submitted_at, job.id, number, job)
-            for number, (_, ranks, _) in enumerate(self._waiting)
-            for _, some in ranks
-            for _, job_id, job in some
-            if job_id not in self._placed
-        )
-        for *_, number, job in ordered:
-            state = self._waiting[number][0]
-            scopes: list[Any] = [number if state.refusal(job) is None else (number, rank_of(job))]
-            if state.refusal(job) is None and state.tiers:
-                scopes = [picture.scopes(job, t)[0 if picture.in_team_line(job, t) else 1] for t in state.tiers]
-            lines = [pools.setdefault(scope, []) for scope in scopes]
-            line = min(lines, key=len)
-            places[job.id] = _Place(job, state, len(line), line)
-            for one in lines:
-                one.append(job.id)
-        self._places = places
-        return places
-
-    def _verdict(self, place: _Place) -> Verdict:
+    def _verdict(self, place: Stand) -> Verdict:
         """Return why this job waits."""
         job, state = place.job, place.state
         head = job is state.job
         money = (job.predicted_s, job.expected_s, job.timeout_s, job.cost)
         mine = (job.user, *money, job.budget, job.data_class, job.burstable)
         refusal = state.refusal(job)
-        key = (id(state), id(place.line), min(place.ahead, MAX_AHEAD), head and bool(state.victims), mine)
+        key = (id(state), place.scope, min(place.ahead, FIRST), head and bool(state.victims), mine)
         story = self._stories.get(key)
         if story is None:
             story = self._stories[key] = self._story(place, state.victims if head else ())
@@ -198,9 +158,9 @@ class Verdicts(Mapping[str, Verdict]):
         able = [decision for decision in decisions if set(decision.failing) <= {"wait"}]
         return next(iter(able or decisions), None)
 
-    def _story(self, place: _Place, victims: Sequence[str]) -> _Story:
+    def _story(self, place: Stand, victims: Sequence[str]) -> _Story:
         job, state, picture = place.job, place.state, self._picture
-        ahead = tuple(place.line[: min(place.ahead, MAX_AHEAD)])
+        ahead = place.first
         if (refusal := state.refusal(job)) is not None:
             code, facts = refusal
             return _Story(code, facts, (), self._refused_helps(job, facts))
@@ -251,7 +211,7 @@ class Verdicts(Mapping[str, Verdict]):
         lacking = [
             f"insufficient unused quota for {RESOURCE} in flavor {tier}, {more / WHOLE_GPU_MILLI:g} more needed"
             for tier in tiers
-            if (more := job.request.gpus_milli - self._picture.available.get((job.team, tier), 0)) > 0
+            if (more := job.request.gpus_milli - self._picture.room(job.team, tier).free_milli) > 0
         ]
         return f"couldn't assign flavors to pod set main: {', '.join(sorted(lacking))}" if lacking else ""
 
@@ -323,7 +283,7 @@ class Verdicts(Mapping[str, Verdict]):
         if job.request.nodes > 1 or self._picture.kept_from(job, tier):
             return ()
         most = 0
-        room = min(job.request.gpus_milli - 1, self._picture.available.get((job.team, tier), 0))
+        room = min(job.request.gpus_milli - 1, self._picture.room(job.team, tier).free_milli)
         for shelf in self._picture.shelves[tier]:
             if shelf.open_to(job):
                 node = shelf.node

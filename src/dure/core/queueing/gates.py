@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Lease, Platform
+from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Lease, Platform, Team
 from dure.core.queueing import limits
-from dure.core.queueing.limits import Bounds
+from dure.core.queueing.limits import NOTHING, Bounds, Holding
 from dure.core.reasons import Waiting
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
@@ -30,39 +30,55 @@ class Holder:
 class Standing:
     """What gates may look at: the time, the platform, this month's money by team, who has GPUs now, other bounds.
 
-    `holders` are by job id and include what this very plan admitted so far.
+    `holders` are by team and job id, and include what this very plan admitted so far; `changed` says that they did.
+    `limited` are the teams that have any limit.
     """
 
     now: float
     platform: Platform
     spent: Mapping[str, float] = field(default_factory=dict)
-    holders: Mapping[str, Holder] = field(default_factory=dict)
+    holders: Mapping[str, Mapping[str, Holder]] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
+    limited: Mapping[str, Team] = field(default_factory=dict)
+    _holdings: dict[str, Mapping[str | None, Holding]] = field(default_factory=dict)
 
     def held(self) -> Iterator[tuple[Job, Lease]]:
         """Yield who has GPUs now, and which."""
-        return ((holder.job, holder.lease) for holder in self.holders.values())
+        return ((holder.job, holder.lease) for some in self.holders.values() for holder in some.values())
+
+    def holding(self, team: str, user: str) -> Mapping[str, Holding]:
+        """Return what a team and one person of it hold, as `limits.levels` reads it."""
+        found = self._holdings.get(team)
+        if found is None:
+            held = [(holder.job, holder.lease) for holder in self.holders.get(team, {}).values()]
+            found = self._holdings[team] = limits.held_by(self.platform, team, held, self.now)
+        return {"team": found[None], "user": found.get(user, NOTHING)}
+
+    def changed(self) -> None:
+        """Look again at who has GPUs."""
+        self._holdings.clear()
 
 
+FixedGate = Callable[[Job, Platform], Refusal | None]
 Gate = Callable[[Job, Standing], Refusal | None]
 
 
-def cancelling(job: Job, _standing: Standing) -> Refusal | None:
+def cancelling(job: Job, _platform: Platform) -> Refusal | None:
     """Refuse what is being cancelled."""
     return (Waiting.DEACTIVATED, {"why": "cancelling"}) if job.goal is Goal.CANCEL else None
 
 
-def on_hold(job: Job, standing: Standing) -> Refusal | None:
+def on_hold(job: Job, platform: Platform) -> Refusal | None:
     """Refuse what waits in a stopped queue."""
-    for queue in standing.platform.queues:
+    for queue in platform.queues:
         if queue.team == job.team and queue.stopped:
             return Waiting.ON_HOLD, {"team": job.team, "queue": queue.name}
     return None
 
 
-def known(job: Job, standing: Standing) -> Refusal | None:
+def known(job: Job, platform: Platform) -> Refusal | None:
     """Refuse what names a team, tier or environment that an edit of the platform file took away."""
-    platform, tier = standing.platform, job.request.tier
+    tier = job.request.tier
     if all(team.name != job.team for team in platform.teams):
         return Waiting.MISCONFIGURED, {"what": "team", "name": job.team}
     if tier is not None and all(one.name != tier for one in platform.tiers):
@@ -73,7 +89,7 @@ def known(job: Job, standing: Standing) -> Refusal | None:
     return None
 
 
-def possible(job: Job, _standing: Standing) -> Refusal | None:
+def possible(job: Job, _platform: Platform) -> Refusal | None:
     """Refuse numbers of GPUs that cannot be: none, or more than one with a fraction."""
     gpus_milli = job.request.gpus_milli
     if gpus_milli <= 0 or (gpus_milli > WHOLE_GPU_MILLI and gpus_milli % WHOLE_GPU_MILLI):
@@ -83,16 +99,23 @@ def possible(job: Job, _standing: Standing) -> Refusal | None:
 
 def limited(job: Job, standing: Standing) -> Refusal | None:
     """Refuse what is over a limit of its team or person."""
-    return limits.refusal(job, standing.platform, standing.bounds.past, standing.held(), standing.now)
+    team = standing.limited.get(job.team)
+    if team is None:
+        return None
+    return limits.refusal(job, team, standing.platform, standing.bounds.past, standing.holding(job.team, job.user))
 
 
-GATES: tuple[Gate, ...] = (cancelling, on_hold, known, possible, limited)
+FIXED: tuple[FixedGate, ...] = (cancelling, on_hold, known, possible)
+"""Look at what is equal in a line and at the platform file alone: the answer stands as long as the line does."""
+
+GATES: tuple[Gate, ...] = (limited,)
+
+
+def fixed_refusal(job: Job, platform: Platform) -> Refusal | None:
+    """Return what keeps all jobs of a line out as long as the platform file is as it is, or None."""
+    return next((answer for gate in FIXED if (answer := gate(job, platform)) is not None), None)
 
 
 def refusal(job: Job, standing: Standing) -> Refusal | None:
-    """Return the first gate's answer that keeps the job out, or None when all let it pass."""
-    for gate in GATES:
-        answer = gate(job, standing)
-        if answer is not None:
-            return answer
-    return None
+    """Return what keeps the job out now, or None when all gates let it pass."""
+    return next((answer for gate in GATES if (answer := gate(job, standing)) is not None), None)

@@ -9,7 +9,7 @@ taken from planned ends as they are, past ones too, and never from the clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dure.core.burst import predicted_s
 from dure.core.model import Job, Platform
@@ -36,6 +36,12 @@ class Ends:
     platform: Platform
     now: float
     leaving: set[str] = field(default_factory=set)
+    _likely: dict[str, float] = field(default_factory=dict)
+
+    def leave(self, job_id: str) -> None:
+        """Take a job to end at once."""
+        self.leaving.add(job_id)
+        self._likely.pop(job_id, None)
 
     def planned(self, job: Job) -> float:
         """Return when the job should end; it may be in the past for one that takes longer."""
@@ -46,6 +52,12 @@ class Ends:
 
     def likely(self, job: Job) -> float:
         """Return when the job will end: one that is over its time is taken to need as long again."""
+        at = self._likely.get(job.id)
+        if at is None:
+            at = self._likely[job.id] = self._likely_end(job)
+        return at
+
+    def _likely_end(self, job: Job) -> float:
         planned = self.planned(job)
         if planned > self.now or job.preempted_by is not None or job.id in self.leaving:
             return planned
@@ -77,17 +89,17 @@ def soonest(
 
 def _opening(node: NodeState, milli: int, holders: Iterable[Holder], ends: Ends) -> tuple[float, float]:
     """Return when a node will have so much room, likely and as planned."""
-    copy = NodeState(node.cluster, node.name, node.tier, node.price_per_gpu_hour, [*node.free_milli])
-    at = planned = ends.now if copy.fits(milli) else float("-inf")
-    if copy.fits(milli):
-        return at, planned
+    if node.fits(milli):
+        return ends.now, ends.now
+    planned, place = float("-inf"), (node.cluster, node.name)
+    copy = replace(node, free_milli=[*node.free_milli])
     for holder in sorted(holders, key=lambda one: (ends.likely(one.job), one.job.id)):
         for share in holder.lease.shares:
-            if (holder.lease.cluster, share.node) == (node.cluster, node.name):
+            if (holder.lease.cluster, share.node) == place:
                 copy.give(share.gpus)
-        at, planned = ends.likely(holder.job), max(planned, ends.planned(holder.job))
+        planned = max(planned, ends.planned(holder.job))
         if copy.fits(milli):
-            return at, planned
+            return ends.likely(holder.job), planned
     return float("inf"), float("-inf")
 
 

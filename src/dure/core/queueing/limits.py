@@ -43,6 +43,9 @@ class Holding:
     used_cost: float = 0.0
 
 
+NOTHING = Holding()
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One limit and how far it is used up, in the limit's own unit; `whose` is "team" or "user"."""
@@ -78,12 +81,8 @@ def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holdi
     return [level for level in found if level is not None]
 
 
-def refusal(job: Job, platform: Platform, past: Past, holders: Iterable[Held], now: float) -> Refusal | None:
-    """Return why a limit keeps the job out now, with the numbers, or None when none does."""
-    team = _limited(platform, job.team)
-    if team is None:
-        return None
-    holding = holdings(platform, job.team, job.user, holders, now)
+def refusal(job: Job, team: Team, platform: Platform, past: Past, holding: Mapping[str, Holding]) -> Refusal | None:
+    """Return why a limit of its team keeps the job out now, with the numbers, or None when none does."""
     needs = _needs(job, platform)
     for user in (job.user, None):
         for level in levels(team, user, past, holding):
@@ -96,7 +95,7 @@ def refusal(job: Job, platform: Platform, past: Past, holders: Iterable[Held], n
 
 def overdrawn(platform: Platform, name: str, past: Past, holders: Iterable[Held], now: float) -> bool:
     """Return whether the team's budget is soft and used up: its jobs then run after everybody else's."""
-    team = _limited(platform, name)
+    team = limited(platform, name)
     if team is None or team.budget_action is not BudgetAction.SOFT:
         return False
     holding = holdings(platform, name, None, holders, now)
@@ -108,13 +107,16 @@ def holdings(
     platform: Platform, team: str, user: str | None, holders: Iterable[Held], now: float
 ) -> dict[str, Holding]:
     """Return what the team and, when given, one person of it hold."""
-    found = {"team": Holding()} | ({} if user is None else {"user": Holding()})
-    for job, lease in holders:
-        if job.team != team:
-            continue
-        found["team"] = _with(found["team"], job, lease, platform, now)
-        if user is not None and job.user == user:
-            found["user"] = _with(found["user"], job, lease, platform, now)
+    found = held_by(platform, team, holders, now)
+    return {"team": found[None]} | ({} if user is None else {"user": found.get(user, NOTHING)})
+
+
+def held_by(platform: Platform, team: str, holders: Iterable[Held], now: float) -> dict[str | None, Holding]:
+    """Return what each person of a team holds who has GPUs, and under None what all of them do."""
+    found: dict[str | None, Holding] = {None: NOTHING}
+    for job, lease in sorted((one for one in holders if one[0].team == team), key=lambda one: one[0].id):
+        found[None] = _with(found[None], job, lease, platform, now)
+        found[job.user] = _with(found.get(job.user, NOTHING), job, lease, platform, now)
     return found
 
 
@@ -172,10 +174,9 @@ def _answer(job: Job, level: Level, need: float) -> Refusal:
     return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data
 
 
-def _limited(platform: Platform, name: str) -> Team | None:
+def limited(platform: Platform, name: str) -> Team | None:
     """Return the team when it has any limit; most have none, and that must cost nothing."""
-    for team in platform.teams:
-        if team.name == name:
-            nothing = team.limits == team.user_limits == Limit() and team.budget_action is BudgetAction.BURST
-            return None if nothing else team
-    return None
+    team = next((team for team in platform.teams if team.name == name), None)
+    if team is None or (team.limits == team.user_limits == Limit() and team.budget_action is BudgetAction.BURST):
+        return None
+    return team

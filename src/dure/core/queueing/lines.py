@@ -10,20 +10,32 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import Job
+from dure.core.model import Job, Request
 
 Place = tuple[float, str, Job]
 """(submitted_at, id, job): the order within a rank."""
 
-Rank = tuple[str, int, float | None, float | None]
-"""(user, priority value, deadline, predicted runtime where there is a deadline)."""
+Rank = tuple[str, int, float | None, tuple[float | None, float | None] | None]
+"""(user, priority value, deadline, and where there is one: predicted runtime and time limit)."""
 
-Standing = tuple[Sequence[tuple[Rank, list[Place]]], Mapping[str | None, int]]
-"""The jobs of a line by rank, and how often each reason stands on their record."""
+
+@dataclass(slots=True, eq=False)
+class Roll:
+    """The jobs of a line by rank, and how often each reason stands on their record: a copy that stays as it is."""
+
+    ranks: tuple[tuple[Rank, tuple[Place, ...]], ...]
+    told: Mapping[str | None, int]
+    _where: dict[str, tuple[Rank, Job]] | None = None
+
+    def where(self) -> Mapping[str, tuple[Rank, Job]]:
+        """Return the jobs by id, with their ranks."""
+        if self._where is None:
+            self._where = {job_id: (rank, job) for rank, places in self.ranks for _, job_id, job in places}
+        return self._where
 
 
 def kind_of(job: Job) -> tuple[Any, ...]:
@@ -34,7 +46,7 @@ def kind_of(job: Job) -> tuple[Any, ...]:
 def rank_of(job: Job) -> Rank:
     """Return what orders a job within its line, but for time."""
     urgent = job.deadline_at is not None
-    return job.user, job.priority_value, job.deadline_at, job.predicted_s if urgent else None
+    return job.user, job.priority_value, job.deadline_at, (job.predicted_s, job.timeout_s) if urgent else None
 
 
 def bound_s(job: Job) -> float | None:
@@ -57,39 +69,41 @@ def magnitude(job: Job) -> int | None:
 class Line:
     """Jobs of one kind: by rank, by how long they run at most, and by when they may leave for a public cluster.
 
-    `told` counts the reasons on record; `levels` has the ranks by priority value, under None those with a deadline.
+    `told` counts the reasons on record; `version` how often a job came or left. `outlook` and `recalled` are the
+    decider's: where these jobs could ever run, and what it remembers of them between decisions.
     """
 
     kind: tuple[Any, ...]
     team: str
+    request: Request
     ranks: dict[Rank, list[Place]] = field(default_factory=dict)
     powers: dict[int | None, list[Place]] = field(default_factory=dict)
     due: list[tuple[float, float, str]] = field(default_factory=list)
     told: Counter[str | None] = field(default_factory=Counter)
-    levels: dict[int | None, dict[Rank, list[Place]]] = field(default_factory=dict)
+    version: int = 0
     outlook: Any = None
-    _standing: Standing | None = None
+    recalled: dict[str, Any] = field(default_factory=dict)
+    _roll: Roll | None = None
+    _powers: list[int] | None = None
 
-    def standing(self) -> Standing:
-        """Return the jobs by rank and the count of reasons on record, as they are now: a copy that stays as it is."""
-        if self._standing is None:
-            self._standing = [(rank, [*places]) for rank, places in self.ranks.items()], Counter(self.told)
-        return self._standing
+    def roll(self) -> Roll:
+        """Return the jobs as they are now."""
+        if self._roll is None:
+            ranks = tuple((rank, tuple(places)) for rank, places in self.ranks.items())
+            self._roll = Roll(ranks, dict(self.told))
+        return self._roll
 
-    def jobs(self) -> Iterator[Job]:
-        """Yield all jobs of the line, rank by rank."""
-        for places in self.ranks.values():
-            for place in places:
-                yield place[2]
+    def shortest_first(self) -> list[int]:
+        """Return the known powers in order."""
+        if self._powers is None:
+            self._powers = sorted(power for power in self.powers if power is not None)
+        return self._powers
 
     def add(self, job: Job, due: float | None) -> None:
         """Let a job wait here; `due` is when it may leave, None for never."""
         place = (job.submitted_at, job.id, job)
-        rank, self._standing = rank_of(job), None
-        places = self.ranks.get(rank)
-        if places is None:
-            places = self.ranks[rank] = self.levels.setdefault(_level(rank), {})[rank] = []
-        insort(places, place, key=_by_time)
+        self._changed()
+        insort(self.ranks.setdefault(rank_of(job), []), place, key=_by_time)
         insort(self.powers.setdefault(magnitude(job), []), place, key=_by_time)
         self.told[job.reason] += 1
         if due is not None:
@@ -97,13 +111,8 @@ class Line:
 
     def remove(self, job: Job, due: float | None) -> None:
         """Take a job out that was added just so."""
-        rank, self._standing = rank_of(job), None
-        _take_out(self.ranks, rank, job)
-        if rank not in self.ranks:
-            level = self.levels[_level(rank)]
-            del level[rank]
-            if not level:
-                del self.levels[_level(rank)]
+        self._changed()
+        _take_out(self.ranks, rank_of(job), job)
         _take_out(self.powers, magnitude(job), job)
         self.told[job.reason] -= 1
         if not self.told[job.reason]:
@@ -111,9 +120,9 @@ class Line:
         if due is not None:
             del self.due[bisect_left(self.due, (due, job.submitted_at, job.id))]
 
-
-def _level(rank: Rank) -> int | None:
-    return rank[1] if rank[2] is None else None
+    def _changed(self) -> None:
+        self.version += 1
+        self._roll = self._powers = None
 
 
 def _take_out(places: dict[Any, list[Place]], key: Any, job: Job) -> None:
@@ -128,9 +137,13 @@ def _by_time(place: Place) -> tuple[float, str]:
 
 
 class Lines:
-    """All lines, by team. `due_of` says when a job may leave for a public cluster, None for never."""
+    """All lines. `people` counts who waits, by team.
+
+    `due_of` says when a job may leave for a public cluster, None for never.
+    """
 
     def __init__(self, open_line: Callable[[Line, Job], None], due_of: Callable[[Line, Job], float | None]) -> None:
+        self.people: dict[str, Counter[str]] = {}
         self._open = open_line
         self._due_of = due_of
         self._lines: dict[tuple[Any, ...], Line] = {}
@@ -159,10 +172,11 @@ class Lines:
         kind = kind_of(job)
         line = self._lines.get(kind)
         if line is None:
-            line = self._lines[kind] = Line(kind, job.team)
+            line = self._lines[kind] = Line(kind, job.team, job.request)
             self._open(line, job)
         due = self._due_of(line, job)
         line.add(job, due)
+        self.people.setdefault(job.team, Counter())[job.user] += 1
         self._where[job.id] = (line, job, due)
 
     def remove(self, job_id: str) -> None:
@@ -172,5 +186,9 @@ class Lines:
             return
         line, job, due = known
         line.remove(job, due)
+        people = self.people[job.team]
+        people[job.user] -= 1
+        if not people[job.user]:
+            del people[job.user]
         if not line.ranks:
             del self._lines[line.kind]

@@ -6,14 +6,18 @@ of waiting only; preemption compares priorities as they are in the platform file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dure.core.burst import predicted_s
 from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
 from dure.core.queueing.gates import Holder
+from dure.core.queueing.meters import whole_us
 
 ENTRY_S = 300.0
+ENTRY_US = whole_us(ENTRY_S)
+_HELD_PER_GPU_S = WHOLE_GPU_MILLI * whole_us(1.0)
 _MIN_HORIZON_S = 3600.0
 _MAX_AGE_HALF_LIVES = 60.0
 
@@ -48,38 +52,43 @@ def effective_priority(job: Job, platform: Platform, now: float) -> float:
     return value + max(0.0, top - value) * max(0.0, lift)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """What each person used lately, in faded GPU-seconds, with what they hold now; entering costs at least ENTRY_S."""
+    """What each person used lately, in faded GPU-seconds, with what they hold now; entering costs at least ENTRY_S.
+
+    `held` is in thousandths of a GPU x microseconds, and belongs to this decision: what its plan gives is entered.
+    """
 
     platform: Platform
     now: float
     past: Mapping[Person, float]
-    _held: dict[Person, float] = field(default_factory=dict)
+    held: dict[Person, int] = field(default_factory=dict)
 
-    def enter(self, holders: Iterable[Holder]) -> None:
-        """Count jobs that have GPUs."""
-        for holder in holders:
-            self._add(holder, 1)
+    def enter(self, holder: Holder) -> None:
+        """Count a job that the plan gives GPUs."""
+        self._add(holder, 1)
 
     def leave(self, holder: Holder) -> None:
         """Count a job no longer that the plan gave GPUs and takes them back from."""
         self._add(holder, -1)
 
     def _add(self, holder: Holder, sign: int) -> None:
-        job = holder.job
-        since = self.now if job.admitted_at is None or not job.phase.holds_gpus else job.admitted_at
-        gpu_s = holder.lease.gpus_milli / WHOLE_GPU_MILLI * max(self.now - since, ENTRY_S)
-        key = (job.team, job.user)
-        self._held[key] = self._held.get(key, 0.0) + sign * gpu_s
+        key = (holder.job.team, holder.job.user)
+        self.held[key] = self.held.get(key, 0) + sign * holder.lease.gpus_milli * ENTRY_US
+
+    def counts(self, team: str) -> bool:
+        """Return whether past use orders the people of a team: not where the platform file gives no half-life."""
+        policy, kueue = self.platform.queueing, self.platform.kueue
+        if not policy.fair_sharing or policy.half_life_s <= 0:
+            return False
+        return kueue is None or team not in kueue.memoryless
 
     def of(self, team: str, user: str) -> float:
-        """Return a person's use; 0 for everyone when the platform file gives no half-life."""
-        if not self.platform.queueing.fair_sharing or self.platform.queueing.half_life_s <= 0:
+        """Return a person's use; 0 for everyone where it does not count."""
+        if not self.counts(team):
             return 0.0
-        if self.platform.kueue is not None and team in self.platform.kueue.memoryless:
-            return 0.0
-        return self.past.get((team, user), 0.0) + self._held.get((team, user), 0.0)
+        person = (team, user)
+        return self.past.get(person, 0.0) + self.held.get(person, 0) / _HELD_PER_GPU_S
 
     def key(self, job: Job) -> tuple[float, float, float, str]:
         """Return what the jobs of a team are ordered by."""
@@ -89,3 +98,11 @@ class Usage:
             job.submitted_at,
             job.id,
         )
+
+
+def lifted_from(job: Job, platform: Platform) -> float:
+    """Return when a deadline begins to lift the job's priority, no later than it does; never without a deadline."""
+    if job.deadline_at is None:
+        return math.inf
+    runs_s = predicted_s(job, platform)
+    return job.deadline_at - runs_s - max(2 * runs_s, _MIN_HORIZON_S) - 1.0

@@ -7,7 +7,7 @@ asked otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.burst import Offer
@@ -17,18 +17,19 @@ from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Holder, Refusal, Standing
 from dure.core.queueing.lines import Rank, rank_of
 from dure.core.queueing.order import Usage
-from dure.core.queueing.quota import Quota
+from dure.core.queueing.quota import Quota, TeamRoom
 from dure.core.reservations import Kept
 
 Scope = tuple[str, ...]
+_NO_ROOM = TeamRoom()
 
 
 @dataclass(slots=True, eq=False)
 class State:
     """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
 
-    `refused` are the ranks that a gate keeps out; `over` when nothing more is placed, `full` when the public clusters
-    are; `reserved` has the tiers that a reservation keeps from it.
+    `refused` are the ranks that a gate keeps out; `given` counts its jobs that the plan places; `over` when nothing
+    more is placed, `full` when the public clusters are; `reserved` has the tiers that a reservation keeps from it.
     """
 
     tiers: tuple[str, ...]
@@ -36,6 +37,7 @@ class State:
     job: Job | None = None
     refused: dict[Rank, Refusal] = field(default_factory=dict)
     victims: tuple[str, ...] = ()
+    given: int = 0
     over: bool = False
     full: bool = False
     reserved: Mapping[str, Kept] = field(default_factory=dict)
@@ -70,27 +72,27 @@ class _Room:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything as it is once the plan is carried out. Quota is by team and tier.
+    """Everything as it is once the plan is carried out. `rooms` has the quota of teams by tier and team.
 
     `kept` names the job that quota is kept for: of a queue's share of a tier, or of what can be
-    borrowed of a tier in a tree of cohorts. `homes` has the queue and the tree of each team.
+    borrowed of a tier in a tree of cohorts. `homes` has the queue and the tree of each team. `memory` is shared by the
+    pictures of one decider: what was told of nodes and rooms stands for as long as those are the very same.
     """
 
     now: float
     platform: Platform
     tiers: tuple[str, ...]
+    nodes: Mapping[str, tuple[NodeState, ...]]
     shelves: Mapping[str, tuple[Shelf, ...]]
     unanswering: Mapping[str, tuple[str, ...]]
     markets: Mapping[str, tuple[tuple[str, bool], ...]]
     holders: Mapping[str, tuple[Holder, ...]]
     left: Mapping[str, float | None]
-    available: Mapping[tuple[str, str], int]
-    own_room: Mapping[tuple[str, str], int | None]
-    used: Mapping[tuple[str, str], int]
+    rooms: Mapping[str, Mapping[str, TeamRoom]]
     kept: Mapping[Any, str]
     homes: Mapping[str, tuple[str, str]]
     usage: Usage
-    memo: dict[Any, Any] = field(default_factory=dict)
+    memory: dict[Any, Any]
 
     @classmethod
     def of(  # noqa: PLR0917 -- the parts of one decision
@@ -101,45 +103,41 @@ class Picture:
         left: Mapping[str, float | None],
         kept: Mapping[Any, str],
         usage: Usage,
+        memory: dict[Any, Any],
     ) -> Picture:
-        """Return the picture of the books and the engine as they are now."""
-        holders: dict[str, list[Holder]] = {tier: [] for tier in books.tiers}
-        for holder in books.holders.values():
-            if books.is_private(holder.lease):
-                holders.setdefault(holder.lease.tier, []).append(holder)
+        """Return the picture of the books and the engine as they are now; what did not change since is shared."""
         platform = standing.platform
-        pairs = [(team.name, tier) for team in platform.teams for tier in books.tiers]
+        shelves, holders, nodes = {}, {}, {}
+        for tier in books.tiers:
+            nodes[tier], holders[tier] = books.as_it_is(tier)
+            owners = [books.holds.get(id(node)) for node in books.private[tier]]
+            shelves[tier] = tuple(
+                Shelf(node, None if hold is None else hold.owner)
+                for node, hold in zip(nodes[tier], owners, strict=True)
+            )
         return cls(
             now=standing.now,
             platform=platform,
             tiers=books.tiers,
-            shelves={
-                tier: tuple(
-                    Shelf(
-                        replace(node, free_milli=[*node.free_milli]),
-                        hold.owner if (hold := books.holds.get(id(node))) else None,
-                    )
-                    for node in nodes
-                )
-                for tier, nodes in books.private.items()
-            },
+            nodes=nodes,
+            shelves=shelves,
             unanswering={tier: tuple(names) for tier, names in books.unanswering.items()},
             markets={
                 tier: tuple((market.cluster.name, market.available) for market in markets)
                 for tier, markets in books.markets.items()
             },
-            holders={
-                tier: tuple(sorted(some, key=lambda one: (one.job.admitted_at or standing.now, one.job.id)))
-                for tier, some in holders.items()
-            },
+            holders=holders,
             left=dict(left),
-            available={pair: quota.available_milli(*pair) for pair in pairs},
-            own_room={pair: quota.own_room_milli(*pair) for pair in pairs},
-            used={pair: quota.used_milli(*pair) for pair in pairs},
+            rooms={tier: quota.rows(tier) for tier in books.tiers},
             kept=kept,
-            homes={team.name: (quota.queue_of(team.name), quota.pool_of(team.name)) for team in platform.teams},
+            homes=quota.homes,
             usage=usage,
+            memory=memory,
         )
+
+    def room(self, team: str, tier: str) -> TeamRoom:
+        """Return what quota leaves a team of a tier."""
+        return self.rooms.get(tier, {}).get(team, _NO_ROOM)
 
     def in_team_line(self, job: Job, tier: str) -> bool:
         """Return whether the job waits for its own team's share of a tier and not for the tier."""
@@ -156,19 +154,21 @@ class Picture:
 
     def quota_blocks(self, job: Job, tier: str) -> bool:
         """Return whether the team may not take so much of the tier now."""
-        return self.available.get((job.team, tier), 0) < job.request.gpus_milli
+        return self.room(job.team, tier).free_milli < job.request.gpus_milli
 
     def limited(self, job: Job, tier: str) -> bool:
         """Return whether the team's own limits are what refuses."""
-        own = self.own_room.get((job.team, tier))
+        own = self.room(job.team, tier).own_milli
         return own is not None and own < job.request.gpus_milli
 
     def reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
-        """Return why one tier does not take the job now."""
+        """Return why one tier does not take the job now; nobody may change what is returned."""
         key = (job.team, job.request.gpus_milli, job.request.nodes, tier, bool(victims))
-        found: dict[str, Any] | None = self.memo.get(key)
-        if found is None:
-            found = self.memo[key] = self._reason(job, tier, victims)
+        nodes, rooms = self.nodes[tier], self.rooms[tier]
+        known = self.memory.get(key)
+        if known is None or known[0] is not nodes or known[1] is not rooms:
+            known = self.memory[key] = nodes, rooms, self._reason(job, tier, victims)
+        found: dict[str, Any] = known[2]
         return found
 
     def _reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
@@ -176,8 +176,8 @@ class Picture:
         reason: dict[str, Any] = {"tier": tier, "free_milli": room.free_milli, "total_milli": room.total_milli}
         if victims:
             return reason | {"why": "leaving"}
-        used = self.used.get((job.team, tier), 0)
-        own = self.own_room.get((job.team, tier))
+        quota = self.room(job.team, tier)
+        used, own = quota.used_milli, quota.own_milli
         if own is not None and own < request.gpus_milli:
             return reason | {"why": "team_quota", "quota_milli": used + own, "used_milli": used}
         if not room.ever:
@@ -191,22 +191,23 @@ class Picture:
     def _room(self, job: Job, tier: str) -> _Room:
         """Return what a tier has for such a request, whoever asks."""
         request = job.request
-        key = (tier, request.gpus_milli, request.nodes)
-        found: _Room | None = self.memo.get(key)
-        if found is None:
-            nodes = [shelf.node for shelf in self.shelves[tier]]
+        key, nodes = (tier, request.gpus_milli, request.nodes), self.nodes[tier]
+        known = self.memory.get(key)
+        if known is None or known[0] is not nodes:
             each = [free_milli([node], request.node_milli) for node in nodes]
             if request.gpus_milli < WHOLE_GPU_MILLI:
                 largest = max((free for node in nodes for free in node.free_milli), default=0)
             else:
                 largest = max(each, default=0)
-            found = self.memo[key] = _Room(
+            room = _Room(
                 sum(each),
                 sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI,
                 largest,
                 ever=sum(node.fits_when_empty(request.node_milli) for node in nodes) >= request.nodes,
                 now=has_room(nodes, request.gpus_milli, request.nodes),
             )
+            known = self.memory[key] = nodes, room
+        found: _Room = known[1]
         return found
 
 

@@ -1,12 +1,14 @@
 """Kueue's engine with this platform's objects in it: who holds quota, and whether one more job may.
 
-The engine decides about quota and victims, a `Room` about GPUs, and both must agree before anything happens. The trap:
-asking changes the engine; a decision asks inside `trial`, which undoes it all, for its plan may never be carried out.
+The engine decides about quota and victims, a `Room` about GPUs, and both must agree before anything happens. Answers
+are remembered with stamps of what they follow from: a queue with the cohorts above it, or a tier in a whole tree. The
+trap: asking changes the engine; a decision asks inside `trial`, which undoes it all and sets the stamps back, for its
+plan may never be carried out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -64,8 +66,17 @@ class Answer:
     usage: Amounts = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TeamRoom:
+    """What a team may still take of a tier, what limits of its own leave it (None: no limit), and what it holds."""
+
+    free_milli: int = 0
+    own_milli: int | None = None
+    used_milli: int = 0
+
+
 class Quota:
-    """The engine of one platform file, with every private lease in it."""
+    """The engine of one platform file, with every private lease in it. `homes` has the queue and tree of each team."""
 
     def __init__(self, platform: Platform) -> None:
         objects = compiled(platform)
@@ -87,6 +98,21 @@ class Quota:
         self.engine.snapshot.room = self._suffices
         self._tiers = {flavor.name for flavor in objects.flavors}
         self._pool_of = {team: self._node(team).top().name for team in self._queue_of}
+        self._pools = tuple(dict.fromkeys(self._pool_of.values()))
+        self._homes: dict[str, tuple[str, ...]] = {}
+        for team, queue in self._queue_of.items():
+            above = [f"/{group.name}" for group in self._node(team).path() if group.parent is not None]
+            self._homes[queue] = (queue, *above)
+        self._teams = tuple(team.name for team in platform.teams)
+        self.homes = {team: (self.queue_of(team), self.pool_of(team)) for team in self._teams}
+        self._stamp = 0
+        self._of_home: dict[str, int] = {}
+        self._of_pool: dict[tuple[str, str], int] = {}
+        self._free: dict[tuple[str, str], tuple[int, int]] = {}
+        self._shares: dict[tuple[str, str, int], tuple[tuple[int, ...], tuple[object, ...]]] = {}
+        self._own_room: dict[tuple[str, str], tuple[tuple[int, ...], int | None]] = {}
+        self._rows: dict[str, tuple[tuple[int, ...], Mapping[str, TeamRoom]]] = {}
+        self._worth: dict[tuple[str, str, int], tuple[tuple[int, ...], bool]] = {}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
         """Count a private lease, `milli` of it; of a team or tier that the file no longer has it counts for nobody."""
@@ -98,6 +124,7 @@ class Quota:
             self.engine.adopt(_holding(job, queue, lease.tier, milli))
         else:  # usage without a workload: it counts, and nobody finds it as a victim
             self.engine.node(queue).take({(held[1], RESOURCE): held[2]})
+        self._changed(queue, lease.tier)
 
     def release(self, job: Job) -> None:
         """Count the job's lease no longer."""
@@ -106,12 +133,33 @@ class Quota:
             return
         if not self.engine.finish(_key(job)):
             self.engine.node(held[0]).give({(held[1], RESOURCE): held[2]})
+        self._changed(held[0], held[1])
 
     @contextmanager
     def trial(self) -> Iterator[None]:
         """Let everything asked inside be undone at the end."""
-        with self.engine.trial():
-            yield
+        before = dict(self._of_home), dict(self._of_pool)
+        try:
+            with self.engine.trial():
+                yield
+        finally:
+            self._of_home, self._of_pool = before
+
+    def _changed(self, queue: str, tier: str) -> None:
+        self._stamp += 1
+        self._of_home.update(dict.fromkeys(self._homes[queue], self._stamp))
+        self._of_pool[self.engine.node(queue).top().name, tier] = self._stamp
+
+    def _own_stamps(self, team: str) -> tuple[int, ...]:
+        """Return the stamps of what the team's queue, and cohorts above it but the highest, hold of anything."""
+        return tuple(self._of_home.get(name, 0) for name in self._homes[self._queue_of[team]])
+
+    def stamp(self, team: str, tier: str) -> int:
+        """Return the stamp of all that is held of a tier in the team's tree; of every tier where shares preempt."""
+        pool = self.pool_of(team)
+        if self._policy.share_preempts:
+            return max((self._of_pool.get((pool, one), 0) for one in self._tiers), default=0)
+        return self._of_pool.get((pool, tier), 0)
 
     def queue_of(self, team: str) -> str:
         """Return the team's ClusterQueue, which teams may share; the team's own name for one that is not known."""
@@ -151,7 +199,12 @@ class Quota:
 
     def available_milli(self, team: str, tier: str) -> int:
         """Return what the team may still take of a tier, guaranteed or borrowed; 0 for one that is not known."""
-        return self._node(team).available((tier, RESOURCE)) if self._has(team, tier) else 0
+        stamp, key = self._of_pool.get((self.pool_of(team), tier), 0), (team, tier)
+        known = self._free.get(key)
+        if known is None or known[0] != stamp:
+            free = self._node(team).available((tier, RESOURCE)) if self._has(team, tier) else 0
+            known = self._free[key] = stamp, free
+        return known[1]
 
     def most_milli(self, team: str, tier: str) -> int:
         """Return what the team could take of a tier if nobody used anything."""
@@ -161,10 +214,34 @@ class Quota:
         """Return what the team's jobs hold of a tier."""
         return self._node(team).account((tier, RESOURCE)).usage if self._has(team, tier) else 0
 
+    def rows(self, tier: str) -> Mapping[str, TeamRoom]:
+        """Return by team what it may still take of a tier, what its limits leave it, and what it holds.
+
+        What is returned stays as it is.
+        """
+        stamps = tuple(self._of_pool.get((pool, tier), 0) for pool in self._pools)
+        known = self._rows.get(tier)
+        if known is None or known[0] != stamps:
+            rows = {
+                team: TeamRoom(
+                    self.available_milli(team, tier), self.own_room_milli(team, tier), self.used_milli(team, tier)
+                )
+                for team in self._teams
+            }
+            known = self._rows[tier] = stamps, rows
+        return known[1]
+
     def own_room_milli(self, team: str, tier: str) -> int | None:
         """Return what limits of the team and of cohorts below the root leave it, whatever is free; None: no limit."""
         if not self._has(team, tier):
             return 0
+        stamps, asked = self._own_stamps(team), (team, tier)
+        known = self._own_room.get(asked)
+        if known is None or known[0] != stamps:
+            known = self._own_room[asked] = stamps, self._own_room_milli(team, tier)
+        return known[1]
+
+    def _own_room_milli(self, team: str, tier: str) -> int | None:
         key = (tier, RESOURCE)
         queue = self._node(team)
         if queue.parent is None:
@@ -187,6 +264,13 @@ class Quota:
         """
         if not self._has(team, tier):
             return (False, ())
+        stamps, asked = self._own_stamps(team), (team, tier, gpus_milli)
+        known = self._shares.get(asked)
+        if known is None or known[0] != stamps:
+            known = self._shares[asked] = stamps, self._share_key(team, tier, gpus_milli)
+        return known[1]
+
+    def _share_key(self, team: str, tier: str, gpus_milli: int) -> tuple[object, ...]:
         key = (tier, RESOURCE)
         queue = self._node(team)
         borrows = queue.account(key).over(gpus_milli)
@@ -198,6 +282,13 @@ class Quota:
 
     def may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:
         """Return whether it is worth asking for victims: the policies could give this request any."""
+        stamps, asked = self._own_stamps(team), (team, tier, gpus_milli)
+        known = self._worth.get(asked)
+        if known is None or known[0] != stamps:
+            known = self._worth[asked] = stamps, self._may_preempt(team, tier, gpus_milli)
+        return known[1]
+
+    def _may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:
         rules = self._spec(team).preemption
         if rules.within_queue != "Never" or self._policy.share_preempts or not rules.borrow_forbidden:
             return True
@@ -207,37 +298,53 @@ class Quota:
         queue = self._node(team)
         return any(not node.account(key).over(gpus_milli) for node in (queue, *queue.path()) if node.parent)
 
+    def by_time(self, team: str) -> bool:
+        """Return whether whom a job may preempt depends on when it was submitted."""
+        rules = self._spec(team).preemption
+        return "LowerOrNewerEqualPriority" in {rules.within_queue, rules.reclaim}
+
     def ask(self, job: Job, tier: str, room: Room, now: float, *, preempts: bool) -> Answer:
         """Return what Kueue decides about the job on one tier; inside `trial`, where an admitted one holds quota."""
         self._room, self._unplaced, self._preempts = room, [], preempts
         engine, now_ns = self.engine, round(now * _NS)
-        key = _key(job)
         engine.submit(_waiting(job, tier), now_ns)
         result = engine.cycle(now_ns)
         if not result.entries:
-            engine.finish(key, now_ns)
+            self._forget(job, now_ns)
             return Answer(reason=result.refused[0].reason if result.refused else "PendingEvaluation")
         entry = result.entries[0]
         if entry.status == ASSUMED:
+            self._changed(self._queue_of[job.team], tier)
             return Answer(admitted=True)
         targets: Sequence[Target] = entry.preempting
         if self._unplaced and preempts:
             targets = self._make_room(entry, now_ns)
-        engine.finish(key, now_ns)
+        self._forget(job, now_ns)
         if targets:
             victims = tuple(Victim(one.info.workload.uid, one.reason) for one in targets)
             return Answer(victims=victims, reason="WaitingForPreemptedWorkloads", usage=dict(entry.usage()))
         return Answer(reason=entry.reason or "WaitingForQuota")
 
-    def preempt(self, job: Job, answer: Answer, victims: Iterable[Job], now: float) -> None:
+    def _forget(self, job: Job, now_ns: int) -> None:
+        """Take a job that was asked for out again; the next of its shape may have more luck, for GPUs differ."""
+        self.engine.finish(_key(job), now_ns)
+        self.engine.wake(self._queue_of[job.team], now_ns)
+
+    def preempt(self, job: Job, answer: Answer, victims: Sequence[Job], now: float) -> None:
         """Mark the victims as leaving. Until they are gone nobody else may take what the job needs."""
         for victim, told in zip(victims, answer.victims, strict=True):
             self.engine.evict(_key(victim), "Preempted", told.reason, round(now * _NS))
         self._node(job.team).take(answer.usage)
+        for tier, _ in answer.usage:
+            self._changed(self._queue_of[job.team], tier)
+        for victim in victims:
+            if victim.lease is not None and victim.id in self._held:
+                self._changed(*self._held[victim.id][:2])
 
-    def revoke(self, job: Job) -> None:
+    def revoke(self, job: Job, tier: str) -> None:
         """Take back what a job was given in this trial."""
         self.engine.finish(_key(job))
+        self._changed(self._queue_of[job.team], tier)
 
     def _placeable(self, entry: Entry) -> bool:
         if entry.assignment.mode != FIT:

@@ -1,0 +1,97 @@
+"""Public clusters in one decision: whose wait is over leaves, and when the next one's will be.
+
+The rule is `core.burst`; this serves the lines with it, in order, while there is room and money. The trap: the team's
+money is spent as the plan goes on, so a later job may not be payable any more.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any
+
+from dure.core.burst import decide_burst
+from dure.core.model import WHOLE_GPU_MILLI, Job
+from dure.core.queueing.explain import told
+from dure.core.queueing.gates import Refusal
+from dure.core.queueing.holds import Hold
+from dure.core.queueing.lines import Line
+from dure.core.queueing.picture import State
+from dure.core.queueing.rounds import Outlook, Round
+from dure.core.reasons import Waiting
+
+
+class Clouds:
+    """Lets jobs of one round leave for public clusters."""
+
+    def __init__(self, work: Round) -> None:
+        self._work = work
+
+    def leave(self, line: Line, state: State) -> None:
+        """Place those of a line on public clusters whose wait is over; note when the next one's will be."""
+        work, due = self._work, line.due
+        first_later = bisect_right(due, (work.now, float("inf"), ""))
+        for _, _, job_id in due[:first_later]:
+            if state.full:
+                break
+            if job_id not in work.placed:
+                self._burst(work.lines.job(job_id), state)
+        for index in range(first_later, len(due)):
+            at, _, job_id = due[index]
+            if work.wake_at is not None and at >= work.wake_at:
+                return
+            if job_id not in work.placed:
+                if self._payable(work.lines.job(job_id), state):
+                    work.wake_at = at
+                return
+
+    def _payable(self, job: Job, state: State) -> bool:
+        """Return whether only time keeps the job from leaving, and not money."""
+        work, left = self._work, self._work.left.get(job.team)
+        return any(
+            set(decide_burst(job, work.now, work.platform, offer, left).failing) <= {"wait"}
+            for _, offer in state.offers
+        )
+
+    def _burst(self, job: Job, state: State) -> None:
+        work, left = self._work, self._work.left.get(job.team)
+        decisions = [
+            (market, decide_burst(job, work.now, work.platform, offer, left)) for market, offer in state.offers
+        ]
+        for market, decision in decisions:
+            lease = work.books.take(job, (market.pool,), None) if decision.go and market.available else None
+            if lease is not None:
+                if left is not None:
+                    work.left[job.team] = left - decision.predicted_cost
+                work.admit(job, lease, decision.document())
+                return
+        if any(decision.go for _, decision in decisions):
+            state.full = True
+            for market, _ in decisions:
+                able = [node for node in market.nodes if node.fits_when_empty(job.request.node_milli)]
+                work.books.keep(able, Hold(job.id))
+
+    def nowhere(self, job: Job, outlook: Outlook) -> Refusal | None:
+        """Return a refusal when the job could run nowhere, whatever ends."""
+        if outlook.tiers:
+            return None
+        work, request = self._work, job.request
+        books = work.books
+        asked = books.tiers if request.tier is None else (request.tier,)
+        burst: dict[str, Any] = {}
+        if outlook.offers:
+            decision = decide_burst(job, work.now, work.platform, outlook.offers[0][1], work.left.get(job.team))
+            if decision.go:
+                return None
+            burst = {"burst": told(decision)}
+        data = {"tier": request.tier, "gpus_milli": request.gpus_milli, "team": job.team, **burst}
+        sizes = [books.largest.get(tier, 0) for tier in asked]
+        markets = [market for tier in asked for market in books.markets.get(tier, ())]
+        if not any(sizes) and (outlook.offers or not markets):
+            return Waiting.NO_MATCHING_FLAVOR, data | {"why": "public_only" if outlook.offers else "no_gpus"}
+        rented = [] if any(sizes) else [len(n.free_milli) * WHOLE_GPU_MILLI for m in markets for n in m.nodes]
+        quotas = [work.quota.most_milli(job.team, tier) for tier in asked]
+        limits = [min(size, quota) for size, quota in zip(sizes, quotas, strict=True)]
+        data |= {"most_milli": max([*limits, *rented]), "largest_milli": max([*sizes, *rented])}
+        if any(books.ever_fits(request, tier) for tier in asked):
+            return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "team_quota", "quota_milli": max(quotas)}
+        return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "larger_than_node"}

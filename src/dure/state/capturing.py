@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -31,11 +32,14 @@ INLINE_BYTES = 16 * 1024  # a smaller run of bytes travels in the manifest
 INLINE_TOTAL_BYTES = 512 * 1024  # and all of them together take at most this much of it
 COPIED_BYTES = 32 * 1024 * 1024  # copying this much costs about as much as a fork
 _WRITERS = 4
+_own = threading.local()
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of bytes as it was at one moment. `chunk` gives a chunk's bytes, which nobody changes any more."""
+    """One run of bytes as it was at one moment. `chunk` gives a chunk's bytes, which stay as they are until this thread
+    asks for another one.
+    """
 
     size_bytes: int
     digests: list[str | None]
@@ -198,22 +202,18 @@ def _everything(
         unsaved |= {f"In[{number}]": reason for number, reason in secret.items()}
         beside[EXTRA + "In"] = [None if number in secret else cell for number, cell in enumerate(extras["In"])]
     while True:
-        groups, refused = _gathered(
-            namespace, [name for name in chosen if name not in unsaved], ignore, beside, unsaved
-        )
-        found = _secrets(groups, {**namespace, **beside}, allow)
+        found: dict[str, str] = {}
+        look = functools.partial(_look, found, {**namespace, **beside}, allow)
+        names = [name for name in chosen if name not in unsaved]
+        groups, refused = _gathered(namespace, names, ignore, beside, unsaved, look=look)
         if not found:
             return groups, {**unsaved, **refused}
         unsaved |= found
         beside = {name: value for name, value in beside.items() if name not in found}
 
 
-def _secrets(groups: list[Gathered], values: dict[str, Any], allow: Container[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for group in groups:
-        names = [name for name in group.names if name not in allow]
-        found |= secrets_inside({name: values[name] for name in names}, group.pickled.stream)
-    return found
+def _look(found: dict[str, str], values: dict[str, Any], allow: Container[str], group: Gathered) -> None:
+    found |= secrets_inside({name: values[name] for name in group.names if name not in allow}, group.pickled)
 
 
 def _asked(
@@ -235,13 +235,15 @@ def _gathered(
     ignore: Container[str],
     beside: dict[str, Any],
     unsaved: Container[str],
+    *,
+    look: Callable[[Gathered], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     reads: set[str] = set()
-    groups, refused = gather(namespace, chosen, reads, beside)
+    groups, refused = gather(namespace, chosen, reads, beside, look)
     while more := sorted(name for name in reads if _can_follow(name, namespace, chosen, ignore, unsaved)):
         # a value holds a notebook function that reads names which no one has named yet
         chosen = [*chosen, *more, *_aliases(namespace, more, {*chosen, *more})]
-        groups, refused = gather(namespace, chosen, reads, beside)
+        groups, refused = gather(namespace, chosen, reads, beside, look)
     groups.sort(key=lambda group: min([*group.names, *group.classes]))
     return groups, refused
 
@@ -252,7 +254,7 @@ def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
     if sum(run.bytes_of(index) for run in runs for index in run.wanted(known)) > COPIED_BYTES:
         return False
     for run in runs:
-        run.chunk = {index: run.chunk(index) for index in run.wanted(known)}.__getitem__
+        run.chunk = {index: bytes(run.chunk(index)) for index in run.wanted(known)}.__getitem__
     _let_go(taken)
     return True
 
@@ -264,13 +266,20 @@ def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
         if run.address and private is not None and private.covers(run.address, run.address + run.size_bytes):
             run.chunk = functools.partial(_chunk_of, held, run.address, run.size_bytes)
         else:
-            run.chunk = {index: run.chunk(index) for index in run.wanted(known)}.__getitem__
+            run.chunk = {index: bytes(run.chunk(index)) for index in run.wanted(known)}.__getitem__
     _let_go(taken)
 
 
-def _chunk_of(held: Held, address: int, size_bytes: int, index: int) -> bytes:
+def _chunk_of(held: Held, address: int, size_bytes: int, index: int) -> memoryview:
     offset = index * CHUNK_BYTES
-    return held.read(address + offset, min(CHUNK_BYTES, size_bytes - offset))
+    return held.read(address + offset, _scratch(min(CHUNK_BYTES, size_bytes - offset)))
+
+
+def _scratch(size_bytes: int) -> memoryview:
+    """Return memory of this thread's, the same each time: new memory costs as much as what is copied to it."""
+    if not hasattr(_own, "memory"):
+        _own.memory = bytearray(CHUNK_BYTES)
+    return memoryview(_own.memory)[:size_bytes]
 
 
 def _let_go(taken: list[Taken]) -> None:
@@ -282,9 +291,7 @@ def _let_go(taken: list[Taken]) -> None:
 class Writer:
     """Writes runs of bytes, each chunk hashed and written from one copy, and says what a manifest says of them."""
 
-    def __init__(
-        self, blobs: Blobs, known: frozenset[str], watched: tuple[written.Watch, written.Private | None] | None
-    ) -> None:
+    def __init__(self, blobs: Blobs, known: frozenset[str], watched: written.Watched) -> None:
         self._blobs = blobs
         self._known = known
         self._watch = None if watched is None else watched[0]
@@ -364,7 +371,7 @@ def snapshot_of(
     )
 
 
-def runs_of(gathered: Gathered, watched: tuple[written.Watch, written.Private | None] | None) -> list[Run]:
+def runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:
     """Return the group's bytes as they lie in memory, with the digests that are known of them."""
     stream = gathered.pickled.stream
     runs = [Run(len(stream), [None] * _chunks(len(stream)), _slices(memoryview(stream)))]
@@ -387,7 +394,13 @@ def _slices(data: memoryview) -> Callable[[int], Any]:
 
 
 def _copies(data: memoryview) -> Callable[[int], Any]:
-    return lambda index: bytes(data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES])
+    def chunk(index: int) -> memoryview:
+        live = data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+        copy = _scratch(live.nbytes)
+        copy[:] = live
+        return copy
+
+    return chunk
 
 
 def _can_follow(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import classes
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
-from dure.state.reach import BIG_BYTES, PLAIN, Kinds, memo
+from dure.state.reach import BIG_BYTES, PLAIN, Kinds, met
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
@@ -33,6 +33,12 @@ class Pickled:
     buffers: list[PickleBuffer]
     needs: dict[str, type]
     modules: set[str]
+    pickler: GroupPickler | None  # until the groups are handed out
+
+    def texts(self) -> bytes:
+        """Return the texts and bytes objects in it, one after the other between zeros."""
+        assert self.pickler is not None
+        return met(self.pickler).texts()
 
     @property
     def size_bytes(self) -> int:
@@ -75,11 +81,12 @@ def gather(
     names: Iterable[str],
     reads: set[str] | None = None,
     extras: Mapping[str, Any] | None = None,
+    look: Callable[[Gathered], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of the named variables, and for each that cannot be saved `path: reason`.
 
     Into `reads` go the globals that notebook functions inside the values may look up. `extras` are saved with them,
-    under names that no variable can have.
+    under names that no variable can have. `look` is given each group as long as its texts can be asked for.
     """
     shared = Shared(namespace)
     shared.reads = set() if reads is None else reads
@@ -89,6 +96,10 @@ def gather(
         if shared.memory.missed:
             shared.memory.again()
             found = _gather(shared, _nodes(namespace, chosen))
+        for group in found[0]:
+            if look is not None:
+                look(group)
+            group.pickled.pickler = None
         return found
 
 
@@ -163,7 +174,7 @@ def _pickle_alone(node: Node, shared: Shared) -> GroupPickler:
 
 
 def _taken(pickler: GroupPickler) -> Pickled:
-    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, pickler.modules)
+    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, pickler.modules, pickler)
 
 
 def _spread_failures(nodes: dict[int, Node]) -> None:
@@ -229,30 +240,30 @@ class _Unions:
     def reached(self, node: int, pickler: GroupPickler, kinds: Kinds) -> None:
         """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
         # a notebook class in its own group is held by its id through the node itself
-        found = kinds.shared(memo(pickler), long=pickler.file.long)
+        found = met(pickler).shared(kinds)
         found -= pickler.referenced
         frozen = found & pickler.frozen
         found -= frozen
         for key in frozen:
             self._only_frozen.setdefault(key, []).append(node)
         self._meet(node, frozen)
-        met = self._meet(node, found)
+        others = self._meet(node, found)
         for key in self._only_frozen.keys() & found:
             for other in self._only_frozen[key]:
                 self.join(node, other)
         if len(found) > _MANY:
             self._many.append((found, node))
         else:
-            self._holder.update(dict.fromkeys(found - met, node))
+            self._holder.update(dict.fromkeys(found - others, node))
 
     def _meet(self, node: int, found: set[int]) -> set[int]:
-        met = self._holder.keys() & found
-        for key in met:
+        known = self._holder.keys() & found
+        for key in known:
             self.join(self._holder[key], node)
-        for others, other in self._many:
-            if not others.isdisjoint(found):
+        for many, other in self._many:
+            if not many.isdisjoint(found):
                 self.join(other, node)
-        return met
+        return known
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""

@@ -57,15 +57,15 @@ class Held:
             return None
         return held
 
-    def read(self, address: int, size_bytes: int) -> bytes:
-        """Return the bytes that were at an address. OSError where there is no private memory."""
-        data = os.pread(self._memory, size_bytes, address)
-        while len(data) < size_bytes:
-            more = os.pread(self._memory, size_bytes - len(data), address + len(data))
+    def read(self, address: int, into: memoryview) -> memoryview:
+        """Fill `into` with the bytes at an address, and return it. OSError where there is no private memory."""
+        done = 0
+        while done < into.nbytes:
+            more = os.preadv(self._memory, [into[done:]], address + done)
             if not more:
                 raise OSError(f"the memory at {address:#x} cannot be read")
-            data += more
-        return data
+            done += more
+        return into
 
     def close(self) -> None:
         """Let the pages go; a second call does nothing."""

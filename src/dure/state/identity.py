@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import platform
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ _PACKAGES = (
     "ipython",
     "dure",
 )
+_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _MODULES = 5000
 # pickles of one major version are not promised to load in another; below 1.0 that holds for the minor
 _BINARY = ("numpy", "pandas", "torch", "scikit-learn", "scipy", "pyarrow", "jax")
@@ -38,7 +40,10 @@ def _packages() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed = importlib.metadata.distribution(name)
+            # one line of it: parsing all of their metadata costs more than saving a small notebook
+            version = _VERSION.search(installed.read_text("METADATA") or "")
+            found[name] = version[1] if version else installed.version
         except importlib.metadata.PackageNotFoundError:
             continue
     return found

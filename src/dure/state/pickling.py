@@ -115,6 +115,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.referenced: set[int] = set()  # reached by name only
         self.frozen: set[int] = set()  # inside what never changes
         self.last: Any = None
+        self.met: object = None  # see dure.state.reach
         self._foreign: dict[int, dict[str, Any]] = {}
         self._cells: set[int] = set()
 

@@ -12,6 +12,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import functools
 import gc
 import itertools
 import logging
@@ -61,6 +62,59 @@ _FROZEN_KINDS = (
 )
 
 
+class Met:
+    """The objects in a pickler's memo; they live at least as long as this."""
+
+    def __init__(self, pickler: GroupPickler) -> None:
+        self._long = pickler.file.long
+        self._values = _memo(pickler)
+        self._laid_out = len(self._values) > _MANY and _LAID_OUT and "numpy" in sys.modules
+
+    @functools.cached_property
+    def _addresses(self) -> tuple[Any, Any]:
+        """Addresses of the objects and of their types, as arrays."""
+        ids = words_at(ctypes.c_size_t.from_address(id(self._values) + _ITEMS_AT).value, len(self._values))
+        low = int(ids.min())
+        memory = words_at(low, (int(ids.max()) - low) // 8 + 2)  # most of which is nobody's, and is not read
+        return ids, memory[(ids - ids.dtype.type(low)) // 8 + 1]
+
+    def shared(self, kinds: Kinds) -> set[int]:
+        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big."""
+        values = self._values
+        found = self._shared(kinds) if self._laid_out else None
+        if found is None:
+            matters = {kind for kind in set(map(type, values)) if kinds.matters(kind)}
+            found = set(map(id, itertools.compress(values, map(matters.__contains__, map(type, values)))))
+        if self._long:
+            found |= {id(text) for text in values if type(text) in (str, bytes) and len(text) >= BIG_BYTES}
+        return found
+
+    def _shared(self, kinds: Kinds) -> set[int] | None:
+        """Return the same from memory; None where they are of many types."""
+        ids, types_at = self._addresses
+        found: set[int] = set()
+        left = types_at
+        for _ in range(_KINDS):
+            if not len(left):
+                return found
+            here = types_at == left[0]
+            if kinds.matters(type(self._values[int(here.argmax())])):
+                found.update(ids[here].tolist())
+            left = left[left != left[0]]
+        return None
+
+    def texts(self) -> bytes:
+        """Return the texts and bytes objects, one after the other between zeros."""
+        strings, data = self._of(str), self._of(bytes)
+        return b"\0".join([b"", "\0".join(strings).encode("utf-8", "surrogatepass"), *data, b""])
+
+    def _of(self, kind: type) -> list[Any]:
+        if self._laid_out:
+            # a byte for each, which says whether it is one
+            return list(itertools.compress(self._values, (self._addresses[1] == id(kind)).tobytes()))
+        return [value for value in self._values if type(value) is kind]
+
+
 class Kinds:
     """Remembers, by type, whether sharing an instance matters."""
 
@@ -76,51 +130,25 @@ class Kinds:
         if torch is not None and hasattr(torch, "memory_format"):
             self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
 
-    def shared(self, values: list[Any], *, long: bool) -> set[int]:
-        """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big,
-        which is looked at where `long` says that a long text may be among them.
-        """
-        found = self._read(values) if len(values) > _MANY and _LAID_OUT else None
-        if found is None:
-            matters = {kind for kind in set(map(type, values)) if self._matters(kind)}
-            found = set(map(id, itertools.compress(values, map(matters.__contains__, map(type, values)))))
-        if long:
-            found |= {id(text) for text in values if type(text) in (str, bytes) and len(text) >= BIG_BYTES}
-        return found
-
-    def _matters(self, kind: type) -> bool:
+    def matters(self, kind: type) -> bool:
+        """Tell it of one type."""
         found = self._known.get(kind)
         if found is None:
             found = self._known[kind] = kind not in (str, bytes) and not issubclass(kind, _FROZEN_KINDS + self._also)
         return found
 
-    def _read(self, values: list[Any]) -> set[int] | None:
-        """Return the ids of those that matter, from memory; None without numpy, or where they are of many types."""
-        if "numpy" not in sys.modules:
-            return None
-        ids, kinds = _ids_and_types(values)
-        found: set[int] = set()
-        left = kinds
-        for _ in range(_KINDS):
-            if not len(left):
-                return found
-            pointer = left[0]
-            if self._matters(type(values[int((kinds == pointer).argmax())])):
-                found.update(ids[kinds == pointer].tolist())
-            left = left[left != pointer]
-        return None
+
+def met(pickler: GroupPickler) -> Met:
+    """Return what the pickler has met, which is looked at once."""
+    if pickler.met is None:
+        pickler.met = Met(pickler)
+    found = pickler.met
+    assert isinstance(found, Met)
+    return found
 
 
-def _ids_and_types(values: list[Any]) -> tuple[Any, Any]:
-    """Return the addresses of the objects and of their types, as arrays."""
-    ids = words_at(ctypes.c_size_t.from_address(id(values) + _ITEMS_AT).value, len(values))
-    low = int(ids.min())
-    memory = words_at(low, (int(ids.max()) - low) // 8 + 2)  # most of which is nobody's, and is not read
-    return ids, memory[(ids - ids.dtype.type(low)) // 8 + 1]
-
-
-def memo(pickler: GroupPickler) -> list[Any]:
-    """Return the objects in the pickler's memo; to the garbage collector it shows them ten times as fast as by copy."""
+def _memo(pickler: GroupPickler) -> list[Any]:
+    """Return the objects in the memo; to the garbage collector it shows them ten times as fast as by copy."""
     if _MEMO_SHOWS:
         values = gc.get_referents(pickler)
         mine = {id(pickler.dispatch_table), id(vars(pickler))}

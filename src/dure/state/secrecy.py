@@ -21,6 +21,8 @@ from dure.state.refusals import children
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dure.state.grouping import Pickled
+
 _IPYTHON = {
     "In",
     "Out",
@@ -69,10 +71,9 @@ _TOKENS = [
     )
 ]
 _MARKS = [mark.decode() for mark, _ in _TOKENS]
-_WORDS = tuple(
-    b"passw passphrase secret token apikey api_key access_key accesskey private_key credential bearer basicauth".split()
-)
-_ENVIRONMENT = b"\x8c\x04PATH"  # how a pickle holds the key of a copy of the environment
+_WORDS = (b"passw", b"passphrase", b"secret", b"token", b"credential", b"bearer", b"basicauth")
+_KEYS = (b"apikey", b"api_key", b"access_key", b"accesskey", b"private_key")
+_ENVIRONMENT = (b"\x8c\x04PATH", b"\0PATH\0")  # the key of a copy of the environment, in a pickle and among texts
 _TYPED = re.compile(r"^[ \t]*(\w+)\s*=\s*(?:getpass\s*\.\s*)?getpass\s*\(", re.MULTILINE)
 _SHORT = 16 * 1024  # a longer text is a document, not a key
 _RANDOM = 16  # characters
@@ -137,19 +138,22 @@ def typed_secrets(namespace: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def secrets_inside(values: dict[str, Any], stream: bytes) -> dict[str, str]:
-    """Return `path: reason` for each of the values, of which `stream` is the pickle, that has a secret in it.
+def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
+    """Return `path: reason` for each of the values that has a secret in it; `pickled` is their pickle.
 
-    The pickle is searched first, at the speed of memory, since a secret in the containers and attributes of a value is
-    a text in its pickle. Elements of arrays and columns of frames are data and are not looked at.
+    The pickle is searched first, of a long one the texts, at the speed of memory, since a secret in the containers and
+    attributes of a value is a text in its pickle. Elements of arrays and columns of frames are data and are not looked
+    at.
     """
-    digest = digest_of(stream) if len(stream) > _LONG else ""
+    digest = digest_of(pickled.stream) if len(pickled.stream) > _LONG else ""
     if digest in _CLEAN:
         return {}
-    token = any(pattern.search(stream) for mark, pattern in _TOKENS if mark in stream)
-    lowered = stream.lower()
+    texts = pickled.texts() if digest else pickled.stream
+    token = any(pattern.search(texts) for mark, pattern in _TOKENS if mark in texts)
+    lowered = texts.lower()
     found = {}
-    if token or _ENVIRONMENT in stream or any(word in lowered for word in _WORDS):
+    words = (*_WORDS, *(_KEYS if b"key" in lowered else ()))
+    if token or any(key in texts for key in _ENVIRONMENT) or any(word in lowered for word in words):
         found = {name: reason for name, value in values.items() if (reason := _inside(name, value, sure=token))}
     if digest and not found:
         if len(_CLEAN) >= _REMEMBERED:

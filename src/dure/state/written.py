@@ -49,7 +49,7 @@ _WRITTEN, _PRESENT, _SWAPPED = 1 << 1, 1 << 3, 1 << 4
 _DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
 # the only file whose private mapping nobody changes under us is a blob
 _BLOB = re.compile(r"/blobs/([0-9a-f]{2})/\1[0-9a-f]{62}( \(deleted\))?$")
-_LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)")
+_LINE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -221,11 +221,7 @@ class Private:
 
     def _read(self) -> None:
         maps, self._maps = self._maps, ""
-        for line in maps.splitlines():
-            match = _LINE.match(line)
-            if match is None:
-                continue
-            low, high, rights, inode, path = match.groups()
+        for low, high, rights, inode, path in _LINE.findall(maps):
             if rights[3] != "p" or (inode != "0" and not _BLOB.search(path)) or path.startswith("[v"):
                 continue
             if self._highs and self._highs[-1] == int(low, 16):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dure.core.queueing.kueue.domains import HOSTNAME, Ask
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.objects import (
     ClusterQueue,
@@ -17,7 +18,7 @@ from dure.core.queueing.kueue.objects import (
     Topology,
     Workload,
 )
-from dure.core.queueing.kueue.topology import HOSTNAME, Ask, Places, Unplaced
+from dure.core.queueing.kueue.topology import Places, Unplaced
 
 TREE = Topology("tree", ("block", "rack", HOSTNAME))
 GPU = ("tas", "gpu")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dure.core.queueing.kueue.domains import Spread
 from dure.core.queueing.kueue.objects import Amounts
 from dure.core.queueing.kueue.snapshot import Progress, QueueNode
-from dure.core.queueing.kueue.topology import Spread
 
 if TYPE_CHECKING:
     from dure.core.queueing.kueue.objects import FlavorResource

@@ -34,20 +34,22 @@ NEEDS: dict[str, tuple[str, ...]] = {
 WITHOUT_EFFECT = frozenset({
     # Validation, jobs, other clusters, metrics and certificates: nothing of it is in a decision about quota.
     "AssignQueueLabelsForPods", "CleanupProvisioningRequestsOnEviction", "CustomMetricLabels",
-    "DeferRayServiceFinalizationForRedisCleanup", "FailureRecoveryPolicy", "FastQuotaReleaseInPodIntegration",
+    "DeferRayServiceFinalizationForRedisCleanup", "DisableWaitForPodsReady",
+    "FailureRecoveryPolicy", "FastQuotaReleaseInPodIntegration",
     "FinishOrphanedWorkloads", "LWSImmutableGroupSize", "LocalQueueMetrics",
     "ManagedJobsNamespaceSelectorAlwaysRespected", "MetricForWorkloadCreationLatency", "MetricsForCohorts",
     "MultiKueue", "MultiKueueAdaptersForCustomJobs", "MultiKueueClusterProfile",
     "MultiKueueIncrementalDispatcherConfig", "MultiKueueIncrementalDispatcherRespectConfigOrder",
     "MultiKueueKubeConfigPathValidation", "MultiKueueManagerQuotaAutomation", "MultiKueueRemoteSpecSync",
     "PodIntegrationValidateGroupOwner", "RejectUpdatesToCQWithInvalidOnFlavors", "RemoveFinalizersWithStrictPatch",
-    "ShortWorkloadNames", "SkipAncestorCheckForDeletedWorkloads", "SkipReassignmentForPodOwnedWorkloads",
+    "ShortWorkloadNames", "SkipAncestorCheckForDeletedWorkloads",
     "SparkApplicationIntegration", "TASValidateWorkloadSliceSize", "TLSOptions", "ValidateRayAndSparkJobUpdates",
     "VisibilityOnDemand", "WorkloadIdentifierAnnotations", "WorkloadPriorityClassDefaulting",
     "WorkloadRequestUseMergePatch", "WorkloadValidateResourcesAreNonNegative", "WorkloadValidationForPodSetMetadata",
     # Faster ways to the same answer, and how a placement is packed for the API server.
     "TASAssignmentsEncodingByHostnamePrefix", "TASCacheNodeMatchResults", "TASCacheTopologyTree",
-    "TASCachingRemainingResources", "VectorizedResourceRequests",
+    "TASCachingRemainingResources", "TASMultiLayerTopology", "UnadmittedWorkloadsExplicitStatus",
+    "VectorizedResourceRequests",
     # Which observation of a node makes it unhealthy; what is decided here begins when it is.
     "TASFailedNodeReplacement", "TASReplaceNodeDueToNotReadyOverFixedTime", "TASReplaceNodeOnNodeTaints",
     "TASReplaceNodeOnPodTermination",

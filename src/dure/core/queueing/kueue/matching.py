@@ -130,6 +130,16 @@ def affinity_holds(flavor: Flavor, pods: PodSet) -> tuple[bool, str]:
     return not terms, told if problems else ""
 
 
+def term_holds(term: Rule, labels: Mapping[str, str], name: str) -> bool:
+    """Return whether a node selector term accepts a node; one without rules accepts none."""
+    rules, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    if not rules and not fields:
+        return False
+    return all(requirement_holds(rule, labels) for rule in rules) and all(
+        requirement_holds(rule, {"metadata.name": name}) for rule in fields
+    )
+
+
 def selector_holds(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
     """Return whether a label selector accepts the labels; None accepts nothing, an empty one everything."""
     if selector is None:

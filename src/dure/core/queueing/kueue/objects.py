@@ -46,13 +46,20 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A node of the cluster as topology-aware placement sees it."""
+    """A node of the cluster as topology-aware placement sees it. `used` is what pods take that it did not place."""
 
     name: str
     labels: Mapping[str, str]
     allocatable: Mapping[str, int]
     taints: tuple[Mapping[str, str], ...] = ()
     ready: bool = True
+    used: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def free(self) -> dict[str, int]:
+        """What is left of the node beside pods that are not placed here."""
+        names = {**self.allocatable, **self.used}
+        return {name: self.allocatable.get(name, 0) - self.used.get(name, 0) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,7 @@ class PodSet:
     shape: str = ""
     problems: tuple[str, ...] = ()
     misfits: tuple[str, ...] = ()
+    preferred_terms: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +260,19 @@ class Gates:
 
     admission_fair_sharing: bool = True
     admission_gated_by: bool = True
+    balanced_placement: bool = False
     concurrent_admission: bool = False
     elastic_slices: bool = True
+    elastic_slices_topology: bool = False
     fair_sharing_preempt_within_nominal: bool = True
     fair_sharing_prioritize_non_borrowing: bool = True
     flavor_fungibility: bool = True
     multi_kueue_orchestrated_preemption: bool = False
     observability: bool = True
     partial_admission: bool = True
+    pod_owned_stay: bool = True
+    preferred_affinity: bool = False
+    replacement_fail_fast: bool = True
     preserve_scan_progress: bool = True
     prioritize_preemptors: bool = False
     priority_boost: bool = False
@@ -279,6 +292,7 @@ GATE_NAMES = {
     "AdmissionGatedBy": "admission_gated_by",
     "ConcurrentAdmission": "concurrent_admission",
     "ElasticJobsViaWorkloadSlices": "elastic_slices",
+    "ElasticJobsViaWorkloadSlicesWithTAS": "elastic_slices_topology",
     "FairSharingPreemptWithinNominal": "fair_sharing_preempt_within_nominal",
     "FairSharingPrioritizeNonBorrowing": "fair_sharing_prioritize_non_borrowing",
     "FlavorFungibility": "flavor_fungibility",
@@ -292,9 +306,13 @@ GATE_NAMES = {
     "ReclaimablePods": "reclaimable_pods",
     "RecomputeAssignmentUponPreemptionTargetsOverlap": "recompute_on_overlap",
     "SchedulingEquivalenceHashing": "scheduling_hash",
+    "SkipReassignmentForPodOwnedWorkloads": "pod_owned_stay",
+    "TASBalancedPlacement": "balanced_placement",
+    "TASFailedNodeReplacementFailFast": "replacement_fail_fast",
     "TASHandleOverlappingFlavors": "topology_overlapping",
     "TASProfileMixed": "topology_profile_mixed",
     "TASRecomputeAssignmentWithinSchedulingCycle": "topology_recompute",
+    "TASRespectNodeAffinityPreferred": "preferred_affinity",
     "TopologyAwareScheduling": "topology",
     "UnadmittedWorkloadsObservability": "observability",
 }

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dure.core.queueing.kueue.assignment import FIT, NO_FIT, PREEMPT, Assignment, PodSetResult
+from dure.core.queueing.kueue.domains import Ask, Spread, Used
 from dure.core.queueing.kueue.objects import PodSet, Settings
 from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode
-from dure.core.queueing.kueue.topology import Ask, Spread, Unplaced, Used
+from dure.core.queueing.kueue.topology import Unplaced
 
 _EXPLICIT = ("required", "preferred", "unconstrained", "podSetSliceRequiredTopology", "podSetSliceSize")
 
@@ -69,7 +70,7 @@ def find(queue: QueueNode, asks: Asks, settings: Settings, *, empty: bool = Fals
     for flavor in sorted(asks):
         places = queue.places[flavor]
         assumed = shared if places.by_node and settings.gates.topology_overlapping else {}
-        result = places.place(asks[flavor], empty=empty, mixed=settings.gates.topology_profile_mixed, assumed=assumed)
+        result = places.place(asks[flavor], empty=empty, gates=settings.gates, assumed=assumed)
         if isinstance(result, Unplaced):
             return result
         found.update(result)

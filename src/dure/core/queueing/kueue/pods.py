@@ -170,9 +170,8 @@ def shape_of(spec: Document) -> str:
 def pod_set_of(document: Document, index: int = 0, ranges: Ranges | None = None) -> PodSet:
     """Return the pod set that one entry of `podSets` describes; `index` is its place, for messages."""
     spec = (document.get("template") or {}).get("spec") or {}
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     return PodSet(
         name=document.get("name") or "main",
         count=document.get("count", 0),
@@ -180,6 +179,7 @@ def pod_set_of(document: Document, index: int = 0, ranges: Ranges | None = None)
         min_count=document.get("minCount"),
         node_selector=spec.get("nodeSelector") or {},
         affinity_terms=None if required is None else tuple(required.get("nodeSelectorTerms") or ()),
+        preferred_terms=tuple(affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()),
         tolerations=tuple(spec.get("tolerations") or ()),
         topology=document.get("topologyRequest"),
         shape=shape_of(spec),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.core.queueing.kueue.domains import Values
 from dure.core.queueing.kueue.objects import (
     Amounts,
     ClusterQueue,
@@ -24,7 +25,7 @@ from dure.core.queueing.kueue.objects import (
 )
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import UNLIMITED, add
-from dure.core.queueing.kueue.topology import Places, Values, places_of
+from dure.core.queueing.kueue.topology import Places, places_of
 from dure.core.queueing.kueue.tree import Account, Group, Node, settle
 
 if TYPE_CHECKING:

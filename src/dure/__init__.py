@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "gpu", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["__version__", "checkpointed", "gpu", "load_ipython_extension", "unload_ipython_extension"]
 
 _FOUND_IN = {
+    "checkpointed": "dure.client.checkpoints",
     "gpu": "dure.notebook.function",
     "load_ipython_extension": "dure.notebook.extension",
     "unload_ipython_extension": "dure.notebook.extension",

@@ -286,6 +286,7 @@ class Observation:
     """What an executor knows of one attempt. `began` tells whether user code was started.
 
     `kept_since` is since when its process runs no code and waits for a next cell, after `cells` of them.
+    `checkpointed_at` is when its code said last that its work is saved.
     `accepted_at` is since when a pending one could have begun: accepted, and its node ready.
 
     `ended` carries `result` (the worker's end message) and means that no process of the attempt is left; `lost` means
@@ -301,6 +302,7 @@ class Observation:
     accepted_at: float | None = None
     kept_since: float | None = None
     cells: int = 0
+    checkpointed_at: float | None = None
 
 
 class Executor(Protocol):

@@ -55,6 +55,21 @@ def reaches(executor, job_id, wanted, attempt=1):
     return until(there, f"{job_id} to be {wanted}")
 
 
+def test_what_a_job_says_of_its_checkpoints_is_observed(executor):
+    code = "import dure, time; dure.checkpointed(); time.sleep(60)"
+    executor.start(a_launch("j-0", argv=[sys.executable, "-c", code]), 1)
+
+    def saved():
+        seen = seen_of(executor, "j-0")
+        return seen if seen and seen.checkpointed_at is not None else None
+
+    seen = until(saved, "j-0 to have saved its work")
+    assert seen.state == "running"
+    assert seen.checkpointed_at >= seen.began_at
+    executor.stop("j-0", 1, 0.1, 1)
+    assert reaches(executor, "j-0", "ended")
+
+
 def a_gang(job_id, code):
     launch = a_launch(job_id, argv=[sys.executable, "-c", code])
     lease = replace(launch.lease, others=(NodeShare("n2", (GpuShare(0), GpuShare(1))),))

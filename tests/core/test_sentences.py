@@ -61,7 +61,7 @@ KEYS = [
     *("most_milli", "team", "user", "name", "holders", "holder_count", "clusters", "burst", "what", "choices", "queue"),
     *("code", "position", "reason", "ename", "evalue", "exit_code", "timeout_s", "memory_bytes", "cluster", "node"),
     *("waited_s", "ran_s", "cost", "error", "holder", "count", "digest", "price", "in_s", "busy", "now"),
-    *("predicted_cost", "allowed_wait_s"),
+    *("predicted_cost", "allowed_wait_s", "lost_s", "rule"),
 ]
 ODD = st.one_of(
     st.none(),

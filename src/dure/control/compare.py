@@ -27,6 +27,7 @@ class Rules:
     start_timeout_s: float = 2400.0  # longer than a worker may take to restore a job's data
     overtime_s: float = 60.0
     kept_session_s: float = MAX_KEPT_SESSION_S
+    checkpoints_every_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,12 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Signals to apply in order, then whether the process is kept, then acts."""
+    """Signals to apply in order, then whether the process is kept and its work was saved, then acts."""
 
     signals: tuple[tuple[Signal, Facts], ...] = ()
     acts: tuple[Act, ...] = ()
     kept: Kept | None = None
+    checkpointed_at: float | None = None
 
 
 NOTHING = Judgement()
@@ -98,7 +100,17 @@ def compare(  # noqa: PLR0911 -- one return per case, in order of precedence
     if seen.state == "pending":  # asking again is harmless, and a new control plane must hand adopted attempts over
         return Judgement(caught_up, (_act(job, "start"),))
     changed = job.keep_s > 0 and seen.began and seen.kept_since != job.kept_since
-    return Judgement(caught_up, kept=Kept(seen.kept_since, seen.cells) if changed else None)
+    kept = Kept(seen.kept_since, seen.cells) if changed else None
+    return Judgement(caught_up, kept=kept, checkpointed_at=_checkpoint(job, seen, now, rules))
+
+
+def _checkpoint(job: Job, seen: Observation, now: float, rules: Rules) -> float | None:
+    """Return when the job saved its work, where that is news; a job that saves all the time is told of now and then."""
+    at = seen.checkpointed_at
+    if at is None or job.began_at is None:
+        return None
+    known = job.began_at if job.checkpointed_at is None else job.checkpointed_at + rules.checkpoints_every_s
+    return at if min(at, now) > known else None
 
 
 def _preempted(job: Job, seen: Observation | None) -> Judgement | None:

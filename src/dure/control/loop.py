@@ -266,7 +266,7 @@ class Loop:
             seen = observed.pop((job.id, job.attempt), None) if job.phase.holds_gpus else None
             judgement = self._judgement(job, seen[1] if seen else None, unavailable, now)
             acts += judgement.acts
-            if judgement.signals or judgement.kept is not None:
+            if judgement.signals or judgement.kept is not None or judgement.checkpointed_at is not None:
                 judged[job.id] = _apply(job, judgement, now, drafts)
         acts += [_discard(cluster, seen) for cluster, seen in observed.values()]
         for job_id, attempt in tuple(self._refused):
@@ -391,6 +391,10 @@ def _apply(job: Job, judgement: Judgement, now: float, drafts: list[Draft]) -> J
         job = step.job
     if judgement.kept is not None:
         step = lifecycle.keep(job, judgement.kept.since, judgement.kept.cells)
+        drafts.append(step.event)
+        job = step.job
+    if judgement.checkpointed_at is not None:
+        step = lifecycle.checkpoint(job, judgement.checkpointed_at, now)
         drafts.append(step.event)
         job = step.job
     return job

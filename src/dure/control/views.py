@@ -78,6 +78,7 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
         began_at=job.began_at,
         ended_at=job.ended_at,
         kept_since=job.kept_since,
+        checkpointed_at=job.checkpointed_at,
         waited_s=job.waited_s,
         ran_s=job.ran_s,
         cost=job.cost,

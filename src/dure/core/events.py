@@ -20,6 +20,7 @@ KINDS = frozenset(
         "job.running",
         "job.kept",
         "job.resumed",
+        "job.checkpointed",
         "job.preempted",
         "job.requeued",
         "job.succeeded",

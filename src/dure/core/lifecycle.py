@@ -127,6 +127,7 @@ def after(job: Job, signal: Signal, now: float, facts: Facts) -> Job:
             "queued_at": now,
             "admitted_at": None,
             "began_at": None,
+            "checkpointed_at": None,
             "losses": job.losses + int(facts.lost and job.phase is Phase.RUNNING),
             "false_starts": job.false_starts + int(facts.lost and job.phase is not Phase.RUNNING),
         }
@@ -182,6 +183,7 @@ def preempt(job: Job, by: Job, reason: str, now: float) -> Step:
     began = job.began_at if job.began_at is not None else now
     data = {"team": job.team, "user": job.user, "attempt": job.attempt, "reason": Ended.PREEMPTED, "rule": reason}
     data |= {"by_team": by.team, "tier": job.lease.tier, "gpus_milli": job.lease.gpus_milli, "ran_s": now - began}
+    data["lost_s"] = now - max(began, job.checkpointed_at or began)
     if by.team == job.team:
         data["by"] = by.id
     return Step(after, Draft("job.preempted", job.id, data))
@@ -196,6 +198,14 @@ def keep(job: Job, since: float | None, cells: int) -> Step:
     lease = job.lease.gpus_milli if job.lease else 0
     data = {"team": job.team, "user": job.user, "attempt": job.attempt, "cells": cells, "gpus_milli": lease}
     return Step(after, Draft("job.resumed" if since is None else "job.kept", job.id, data))
+
+
+def checkpoint(job: Job, at: float, now: float) -> Step:
+    """Return the job whose code said `at` that its work is saved; a time outside its attempt so far is brought in."""
+    at = _between(job.began_at, at, now)
+    after = replace(job, checkpointed_at=at, version=job.version + 1)
+    data = {"team": job.team, "user": job.user, "attempt": job.attempt, "saved_at": at}
+    return Step(after, Draft("job.checkpointed", job.id, data))
 
 
 def diagram() -> str:

@@ -181,6 +181,7 @@ class Job:
     admitted_at: float | None = None
     began_at: float | None = None
     kept_since: float | None = None  # it runs no code since then: its process is kept for a next cell
+    checkpointed_at: float | None = None  # this attempt's work is saved as of then
     ended_at: float | None = None
     waited_s: float = 0.0
     ran_s: float = 0.0

@@ -333,6 +333,13 @@ def _preemptor(data: Told) -> str:
     return f"{who}, {why}; it waits again and uses up no retry" if why else f"{who}; it waits again"
 
 
+def _lost(data: Told) -> str:
+    lost_s, ran_s = data.number("lost_s"), data.number("ran_s")
+    if lost_s is None or ran_s is None or lost_s >= ran_s:
+        return ""
+    return f"; it saved its work {duration(lost_s)} before"
+
+
 EVENTS: dict[str, Say] = {
     "job.submitted": _submitted,
     "job.waiting": lambda data, c: waiting(
@@ -346,7 +353,10 @@ EVENTS: dict[str, Say] = {
         f"Kept idle for the next cell, after {int(data.number('cells') or 1)}; the GPU is in use"
     ),
     "job.resumed": lambda data, _c: f"Cell {int(data.number('cells') or 2)} runs in the kept process",
-    "job.preempted": lambda data, _c: f"It gives its {gpus(data.number('gpus_milli') or 1000)} to {_preemptor(data)}",
+    "job.checkpointed": lambda _data, _c: "It saved its work; if it must give its GPUs away, only what follows is lost",
+    "job.preempted": lambda data, _c: (
+        f"It gives its {gpus(data.number('gpus_milli') or 1000)} to {_preemptor(data)}{_lost(data)}"
+    ),
     "job.requeued": lambda data, c: f"Back in the queue{_because(data, c)}",
     "job.succeeded": lambda data, c: f"Succeeded{_account(data, c)}",
     "job.failed": lambda data, c: f"Failed{_account(data, c)}{_because(data, c)}",

@@ -359,6 +359,13 @@ def _preemptor(data: Told) -> str:
     return f"재시도 횟수를 쓰지 않고 다시 대기하며, {why} {who}에" if why else f"다시 대기하며, {who}에"
 
 
+def _lost(data: Told) -> str:
+    lost_s, ran_s = data.number("lost_s"), data.number("ran_s")
+    if lost_s is None or ran_s is None or lost_s >= ran_s:
+        return ""
+    return f" ({duration(lost_s)} 전에 중간 결과를 저장했습니다)"
+
+
 EVENTS: dict[str, Say] = {
     "job.submitted": _submitted,
     "job.waiting": lambda data, c: waiting(
@@ -372,8 +379,9 @@ EVENTS: dict[str, Say] = {
         f"셀 {int(data.number('cells') or 1)}개를 실행하고 다음 셀을 기다리며 GPU를 유지합니다"
     ),
     "job.resumed": lambda data, _c: f"유지하던 프로세스에서 {int(data.number('cells') or 2)}번째 셀을 실행합니다",
+    "job.checkpointed": lambda _data, _c: "중간 결과를 저장했습니다. GPU를 내주게 되면 그 뒤의 작업만 잃습니다",
     "job.preempted": lambda data, _c: (
-        f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다"
+        f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다{_lost(data)}"
     ),
     "job.requeued": lambda data, c: f"대기열로 돌아왔습니다{_because(data, c)}",
     "job.succeeded": lambda data, c: f"성공했습니다{_account(data, c)}",

@@ -35,13 +35,14 @@ class SimClock:
 class Fate:
     """What will become of an attempt: seconds until user code begins and until it ends, and how.
 
-    `lost_after_s` is when its worker dies, counted from the start; infinity for never.
+    `lost_after_s` is when its worker dies, counted from the start; infinity for never. It saves its work so often.
     """
 
     begin_after_s: float = 0.1
     run_s: float = 1.0
     result: Mapping[str, Any] = field(default_factory=lambda: {"status": "ok"})
     lost_after_s: float = NEVER
+    checkpoint_every_s: float = NEVER
 
 
 @dataclass(slots=True)
@@ -83,6 +84,13 @@ class SimAttempt:
     @property
     def _gone_at(self) -> float:
         return NEVER if self.claimed_at is None else self.claimed_at + self.fate.lost_after_s
+
+    def saved_at(self, now: float) -> float | None:
+        """When its work was saved last, None before that."""
+        ran_s = now - self.begins_at
+        if ran_s < self.fate.checkpoint_every_s:
+            return None
+        return now - ran_s % self.fate.checkpoint_every_s
 
     def alive(self, now: float) -> bool:
         """Whether a process of it may be running."""
@@ -194,5 +202,6 @@ class SimCluster:
         if attempt.lost_at <= now:
             return Observation(*key, "lost", began)
         if began:
-            return Observation(*key, "running", began)
+            saved_at = attempt.saved_at(now)
+            return Observation(*key, "running", began, checkpointed_at=saved_at)
         return Observation(*key, "pending", accepted_at=attempt.claimed_at)

@@ -146,6 +146,7 @@ class JobView(View):
     began_at: float | None
     ended_at: float | None
     kept_since: float | None = None
+    checkpointed_at: float | None = None
     waited_s: float
     ran_s: float
     cost: float

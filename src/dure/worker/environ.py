@@ -54,6 +54,7 @@ def user_environment(spec: AttemptSpec, folder: Path, environ: Mapping[str, str]
         "DURE_JOB": spec.job,
         "DURE_ATTEMPT": str(spec.attempt),
         "DURE_ATTEMPT_ID": attempt_id(folder),
+        "DURE_CHECKPOINT_FILE": str(folder / "checkpointed"),
         "DURE_OUTPUT_DIR": str(folder / "output"),
         "DURE_TIER": spec.tier,
         "DURE_CLUSTER": spec.cluster,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ SPEC = "spec.json"
 RUNNER = "runner.json"
 STARTED = "started"
 KEPT = "kept.json"
+CHECKPOINTED = "checkpointed"
 RESULT = "result.json"
 FORGOTTEN = "forgotten"
 READY_AT = "ready_at"
@@ -90,6 +92,15 @@ class Attempt:
         if isinstance(since, int | float) and not isinstance(since, bool) and 0 < since <= _AT_MAX:
             return float(since), count
         return None, count
+
+    def checkpointed_at(self) -> float | None:
+        """Return when its code said last that its work is saved (seconds since the epoch), None before that."""
+        with contextlib.suppress(OSError):
+            about = (self.folder / CHECKPOINTED).lstat()
+            # The person's own process makes it and may give it any time: only one that is a time counts.
+            if stat.S_ISREG(about.st_mode) and 0 < about.st_mtime <= _AT_MAX:
+                return about.st_mtime
+        return None
 
     def ready_at(self) -> float:
         """Return when its node is provisioned (seconds since the epoch)."""

@@ -341,7 +341,8 @@ class LocalExecutor:
             self._in_background(known, lambda: self._sweep(known))
         kept_since, cells = attempt.kept() if began else (None, 0)
         state: AttemptState = "running" if began else "pending"
-        return Observation(*key, state, began, began_at, None, accepted_at, kept_since, cells)
+        saved_at = attempt.checkpointed_at() if began else None
+        return Observation(*key, state, began, began_at, None, accepted_at, kept_since, cells, saved_at)
 
     def _in_background(self, known: _Known, call: Callable[[], object]) -> None:
         """Do something about an attempt's processes beside the tick; one thing at a time for each attempt."""

@@ -399,12 +399,13 @@ def _waiting(job: Job, tier: str) -> Workload:
 
 
 def _holding(job: Job, queue: str, tier: str, milli: int) -> Workload:
-    """Return a job with its lease as Kueue holds it; reserved since its code began, so that who lost least goes first.
+    """Return a job with its lease as Kueue holds it, reserved since its work was saved last: who loses least goes first.
 
-    One whose code did not begin loses nothing and goes before all others.
+    That is since its last checkpoint, or since its code began. One whose code did not begin goes before all others.
     """
     admission = Admission(queue, (PodSetAdmission(_MAIN, {RESOURCE: tier}, {RESOURCE: milli}, 1),))
-    since_ns = _NEVER_BEGAN_NS if job.began_at is None else round(job.began_at * _NS)
+    saved_at = job.began_at if job.checkpointed_at is None else job.checkpointed_at
+    since_ns = _NEVER_BEGAN_NS if job.began_at is None or saved_at is None else round(saved_at * _NS)
     conditions = [Condition("QuotaReserved", True, "QuotaReserved", "", since_ns)]
     if job.preempted_by is not None:
         conditions.append(Condition("Evicted", True, "Preempted", "", since_ns))

@@ -399,7 +399,7 @@ def _waiting(job: Job, tier: str) -> Workload:
 
 
 def _holding(job: Job, queue: str, tier: str, milli: int) -> Workload:
-    """Return a job with its lease as Kueue holds it, reserved since its work was saved last: who loses least goes first.
+    """Return a job with its lease as Kueue holds it, reserved since its work was saved: who loses least is first.
 
     That is since its last checkpoint, or since its code began. One whose code did not begin goes before all others.
     """

@@ -90,8 +90,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def both(self, act):
         """Do the same to both engines; the second one forgets every assignment that it remembers first."""
-        for node in self.engines[1].snapshot.queues.values():
-            node.memory.clear()
+        self.engines[1].memory.clear()
         found = [act(engine) for engine in self.engines]
         assert found[0] == found[1]
         return found[0]

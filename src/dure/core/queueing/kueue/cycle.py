@@ -12,16 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import pending
-from dure.core.queueing.kueue.assigner import Assigner, Oracle
-from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT, Assignment
-from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT
 from dure.core.queueing.kueue.entries import Entry
 from dure.core.queueing.kueue.matching import selector_holds
-from dure.core.queueing.kueue.objects import Admission, Amounts, FlavorResource, PodSetAdmission, Settings, Workload
+from dure.core.queueing.kueue.memory import Memory
+from dure.core.queueing.kueue.nomination import Nominator
+from dure.core.queueing.kueue.objects import Admission, Amounts, PodSetAdmission, Settings, Workload
 from dure.core.queueing.kueue.ordering import in_order
-from dure.core.queueing.kueue.partial import search
-from dure.core.queueing.kueue.placing import place_after, placed_in
-from dure.core.queueing.kueue.preemption import Preemptor
+from dure.core.queueing.kueue.placing import placed_in
 from dure.core.queueing.kueue.quantity import add, sub
 from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode, Requests, Snapshot, placed_of, usage_of
 
@@ -66,25 +64,27 @@ class Cycle:
     admit: Callable[[Entry], bool] = lambda _entry: True
     placeable: Callable[[Entry], bool] | None = None
     ready: bool = True
-    preemptor: Preemptor = field(init=False)
+    memory: Memory = field(default_factory=Memory)
+    nominator: Nominator = field(init=False)
     _victims: dict[str, Info] = field(default_factory=dict)
     _reserved: list[tuple[QueueNode, Amounts, tuple[Placed, ...]]] = field(default_factory=list)
     _replaced_slices: list[Info] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.preemptor = Preemptor(self.snapshot, self.settings, self.now_ns)
+        self.nominator = Nominator(self.snapshot, self.settings, self.now_ns, self.number, self.memory)
 
     def run(self, heads: Sequence[tuple[Info, bool]]) -> CycleResult:
         """Return what becomes of the heads (with whether each is a preemptor whose victims still leave)."""
         result = CycleResult([], [])
         for info, preemptor in heads:
             self._nominate(info, preemptor, result)
-        if all(self._hopeless(entry) for entry in result.entries):
-            for entry in result.entries:
-                self._refuse(entry)
-        else:
-            for entry in in_order(result.entries, self.settings):
-                self._process(entry, result)
+        if not all([self._waits(entry) for entry in result.entries]):
+            self._take_turns(result)
+        return result
+
+    def _take_turns(self, result: CycleResult) -> None:
+        for entry in in_order(result.entries, self.settings):
+            self._process(entry, result)
         self.snapshot.take_all(self._replaced_slices)
         for node, usage, placed in reversed(self._reserved):
             node.give(usage)
@@ -94,7 +94,6 @@ class Cycle:
         for entry in result.entries:
             if entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
                 entry.requeue = pending.FAILED_AFTER_NOMINATION
-        return result
 
     def _nominate(self, info: Info, preemptor: bool, result: CycleResult) -> None:  # noqa: FBT001 - one fact of a head
         refusal = self._refusal(info)
@@ -102,7 +101,10 @@ class Cycle:
             result.refused.append(refusal)
             return
         info.evaluated_generation = info.workload.generation
-        result.entries.append(Entry(info, self.snapshot.queues[info.queue], *self._assign(info), preemptor))
+        node = self.snapshot.queues[info.queue]
+        assignment, targets = self.nominator.nominate(info, node)
+        result.entries.append(Entry(info, node, assignment, targets, assignment.message, preemptor))
+        info.progress = assignment.resumable
 
     def _refusal(self, info: Info) -> Refused | None:
         checks = info.workload.checks
@@ -126,124 +128,30 @@ class Cycle:
             return Refused(info, info.problem, "Misconfigured")
         return None
 
-    def _assign(self, info: Info) -> tuple[Assignment, list[Target]]:
-        queue = self.snapshot.queues[info.queue]
-        if info.progress is not None and self._outdated(info, queue):
-            info.progress = None
-        self.preemptor.forget()
-        replaced = self._replaced(info, queue)
-        first = [Target(replaced, "")] if replaced is not None else []
-        full = self._flavors(info, queue, replaced)
-        found = self._chosen(info, queue, full, replaced)
-        targets = found[1] if found[1] is None else first + found[1]
-        if queue.places and found[0].mode == PREEMPT and self.settings.gates.topology:
-            self._reserve_places(info, queue, found[0], targets or [])
-        return found[0], targets or []
+    def _waits(self, entry: Entry) -> bool:
+        """Return whether a head waits whatever becomes of those before it."""
+        return not (entry.node.places or self.settings.gates.concurrent_admission) and self._refused(entry)
 
-    def _reserve_places(self, info: Info, queue: QueueNode, assignment: Assignment, targets: list[Target]) -> None:
-        infos = [target.info for target in targets]
-        self.snapshot.give_all(infos)
-        place_after(assignment, info, queue, self.settings, leaving=bool(infos))
-        self.snapshot.take_all(infos)
-
-    def _chosen(
-        self, info: Info, queue: QueueNode, full: Assignment, replaced: Info | None
-    ) -> tuple[Assignment, list[Target] | None]:
-        """Return the assignment and its targets: of all pods if that may be, else of as many as may be.
-
-        Without targets (None) not even a replaced slice leaves.
-        """
-        mode = full.mode
-        if mode == FIT:
-            return full, []
-        if mode == PREEMPT:
-            targets = self.preemptor.targets(info, full, replaced) if self.preemptor.preempts(queue) else []
-            if targets:
-                return full, targets
-        if info.shrinks and self.settings.gates.partial_admission:
-            smaller = self._smaller(info, queue, replaced)
-            if smaller is not None:
-                return smaller
-        return full, None
-
-    def _flavors(self, info: Info, queue: QueueNode, replaced: Info | None) -> Assignment:
-        """Return the assignment of the whole workload, from memory when the same was asked in the same state."""
-        plain = replaced is None and info.progress is None and not info.nominated
-        known = queue.remembered(info) if plain else None
-        state = known.state() if known is not None else ()
-        found: Assignment | None = None
-        if known is not None:
-            found = known.recall(state, lambda key, amount: self.preemptor.possibility(queue, info, key, amount))
-        if found is not None:
-            resumable = found.resumable
-            return found if resumable is None else replace(found, progress=replace(resumable, cycle=self.number))
-        asked: list[tuple[FlavorResource, int, tuple[int, int]]] = []
-
-        def oracle(queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
-            answer = self.preemptor.possibility(queue, info, key, amount)
-            asked.append((key, amount, answer))
-            return answer
-
-        full = self._assigner(info, queue, replaced, oracle).assign()
-        if known is not None:
-            # Where nobody may be preempted, the answers follow from the state and need not be asked again.
-            known.keep(state, asked if self.preemptor.preempts(queue) else (), full)
-        return full
-
-    def _assigner(self, info: Info, queue: QueueNode, replaced: Info | None, oracle: Oracle) -> Assigner:
-        return Assigner(info, queue, self.snapshot.flavors, oracle, self.settings, self.number, replaced)
-
-    def _smaller(self, info: Info, queue: QueueNode, replaced: Info | None) -> tuple[Assignment, list[Target]] | None:
-        assigner = self._assigner(info, queue, replaced, self.preemptor.possibility)
-
-        def fits(counts: list[int]) -> tuple[Assignment, list[Target]] | None:
-            smaller = assigner.assign(counts)
-            if smaller.mode == FIT:
-                return smaller, []
-            found = self.preemptor.targets(info, smaller, replaced) if smaller.mode == PREEMPT else []
-            return (smaller, found) if found else None
-
-        return search(info.workload.pod_sets, fits)
-
-    def _replaced(self, info: Info, queue: QueueNode) -> Info | None:
-        if not self.settings.gates.elastic_slices or info.workload.replaces is None:
-            return None
-        found = queue.workloads.get(info.workload.replaces)
-        return found if found is not None and found.workload.namespace == info.workload.namespace else None
-
-    def _outdated(self, info: Info, queue: QueueNode) -> bool:
-        progress = info.progress
-        assert progress is not None
-        if self.settings.gates.preserve_scan_progress:
-            if progress.shape is not None and info.shape is not None and progress.shape != info.shape:
-                return True
-            if self.number - progress.cycle <= 1:
-                return False
-        return queue.generation > progress.generation
-
-    def _hopeless(self, entry: Entry) -> bool:
-        """Return whether a head waits whatever those before it do: it has neither quota nor victims."""
-        if self.settings.gates.concurrent_admission or entry.node.places:
-            return False
-        return entry.assignment.mode == NO_FIT or (entry.assignment.mode == PREEMPT and not entry.targets)
-
-    def _refuse(self, entry: Entry) -> None:
-        if entry.assignment.mode == NO_FIT:
+    def _refused(self, entry: Entry) -> bool:
+        """Return whether a head has neither quota nor victims, and tell it so."""
+        mode = entry.assignment.mode
+        if mode == NO_FIT:
             entry.requeue, entry.reason = pending.NO_FIT, entry.assignment.no_fit_reason
-        else:
+            return True
+        if mode == PREEMPT and not entry.targets:
             entry.requeue, entry.reason = pending.NO_CANDIDATES, "WaitingForQuota"
+            return True
+        return False
 
     def _process(self, entry: Entry, result: CycleResult) -> None:
         if self.settings.gates.concurrent_admission and self._better_sibling_runs(entry):
             self._skip(entry, "A more favorable variant is already admitted", "PendingEvaluation")
             return
-        fits = self._hopeless(entry) or self._recheck(entry, result)
+        fits = self._waits(entry) or self._recheck(entry, result)
         mode = entry.assignment.mode
-        if mode == NO_FIT:
-            self._refuse(entry)
-        elif mode == PREEMPT and not entry.targets:
-            self._refuse(entry)
-            self._reserve_blocked(entry)
+        if self._refused(entry):
+            if mode == PREEMPT:
+                self._reserve_blocked(entry)
         elif mode == PREEMPT and self._gated(entry.info.workload):
             entry.status, entry.reason = states.GATED, "AdmissionGated"
             entry.message, entry.requeue = "Workload requires preemption, but it's gated", pending.PREEMPTION_GATED
@@ -374,13 +282,11 @@ class Cycle:
         victims = list(self._victims.values()) if overlaps else []
         for info in victims:
             self.snapshot.remove(info)
-        self._pin(entry)
-        entry.record(*self._assign(entry.info))
+        entry.record(*self.nominator.again(entry.info, entry.node, entry.assignment))
         for info in victims:
             self.snapshot.insert(info)
         if overlaps and entry.assignment.mode == FIT:
             entry.assignment.force(DEFERRED_FIT)
-        entry.info.nominated = {}
         _, fits = self._check(entry)
         if overlaps:
             outcome = "skipped"
@@ -394,14 +300,6 @@ class Cycle:
 
     def _shares_victims(self, entry: Entry) -> bool:
         return bool(self._victims) and any(target.info.key in self._victims for target in entry.targets)
-
-    def _pin(self, entry: Entry) -> None:
-        """Hold a head to the flavors that it was nominated with."""
-        entry.info.progress = None
-        entry.info.nominated = {
-            one.name: {resource: choice.flavor for resource, choice in one.flavors.items()}
-            for one in entry.assignment.pod_sets
-        }
 
     def _siblings(self, entry: Entry) -> list[tuple[int, Info]]:
         """Return the admitted variants of the same workload, each with its flavor's place less the head's."""

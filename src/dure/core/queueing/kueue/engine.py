@@ -17,6 +17,7 @@ from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
 from dure.core.queueing.kueue.entries import ASSUMED, Entry
 from dure.core.queueing.kueue.matching import selector_holds
+from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.objects import (
     ClusterQueue,
     Cohort,
@@ -88,6 +89,7 @@ class Engine:
         self.strays: dict[str, tuple[Workload, Waiting]] = {}
         self.ledger = UsageLedger(self.settings.usage_policy) if self.settings.usage_policy is not None else None
         self.number = 0
+        self.memory = Memory()
         self._doors: dict[str, LocalQueue] = {}
         self._homes: dict[str, str] = {}
         self._queues: list[PendingQueue] = []
@@ -147,6 +149,7 @@ class Engine:
         for name, node in self.snapshot.queues.items():
             if name in before.queues:
                 node.generation += before.queues[name].generation
+        self.memory.clear()
         self._make_queues()
         self._homes = {info.key: info.queue for info in held if info.queue in names}
         self.strays = {}
@@ -317,16 +320,7 @@ class Engine:
         nothing and preempts nothing new.
         """
         self._end_backoffs(now_ns)
-        heads = []
-        for index in sorted(self._awake):
-            queue = self._queues[index]
-            if queue.name in self.snapshot.inactive:
-                continue
-            self._touch(queue.name)
-            info = queue.head()
-            if info is not None:
-                self._remember(info)
-                heads.append((info, queue.is_preemptor(info)))
+        heads = self._heads()
         if not heads:
             return CycleResult([], [])
         self.number += 1
@@ -340,6 +334,7 @@ class Engine:
             now_ns,
             self.number,
             self.objects.namespaces,
+            memory=self.memory,
             placeable=self.placeable,
             ready=not self.settings.block_admission or self._all_ready(),
         )
@@ -350,6 +345,21 @@ class Engine:
             self._told[refused.info.key] = refused
             self.pending[refused.info.queue].requeue(refused.info, refused.requeue, now_ns)
         return result
+
+    def _heads(self) -> list[tuple[Info, bool]]:
+        """Return the head of every queue that has one, and whether it is a preemptor whose victims still leave."""
+        heads = []
+        for index in sorted(self._awake):
+            queue = self._queues[index]
+            if queue.name in self.snapshot.inactive:
+                continue
+            if self._trial is not None:
+                self._touch(queue.name)
+            info = queue.head()
+            if info is not None:
+                self._remember(info)
+                heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
+        return heads
 
     def _end_backoffs(self, now_ns: int) -> None:
         while self._due and self._due[0][0] <= now_ns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dure.core.queueing.kueue.assignment import Assignment
 from dure.core.queueing.kueue.candidates import Target
@@ -21,20 +21,17 @@ class Entry:
     node: QueueNode
     assignment: Assignment
     targets: list[Target]
+    message: str
     preemptor: bool = False
     status: str = NOT_NOMINATED
-    message: str = field(init=False)
     reason: str = ""
     requeue: str = GENERIC
     preempting: tuple[Target, ...] = ()
     migrating: Info | None = None
     replacing: Info | None = None
 
-    def __post_init__(self) -> None:
-        self.record(self.assignment, self.targets)
-
     def record(self, assignment: Assignment, targets: list[Target]) -> None:
-        """Keep an assignment, with its message and how far its scan came."""
+        """Take another assignment, with its message and how far its scan came."""
         self.assignment = assignment
         self.targets = targets
         self.message = assignment.message

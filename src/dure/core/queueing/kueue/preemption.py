@@ -28,8 +28,6 @@ WORDS = {
 }
 """What each preemption reason is called in messages."""
 
-_NOBODY = {"Never", ""}
-
 JOB_UID = "kueue.x-k8s.io/job-uid"
 
 
@@ -73,11 +71,6 @@ class Preemptor:
         own = any(one.queue == queue.name for one in infos)
         return (CAN_PREEMPT if own else CAN_RECLAIM), borrow
 
-    def preempts(self, queue: QueueNode) -> bool:
-        """Return whether workloads of the queue may preempt anybody."""
-        policy = queue.spec.preemption
-        return policy.within_queue not in _NOBODY or policy.reclaim not in _NOBODY
-
     def _search(
         self,
         info: Info,
@@ -86,7 +79,7 @@ class Preemptor:
         placing: Callable[[], bool] | None = None,
     ) -> list[Target]:
         queue = self.snapshot.queues[info.queue]
-        if not self.preempts(queue):
+        if not queue.preempts:
             return []
         last = self._last
         if placing is None and last is not None and last[0] is info and last[1] == needs and last[2] == scarce:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dure.core.queueing.kueue.domains import Values
 from dure.core.queueing.kueue.objects import (
@@ -16,7 +16,6 @@ from dure.core.queueing.kueue.objects import (
     ClusterQueue,
     Cohort,
     Flavor,
-    FlavorResource,
     Gates,
     Machine,
     ResourceGroup,
@@ -26,7 +25,7 @@ from dure.core.queueing.kueue.objects import (
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import UNLIMITED, add
 from dure.core.queueing.kueue.topology import Places, places_of
-from dure.core.queueing.kueue.tree import Account, Group, Node, settle
+from dure.core.queueing.kueue.tree import Group, Node, settle
 
 if TYPE_CHECKING:
     from dure.core.queueing.kueue.candidates import Target
@@ -218,54 +217,7 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     )
 
 
-_SHAPES, _STATES = 1000, 1000
-
-
-Answer = tuple[int, int]
-Asked = tuple[FlavorResource, int, Answer]
-
-
-class Remembered:
-    """Assignments of one shape by what all accounts that it looks at used then.
-
-    The same usage and the same answers about preemption give the same assignment: a state leads to it, or to the
-    question that was asked there and by each answer to what follows.
-    """
-
-    __slots__ = ("_known", "_watched")
-
-    def __init__(self, watched: tuple[Account, ...]) -> None:
-        self._watched = watched
-        self._known: dict[tuple[int, ...], Any] = {}
-
-    def state(self) -> tuple[int, ...]:
-        """Return what the accounts use now."""
-        return tuple([account.usage for account in self._watched])
-
-    def recall(self, state: tuple[int, ...], ask: Callable[[FlavorResource, int], Answer]) -> Any:
-        """Return what was kept for a state, asking what was asked then; None for what was not kept."""
-        found = self._known.get(state)
-        while type(found) is _Question:
-            found = found.after.get(ask(found.key, found.amount))
-        return found
-
-    def keep(self, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
-        """Keep the result for a state and the answers that led to it."""
-        if len(self._known) >= _STATES:
-            self._known.clear()
-        steps: dict[Any, Any] = self._known
-        at: Any = state
-        for key, amount, answer in asked:
-            steps = steps.setdefault(at, _Question(key, amount, {})).after
-            at = answer
-        steps[at] = result
-
-
-@dataclass(slots=True)
-class _Question:
-    key: FlavorResource
-    amount: int
-    after: dict[Answer, Any]
+_NOBODY = frozenset({"Never", ""})
 
 
 @dataclass(eq=False)
@@ -278,28 +230,13 @@ class QueueNode(Node):
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
     workloads: dict[str, Info] = field(default_factory=dict)
     generation: int = 0
-    memory: dict[str, Remembered] = field(default_factory=dict)
     places: dict[str, Places] = field(default_factory=dict)
+    preempts: bool = field(init=False)
     topology_only: bool = False
 
-    def remembered(self, info: Info) -> Remembered | None:
-        """Return what is known of assignments for the workload's shape; None where nodes or no shape decide too."""
-        if info.shape is None or self.places:
-            return None
-        found = self.memory.get(info.shape)
-        if found is None:
-            resources = {name for one in info.requests for name in one.amounts} | {"pods"}
-            watched: dict[int, Account] = {}
-            for group in self.spec.groups:
-                for key in ((flavor, name) for flavor in group.flavors for name in group.covered & resources):
-                    above: Account | None = self.account(key)
-                    while above is not None:
-                        watched[id(above)] = above
-                        above = above.parent
-            if len(self.memory) >= _SHAPES:
-                self.memory.clear()
-            found = self.memory[info.shape] = Remembered(tuple(watched.values()))
-        return found
+    def __post_init__(self) -> None:
+        policy = self.spec.preemption
+        self.preempts = not _NOBODY.issuperset((policy.within_queue, policy.reclaim))
 
     def group_of(self, resource: str) -> ResourceGroup | None:
         """Return the resource group that covers the resource."""

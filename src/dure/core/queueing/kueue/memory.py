@@ -1,0 +1,97 @@
+"""What is remembered of flavor assignments, so that the same question in the same state is not worked out again.
+
+An assignment follows from the workload's shape, from what the accounts that it looks at use, and from what preemption
+could do. The trap: who lets anything else decide about an assignment must put it into the shape or into the accounts,
+or two different questions share an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dure.core.queueing.kueue.objects import FlavorResource
+from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.tree import Account
+
+LIMIT = 50_000
+"""So many answers and shapes of a whole engine are remembered, about 1.5 kB each; then all are forgotten at once."""
+
+Answer = tuple[int, int]
+Asked = tuple[FlavorResource, int, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What preemption could do for an amount has to be asked anew; by the answer, what follows."""
+
+    key: FlavorResource
+    amount: int
+    after: dict[Answer, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known of one shape in one queue: by what the watched accounts use, an assignment or a question."""
+
+    watched: tuple[Account, ...]
+    known: dict[tuple[int, ...], Any] = field(default_factory=dict)
+
+    def state(self) -> tuple[int, ...]:
+        """Return what the accounts use now."""
+        return tuple([account.usage for account in self.watched])
+
+
+@dataclass(slots=True)
+class Memory:
+    """All that an engine remembers, by queue and shape; `count` of it, never more than the limit."""
+
+    limit: int = LIMIT
+    count: int = 0
+    _shapes: dict[str, dict[str, Remembered]] = field(default_factory=dict)
+
+    def of(self, queue: QueueNode, info: Info) -> Remembered | None:
+        """Return what is known of the workload's shape; None where nodes or no shape decide too."""
+        shape = info.shape
+        if shape is None or queue.places:
+            return None
+        shapes = self._shapes.get(queue.name)
+        known = None if shapes is None else shapes.get(shape)
+        if known is None:
+            self._grow()
+            known = self._shapes.setdefault(queue.name, {})[shape] = Remembered(_watched(queue, info))
+        return known
+
+    def keep(self, known: Remembered, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
+        """Keep the result for a state and the answers that led to it."""
+        self._grow()
+        steps: dict[Any, Any] = known.known
+        at: Any = state
+        for key, amount, answer in asked:
+            steps = steps.setdefault(at, Question(key, amount, {})).after
+            at = answer
+        steps[at] = result
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._shapes.clear()
+        self.count = 0
+
+    def _grow(self) -> None:
+        if self.count >= self.limit:
+            self.clear()
+        self.count += 1
+
+
+def _watched(queue: QueueNode, info: Info) -> tuple[Account, ...]:
+    """Return the accounts that an assignment may look at: of the queue and of all cohorts above."""
+    resources = {name for one in info.requests for name in one.amounts} | {"pods"}
+    watched: dict[int, Account] = {}
+    for group in queue.spec.groups:
+        for key in ((flavor, name) for flavor in group.flavors for name in sorted(group.covered & resources)):
+            above: Account | None = queue.account(key)
+            while above is not None:
+                watched[id(above)] = above
+                above = above.parent
+    return tuple(watched.values())

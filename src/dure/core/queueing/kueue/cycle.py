@@ -78,7 +78,8 @@ class Cycle:
         result = CycleResult([], [])
         for info, preemptor in heads:
             self._nominate(info, preemptor, result)
-        if not all([self._waits(entry) for entry in result.entries]):
+        hopeful = [entry for entry in result.entries if not self._waits(entry)]
+        if hopeful:
             self._take_turns(result)
         return result
 

@@ -54,6 +54,17 @@ def test_every_option_of_a_cell():
     assert (request.name, request.environment, request.deadline_at) == ("In[7]", "torch", NOON + 6 * 3600)
 
 
+def test_several_nodes_are_for_commands():
+    found = parse_words(["--nodes", "2", "--gpus", "4"])
+    request = job_request(found, kind="command", name="train", payload={"argv": ["torchrun"]})
+    assert (request.nodes, request.gpus) == (2, 4)
+    for kind in ("cell", "function"):
+        with pytest.raises(DureError, match="dure run --nodes 2 -- torchrun"):
+            job_request(found, kind=kind, name="train", payload={})
+    with pytest.raises(DureError, match="a whole number from 1 to 1024"):
+        parse_words(["--nodes", "0"])
+
+
 def test_a_gpu_is_kept_for_cells_only_and_not_for_long():
     kept = parse_words(["--keep", "1h"])
     assert job_request(kept, kind="cell", name="n", payload={"code": "1"}).keep_s == 3600

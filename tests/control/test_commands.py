@@ -6,12 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from dure.control.commands import Limits
-from dure.core.model import Environment
+from dure.core.model import Environment, Node
 from dure.ports import ExecutorUnavailableError, Principal, VersionConflictError
 from dure.sim.executor import Fate
 from dure.wire.messages import MAX_PAYLOAD_BYTES, Control, JobRequest
 from dure.wire.problems import CodedError
 from tests.control.stage import ALICE, MATE, OTHER, ROOT, Stage
+from tests.core.builders import a_platform
 
 BOTH = Principal("both", teams=("vision", "speech"))
 LONER = Principal("loner")
@@ -30,6 +31,9 @@ def refused(call):
     return caught.value
 
 
+COMMAND = {"kind": "command", "payload": {"argv": ["true"]}}
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "told"),
     [
@@ -43,6 +47,9 @@ def refused(call):
         ({"gpus": 1.5}, "bad_fraction", "1.5"),
         ({"gpus": 0.0005}, "bad_fraction", "0.0005"),
         ({"gpus": 0.1234567}, "bad_fraction", "steps of 0.001"),
+        ({"nodes": 2}, "one_node", "A cell runs on one node, not on 2"),
+        (COMMAND | {"nodes": 2, "gpus": 0.5}, "parts_of_nodes", "0.5 GPUs on each of 2 nodes"),
+        (COMMAND | {"nodes": 99}, "too_many_nodes", "of tier gold do not exist on one cluster; the most is"),
         ({"payload": {}}, "payload_invalid", "'code'"),
         ({"kind": "command", "payload": {}}, "payload_invalid", "'argv'"),
         ({"kind": "command", "payload": {"argv": []}}, "payload_invalid", "at least one text"),
@@ -199,3 +206,35 @@ def test_the_largest_inputs_of_a_job_come_over_the_wire_and_are_bounded():
     for wrong in ({"no digest": 1}, {"ab" * 32: 0}, {"ab" * 32: 2**60}, {f"{n:064x}": 1 for n in range(17)}):
         with pytest.raises(ValidationError):
             asked(wrong)
+
+
+def several_nodes(gpus=2, nodes=3):
+    made = a_platform()
+    lab = made.clusters[0]
+    return replace(made, clusters=(replace(lab, nodes=tuple(Node(f"g{n}", "gold", gpus) for n in range(nodes))),))
+
+
+def test_a_job_over_several_nodes_gets_all_of_them_and_shows_them():
+    stage = Stage(several_nodes())
+    first = stage.submit(kind="command", payload=COMMAND["payload"], nodes=2, gpus=2, fate=Fate(run_s=60.0))
+    stage.tick()
+    job = stage.queries.job(ALICE, first, "en")
+    assert (job.gpus, job.nodes) == (2, 2)
+    assert job.lease is not None
+    assert (job.lease.node, [other.node for other in job.lease.others]) == ("g0", ["g1"])
+    assert job.lease.share == 4
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"), [("en", "2 nodes with 2 GPUs of gold each are not free"), ("ko", "노드 2개")]
+)
+def test_a_job_over_several_nodes_is_told_that_they_are_not_free_together(lang, told):
+    stage = Stage(several_nodes(gpus=3, nodes=4))
+    for _ in range(4):
+        stage.submit(gpus=2, fate=Fate(run_s=60.0))
+        stage.tick()
+    waits = stage.submit(kind="command", payload=COMMAND["payload"], nodes=2, gpus=2)
+    stage.tick()
+    verdict = stage.queries.job(ALICE, waits, lang).verdict
+    assert verdict is not None
+    assert told in verdict.sentence

@@ -34,16 +34,17 @@ BODY = (
 class Killer:
     """Ends something of the platform by SIGKILL now and then, and remembers which jobs it hit."""
 
-    def __init__(self, platform: PlatformProcess, rng: random.Random) -> None:
+    def __init__(self, platform: PlatformProcess, rng: random.Random, plan: dict[str, int] = KILLS) -> None:
         self.platform = platform
         self.rng = rng
+        self.plan = plan
         self.hit: set[str] = set()
         self.kills: Counter[str] = Counter()
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
-        plan = [what for what, times in KILLS.items() for _ in range(times)]
+        plan = [what for what, times in self.plan.items() for _ in range(times)]
         self.rng.shuffle(plan)
         for what in plan:
             if self.stop.wait(self.rng.uniform(0.02, 0.4)):

@@ -74,7 +74,7 @@ def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
         job.user,
         state_word(job, lang),
         job.tier or "-",
-        gpus_word(job.gpus),
+        gpus_word(job.gpus, job.nodes),
         duration(waited_s, lang),
         duration(ran_s, lang),
         money(job.cost, job.currency, lang),

@@ -26,7 +26,9 @@ Choices = Literal["tiers", "priorities", "data_classes", "environments", "teams"
 
 CONFLICTS = ("keep", "take", "both", "fail")
 MAX_GPUS = 1024
+MAX_NODES = 1024
 MAX_RETRIES = 10
+_COUNTS = {"nodes": (1, MAX_NODES), "retries": (0, MAX_RETRIES)}
 MAX_KEEP_S = 3600.0
 MAX_SPAN_S = 3650 * 86400.0  # ten years; what lies beyond is a slip of the finger
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -48,6 +50,7 @@ class Option:
     choices: Choices | None = None
     examples: tuple[str, ...] = ()
     cells_only: bool = False
+    commands_only: bool = False
 
     @property
     def valued(self) -> bool:
@@ -74,9 +77,19 @@ OPTIONS: tuple[Option, ...] = (
         ("--gpus",),
         "gpus",
         "N",
-        "how many GPUs, or a part of one such as 0.5; 1 when left out",
-        "GPU 수 또는 0.5처럼 일부. 생략하면 1",
+        "how many GPUs (on each node), or a part of one such as 0.5; 1 when left out",
+        "(노드당) GPU 수 또는 0.5처럼 일부. 생략하면 1",
         examples=("1", "2", "0.5"),
+    ),
+    Option(
+        "nodes",
+        ("--nodes",),
+        "count",
+        "N",
+        "`dure run`: on N nodes at once, a process on each (torchrun starts one for each GPU); 1 when left out",
+        "`dure run`: 노드 N개에서 동시에 실행, 노드마다 프로세스 하나(torchrun은 GPU마다 하나). 생략하면 1",
+        examples=("2", "4"),
+        commands_only=True,
     ),
     Option(
         "priority",
@@ -214,6 +227,7 @@ class JobOptions:
 
     tier: str | None = None
     gpus: float = 1
+    nodes: int = 1
     priority: str | None = None
     budget: Literal["flex", "strict"] | float | None = None
     deadline_at: float | None = None
@@ -322,7 +336,8 @@ def complete(line: str, platform: PlatformView | None = None) -> list[str]:
     if before is not None and before.valued:
         return [value for value in values_of(before, platform) if value.startswith(last)]
     used = {BY_FLAG[word.partition("=")[0]].name for word in words if word.partition("=")[0] in BY_FLAG}
-    flags = [flag for option in OPTIONS if option.name not in used for flag in option.flags]
+    cells = [option for option in OPTIONS if not option.commands_only]
+    flags = [flag for option in cells if option.name not in used for flag in option.flags]
     return [flag for flag in [*flags, "--help"] if flag.startswith(last)]
 
 
@@ -357,6 +372,8 @@ def job_request(
         )
         flag = "--keep-partial" if options.keep_partial else "--on-conflict"
         raise failure("invalid_option", lang, option=flag, value="", expected=expected)
+    if options.nodes > 1 and kind != "command":
+        raise failure("one_node", lang, kind=kind, nodes=options.nodes)
     if options.plan and kind == "function":
         expected = "%%gpu 셀이나 dure run에서만 쓸 수 있는" if lang == "ko" else "it in a %%gpu cell or with `dure run`"
         raise failure("invalid_option", lang, option="--plan", value="", expected=expected)
@@ -458,10 +475,10 @@ def _value_of(option: Option, value: Any, lang: str) -> Any:
             f"1~{MAX_GPUS} 또는 0.5 같은 수" if lang == "ko" else f"a number up to {MAX_GPUS}, or a part such as 0.5"
         )
     elif option.takes == "count":
-        number = _number(value)
-        if number is not None and number == int(number) and 0 <= number <= MAX_RETRIES:
+        number, (least, most) = _number(value), _COUNTS[option.name]
+        if number is not None and number == int(number) and least <= number <= most:
             return int(number)
-        expected = f"0~{MAX_RETRIES}의 정수" if lang == "ko" else f"a whole number from 0 to {MAX_RETRIES}"
+        expected = f"{least}~{most}의 정수" if lang == "ko" else f"a whole number from {least} to {most}"
     elif option.takes == "budget":
         number = _number(value)
         if value in {"flex", "strict"}:

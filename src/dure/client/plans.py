@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dure.amounts import money
+from dure.client.words import gpus_word
 
 if TYPE_CHECKING:
     from dure.wire.plans import PlanRow, PlanView
@@ -21,10 +22,11 @@ _DEADLINE = {"en": "IN TIME", "ko": "기한 내"}
 
 def plan_title(plan: PlanView, lang: str) -> str:
     """Return the heading; it says that nothing was submitted."""
-    gpus = f"{plan.gpus:g}"
+    gpus = gpus_word(plan.gpus, plan.nodes)
     if lang == "ko":
         return f"계획: {plan.name} (GPU {gpus}개, {plan.team} 팀). 제출하지 않았습니다."
-    return f"Plan of {plan.name} ({gpus} GPU{'s' if plan.gpus > 1 else ''}, team {plan.team}). Nothing was submitted."
+    several = plan.gpus > 1 or plan.nodes > 1
+    return f"Plan of {plan.name} ({gpus} GPU{'s' if several else ''}, team {plan.team}). Nothing was submitted."
 
 
 def plan_columns(plan: PlanView, lang: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dure.amounts import duration, money
 
 if TYPE_CHECKING:
-    from dure.wire.messages import JobView, WhyView
+    from dure.wire.messages import JobView, LeaseView, WhyView
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _PHASES_KO = {
@@ -38,9 +38,19 @@ def state_word(job: JobView, lang: str) -> str:
     return f"유지 중({since}부터 유휴)" if lang == "ko" else f"kept, idle since {since}"
 
 
-def gpus_word(gpus: float) -> str:
-    """Return a number of GPUs without needless zeros."""
-    return f"{gpus:g}"
+SHOWN_NODES = 4
+
+
+def gpus_word(gpus: float, nodes: int = 1) -> str:
+    """Return a number of GPUs without needless zeros, as "2×4" for 2 nodes with 4 each."""
+    return f"{gpus:g}" if nodes == 1 else f"{nodes}×{gpus:g}"
+
+
+def nodes_word(lease: LeaseView) -> str:
+    """Return where a lease is, such as "lab/node-1" or "lab/node-1, node-2"."""
+    names = [lease.node, *(other.node for other in lease.others)]
+    more = f" +{len(names) - SHOWN_NODES}" if len(names) > SHOWN_NODES else ""
+    return f"{lease.cluster}/{', '.join(names[:SHOWN_NODES])}{more}"
 
 
 def place(job: JobView, lang: str = "en") -> str:
@@ -50,7 +60,7 @@ def place(job: JobView, lang: str = "en") -> str:
     lease = job.lease
     simulated = (" (시뮬레이션)" if lang == "ko" else " (simulated)") if lease.simulated else ""
     join = " · " if lang == "ko" else " on "
-    return f"{lease.tier}{join}{lease.cluster}/{lease.node}{simulated}"
+    return f"{lease.tier}{join}{nodes_word(lease)}{simulated}"
 
 
 def waiting_line(job: JobView, lang: str = "en") -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -271,6 +272,7 @@ def _budget_of(request: JobRequest) -> Budget:
 
 
 def _request_of(platform: Platform, request: JobRequest) -> Request:
+    """Return what the queue is asked for; `gpus` and `memory_bytes` of a submission are each node's."""
     milli = round(request.gpus * WHOLE_GPU_MILLI)
     if abs(milli - request.gpus * WHOLE_GPU_MILLI) > 1e-6 or milli < 1:
         raise CodedError("bad_fraction", gpus=request.gpus)
@@ -284,4 +286,24 @@ def _request_of(platform: Platform, request: JobRequest) -> Request:
     if milli > most * WHOLE_GPU_MILLI:
         of_tier = f" of tier {request.tier}" if request.tier else ""
         raise CodedError("too_many_gpus", gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)
-    return Request(gpus_milli=milli, tier=request.tier, memory_bytes=request.memory_bytes)
+    if request.nodes > 1:
+        _check_nodes(platform, request, milli)
+    return Request(milli * request.nodes, request.tier, request.memory_bytes, request.nodes)
+
+
+def _check_nodes(platform: Platform, request: JobRequest, milli: int) -> None:
+    """Raise CodedError unless some cluster has so many nodes of one tier, each with so much."""
+    if request.kind != Kind.COMMAND.value:
+        raise CodedError("one_node", kind=request.kind, nodes=request.nodes)
+    if milli % WHOLE_GPU_MILLI:
+        raise CodedError("parts_of_nodes", gpus=request.gpus, nodes=request.nodes)
+    able = Counter(
+        (cluster.name, node.tier)
+        for cluster in platform.clusters
+        for node in cluster.nodes
+        if request.tier in {None, node.tier} and node.gpus * WHOLE_GPU_MILLI >= milli
+    )
+    most = max(able.values(), default=0)
+    if request.nodes > most:
+        of_tier = f" of tier {request.tier}" if request.tier else ""
+        raise CodedError("too_many_nodes", nodes=request.nodes, gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)

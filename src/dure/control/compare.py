@@ -199,6 +199,8 @@ def _facts_of(status: str, result: Mapping[str, Any]) -> Facts:
         data |= {"ename": str(error.get("ename", ""))[:100], "evalue": str(error.get("evalue", ""))[:500]}
     if result.get("exit_code") is not None:
         data["exit_code"] = result["exit_code"]
+    if type(result.get("rank")) is int:
+        data["rank"] = result["rank"]
     return Facts(reason=_FAILURES.get(status, Ended.KILLED), result=result, data=data)
 
 

@@ -32,7 +32,8 @@ def plan_view(  # noqa: PLR0917 -- the parts of one answer
     return PlanView(
         name=job.name,
         team=job.team,
-        gpus=job.request.gpus_milli / WHOLE_GPU_MILLI,
+        gpus=job.request.node_milli / WHOLE_GPU_MILLI,
+        nodes=job.request.nodes,
         currency=viewer.platform.currency,
         deadline_at=job.deadline_at,
         rows=shown,

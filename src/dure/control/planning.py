@@ -115,7 +115,8 @@ class Planning:
         runs = self._forecasts.success(job)
         for cluster in platform.clusters:
             nodes = [node for node in cluster.nodes if node.tier == tier]
-            if not nodes or max(node.gpus for node in nodes) * WHOLE_GPU_MILLI < job.request.gpus_milli:
+            request = job.request
+            if sum(node.gpus * WHOLE_GPU_MILLI >= request.node_milli for node in nodes) < request.nodes:
                 continue
             here = [
                 start

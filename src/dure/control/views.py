@@ -31,7 +31,7 @@ from dure.core.queueing.explain import visible
 from dure.core.reasons import Verdict
 from dure.core.spoken_isolation import shared
 from dure.ports import Principal
-from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, VerdictView
+from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, NodeShareView, VerdictView
 
 FindJob = Callable[[str], Job | None]
 _PRIVATE = frozenset({"evalue", "error"})
@@ -65,7 +65,8 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
         goal=job.goal.value,
         attempt=job.attempt,
         tier=job.lease.tier if job.lease else job.request.tier,
-        gpus=job.request.gpus_milli / WHOLE_GPU_MILLI,
+        gpus=job.request.node_milli / WHOLE_GPU_MILLI,
+        nodes=job.request.nodes,
         priority=job.priority,
         environment=job.environment,
         budget=_budget(job),
@@ -138,7 +139,9 @@ def eta_view(eta: Eta, accuracy: Accuracy, now: float, lang: str) -> EtaView:
 def lease_view(lease: Lease, platform: Platform) -> LeaseView:
     """Return where a job runs, with whether that GPU is simulated."""
     cluster = next((c for c in platform.clusters if c.name == lease.cluster), None)
-    node = next((n for n in cluster.nodes if n.name == lease.node), None) if cluster else None
+    names = {share.node for share in lease.shares}
+    nodes = [node for node in cluster.nodes if node.name in names] if cluster else []
+    node = next((node for node in nodes if node.name == lease.node), None)
     return LeaseView(
         cluster=lease.cluster,
         cluster_kind=cluster.kind.value if cluster else ClusterKind.PRIVATE.value,
@@ -147,8 +150,9 @@ def lease_view(lease: Lease, platform: Platform) -> LeaseView:
         gpus=[gpu.index for gpu in lease.gpus],
         share=lease.gpus_milli / WHOLE_GPU_MILLI,
         price_per_gpu_hour=lease.price_per_gpu_hour,
-        simulated=bool(node and node.simulated),
+        simulated=any(node.simulated for node in nodes),
         sharing=node.sharing.value if node and lease.gpus_milli < WHOLE_GPU_MILLI else None,
+        others=[NodeShareView(node=share.node, gpus=[gpu.index for gpu in share.gpus]) for share in lease.others],
     )
 
 
@@ -235,6 +239,8 @@ def _reason(job: Job, lang: str, currency: str, *, owner: bool) -> str | None:
         "ename": job.failure.get("ename"),
         "evalue": job.failure.get("evalue") if owner else None,
         "exit_code": job.failure.get("exit_code"),
+        "rank": job.failure.get("rank"),
+        "nodes": [share.node for share in job.lease.shares] if job.lease else None,
         "timeout_s": job.timeout_s,
         "memory_bytes": job.request.memory_bytes,
         "job": job.id,

@@ -242,6 +242,8 @@ def _told(before: Job, after: Job, facts: Facts) -> dict[str, Any]:
             "gpus_milli": lease.gpus_milli,
         }
         data["gpus"] = [gpu.index for gpu in lease.gpus]
+        if lease.others:
+            data["nodes"] = [share.node for share in lease.shares]
     if facts.reason is not None:
         data["reason"] = facts.reason
     if after.phase is Phase.ADMITTED:

@@ -41,7 +41,11 @@ def helping(data: Told, currency: str) -> str:
 def ended(code: str, data: Told, currency: str) -> str:
     """Return why a job ended or went back to the queue."""
     say = ENDED.get(code)
-    return say(data, currency) if say else f"It ended ({code})"
+    said = say(data, currency) if say else f"It ended ({code})"
+    rank, nodes = data.number("rank"), data.names("nodes")
+    if rank is None or not 0 <= rank < len(nodes) or "Rank " in said:
+        return said
+    return f"{said} (rank {rank:g} on node {nodes[int(rank)]}, which ended the others)"
 
 
 def happened(kind: str, data: Told, currency: str) -> str:
@@ -60,7 +64,7 @@ def _tier(data: Told) -> str:
 
 def _in_the_way(code: str, data: Told) -> str:
     why = data.text("why")
-    need, free, tier = data.number("gpus_milli"), data.number("free_milli"), _tier(data)
+    tier = _tier(data)
     if why == "ahead":
         return f"there is room, but it is kept for jobs that come before it{_past_use(data)}"
     if why == "guaranteed":
@@ -76,10 +80,19 @@ def _in_the_way(code: str, data: Told) -> str:
             return f"{clusters or 'the cluster'} does not answer at the moment"
         return f"all GPUs that it may rent on {clusters or 'public clusters'} are in use"
     if code == "TopologyPlacementFailed" or why == "not_on_one_node":
-        largest = f", at most {gpus(data.number('largest_milli'))}" if "largest_milli" in data else ""
-        where = "one GPU" if need is not None and need < 1000 else "one node"
-        return f"{gpus(free)} of {tier} {_are(free)} free, but not together on {where}{largest}"
+        return _apart(data)
     return _busy(data)
+
+
+def _apart(data: Told) -> str:
+    """Return that enough is free, but not where it would do."""
+    need, free = data.number("gpus_milli"), data.number("free_milli")
+    if data.number("nodes"):
+        room = data.number("fitting") or 0
+        return f"{_nodes(data)} are not free together: {room:g} {'has' if room == 1 else 'have'} so many free"
+    largest = f", at most {gpus(data.number('largest_milli'))}" if "largest_milli" in data else ""
+    where = "one GPU" if need is not None and need < 1000 else "one node"
+    return f"{gpus(free)} of {_tier(data)} {_are(free)} free, but not together on {where}{largest}"
 
 
 def _busy(data: Told) -> str:
@@ -151,7 +164,15 @@ def _exceeds(data: Told, currency: str) -> str:
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
         return f"It asks for {need} of {tier}, but the quota of team {data.text('team', '?')} is {quota}"
+    if data.number("nodes"):
+        return f"It asks for {_nodes(data)}, but no cluster has more than {data.number('fitting') or 0:g} of them"
     return f"It asks for {need} of {tier}, but the largest node has {gpus(data.number('largest_milli'))}"
+
+
+def _nodes(data: Told) -> str:
+    """Return `2 nodes with 4 GPUs of gold each`."""
+    nodes = data.number("nodes") or 1
+    return f"{nodes:g} nodes with {gpus((data.number('gpus_milli') or 0) / nodes)} of {_tier(data)} each"
 
 
 def _no_flavor(data: Told, _currency: str) -> str:
@@ -264,7 +285,8 @@ ENDED: dict[str, Say] = {
 
 
 def _where(data: Told) -> str:
-    place = "/".join(part for part in (data.text("cluster"), data.text("node")) if part)
+    node = ", ".join(data.names("nodes")) or data.text("node")
+    place = "/".join(part for part in (data.text("cluster"), node) if part)
     tier = data.text("tier")
     if not place:
         return ""

@@ -138,13 +138,18 @@ def flag(option: Option) -> str | None:
         case Change.TIER:
             return f"--tier {option.data['tier']}"
         case Change.FEWER_GPUS:
-            return f"--gpus {amount_of(option.data['gpus_milli'])}"
+            return _fewer(option)
         case Change.BUDGET_FLEX:
             return "--budget flex --burst"
         case Change.BURST:
             return "--burst"
         case Change.BORROW:
             return None
+
+
+def _fewer(option: Option) -> str:
+    nodes = option.data.get("nodes")
+    return f"--nodes {nodes}" if nodes else f"--gpus {amount_of(option.data['gpus_milli'])}"
 
 
 def stands_before(found: Ahead, after: str | None, lang: str) -> str:
@@ -176,7 +181,7 @@ def _change_english(option: Option) -> str:
         case Change.TIER:
             return f"With --tier {option.data['tier']}"
         case Change.FEWER_GPUS:
-            return f"With --gpus {amount_of(option.data['gpus_milli'])}"
+            return f"With {_fewer(option)}"
         case Change.BUDGET_FLEX:
             return f"With --budget flex --burst, on {option.lease.cluster},"
         case Change.BURST:
@@ -191,7 +196,7 @@ def _change_korean(option: Option) -> str:
         case Change.TIER:
             return f"--tier {option.data['tier']}를 쓰면"
         case Change.FEWER_GPUS:
-            return f"--gpus {amount_of(option.data['gpus_milli'])}로 줄이면"
+            return f"{_fewer(option)}로 줄이면"
         case Change.BUDGET_FLEX:
             return f"--budget flex --burst를 쓰면 {option.lease.cluster}에서"
         case Change.BURST:

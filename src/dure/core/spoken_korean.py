@@ -43,7 +43,11 @@ def helping(data: Told, currency: str) -> str:
 def ended(code: str, data: Told, currency: str) -> str:
     """Return why a job ended or went back to the queue."""
     say = ENDED.get(code)
-    return say(data, currency) if say else f"종료되었습니다({code})"
+    said = say(data, currency) if say else f"종료되었습니다({code})"
+    rank, nodes = data.number("rank"), data.names("nodes")
+    if rank is None or not 0 <= rank < len(nodes) or "Rank " in said:
+        return said
+    return f"{said}(노드 {nodes[int(rank)]}의 rank {rank:g}, 나머지도 함께 종료)"
 
 
 def happened(kind: str, data: Told, currency: str) -> str:
@@ -77,7 +81,7 @@ def _tier(data: Told) -> str:
 
 def _in_the_way(code: str, data: Told) -> str:
     why = data.text("why")
-    need, free, tier = data.number("gpus_milli"), data.number("free_milli"), _tier(data)
+    tier = _tier(data)
     if why == "ahead":
         return f"남은 GPU가 있지만 앞선 작업의 몫입니다{_past_use(data)}"
     if why == "guaranteed":
@@ -95,10 +99,18 @@ def _in_the_way(code: str, data: Told) -> str:
         clusters = ", ".join(data.names("clusters")) or "공용 클러스터"
         return f"{clusters}에서 빌릴 수 있는 GPU가 모두 사용 중입니다"
     if code == "TopologyPlacementFailed" or why == "not_on_one_node":
-        where = "한 GPU" if need is not None and need < 1000 else "한 노드"
-        largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
-        return f"{tier}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"
+        return _apart(data)
     return _busy(data)
+
+
+def _apart(data: Told) -> str:
+    """Return that enough is free, but not where it would do."""
+    need, free = data.number("gpus_milli"), data.number("free_milli")
+    if data.number("nodes"):
+        return f"{josa(_nodes(data), '이/가')} 동시에 비어 있지 않습니다(지금 {data.number('fitting') or 0:g}개)"
+    where = "한 GPU" if need is not None and need < 1000 else "한 노드"
+    largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
+    return f"{_tier(data)}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"
 
 
 def _past_use(data: Told) -> str:
@@ -164,8 +176,17 @@ def _exceeds(data: Told, currency: str) -> str:
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
         return f"{josa(need, '을/를')} 요청했지만 {data.text('team', '해당')} 팀의 할당량은 {quota}입니다"
+    if data.number("nodes"):
+        most = f"{data.number('fitting') or 0:g}개"
+        return f"{josa(_nodes(data), '을/를')} 요청했지만 한 클러스터에 그런 노드는 최대 {most}입니다"
     largest = gpus(data.number("largest_milli"))
     return f"{josa(need, '을/를')} 요청했지만 가장 큰 노드에도 {largest}뿐입니다"
+
+
+def _nodes(data: Told) -> str:
+    """Return what a job over several nodes asks for."""
+    nodes = data.number("nodes") or 1
+    return f"{_tier(data)} {gpus((data.number('gpus_milli') or 0) / nodes)}씩 있는 노드 {nodes:g}개"
 
 
 def _no_flavor(data: Told, _currency: str) -> str:
@@ -279,7 +300,8 @@ ENDED: dict[str, Say] = {
 
 
 def _where(data: Told) -> str:
-    place = "/".join(part for part in (data.text("cluster"), data.text("node")) if part)
+    node = ", ".join(data.names("nodes")) or data.text("node")
+    place = "/".join(part for part in (data.text("cluster"), node) if part)
     if not place:
         return ""
     return f"{place}의 {_tier(data)} {gpus(data.number('gpus_milli'))}" if "tier" in data else place

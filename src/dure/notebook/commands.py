@@ -227,6 +227,7 @@ def _phase(job: JobView) -> str:
 
 def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
     from dure.amounts import duration, money
+    from dure.client.words import gpus_word
 
     lang = session.language()
     keys = ("job", "name", "phase", "who", "gpus", "tier", "where", "waited", "ran", "cost", "why")
@@ -238,7 +239,7 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
             job.name,
             _phase(job),
             job.user,
-            f"{job.gpus:g}",
+            gpus_word(job.gpus, job.nodes),
             job.lease.tier if job.lease else job.tier or "",
             _place(job),
             duration(job.waited_s, lang),
@@ -262,8 +263,10 @@ def _told(job: JobView) -> str:
 def _place(job: JobView) -> str:
     if job.lease is None:
         return ""
+    from dure.client.words import nodes_word
+
     simulated = f" ({say('simulated_short')})" if job.lease.simulated else ""
-    return f"{job.lease.cluster}/{job.lease.node}{simulated}"
+    return f"{nodes_word(job.lease)}{simulated}"
 
 
 def _tier_table() -> Table:

@@ -58,7 +58,8 @@ def attempts_of(job: JobView, events: Sequence[EventView], now: float) -> list[A
     for event in events:
         if event.kind == "job.admitted":
             marks.append(("started", event.at))
-            where = "/".join(str(event.data.get(key, "")) for key in ("cluster", "node"))
+            nodes = event.data.get("nodes") or [event.data.get("node", "")]
+            where = f"{event.data.get('cluster', '')}/{', '.join(str(node) for node in nodes)}"
         elif event.kind == "job.running":
             marks.append(("ran", event.at))
         elif event.kind == "job.requeued":

@@ -38,6 +38,7 @@ class View(BaseModel):
 class JobRequest(Wire):
     """A submission. `budget` is "flex", "strict" or an amount of money; None means the platform's default.
 
+    `gpus` and `memory_bytes` are those of each of its `nodes`: it gets all of them or none.
     `inputs` are the largest blobs that it reads, with their bytes: of equally good nodes it goes to one that has them.
     """
 
@@ -47,6 +48,7 @@ class JobRequest(Wire):
     team: Name | None = None
     tier: Name | None = None
     gpus: Annotated[float, Field(gt=0, le=1024)] = 1
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     priority: Name | None = None
     budget: Literal["flex", "strict"] | Annotated[float, Field(ge=0)] | None = None
     deadline_at: float | None = None
@@ -64,8 +66,18 @@ class JobRequest(Wire):
     )
 
 
+class NodeShareView(View):
+    """GPUs of one node that a job has besides those of its first node."""
+
+    node: str
+    gpus: list[int]
+
+
 class LeaseView(View):
-    """Where a job runs or ran. `sharing` says how parts of one GPU are kept apart; None when it is held whole."""
+    """Where a job runs or ran. `sharing` says how parts of one GPU are kept apart; None when it is held whole.
+
+    `node` and `gpus` are rank 0's; `others` those of the ranks after it. `share` is all GPUs together.
+    """
 
     cluster: str
     cluster_kind: Literal["private", "public"]
@@ -76,6 +88,7 @@ class LeaseView(View):
     price_per_gpu_hour: float
     simulated: bool
     sharing: Literal["time-slice", "mps", "mig"] | None = None
+    others: list[NodeShareView] = Field(default_factory=list)
 
 
 class VerdictView(View):
@@ -122,7 +135,10 @@ class ArtifactList(View):
 
 
 class JobView(View):
-    """A job as its owner sees it. For members of the team who are neither owner nor admin `payload` data is absent."""
+    """A job as its owner sees it. For members of the team who are neither owner nor admin `payload` data is absent.
+
+    `gpus` are those of each of its `nodes`.
+    """
 
     id: str
     name: str
@@ -134,6 +150,7 @@ class JobView(View):
     attempt: int
     tier: str | None
     gpus: float
+    nodes: int = 1
     priority: str
     environment: str
     budget: Literal["flex", "strict"] | float

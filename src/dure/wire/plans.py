@@ -54,6 +54,7 @@ class PlanView(View):
     name: str
     team: str
     gpus: float
+    nodes: int = 1
     currency: str
     deadline_at: float | None = None
     rows: list[PlanRow]

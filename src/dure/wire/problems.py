@@ -103,6 +103,28 @@ CATALOGUE: Mapping[str, Entry] = {
         "{gpus} GPUs{of_tier} on one node do not exist on this platform; the most is {most}. Ask for at most {most}.",
         "한 노드에서 {gpus}개의 GPU{of_tier}를 제공할 수 없습니다. 최대 {most}개까지 요청하세요.",
     ),
+    "too_many_nodes": Entry(
+        422,
+        "More nodes than exist",
+        "{nodes} nodes with {gpus} GPUs each{of_tier} do not exist on one cluster; the most is {most}. "
+        "Ask for at most --nodes {most}, or for fewer --gpus on each.",
+        "GPU {gpus}개씩 있는 노드{of_tier} {nodes}개를 한 클러스터에서 제공할 수 없습니다. 최대 {most}개입니다. "
+        "--nodes {most} 이하로 요청하거나 노드당 --gpus를 줄이세요.",
+    ),
+    "parts_of_nodes": Entry(
+        422,
+        "Not whole GPUs on several nodes",
+        "{gpus} GPUs on each of {nodes} nodes are not whole: use a whole number with --gpus, or take --nodes 1.",
+        "노드 {nodes}개에 GPU {gpus}개씩은 요청할 수 없습니다. --gpus에 정수를 쓰거나 --nodes 1로 요청하세요.",
+    ),
+    "one_node": Entry(
+        422,
+        "Only commands run on several nodes",
+        "A {kind} runs on one node, not on {nodes}: put the code into a script and start it with "
+        "`dure run --nodes {nodes} -- torchrun SCRIPT.py`.",
+        "{kind} 작업은 노드 하나에서만 실행됩니다({nodes}개 요청). 코드를 스크립트로 옮겨 "
+        "`dure run --nodes {nodes} -- torchrun SCRIPT.py`로 실행하세요.",
+    ),
     "bad_fraction": Entry(
         422,
         "Not a GPU count",

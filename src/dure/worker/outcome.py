@@ -34,7 +34,17 @@ class Facts:
 
 
 def outcome(facts: Facts) -> dict[str, Any]:
-    """Return the end message of the contract, without ran_s and artifacts."""
+    """Return the end message of the contract, without ran_s and artifacts.
+
+    Of a job over several nodes whose rank failed by itself, `rank` tells which.
+    """
+    result = _outcome(facts)
+    if facts.failed is not None and result["status"] not in {"ok", "timeout", "interrupted"} and not facts.stopping:
+        result["rank"] = facts.failed[0]
+    return result
+
+
+def _outcome(facts: Facts) -> dict[str, Any]:
     report = facts.report
     forced = _forced(facts)
     if forced:

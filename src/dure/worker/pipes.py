@@ -46,6 +46,8 @@ class Pipes:
 
     def _on_output(self, fd: int) -> None:
         """Read once; a trickle is then left alone for a while."""
+        if fd not in self._writers:  # read to its end since the selector spoke of it
+            return
         if not self._hurried:
             time.sleep(LINE_S)
         size = self._read(fd)

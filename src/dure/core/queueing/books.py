@@ -147,10 +147,12 @@ class Books:
 
     def ever_fits(self, request: Request, tier: str) -> bool:
         """Return whether private nodes of a tier could take the request if nobody used them."""
-        return any(
-            sum(size >= request.node_milli for size in sizes) >= request.nodes
-            for sizes in self.sizes.get(tier, {}).values()
-        )
+        return self.most_nodes(request, tier) >= request.nodes
+
+    def most_nodes(self, request: Request, tier: str) -> int:
+        """Return how many private nodes of a tier on one cluster could take a part of the request when empty."""
+        counts = (sum(size >= request.node_milli for size in sizes) for sizes in self.sizes.get(tier, {}).values())
+        return max(counts, default=0)
 
     def put(self, job: Job) -> Lease | None:
         """Take note of a job; return its lease when it is a private one."""

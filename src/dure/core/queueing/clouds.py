@@ -94,4 +94,7 @@ class Clouds:
         data |= {"most_milli": max([*limits, *rented]), "largest_milli": max([*sizes, *rented])}
         if any(books.ever_fits(request, tier) for tier in asked):
             return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "team_quota", "quota_milli": max(quotas)}
+        if request.nodes > 1:
+            fitting = max(books.most_nodes(request, tier) for tier in asked)
+            data |= {"nodes": request.nodes, "fitting": fitting, "most_milli": 0}
         return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "larger_than_node"}

@@ -6,6 +6,7 @@ asked otherwise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,13 +62,17 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """What a tier has for one size of request: free and in all, on its emptiest node, whether ever, whether now."""
+    """What a tier has for one size of request: free and in all, on its emptiest node, whether ever, whether now.
+
+    `fitting` is how many nodes of one cluster have room for their part.
+    """
 
     free_milli: int
     total_milli: int
     largest_milli: int
     ever: bool
     now: bool
+    fitting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,8 @@ class Picture:
         if room.now:
             return reason | {"why": "guaranteed" if self.quota_blocks(job, tier) else "ahead"}
         if room.free_milli >= request.gpus_milli:
-            return reason | {"why": "not_on_one_node", "largest_milli": room.largest_milli}
+            apart = {"why": "not_on_one_node", "largest_milli": room.largest_milli}
+            return reason | apart | ({"nodes": request.nodes, "fitting": room.fitting} if request.nodes > 1 else {})
         return reason | {"why": "gpus_busy"}
 
     def _room(self, job: Job, tier: str) -> _Room:
@@ -205,6 +211,9 @@ class Picture:
                 largest,
                 ever=sum(node.fits_when_empty(request.node_milli) for node in nodes) >= request.nodes,
                 now=has_room(nodes, request.gpus_milli, request.nodes),
+                fitting=max(
+                    Counter(node.cluster for node in nodes if node.fits(request.node_milli)).values(), default=0
+                ),
             )
             known = self.memory[key] = nodes, room
         found: _Room = known[1]

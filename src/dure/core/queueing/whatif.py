@@ -141,8 +141,13 @@ def _changes(
         if request.tier is not None and tier.name != request.tier:
             changed = replace(job, request=replace(request, tier=tier.name))
             yield Change.TIER, changed, platform, {"tier": tier.name}
-    for gpus_milli in _fewer(request.gpus_milli):
-        changed = replace(job, request=replace(request, gpus_milli=gpus_milli, nodes=1))
+    if request.nodes > 1:  # as many GPUs on each, on fewer nodes
+        for nodes in (request.nodes >> power for power in range(1, request.nodes.bit_length())):
+            milli = request.node_milli * nodes
+            changed = replace(job, request=replace(request, gpus_milli=milli, nodes=nodes))
+            yield Change.FEWER_GPUS, changed, platform, {"gpus_milli": milli, "nodes": nodes}
+    for gpus_milli in _fewer(request.gpus_milli) if request.nodes == 1 else ():
+        changed = replace(job, request=replace(request, gpus_milli=gpus_milli))
         yield Change.FEWER_GPUS, changed, platform, {"gpus_milli": gpus_milli}
     if any(cluster.kind is ClusterKind.PUBLIC for cluster in platform.clusters):
         if job.budget.mode is not BudgetMode.FLEX:

@@ -14,7 +14,7 @@ from dure.core.events import Draft, Event
 from dure.core.forecast.record import Issued
 from dure.core.model import Environment, Job, Lease, Node, Phase
 from dure.core.reservations import Reservation
-from dure.core.session import Session, Version
+from dure.core.session import Holding, Session, Version
 from dure.core.usage import Use
 
 
@@ -244,8 +244,16 @@ class SessionStore(Protocol):
         """Delete sessions with all their versions."""
         ...
 
-    def change(self, session: Session, events: Sequence[Draft], at: float, actor: str) -> None:
-        """Write whom a session is shared with and when it was used."""
+    def share(self, session_id: str, shared: Sequence[str], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Write whom a session is shared with."""
+        ...
+
+    def use(self, session_id: str, events: Sequence[Draft], at: float, actor: str) -> None:
+        """Note that a session is used: its time to live begins anew."""
+        ...
+
+    def holdings(self, *, user: str | None = None, session_ids: Sequence[str] | None = None) -> Mapping[str, Holding]:
+        """Return what each session of `user`, or each of these, holds, by its id; one without a version is absent."""
         ...
 
     def unused(self, since: float) -> Sequence[Session]:

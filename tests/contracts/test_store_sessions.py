@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dure.core.events import Draft
-from dure.core.session import Session, Version
+from dure.core.session import Holding, Session, Version
 from dure.ports import VersionConflictError
 
 
@@ -87,10 +87,23 @@ def test_a_person_sees_their_own_and_their_teams(store):
 def test_sharing_use_and_deletion(store):
     save(store, 1)
     save(store, 1, a_session(user="bob", session_id="s-2", used_at=5.0))
-    changed = replace(a_session(), shared=("*",), used_at=9.0, newest=1)
-    store.sessions.change(changed, [Draft("session.shared", "s-1", {})], 9.0, "alice")
-    assert store.sessions.get("s-1") == changed
+    store.sessions.share("s-1", ("*",), [Draft("session.shared", "s-1", {})], 8.0, "alice")
+    assert store.sessions.get("s-1") == replace(a_session(), shared=("*",), newest=1)
+    store.sessions.use("s-1", [], 9.0, "kim")  # who restores it knows nothing of a share a moment ago
+    assert store.sessions.get("s-1") == replace(a_session(), shared=("*",), used_at=9.0, newest=1)
     assert [session.id for session in store.sessions.unused(6.0)] == ["s-2"]
     store.sessions.delete(["s-1"], [Draft("session.deleted", "s-1", {})], 9.0, "alice")
     assert store.sessions.get("s-1") is None
     assert store.sessions.versions(["s-1"]) == []
+
+
+def test_what_sessions_hold_is_counted_by_the_database(store):
+    for number in (1, 2, 3):
+        save(store, number)
+    save(store, 1, a_session(user="bob", session_id="s-2"))
+    both = {"s-1": Holding(3, 2**40 + 14, 1.0, 2**40), "s-2": Holding(1, 2**40, 1.0, 2**40)}
+    assert store.sessions.holdings(user="alice") == {"s-1": both["s-1"]}
+    assert store.sessions.holdings(session_ids=["s-1", "s-2", "s-3"]) == both
+    assert store.sessions.holdings(session_ids=[]) == {}
+    store.sessions.drop({"s-1": [1]}, [], 2.0, "alice")
+    assert store.sessions.holdings(user="alice")["s-1"].held_bytes == 2**40 + 7

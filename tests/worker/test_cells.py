@@ -179,6 +179,7 @@ def test_names_go_in_and_changes_come_out(server):
 def test_nothing_leaks_from_one_cell_to_the_next(server):
     assert server.cell("leak = 1\nimport os; os.environ['LEAK'] = '1'").result()["status"] == "ok"
     attempt = server.cell("import os\n('leak' in globals(), 'LEAK' in os.environ)")
+    assert provide(server, attempt) == ["leak"]
     attempt.result()
     assert attempt.of_type("execute_result")[0]["data"]["text/plain"] == "(False, False)"
 
@@ -235,13 +236,29 @@ def test_names_in_texts_are_fetched_before_the_cell_begins(server):
 import pandas
 frame = pandas.DataFrame({'a': [1, 2, 3]})
 !echo hello {word}
-(len(frame.query('a > @limit')), globals()['looked_up'])
+len(frame.query('a > @limit'))
 """
     attempt = server.cell(code)
-    assert sorted(provide(server, attempt, limit=1, word="village", looked_up="x")) == ["limit", "looked_up", "word"]
+    assert sorted(provide(server, attempt, limit=1, word="village")) == ["limit", "word"]
     assert attempt.result()["status"] == "ok", attempt.messages()
     assert "hello village" in attempt.text()
-    assert attempt.of_type("execute_result")[0]["data"]["text/plain"] == "(2, 'x')"
+    assert attempt.of_type("execute_result")[0]["data"]["text/plain"] == "2"
+
+
+def test_a_look_at_all_names_brings_all_but_what_is_here_or_deleted(server):
+    code = "mine = 1\ndel gone\nsorted((n, v) for n, v in globals().items() if n in ('mine', 'gone', 'theirs'))"
+    attempt = server.cell(code, {"gone": 0})
+    assert provide_all(server, attempt, mine=9, gone=9, theirs=[2]) == ["*"]
+    result = attempt.result()
+    assert attempt.of_type("execute_result")[0]["data"]["text/plain"] == "[('mine', 1), ('theirs', [2])]"
+    assert (result["changed"], result["deleted"]) == (["mine"], ["gone"])
+
+
+def provide_all(server, attempt, **values):
+    need = attempt.wait_message("need")
+    digest = server.snapshot(values)
+    assert attempt.send(op="provide", names={"*": digest}, snapshot=digest)["ok"]
+    return need["names"]
 
 
 def test_cells_that_lack_nothing_run_with_pythons_own_fast_builtins(server):

@@ -128,6 +128,8 @@ def test_what_the_notebook_deleted_is_gone(keep):
     attempt = keep("a = 1")
     ends(attempt, 1)
     assert next_cell(attempt, "print('a' in globals())")["ok"]
+    assert attempt.wait_message("need")["names"] == ["a"]  # it is not here any more
+    assert attempt.send(op="provide", names={"a": None})["ok"]
     assert ends(attempt, 2)["deleted"] == []
     assert attempt.text() == "False\n"
 
@@ -148,6 +150,8 @@ def test_a_failed_cell_leaves_the_process_and_no_doubtful_value(keep):
     assert (failed["status"], failed["changed"], failed["snapshot"]) == ("error", [], None)
     assert held(attempt, failed) == ("good",)
     assert next_cell(attempt, "print('data' in globals(), 'fresh' in globals(), good)", names=["good"])["ok"]
+    assert attempt.wait_message("need")["names"] == ["data"]
+    assert attempt.send(op="provide", names={"data": None})["ok"]
     ends(attempt, 3)
     assert attempt.text() == "False True [1]\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Draft
-from dure.core.session import MAX_SESSIONS, Session, Version, held_bytes, may_read, surplus
+from dure.core.session import MAX_SESSIONS, MAX_VERSIONS, Holding, Session, Surplus, Version, may_read, surplus
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
 from dure.state.inspection import diff
 from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
@@ -38,7 +38,6 @@ from dure.wire.sessions import (
 )
 
 _RETRIES = 8
-_THOROUGH = 10
 _LISTED = 2000  # looked at for one list; what is shared with others of a team is passed over
 _TOLD_EVERY_S = 3600.0  # the log says that a session is saved at most this often, not once a cell
 
@@ -68,12 +67,11 @@ class Sessions:
             for session in self._store.listed(principal.name, teams, _LISTED, owner=user, name=name)
             if self._sees(principal, session)
         ][:limit]
-        chains = self._chains([session.id for session in found])
-        own = self._own_chains(principal.name)
+        held = self._store.holdings(session_ids=[session.id for session in found])
         return SessionList(
-            sessions=[self._view(principal, session, chains.get(session.id, [])) for session in found],
+            sessions=[self._view(principal, session, held.get(session.id, Holding())) for session in found],
             policy=self.policy(),
-            held_bytes=sum(held_bytes(chain) for chain in own.values()),
+            held_bytes=sum(each.held_bytes for each in self._store.holdings(user=principal.name).values()),
         )
 
     def policy(self) -> SessionPolicyView:
@@ -87,7 +85,8 @@ class Sessions:
         chain = self._chains([session.id]).get(session.id, [])
         readable = may_read(session, principal.name, principal.teams)
         shown = [_version_view(version, readable=readable) for version in reversed(chain)]
-        return SessionDetail(session=self._view(principal, session, chain), versions=shown)
+        held = self._store.holdings(session_ids=[session.id]).get(session.id, Holding())
+        return SessionDetail(session=self._view(principal, session, held), versions=shown)
 
     def save(self, principal: Principal, request: SaveRequest) -> SavedView:
         """Keep a new version; the same again is kept once. Raises `session_moved` when it does not follow the newest.
@@ -111,44 +110,53 @@ class Sessions:
         now = self._clock.now()
         session = self._store.find(principal.name, team, request.name)
         policy = self._platform.current.sessions
-        # All of a person's versions are thousands of rows: read for one cell in ten, and for large ones.
-        thorough = session is None or request.parent % _THOROUGH == 0 or request.new_bytes * 100 > policy.quota_bytes
-        own = self._own_chains(principal.name) if thorough or session is None else self._chains([session.id])
-        if session is None and len(own) >= MAX_SESSIONS:
+        held = self._store.holdings(user=principal.name)
+        if session is None and len(held) >= MAX_SESSIONS:
             raise CodedError("too_many_sessions", user=principal.name, limit=MAX_SESSIONS)
         session_id = session.id if session is not None else _session_id(principal.name, team, request.name)
-        chain = own.get(session_id, [])
         newest = session.newest if session is not None else 0
         number = request.parent + 1
-        kept = next((v for v in chain if v.number == number), None)
-        if kept is not None and (kept.kernel, kept.document) == (request.kernel, request.document):
-            return SavedView(session=session_id, team=team, number=number)
         if newest != request.parent:
+            chain = self._chains([session_id]).get(session_id, [])
+            kept = next((version for version in chain if version.number == number), None)
+            if kept is not None and (kept.kernel, kept.document) == (request.kernel, request.document):
+                return SavedView(session=session_id, team=team, number=number)
             raise CodedError("session_moved", session=session_id, newest=newest)
         version = _version_of(request, session_id, now)
-        versions = [*(v for each in own.values() for v in each), version]
-        gone = surplus(versions, policy, now)
+        mine = held.get(session_id, Holding())
+        gone = self._room(principal.name, version, held, now)
         if gone.stays_bytes > policy.quota_bytes and version.new_bytes > 0:
             raise CodedError("session_quota", held_bytes=gone.stays_bytes, limit_bytes=policy.quota_bytes)
         if session is None:
             session = Session(
                 id=session_id, user=principal.name, team=team, name=request.name, created_at=now, used_at=now
             )
-        due = not chain or (now - session.created_at >= _TOLD_EVERY_S and _hour(chain[-1].at) != _hour(now))
-        events = [self._draft("session.saved", session, versions=len(chain) + 1)] if due else []
+        due = not mine.versions or (now - session.created_at >= _TOLD_EVERY_S and _hour(mine.saved_at) != _hour(now))
+        events = [self._draft("session.saved", session, versions=mine.versions + 1)] if due else []
         dropped = sum(map(len, gone.dropped.values()))
         self._store.save(replace(session, newest=number, used_at=now), version, gone.dropped, events)
         if events:
             self._changed()
         return SavedView(session=session_id, team=team, number=number, dropped=dropped)
 
+    def _room(self, user: str, version: Version, held: Mapping[str, Holding], now: float) -> Surplus:
+        """Return what goes for `version`. Versions are only read where there are too many of them or too many bytes."""
+        policy = self._platform.current.sessions
+        mine = held.get(version.session, Holding())
+        added = version.new_bytes if mine.versions else version.size_bytes
+        total = sum(each.held_bytes for each in held.values()) + added
+        if total > policy.quota_bytes:
+            return surplus([*self._store.versions_of(user), version], policy, now)
+        if mine.versions < MAX_VERSIONS:
+            return Surplus(stays_bytes=total)
+        return surplus([*self._store.versions([version.session]), version], policy, now)
+
     def share(self, principal: Principal, session_id: str, request: ShareRequest) -> SessionDetail:
         """Let these people of the session's team read it from now on, and nobody else."""
         session = self._own(principal, session_id, "share this session")
         shared = tuple(dict.fromkeys(person for person in request.people if person != session.user))
-        changed = replace(session, shared=shared)
         draft = self._draft("session.shared", session, shared=list(shared))
-        self._store.change(changed, [draft], self._clock.now(), principal.name)
+        self._store.share(session.id, shared, [draft], self._clock.now(), principal.name)
         self._changed()
         return self.detail(principal, session_id)
 
@@ -160,7 +168,7 @@ class Sessions:
         draft = self._draft(
             "session.restored", session, number=request.number, restored=request.restored, lost=request.lost
         )
-        self._store.change(replace(session, used_at=now), [draft], now, principal.name)
+        self._store.use(session.id, [draft], now, principal.name)
         self._changed()
 
     def delete(self, principal: Principal, session_id: str, number: int | None = None) -> None:
@@ -278,28 +286,24 @@ class Sessions:
             raise CodedError("not_allowed", user=principal.name, action=action, who=session.user)
         return session
 
-    def _own_chains(self, user: str) -> dict[str, list[Version]]:
-        return _by_session(self._store.versions_of(user))
-
     def _chains(self, session_ids: Sequence[str]) -> dict[str, list[Version]]:
         return _by_session(self._store.versions(session_ids)) if session_ids else {}
 
-    def _view(self, principal: Principal, session: Session, chain: Sequence[Version]) -> SessionView:
+    def _view(self, principal: Principal, session: Session, held: Holding) -> SessionView:
         ttl_s = self._platform.current.sessions.ttl_s
-        newest = chain[-1] if chain else None
         return SessionView(
             id=session.id,
             user=session.user,
             team=session.team,
             name=session.name,
             newest=session.newest,
-            versions=len(chain),
+            versions=held.versions,
             created_at=session.created_at,
-            saved_at=newest.at if newest else session.created_at,
+            saved_at=held.saved_at or session.created_at,
             used_at=session.used_at,
             expires_at=session.used_at + ttl_s,
-            size_bytes=newest.size_bytes if newest else 0,
-            held_bytes=held_bytes(chain),
+            size_bytes=held.size_bytes,
+            held_bytes=held.held_bytes,
             shared=list(session.shared) if principal.admin or session.user == principal.name else [],
             readable=may_read(session, principal.name, principal.teams),
         )

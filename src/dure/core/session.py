@@ -72,6 +72,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What a session's versions are together: how many, what they hold, and the newest one's time and size."""
+
+    versions: int = 0
+    held_bytes: int = 0
+    saved_at: float = 0.0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Surplus:
     """What a person's quota and the time to live do not leave room for, and the bytes that stay without it."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dure.adapters.store.tables import session_versions as versions
 from dure.adapters.store.tables import sessions
-from dure.core.session import Session, Version
+from dure.core.session import Holding, Session, Version
 from dure.ports import VersionConflictError
 
 if TYPE_CHECKING:
@@ -122,12 +122,49 @@ class SqlSessions:
             connection.execute(delete(versions).where(versions.c.session.in_(list(session_ids))))
             connection.execute(delete(sessions).where(sessions.c.id.in_(list(session_ids))))
 
-    def change(self, session: Session, events: Sequence[Draft], at: float, actor: str) -> None:
-        """Write whom a session is shared with and when it was used."""
+    def share(self, session_id: str, shared: Sequence[str], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Write whom a session is shared with."""
+        self._set(session_id, {"shared": json.dumps(list(shared))}, events, at, actor)
+
+    def use(self, session_id: str, events: Sequence[Draft], at: float, actor: str) -> None:
+        """Note that a session is used: its time to live begins anew."""
+        self._set(session_id, {"used_at": at}, events, at, actor)
+
+    def _set(self, session_id: str, values: dict[str, Any], events: Sequence[Draft], at: float, actor: str) -> None:
         with self._writing() as connection:
             self._log(connection, tuple(events), at, actor)
-            changed = update(sessions).where(sessions.c.id == session.id)
-            connection.execute(changed.values(shared=json.dumps(session.shared), used_at=session.used_at))
+            connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values))
+
+    def holdings(self, *, user: str | None = None, session_ids: Sequence[str] | None = None) -> Mapping[str, Holding]:
+        """Return what each session of `user`, or each of these, holds, by its id; one without a version is absent."""
+        chains = select(
+            versions.c.session,
+            func.min(versions.c.number).label("first"),
+            func.max(versions.c.number).label("last"),
+            func.count().label("versions"),
+            func.sum(versions.c.new_bytes).label("new_bytes"),
+        ).group_by(versions.c.session)
+        if user is not None:
+            chains = chains.join(sessions, sessions.c.id == versions.c.session).where(sessions.c.user == user)
+        if session_ids is not None:
+            chains = chains.where(versions.c.session.in_(list(session_ids)))
+        chain, oldest, newest = chains.subquery(), versions.alias(), versions.alias()
+        wanted = (
+            select(
+                chain.c.session,
+                chain.c.versions,
+                (chain.c.new_bytes - oldest.c.new_bytes + oldest.c.size_bytes).label("held_bytes"),
+                newest.c.at.label("saved_at"),
+                newest.c.size_bytes,
+            )
+            .join(oldest, and_(oldest.c.session == chain.c.session, oldest.c.number == chain.c.first))
+            .join(newest, and_(newest.c.session == chain.c.session, newest.c.number == chain.c.last))
+        )
+        with self._reading() as connection:
+            return {
+                row.session: Holding(row.versions, int(row.held_bytes), row.saved_at, row.size_bytes)
+                for row in connection.execute(wanted)
+            }
 
     def unused(self, since: float) -> Sequence[Session]:
         """Return the sessions that nobody has saved or restored after `since`."""

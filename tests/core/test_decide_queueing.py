@@ -117,6 +117,19 @@ def test_short_jobs_run_on_what_a_gang_waits_for_and_long_ones_do_not():
     assert not closed.admissions
 
 
+def test_who_ends_in_time_may_make_room_where_who_does_not_may_not():
+    """The search for victims that failed for the long job says nothing of the short one of the same kind."""
+    speech = replace(SPEECH, quota_milli={"gold": 2000})
+    platform = lab(2, teams=(Team("vision", ("*",)), speech), within_cluster_queue="LowerPriority")
+    ours = replace(running(a_job("ours", priority_value=-100), "lab", "n0", 0), predicted_s=5000.0, keep_s=0.0)
+    theirs = speaks("theirs", "n0", 1, predicted_s=5000.0, keep_s=1.0)
+    gang = a_job("gang", gpus=2, team="speech", at=NOW - 900)
+    jobs = [a_job(name, at=NOW - 90, predicted_s=runs_s) for name, runs_s in (("long", 90000.0), ("short", 60.0))]
+    plan = the_plan(ours, theirs, gang, *jobs, platform=platform)
+    assert [(one.job_id, one.by) for one in plan.preemptions] == [("ours", "short")]
+    assert not the_plan(ours, theirs, gang, jobs[0], platform=platform).preemptions
+
+
 def test_a_gang_keeps_one_node_and_others_stay_open():
     held = [speaks("r", "n0", 0, predicted_s=600.0), speaks("q", "n1", 0, predicted_s=6000.0)]
     gang = a_job("gang", gpus=2, team="speech", at=NOW - 50)

@@ -58,7 +58,7 @@ class Decider:
         self.quota = Quota(platform)
         self.lines = Lines(self._open, self._due)
         self.bounds = Bounds()
-        self._kept = Kept(
+        self.kept = Kept(
             platform=platform,
             books=self.books,
             quota=self.quota,
@@ -109,7 +109,7 @@ class Decider:
         self.books.begin(unavailable)
         try:
             with self.quota.trial():
-                work = Round(self._kept, self.bounds, now, spent or {}, used or {})
+                work = Round(self.kept, self.bounds, now, spent or {}, used or {})
                 return _Decision(work, explains=self.explains).plan()
         finally:
             self.books.undo()

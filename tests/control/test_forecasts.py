@@ -152,6 +152,31 @@ def test_who_does_not_lead_shows_estimates_and_puts_none_on_record() -> None:
     assert lab.database.estimates.recent(10) == []
 
 
+def test_what_helps_a_waiting_job_is_what_was_found_by_trying_it(lab: Lab) -> None:
+    for number in range(2):
+        lab.submit(fate=Fate(run_s=3000.0), tier="gold", name=f"w{number}")
+        lab.tick()
+    waiting = lab.submit(tier="gold")
+    lab.tick()
+    at_once = lab.queries.job(ALICE, waiting, "en").verdict
+    assert at_once is not None
+    lab.forecasts.refresh()
+    found = lab.forecasts.options(waiting)
+    assert found
+    for lang, said in (("en", "it starts now"), ("ko", "지금 시작합니다")):
+        verdict = lab.queries.job(ALICE, waiting, lang).verdict
+        assert verdict is not None
+        assert f"--tier {found[0].data['tier']}" in verdict.helps[0]
+        assert said in verdict.helps[0]
+        assert verdict.helps[0].rstrip(".").lower()[1:] in verdict.sentence.lower()
+    alone, listed = lab.queries.job(ALICE, waiting, "en").verdict, lab.queries.queue(ALICE, "en").waiting[0].verdict
+    assert alone is not None
+    assert listed is not None
+    assert listed.helps == alone.helps
+    lab.wait(301.0, step_s=60.0)
+    assert lab.forecasts.options(waiting) is None  # too long ago to be told
+
+
 def test_the_queue_shows_estimates_of_the_jobs_that_one_may_see(lab: Lab) -> None:
     lab.submit(fate=Fate(run_s=100.0))
     lab.tick()
@@ -166,7 +191,7 @@ def test_the_queue_shows_estimates_of_the_jobs_that_one_may_see(lab: Lab) -> Non
 
 def test_only_a_few_wait_for_an_answer_about_the_future(lab: Lab) -> None:
     """Each of them occupies one of the threads that serve everybody."""
-    planning = Planning(lab.forecasts, lab.ports.clock)
+    planning = Planning(lab.forecasts)
     in_line = [threading.Thread(target=_waits, args=(planning,)) for _ in range(_IN_LINE - 1)]
     with planning._taken(0.0):
         for thread in in_line:

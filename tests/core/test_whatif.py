@@ -10,7 +10,7 @@ from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
 from dure.core.forecast.starts import Present, course
 from dure.core.model import GpuShare, Job, Lease, Phase, Platform
-from dure.core.queueing.whatif import Change, Option, ahead, options
+from dure.core.queueing.whatif import Change, Option, ahead, middle, options, together
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team
 
 RUNS_S = 1800.0
@@ -29,6 +29,30 @@ def runs(seconds: float = RUNS_S) -> Remaining:
 def found(job: Job, *others: Job, platform: Platform | None = None) -> dict[Change, Option]:
     present = Present(NOW, platform or a_platform(a_lab(), a_cloud()), (*others, job))
     return {option.change: option for option in options(present, job, runs())}
+
+
+def test_on_a_long_queue_one_future_with_changed_twins_finds_what_a_future_of_its_own_for_each_change_finds() -> None:
+    platform = a_platform(
+        a_lab(*(a_node(f"n{n}", ("gold", "silver", "bronze")[n % 3], 4) for n in range(6))), a_cloud()
+    )
+    jobs = tuple(
+        a_job(f"j-{n:02}", gpus=1 + n % 4, tier=("gold", "gold", "silver", "bronze")[n % 4], at=NOW + n, budget=STRICT)
+        for n in range(60)
+    )
+    present = Present(NOW + 100, platform, jobs)
+    asking = [job for job in jobs if job.id in {"j-37", "j-44", "j-53", "j-59"}]
+    base = middle(present, runs(), frozenset(job.id for job in asking))
+    at_once = {job.id: together(present, job, runs(), base) for job in asking}
+    for job in asking:
+        alone, twins = (
+            {(one.change, *one.data.values()): one for one in some}
+            for some in (options(present, job, runs()), at_once[job.id])
+        )
+        for some, others in ((alone, twins), (twins, alone)):
+            for change, one in some.items():
+                if one.instead_s is not None and one.in_s < 0.7 * one.instead_s:
+                    assert abs(others[change].in_s - one.in_s) < 0.1 * one.instead_s
+    assert any(at_once.values())
 
 
 def test_a_free_tier_starts_it_now_and_the_price_of_that_is_told() -> None:

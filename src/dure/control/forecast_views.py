@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dure.control import access, views
@@ -19,6 +20,8 @@ from dure.core.queueing.whatif import Option
 from dure.core.reasons import Verdict
 from dure.wire.messages import AheadView, DeficitView, EtaView, SoonerView
 from dure.wire.plans import PlanRow, PlanView, RuntimeErrors
+
+_HELPS = 3  # told beside a job's line; `why` tells all
 
 
 def plan_view(  # noqa: PLR0917 -- the parts of one answer
@@ -56,6 +59,16 @@ def deficits(job: Job, verdict: Verdict | None) -> list[DeficitView]:
         return []
     told = verdict.data.get("tiers") or [verdict.data]
     return [_deficit(job, reason) for reason in told if reason.get("tier") and "free_milli" in reason]
+
+
+def helped(verdict: Verdict, found: Sequence[Option]) -> Verdict:
+    """Return the verdict with what was found to start the job sooner in the place of what it helps with at once.
+
+    When it leaves for a public cluster, and the most that it could ever ask for, are no guesses and stay.
+    """
+    sure = [told for told in verdict.helps if "due_at" in told or told.get("now") is False]
+    helps = (*(option.told() for option in found[:_HELPS]), *sure)
+    return replace(verdict, helps=helps or ({"code": "wait"},))
 
 
 def ahead_view(viewer: views.Viewer, found: Sooner) -> AheadView:

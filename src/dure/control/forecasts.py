@@ -23,19 +23,24 @@ from dure.core.forecast.runtimes import Basis, Case, Errors, History, Likelihood
 from dure.core.forecast.starts import Course, Eta, Present, courses, etas
 from dure.core.model import TERMINAL, Goal, Job, Phase
 from dure.core.queueing.limits import Bounds
+from dure.core.queueing.whatif import Option, middle, options, together
 from dure.core.usage import Ledger, month_of
 from dure.ports import EstimateStore, JobQuery, Ports
 
 log = logging.getLogger("dure.forecasts")
 
 _CASES = 20_000
+ALONE = 40
+"""Up to so many waiting jobs, each change that might start one of them sooner is tried in a future of its own."""
+_ASKED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastSettings:
     """How much is read, kept and computed.
 
-    A refresh makes courses by decisions until `budget_s` are over, at least two; the others are moved from these.
+    A refresh makes courses by decisions until `budget_s` are over, at least two; the others are moved from these. What
+    would start jobs sooner is found for as many as `options_budget_s` allows, and told for `options_at_most_s`.
     """
 
     history: int = 5_000
@@ -44,18 +49,24 @@ class ForecastSettings:
     every_s: float = 1.0
     at_most_every_s: float = 30.0
     rest: float = 4.0
+    options_budget_s: float = 0.3
+    options_at_most_s: float = 300.0
     recent: int = 500
     kept_estimates: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What was found by one refresh: corrected estimates by job, and how such estimates did so far."""
+    """What was found by one refresh: corrected estimates by job, and how such estimates did so far.
+
+    `options` has, by job, what would start it sooner and when that was found out.
+    """
 
     at: float = 0.0
     etas: Mapping[str, Eta] = field(default_factory=dict)
     accuracy: Accuracy = field(default_factory=lambda: Accuracy(0, None, None))
     courses: int = 0
+    options: Mapping[str, tuple[float, tuple[Option, ...]]] = field(default_factory=dict)
 
 
 class Forecasts:
@@ -90,6 +101,7 @@ class Forecasts:
         self._record = Record()
         self._seq: int | None = None
         self._refreshed_seq = -1
+        self._asked: dict[str, float] = {}
         self._refreshed_at = float("-inf")
         self.outlook = Outlook()
 
@@ -248,7 +260,42 @@ class Forecasts:
             self._record.refresh()
             shown = {job_id: self._record.corrected(eta, present.now) for job_id, eta in raw.items()}
         self._issue(waiting, raw, shown)
-        self.outlook = Outlook(present.now, shown, self._accuracy(), len(futures))
+        before = self.outlook.options
+        kept = {job.id: before[job.id] for job in waiting if job.id in before}
+        self.outlook = Outlook(present.now, shown, self._accuracy(), len(futures), kept)
+        self._find_options(present, sorted(waiting, key=lambda job: kept.get(job.id, (0.0, ()))[0]))
+
+    def options(self, job_id: str) -> tuple[Option, ...] | None:
+        """Return what would start a waiting job sooner, as found lately; None when that was too long ago or never."""
+        found_at, found = self.outlook.options.get(job_id, (float("-inf"), ()))
+        return found if self._ports.clock.now() - found_at < self._settings.options_at_most_s else None
+
+    def asked(self, job_id: str) -> None:
+        """Note that somebody looks at a waiting job: what would start it sooner is found first."""
+        self._asked[job_id] = self._ports.clock.now()
+        while len(self._asked) > _ASKED:
+            self._asked.pop(next(iter(self._asked)), None)
+
+    def _find_options(self, present: Present, waiting: list[Job]) -> None:
+        """Find anew what would start jobs sooner: of a long queue, those looked at; the oldest answers first."""
+        remaining = self._remaining_from(present.now)
+        more, done, base = self.while_within(self._settings.options_budget_s), 0, None
+        asked_since = present.now - self._settings.options_at_most_s
+        for job in waiting:
+            alone = len(waiting) <= ALONE
+            if not alone and self._asked.get(job.id, float("-inf")) < asked_since:
+                continue
+            if done and not more(done):
+                break
+            self._between()
+            if alone:
+                found = options(present, job, remaining)
+            else:
+                if base is None:
+                    base = middle(present, remaining, frozenset({job.id for job in waiting}), between=self._between)
+                found = together(present, job, remaining, base, between=self._between)
+            done += 1
+            self.outlook = replace(self.outlook, options={**self.outlook.options, job.id: (present.now, found)})
 
     def _courses(self, present: Present) -> list[Course]:
         return courses(

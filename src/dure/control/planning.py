@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from dure.control.forecasts import Forecasts
+from dure.control.forecasts import ALONE, Forecasts
 from dure.core.burst import BurstDecision, Offer, decide_burst
 from dure.core.forecast.distribution import Distribution
 from dure.core.forecast.starts import Course, Eta, Present, courses, etas
-from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Platform
-from dure.core.queueing.whatif import Ahead, Option, ahead, options
-from dure.ports import Clock
+from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Phase, Platform
+from dure.core.queueing.whatif import Ahead, Option, ahead, borrowed, by_start, middle, options, together
 from dure.wire.problems import CodedError
 
 BUDGET_S = 0.8
-TRIALS_S = 3.0
 _TURN_S = 20.0
 _SHORT_TURN_S = 2.0
 _KEPT = 128
@@ -63,9 +61,8 @@ class Sooner:
 class Planning:
     """Thread-safe; one question is computed at a time, a few others wait, and the rest raise CodedError `busy`."""
 
-    def __init__(self, forecasts: Forecasts, clock: Clock) -> None:
+    def __init__(self, forecasts: Forecasts) -> None:
         self._forecasts = forecasts
-        self._clock = clock
         self._turn = threading.Lock()
         self._line = threading.BoundedSemaphore(_IN_LINE)
         self._known: OrderedDict[str, tuple[float, Sooner]] = OrderedDict()
@@ -104,11 +101,20 @@ class Planning:
     def _sooner(self, job: Job) -> Sooner:
         present = self._forecasts.present()
         remaining = self._remaining(present.now)
-        futures = self._courses(present, frozenset({job.id}))
-        until = self._clock.now() + TRIALS_S
-        found = options(present, job, remaining, more=lambda: self._clock.now() < until)
-        eta = self._forecasts.corrected(etas(present.now, futures, [job.id])[job.id])
-        return Sooner(present.now, eta, ahead(present, job, remaining, futures), found)
+        waiting = sum(known.phase is Phase.QUEUED for known in present.jobs)
+        if waiting > ALONE:
+            base = middle(present, remaining, frozenset({job.id}))
+            start = base.starts.get(job.id)
+            limited = borrowed(present, job, remaining, None if start is None else start.in_s)
+            found, before = by_start((*together(present, job, remaining, base), *limited)), [base]
+        else:
+            before = self._courses(present, frozenset({job.id}))
+            found = options(present, job, remaining)
+        eta = self._forecasts.outlook.etas.get(job.id)
+        if eta is None:
+            before = before if waiting <= ALONE else self._courses(present, frozenset({job.id}))
+            eta = self._forecasts.corrected(etas(present.now, before, [job.id])[job.id])
+        return Sooner(present.now, eta, ahead(present, job, remaining, before), found)
 
     def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:
         platform = present.platform

@@ -19,6 +19,7 @@ from dure.core.events import Event
 from dure.core.model import Goal, Job, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.plan import Plan, Snapshot
+from dure.core.reasons import Verdict
 from dure.ports import JobQuery, Ports, Principal
 from dure.wire.messages import (
     BlobAccess,
@@ -62,7 +63,7 @@ class Queries:
         self._current_plan = current_plan
         self._notices = notices
         self._forecasts = forecasts or Forecasts(ports, platform)
-        self._planning = Planning(self._forecasts, ports.clock)
+        self._planning = Planning(self._forecasts)
         self._known: Mapping[str, Job] = {}
 
     def me(self, principal: Principal) -> Me:
@@ -131,7 +132,14 @@ class Queries:
     def shown(self, principal: Principal, job: Job, lang: str) -> JobView:
         """Return a job that the caller may see and that was read or written a moment ago, as `job` does."""
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
-        return views.job_view(self._viewer(principal, lang), job, plan.verdicts.get(job.id), self._eta(job.id, lang))
+        if job.phase is Phase.QUEUED:
+            self._forecasts.asked(job.id)
+        return views.job_view(self._viewer(principal, lang), job, self._verdict(plan, job.id), self._eta(job.id, lang))
+
+    def _verdict(self, plan: Plan, job_id: str) -> Verdict | None:
+        """Return a verdict; what helps is what lately was found to start the job sooner, where that was tried."""
+        verdict, found = plan.verdicts.get(job_id), self._forecasts.options(job_id)
+        return verdict if verdict is None or found is None else forecast_views.helped(verdict, found)
 
     @property
     def estimated_at(self) -> float:
@@ -164,7 +172,7 @@ class Queries:
         page, more = found[:limit], len(found) > limit
         plan = self._plan() if any(job.phase is Phase.QUEUED for job in page) else Plan()
         viewer = self._viewer(principal, lang)
-        shown = [views.job_view(viewer, job, plan.verdicts.get(job.id), self._eta(job.id, lang)) for job in page]
+        shown = [views.job_view(viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang)) for job in page]
         last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
         return JobList(jobs=shown, next=last)
 
@@ -210,7 +218,8 @@ class Queries:
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
             waiting=[
-                views.job_view(viewer, job, plan.verdicts.get(job.id), self._eta(job.id, lang)) for job in seen[:limit]
+                views.job_view(viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang))
+                for job in seen[:limit]
             ],
             waiting_more=max(0, len(seen) - limit),
             running=[views.job_view(viewer, job) for job in running[:limit]],

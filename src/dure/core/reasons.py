@@ -50,7 +50,8 @@ class Verdict:
     `position` is 1 for the next in line; `blockers` are job ids in the way (holders first, then those ahead);
     `data` holds the numbers of the sentence (`tier`, `gpus_milli`, `free_milli`, `quota_milli`, …) as plain JSON;
     `helps` are things the user could do, each `{"code": …, …}`: `tier` (another tier is free now), `fewer_gpus`,
-    `burst` (with `in_s` and `price`), `budget_flex`, `wait`.
+    `burst` (with `in_s` and `price`), `budget_flex`, `wait`. With `found` it is one of `whatif.Change` that was tried
+    and starts the job in `in_s` for `price`.
     """
 
     code: Waiting

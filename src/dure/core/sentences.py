@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from dure.core import spoken_english, spoken_korean
+from dure.core import spoken_english, spoken_forecasts, spoken_korean
 from dure.core.events import Event
 from dure.core.reasons import Verdict
 from dure.core.wording import Told, duration, gpus, money
@@ -28,15 +28,14 @@ __all__ = [
 
 def verdict_sentence(verdict: Verdict, lang: str, currency: str = "KRW") -> str:
     """Return why a job waits and, after a semicolon, the first thing that would help."""
-    spoken = _spoken(lang)
-    sentence: str = spoken.waiting(str(verdict.code), verdict.position, Told(verdict.data), currency)
-    useful = [clause for told in verdict.helps if (clause := spoken.helping(Told(told), currency)) and _tells(told)]
+    sentence: str = _spoken(lang).waiting(str(verdict.code), verdict.position, Told(verdict.data), currency)
+    useful = [clause for told in verdict.helps if (clause := _helping(told, lang, currency)) and _tells(told)]
     return f"{sentence}; {useful[0]}." if useful else f"{sentence}."
 
 
 def help_sentence(told: Mapping[str, Any], lang: str, currency: str = "KRW") -> str:
     """Return one thing that would help, as a sentence."""
-    clause: str = _spoken(lang).helping(Told(told), currency)
+    clause = _helping(told, lang, currency)
     return f"{clause[:1].upper()}{clause[1:]}."
 
 
@@ -51,6 +50,14 @@ def event_sentence(event: Event, lang: str, currency: str = "KRW") -> str:
     told = Told({**event.data, "actor": event.actor, "subject": event.subject})
     clause: str = _spoken(lang).happened(event.kind, told, currency)
     return f"{clause}."
+
+
+def _helping(told: Mapping[str, Any], lang: str, currency: str) -> str:
+    """Return what would help, as a clause: what was found by trying it, or what the plan itself shows."""
+    if told.get("found"):
+        return spoken_forecasts.helping(Told(told), currency, lang)
+    clause: str = _spoken(lang).helping(Told(told), currency)
+    return clause
 
 
 def _spoken(lang: str) -> ModuleType:

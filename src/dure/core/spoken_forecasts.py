@@ -10,7 +10,7 @@ from dure.amounts import duration, money
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
 from dure.core.queueing.whatif import Ahead, Change, Option
-from dure.core.wording import amount_of, gpus, josa
+from dure.core.wording import Told, amount_of, gpus, josa
 
 _STEPS = ((60.0, 5.0), (600.0, 60.0), (3600.0, 300.0), (6 * 3600.0, 900.0), (86_400.0, 3600.0))
 _DAY_STEP_S = 6 * 3600.0
@@ -117,19 +117,25 @@ def cost(p50: float, p90: float, currency: str, lang: str) -> str:
 
 def sooner(option: Option, currency: str, lang: str) -> str:
     """Return one change that starts a job sooner, as a sentence."""
-    korean = lang.startswith("ko")
-    price = money(option.cost, currency, lang)
-    if option.in_s < _SOON_S:
-        when = "지금" if korean else "now"
-    else:
-        when = f"약 {about(option.in_s, lang)} 뒤" if korean else f"in about {about(option.in_s, lang)}"
     instead = ""
     if option.instead_s is not None:
         later = about(option.instead_s, lang)
-        instead = f"(지금대로면 약 {later} 뒤)" if korean else f" instead of about {later}"
+        instead = f"(지금대로면 약 {later} 뒤)" if lang.startswith("ko") else f" instead of about {later}"
+    clause = helping(Told(option.told()), currency, lang, instead)
+    return f"{clause[:1].upper()}{clause[1:]}."
+
+
+def helping(data: Told, currency: str, lang: str, instead: str = "") -> str:
+    """Return a change that was found to start a job sooner (`Option.told`) as a clause without a full stop."""
+    korean = lang.startswith("ko")
+    in_s, price = data.number("in_s") or 0.0, money(data.number("price") or 0.0, currency, lang)
+    if in_s < _SOON_S:
+        when = "지금" if korean else "now"
+    else:
+        when = f"약 {about(in_s, lang)} 뒤" if korean else f"in about {about(in_s, lang)}"
     if korean:
-        return f"{_change_korean(option)} {when} 시작합니다{instead}. 비용은 약 {price}입니다."
-    return f"{_change_english(option)} it starts {when}{instead}, for about {price}."
+        return f"{_change_korean(data)} {when} 시작합니다{instead}. 비용은 약 {price}입니다"
+    return f"{_change_english(data)} it starts {when}{instead}, for about {price}"
 
 
 def flag(option: Option) -> str | None:
@@ -138,7 +144,7 @@ def flag(option: Option) -> str | None:
         case Change.TIER:
             return f"--tier {option.data['tier']}"
         case Change.FEWER_GPUS:
-            return _fewer(option)
+            return _fewer(Told(option.data))
         case Change.BUDGET_FLEX:
             return "--budget flex --burst"
         case Change.BURST:
@@ -147,9 +153,9 @@ def flag(option: Option) -> str | None:
             return None
 
 
-def _fewer(option: Option) -> str:
-    nodes = option.data.get("nodes")
-    return f"--nodes {nodes}" if nodes else f"--gpus {amount_of(option.data['gpus_milli'])}"
+def _fewer(data: Told) -> str:
+    nodes = data.count("nodes")
+    return f"--nodes {nodes}" if nodes else f"--gpus {amount_of(data.number('gpus_milli') or 0.0)}"
 
 
 def stands_before(found: Ahead, after: str | None, lang: str) -> str:
@@ -176,31 +182,33 @@ def not_there(failing: tuple[str, ...], in_s: float, lang: str) -> str:
     return f"{when} 뒤까지 기다려야 갈 수 있습니다" if korean else f"may go there after waiting {when}"
 
 
-def _change_english(option: Option) -> str:
-    match option.change:
+def _change_english(data: Told) -> str:
+    cluster, tier, milli = data.text("cluster"), data.text("tier"), data.number("gpus_milli") or 0
+    match data.text("code"):
         case Change.TIER:
-            return f"With --tier {option.data['tier']}"
+            return f"with --tier {tier}"
         case Change.FEWER_GPUS:
-            return f"With {_fewer(option)}"
+            return f"with {_fewer(data)}"
         case Change.BUDGET_FLEX:
-            return f"With --budget flex --burst, on {option.lease.cluster},"
+            return f"with --budget flex --burst, on {cluster},"
         case Change.BURST:
-            return f"With --burst, on {option.lease.cluster},"
-        case Change.BORROW:
-            more = f"{gpus(option.data['gpus_milli'])} of {option.data['tier']}"
-            return f"If an administrator lets team {option.data['team']} have {more} more,"
+            return f"with --burst, on {cluster},"
+        case _:
+            more = f"{gpus(milli)} of {tier}"
+            return f"if an administrator lets team {data.text('team')} have {more} more,"
 
 
-def _change_korean(option: Option) -> str:
-    match option.change:
+def _change_korean(data: Told) -> str:
+    cluster, tier, milli = data.text("cluster"), data.text("tier"), data.number("gpus_milli") or 0
+    match data.text("code"):
         case Change.TIER:
-            return f"--tier {option.data['tier']}를 쓰면"
+            return f"--tier {josa(tier, '을/를')} 쓰면"
         case Change.FEWER_GPUS:
-            return f"{_fewer(option)}로 줄이면"
+            return f"{josa(_fewer(data), '으로/로')} 줄이면"
         case Change.BUDGET_FLEX:
-            return f"--budget flex --burst를 쓰면 {option.lease.cluster}에서"
+            return f"--budget flex --burst를 쓰면 {cluster}에서"
         case Change.BURST:
-            return f"--burst를 쓰면 {option.lease.cluster}에서"
-        case Change.BORROW:
-            more = f"{option.data['tier']} {gpus(option.data['gpus_milli'], 'ko')}"
-            return f"관리자가 {option.data['team']} 팀에 {josa(more, '을/를')} 더 허용하면"
+            return f"--burst를 쓰면 {cluster}에서"
+        case _:
+            more = f"{tier} {gpus(milli, 'ko')}"
+            return f"관리자가 {data.text('team')} 팀에 {josa(more, '을/를')} 더 허용하면"

@@ -1,14 +1,16 @@
 """What would start a waiting job sooner: it is changed in one way, and the platform's own decisions run forward again.
 
 No rule of thumb says what helps: an option is told only when the changed job really begins earlier in the same future.
-The trap: that future has every runtime at its middle, so that two runs differ by the change alone; how sure a start is
-belongs to the estimate of the job itself, which is drawn many times.
+That future has every runtime at its middle, so that two runs differ by the change alone; how sure a start is belongs to
+the estimate of the job itself, which is drawn many times. On a long queue one more run answers all: the changed twins
+of the job wait in it too, just before it, and give their GPUs back the moment they begin. The trap: twins of two jobs
+in one run would open gaps for each other, and a short queue would feel even one job's; there each change has its run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -22,6 +24,7 @@ _COARSER = 0.06
 _SOONER_S = 30.0
 _SOONER_PART = 0.1
 _MIDDLE = 0.5
+_EARLIER_S = 1e-5  # twins wait before their job, or what is kept for it would be kept from them
 MAX_OPTIONS = 12
 
 
@@ -50,6 +53,11 @@ class Option:
     held_s: float
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    def told(self) -> Mapping[str, Any]:
+        """Return the option as a help of a verdict (`Verdict.helps`)."""
+        found = {"code": self.change.value, "found": True, "in_s": self.in_s, "price": self.cost}
+        return {**found, "cluster": self.lease.cluster, **self.data}
+
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
@@ -76,19 +84,105 @@ def options(
     for change, changed, platform, data in _changes(present.platform, job, present.jobs):
         if len(found) >= MAX_OPTIONS or not more():
             break
-        most_s = HORIZON_S if now_s is None else now_s[0] * (1.0 - _SOONER_PART) - _SOONER_S
+        most_s = _most_s(None if now_s is None else now_s[0])
         if most_s < 0.0:
             break
         trial = _trial(replace(present, platform=platform), changed, remaining, most_s)
         if trial is None:
             continue
         in_s, lease = trial
-        held_s = remaining(changed, _MIDDLE)
         instead_s = None if now_s is None else now_s[0]
-        cost = cost_of(lease, held_s + _provision_s(platform, lease))
-        found.append(Option(change, in_s, instead_s, lease, cost, held_s, data))
-    found.sort(key=lambda option: (option.in_s, option.cost))
-    return tuple(_without_idle(found))
+        found.append(_option(change, changed, data, in_s, instead_s, lease, platform, remaining))
+    return by_start(found)
+
+
+def together(
+    present: Present,
+    job: Job,
+    remaining: Remaining,
+    base: Course,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[Option, ...]:
+    """Return as `options` does, found in one future beside `base`, the one in which nothing is changed (`middle`).
+
+    A change of what a team may use is not among them: that is another platform, and a run of its own (`borrowed`).
+    """
+    own = base.starts.get(job.id)
+    instead_s = None if own is None else own.in_s
+    most_s = _most_s(instead_s)
+    twins: dict[str, tuple[Change, Job, Mapping[str, Any]]] = {}
+    for change, changed, _, data in _changes(present.platform, job, present.jobs):
+        if change is not Change.BORROW and len(twins) < MAX_OPTIONS:
+            before = job.submitted_at - (len(twins) + 1) * _EARLIER_S
+            twin = replace(changed, id=f"{job.id}+{len(twins)}", submitted_at=before)
+            twins[twin.id] = change, twin, data
+    if most_s < 0.0 or not twins:
+        return ()
+    crowd = replace(present, jobs=(*present.jobs, *(twin for _, twin, _ in twins.values())))
+    future = middle(crowd, remaining, frozenset(twins), most_s, between, at_once=frozenset(twins))
+    return by_start(
+        _option(change, twin, data, start.in_s, instead_s, start.lease, present.platform, remaining)
+        for twin_id, (change, twin, data) in twins.items()
+        if (start := future.starts.get(twin_id)) is not None
+    )
+
+
+def middle(
+    present: Present,
+    remaining: Remaining,
+    watched: frozenset[str],
+    most_s: float = HORIZON_S,
+    between: Callable[[], None] = lambda: None,
+    *,
+    at_once: frozenset[str] = frozenset(),
+) -> Course:
+    """Return the future without arrivals in which every runtime is at its middle, and none of those over `at_once`."""
+    return course(
+        replace(present, recent=()),
+        lambda known, _part: 0.0 if known.id in at_once else remaining(known, _MIDDLE),
+        0,
+        watched=watched,
+        grain=_COARSER,
+        horizon_s=most_s,
+        between=between,
+    )
+
+
+def borrowed(present: Present, job: Job, remaining: Remaining, instead_s: float | None) -> tuple[Option, ...]:
+    """Return what would start the job sooner if its team might use more, each tier tried in a run of its own."""
+    found = []
+    for change, changed, platform, data in _changes(present.platform, job, present.jobs):
+        if change is Change.BORROW and (most_s := _most_s(instead_s)) >= 0.0:
+            trial = _trial(replace(present, platform=platform), changed, remaining, most_s)
+            if trial is not None:
+                found.append(_option(change, changed, data, trial[0], instead_s, trial[1], platform, remaining))
+    return tuple(found)
+
+
+def by_start(found: Iterable[Option]) -> tuple[Option, ...]:
+    """Return options, the soonest first, then the cheapest, without fewer GPUs where more of them begin as soon."""
+    return tuple(_without_idle(sorted(found, key=lambda option: (option.in_s, option.cost))))
+
+
+def _most_s(instead_s: float | None) -> float:
+    """Return by when a changed job has to begin for the change to be told."""
+    return HORIZON_S if instead_s is None else instead_s * (1.0 - _SOONER_PART) - _SOONER_S
+
+
+def _option(  # noqa: PLR0917 -- the parts of one trial
+    change: Change,
+    changed: Job,
+    data: Mapping[str, Any],
+    in_s: float,
+    instead_s: float | None,
+    lease: Lease,
+    platform: Platform,
+    remaining: Remaining,
+) -> Option:
+    held_s = remaining(changed, _MIDDLE)
+    cost = cost_of(lease, held_s + _provision_s(platform, lease))
+    return Option(change, in_s, instead_s, lease, cost, held_s, data)
 
 
 def ahead(present: Present, job: Job, remaining: Remaining, courses: Sequence[Course]) -> Ahead:
@@ -120,15 +214,7 @@ def ahead(present: Present, job: Job, remaining: Remaining, courses: Sequence[Co
 def _trial(present: Present, job: Job, remaining: Remaining, most_s: float = HORIZON_S) -> tuple[float, Lease] | None:
     """Return when and where `job` begins with every runtime at its middle, None when not by `most_s`."""
     jobs = tuple(job if known.id == job.id else known for known in present.jobs)
-    trial = replace(present, jobs=jobs, recent=())
-    found = course(
-        trial,
-        lambda known, _part: remaining(known, _MIDDLE),
-        0,
-        watched=frozenset({job.id}),
-        grain=_COARSER,
-        horizon_s=most_s,
-    ).starts.get(job.id)
+    found = middle(replace(present, jobs=jobs), remaining, frozenset({job.id}), most_s).starts.get(job.id)
     return None if found is None else (found.in_s, found.lease)
 
 

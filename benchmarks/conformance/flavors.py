@@ -30,7 +30,7 @@ from dure.core.queueing.kueue.assignment import (
 from dure.core.queueing.kueue.objects import Flavor, FlavorResource, Gates, Settings, Topology
 from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.pods import pod_set_of
-from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, topology_of, workload_of
+from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, machines_of, topology_of, workload_of
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, build, info_of
 
 Oracle = Callable[[QueueNode, Info, FlavorResource, int], tuple[int, int]]
@@ -82,6 +82,8 @@ def assign_flavors(case: Case) -> None:
         "simulationResult",
         "preemptWorkloadSlice",
         "topologies",
+        "nodes",
+        "quotaCheckStrategy",
     )
     tc = case.tc
     gates = gates_of(tc)
@@ -90,7 +92,9 @@ def assign_flavors(case: Case) -> None:
         flavors = {name: flavor_of(one) for name, one in case.shared["resourceFlavors"].items()}
     else:
         flavors = {"flavor": Flavor("flavor")}
-    snapshot = build([queue_of(one) for one in queues], (), flavors.values(), topologies=_topologies(tc))
+    machines = machines_of(tc.get("nodes") or ())
+    specs = [queue_of(one) for one in queues]
+    snapshot = build(specs, (), flavors.values(), topologies=_topologies(tc), machines=machines)
     queue = snapshot.queues[tc["clusterQueue"]["metadata"]["name"]]
     queue.take(amounts_of(tc.get("clusterQueueUsage")))
     if tc.get("secondaryClusterQueue"):
@@ -99,7 +103,8 @@ def assign_flavors(case: Case) -> None:
     document = {"metadata": {"name": "wl"}, "spec": {"podSets": tc["wlPods"]}}
     document["status"] = {"reclaimablePods": tc.get("wlReclaimablePods")}
     info = info_of(workload_of(document), gates)
-    settings = Settings(gates=gates, fair_sharing=bool(tc.get("enableFairSharing")))
+    ignores = tc.get("quotaCheckStrategy") == "IgnoreUndeclared"
+    settings = Settings(gates=gates, fair_sharing=bool(tc.get("enableFairSharing")), ignore_undeclared=ignores)
     oracle = oracle_of(tc.get("simulationResult"))
     replaced = _old_slice(tc.get("preemptWorkloadSlice"), gates)
     got = Assigner(info, queue, flavors, oracle, settings, 0, replaced).assign()

@@ -7,7 +7,7 @@ silence.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,12 +87,6 @@ def same(what: str, wanted: object, got: object) -> None:
 def queue_of(document: Document) -> ClusterQueue:
     """Return a queue as the case's own code gives it to Kueue: no API server filled in defaults."""
     return shapes.queue_of(document, fill=False)
-
-
-def no_topology(pod_sets: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse pods that ask for a place in a topology."""
-    if any(one.get("topologyRequest") for one in pod_sets):
-        raise UnsupportedError("topology-aware scheduling")
 
 
 def quota_document(

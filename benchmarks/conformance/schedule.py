@@ -11,7 +11,6 @@ from benchmarks.conformance.reading import (
     Document,
     UnsupportedError,
     gates_of,
-    no_topology,
     parsed,
     queue_of,
     same,
@@ -23,16 +22,20 @@ from dure.core.queueing.kueue.entries import Entry
 from dure.core.queueing.kueue.objects import Condition, Settings, UsagePolicy, Workload
 from dure.core.queueing.kueue.pending import PendingQueue
 from dure.core.queueing.kueue.preemption import JOB_UID, path_text, preemption_message
+from dure.core.queueing.kueue.second import NODE_FAILURES, wants_second_pass
 from dure.core.queueing.kueue.shapes import (
     cohort_of,
     flavor_of,
     local_queue_of,
+    machines_of,
+    topology_of,
     workload_of,
 )
 from dure.core.queueing.kueue.snapshot import Info, Snapshot, build, info_of
 from dure.core.queueing.kueue.usage import UsageLedger, natural
 
 NOW_NS = 2 * 10**18
+IGNORE = "IgnoreUndeclared"
 PARENT = "kueue.x-k8s.io/concurrent-admission-parent"
 NAMESPACES = {
     "default": {},
@@ -62,7 +65,8 @@ class World:
     def cycle(self) -> CycleResult | None:
         """Run one cycle; None when nobody waits."""
         self.number += 1
-        heads = []
+        held = [info for node in self.snapshot.queues.values() for info in node.workloads.values()]
+        heads = [(info, False) for info in held if wants_second_pass(info.workload)]
         for name, queue in self.pending.items():
             if name not in self.snapshot.inactive:
                 info = queue.head()
@@ -96,7 +100,7 @@ class World:
         self.workloads[workload.key] = changed
         if fresh:
             self.events.append(("Normal", workload.key, "QuotaReserved"))
-        if changed.has("Admitted"):
+        if changed.has("Admitted") and not workload.unhealthy:
             self.events.append(("Normal", workload.key, "Admitted"))
         if self.ledger is not None and entry.node.spec.usage_based and fresh:
             total: Counter[str] = Counter()
@@ -130,6 +134,11 @@ class World:
             self.events.append(("Normal", entry.migrating.key, "EvictedDueToFlavorMigration"))
         if entry.status == states.ASSUMED:
             self.pending[entry.info.queue].forget(entry.info.key)
+        elif entry.status == states.EVICTED:
+            self._evict(entry.info.key, NODE_FAILURES, entry.message)
+            self.events.append(("Normal", entry.info.key, f"EvictedDueTo{NODE_FAILURES}"))
+        elif wants_second_pass(entry.info.workload):
+            self.events.append(("Warning", entry.info.key, "SecondPassFailed"))
         else:
             self._requeue(entry)
 
@@ -164,6 +173,10 @@ class World:
         self.events.append(("Warning", key, reason))
 
 
+def _found(document: Document) -> list[Document]:
+    return (document.get("status") or {}).get("conditions") or []
+
+
 def _world(
     case: Case,
     settings: Settings,
@@ -174,8 +187,11 @@ def _world(
     ledger: UsageLedger | None = None,
 ) -> World:
     documents = case.tc.get("workloads") or []
-    for one in documents:
-        no_topology(one["spec"].get("podSets") or ())
+    controllers = {
+        one["metadata"]["name"]: (one.get("spec") or {}).get("controllerName", "")
+        for one in case.tc.get("admissionChecks") or ()
+        if any(found["type"] == "Active" and found["status"] == "True" for found in _found(one))
+    }
     objects = case.tc.get("objects") or ()
     ranges = [one for one in objects if "limits" in (one.get("spec") or {})]
     runtimes = [one for one in objects if one.get("handler") is not None]
@@ -194,9 +210,13 @@ def _world(
     snapshot = build(
         specs,
         [cohort_of(one) for one in case.tc.get("cohorts") or ()],
-        [flavor_of(one) for one in flavors],
+        [flavor_of(one) for one in (*flavors, *(case.tc.get("resourceFlavors") or ()))],
         holding,
-        frozenset(),
+        frozenset(controllers),
+        topologies=[topology_of(one) for one in case.tc.get("topologies") or ()],
+        machines=machines_of(case.tc.get("nodes") or (), case.tc.get("pods") or ()),
+        overlapping=settings.gates.topology_overlapping,
+        controllers=controllers,
     )
     usage = ledger.usage if ledger is not None else None
     pending = {
@@ -239,8 +259,18 @@ def cycles(case: Case) -> None:
         "admissionError",
         "wantWorkloadUseMergePatch",
         "objects",
+        "admissionChecks",
+        "nodes",
+        "pods",
+        "quotaCheckStrategy",
+        "resourceFlavors",
+        "topologies",
     )
-    settings = Settings(gates=gates_of(case.tc), fair_sharing=bool(case.tc.get("enableFairSharing")))
+    settings = Settings(
+        gates=gates_of(case.tc),
+        fair_sharing=bool(case.tc.get("enableFairSharing")),
+        ignore_undeclared=case.tc.get("quotaCheckStrategy") == IGNORE,
+    )
     shared = case.shared["cfg"]
     world = _world(
         case,

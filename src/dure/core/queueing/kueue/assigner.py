@@ -96,7 +96,7 @@ class Assigner:
                 break
         result.progress = Progress(tuple(tried), self.queue.generation, self.cycle, self.info.shape)
         if self.settings.gates.topology and result.mode != NO_FIT and self._asks_topology():
-            place(result, self.info, self.queue, self.settings)
+            place(result, self.info, self.queue, self.settings, self.replaced)
         if self.settings.gates.observability:
             result.no_fit_reason = no_fit_reason(result, self.queue)
         return result
@@ -125,7 +125,7 @@ class Assigner:
         for amounts in own.values():
             for resource, amount in amounts.items():
                 total[resource] = add(total.get(resource, 0), amount)
-        chosen: dict[str, FlavorChoice] | None = {}
+        chosen: dict[str, FlavorChoice] | None = self._held_flavors(members, wanted)
         reasons: list[str] = []
         error = ""
         known: dict[str, Attempt] = {}
@@ -148,9 +148,19 @@ class Assigner:
             flavors = self._own_flavors(index, own[index], chosen or {})
             one = PodSetResult(wanted[index].name, wanted[index].count, own[index], flavors, tuple(reasons), attempts)
             one.error = error
+            held = wanted[index].held if self.settings.gates.topology else None
+            if held is not None:
+                one.topology, one.delayed = held.topology, held.delayed
             self._append(one, result, tried)
             complete = complete and not error and (bool(flavors) or not own[index])
         return complete
+
+    def _held_flavors(self, members: list[int], wanted: list[Requests]) -> dict[str, FlavorChoice]:
+        """Return the flavors that a workload holds already, in its second pass."""
+        if not self.settings.gates.topology:
+            return {}
+        held = ((resource, flavor) for index in members for resource, flavor in wanted[index].flavors.items())
+        return {resource: FlavorChoice(flavor, FIT) for resource, flavor in held}
 
     def _own_flavors(
         self, index: int, own: Mapping[str, int], chosen: Mapping[str, FlavorChoice]

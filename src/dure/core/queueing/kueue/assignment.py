@@ -64,6 +64,7 @@ class PodSetResult:
     attempts: tuple[Attempt, ...] = ()
     topology: Spread = ()
     error: str = ""
+    delayed: str | None = None
 
     @property
     def mode(self) -> int:

@@ -19,8 +19,9 @@ from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.nomination import Nominator
 from dure.core.queueing.kueue.objects import Admission, Amounts, PodSetAdmission, Settings, Workload
 from dure.core.queueing.kueue.ordering import in_order
-from dure.core.queueing.kueue.placing import placed_in
+from dure.core.queueing.kueue.placing import levels_of, placed_in
 from dure.core.queueing.kueue.quantity import add, sub
+from dure.core.queueing.kueue.second import lost_a_node, no_replacement
 from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode, Requests, Snapshot, placed_of, usage_of
 
 OVERLAP = "Workload has overlapping preemption targets with another workload"
@@ -150,7 +151,9 @@ class Cycle:
             return
         fits = self._waits(entry) or self._recheck(entry, result)
         mode = entry.assignment.mode
-        if self._refused(entry):
+        if mode != FIT and self.settings.gates.replacement_fail_fast and lost_a_node(entry.info.workload):
+            entry.status, entry.message = states.EVICTED, no_replacement(entry.info.workload)
+        elif self._refused(entry):
             if mode == PREEMPT:
                 self._reserve_blocked(entry)
         elif mode == PREEMPT and self._gated(entry.info.workload):
@@ -197,7 +200,7 @@ class Cycle:
             self._reserve(entry, entry.usage())
             self._migrate(entry, worse)
             return
-        if self.settings.block_admission and not self.ready:
+        if self.settings.block_admission and not self.ready and entry.info.reserved_ns is None:
             entry.reason, entry.message = "WaitingForPodsReady", NOT_READY
             entry.requeue = pending.FAILED_AFTER_NOMINATION
             self._reserve(entry, entry.usage())
@@ -267,8 +270,7 @@ class Cycle:
         return quota, room
 
     def _placed(self, entry: Entry) -> tuple[Placed, ...]:
-        held = entry.info.reserved_ns is not None
-        return placed_in(entry.assignment, entry.info, entry.node) if entry.node.places and not held else ()
+        return placed_in(entry.assignment, entry.info, entry.node) if entry.node.places else ()
 
     def _places_fit(self, entry: Entry) -> bool:
         return not entry.node.places or self.snapshot.places_fit(self._placed(entry))
@@ -356,6 +358,8 @@ def admission_of(entry: Entry) -> Admission:
                 usage={resource: one.requests.get(resource, 0) for resource in one.flavors},
                 count=one.count,
                 topology=one.topology,
+                levels=levels_of(one, entry.node),
+                delayed=one.delayed,
             )
             for one in entry.assignment.pod_sets
         ),
@@ -365,8 +369,8 @@ def admission_of(entry: Entry) -> Admission:
 def admitted_info(entry: Entry, now_ns: int) -> Info:
     """Return the record of an accepted head as it holds quota since now."""
     admission = admission_of(entry)
-    requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors) for one in admission.pod_sets)
-    workload = replace(entry.info.workload, admission=admission)
+    requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors, one) for one in admission.pod_sets)
+    workload = replace(entry.info.workload, admission=admission, unhealthy=())
     return replace(
         entry.info,
         workload=workload,

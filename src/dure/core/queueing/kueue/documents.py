@@ -28,7 +28,8 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.quantity import UNLIMITED, text_of
-from dure.core.queueing.kueue.shapes import ALLOWED_FLAVORS, BOOST, REPLACES
+from dure.core.queueing.kueue.shapes import ALLOWED_FLAVORS, BOOST, ELASTIC, GATED_BY, REPLACES
+from dure.core.queueing.kueue.spreads import packed
 
 API = "kueue.x-k8s.io/v1beta2"
 Document = dict[str, Any]
@@ -176,6 +177,8 @@ def _workload(one: Workload) -> Document:
         BOOST: str(one.boost) if one.boost else None,
         ALLOWED_FLAVORS: None if one.allowed_flavors is None else ",".join(one.allowed_flavors),
         REPLACES: one.replaces,
+        GATED_BY: one.gated_by or None,
+        ELASTIC: "true" if one.elastic else None,
     }
     owners = None
     if one.parent is not None:
@@ -207,7 +210,15 @@ def _workload(one: Workload) -> Document:
 def _status(one: Workload) -> Document:
     gates = [{"name": name, "position": "Open"} for name in sorted(one.open_gates)]
     checks = [
-        {"name": check.name, "state": check.state, "message": check.message, "lastTransitionTime": _time(0)}
+        _said(
+            {
+                "name": check.name,
+                "state": check.state,
+                "message": check.message,
+                "lastTransitionTime": _time(0),
+                "podSetUpdates": [dict(update) for update in check.updates] or None,
+            }
+        )
         for check in one.checks
     ]
     requeue = None if one.requeue_at_ns is None else {"requeueAt": _time(one.requeue_at_ns)}
@@ -219,6 +230,7 @@ def _status(one: Workload) -> Document:
             "reclaimablePods": [{"name": name, "count": count} for name, count in one.reclaimable.items()] or None,
             "requeueState": requeue,
             "preemptionGates": gates or None,
+            "unhealthyNodes": [{"name": name} for name in one.unhealthy] or None,
         }
     )
 
@@ -240,9 +252,14 @@ def _condition(one: Condition) -> Document:
 def _pod_set(one: PodSet) -> Document:
     requests = {name: _quantity(name, amount) for name, amount in one.requests.items()}
     affinity = None
+    terms: Document = {}
     if one.affinity_terms is not None:
-        terms = {"nodeSelectorTerms": [dict(term) for term in one.affinity_terms]}
-        affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+        required = {"nodeSelectorTerms": [dict(term) for term in one.affinity_terms]}
+        terms["requiredDuringSchedulingIgnoredDuringExecution"] = required
+    if one.preferred_terms:
+        terms["preferredDuringSchedulingIgnoredDuringExecution"] = [dict(term) for term in one.preferred_terms]
+    if terms:
+        affinity = {"nodeAffinity": terms}
     spec = {
         "containers": [{"name": "main", "resources": {"requests": requests}}],
         "nodeSelector": dict(one.node_selector) or None,
@@ -262,6 +279,8 @@ def _admission(one: Admission) -> Document:
                 "flavors": dict(podset.flavors),
                 "resourceUsage": {name: _quantity(name, amount) for name, amount in podset.usage.items()},
                 "count": podset.count,
+                "delayedTopologyRequest": podset.delayed,
+                "topologyAssignment": packed(podset.levels, podset.topology) if podset.topology else None,
             }
         )
         for podset in one.pod_sets

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
-from dure.core.queueing.kueue.entries import ASSUMED, Entry
+from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry
 from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.objects import (
@@ -30,6 +30,7 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.pending import PendingQueue, Saved, Waking
+from dure.core.queueing.kueue.second import NODE_FAILURES, retry_s, stands_on, wants_second_pass
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
 from dure.core.queueing.kueue.tree import Node
 from dure.core.queueing.kueue.usage import UsageLedger
@@ -97,6 +98,7 @@ class Engine:
         self._trees: dict[int, Waking] = {}
         self._told: dict[str, Entry | Refused] = {}
         self._due: list[tuple[int, str]] = []
+        self._again: dict[str, tuple[int, int]] = {}
         self._trial: _Touched | None = None
 
     def configure(
@@ -229,7 +231,25 @@ class Engine:
         self.strays.pop(workload.key, None)
         self._homes[workload.key] = info.queue
         self.snapshot.insert(info)
+        if wants_second_pass(workload):
+            self._again[workload.key] = (0, 0)
         return True
+
+    def lose(self, node: str, now_ns: int) -> list[str]:
+        """Say that a node failed; return the workloads whose pods on it are to be placed anew.
+
+        The next cycles look for other nodes and evict a workload that gets none; `configure` drops the node itself.
+        """
+        found = [info for info in self.held() if not info.evicted and stands_on(info.workload, node)]
+        for info in found:
+            self._remember(info)
+            admitted = Condition("Admitted", True, "Admitted", "The workload is admitted", now_ns)
+            reserved = Condition("QuotaReserved", True, "QuotaReserved", "", info.reserved_ns or now_ns)
+            workload = status.with_condition(status.with_condition(info.workload, reserved), admitted)
+            info.workload = replace(workload, unhealthy=(*workload.unhealthy, node))
+            info.reserved_ns = info.reserved_ns or now_ns
+            self._again[info.key] = (now_ns, 0)
+        return [info.key for info in found]
 
     def holding(self, key: str) -> Info | None:
         """Return the workload of that key when it holds quota, or None."""
@@ -320,7 +340,7 @@ class Engine:
         nothing and preempts nothing new.
         """
         self._end_backoffs(now_ns)
-        heads = self._heads()
+        heads = self._second_heads(now_ns) + self._heads()
         if not heads:
             return CycleResult([], [])
         self.number += 1
@@ -346,6 +366,19 @@ class Engine:
             self.pending[refused.info.queue].requeue(refused.info, refused.requeue, now_ns)
         return result
 
+    def _second_heads(self, now_ns: int) -> list[tuple[Info, bool]]:
+        """Return the workloads that hold quota and look for places again."""
+        heads = []
+        for key, (due_ns, _) in [*self._again.items()]:
+            info = self.holding(key)
+            if info is None or not wants_second_pass(info.workload):
+                del self._again[key]
+            elif due_ns <= now_ns:
+                self._touch(info.queue)
+                self._remember(info)
+                heads.append((info, False))
+        return heads
+
     def _heads(self) -> list[tuple[Info, bool]]:
         """Return the head of every queue that has one, and whether it is a preemptor whose victims still leave."""
         heads = []
@@ -358,7 +391,7 @@ class Engine:
             info = queue.head()
             if info is not None:
                 self._remember(info)
-                heads.append((info, queue.sticky is not None and queue.sticky[0] == info.key))
+                heads.append((info, queue.is_preemptor(info)))
         return heads
 
     def _end_backoffs(self, now_ns: int) -> None:
@@ -392,6 +425,9 @@ class Engine:
             self._free(entry.replacing, now_ns)
         if entry.migrating is not None:
             self.evict(entry.migrating.key, "FlavorMigration", "", now_ns)
+        if entry.info.key in self._again:
+            self._settle_again(entry, now_ns)
+            return
         if entry.status != ASSUMED:
             self._told[entry.info.key] = entry
             self.pending[entry.info.queue].requeue(entry.info, entry.requeue, now_ns)
@@ -404,6 +440,14 @@ class Engine:
                 for name, amount in one.amounts.items():
                     total[name] = total.get(name, 0) + amount
             self.ledger.enter(f"{entry.info.workload.namespace}/{entry.info.workload.queue}", entry.info.key, total)
+
+    def _settle_again(self, entry: Entry, now_ns: int) -> None:
+        """Put into effect what a cycle decided about a workload that holds quota already."""
+        _, attempt = self._again.pop(entry.info.key)
+        if entry.status == EVICTED:
+            self.evict(entry.info.key, NODE_FAILURES, entry.message, now_ns)
+        elif entry.status != ASSUMED:
+            self._again[entry.info.key] = (now_ns + retry_s(attempt + 1) * 10**9, attempt + 1)
 
     def explain(self, key: str) -> Waiting | None:
         """Return why a workload waits, or None when it holds quota or is not known."""
@@ -443,20 +487,27 @@ class Engine:
             message = "a trial is under way already: end it before the next"
             raise RuntimeError(message)
         self._trial = _Touched()
-        before = (self.number, dict(self._homes), dict(self._told), dict(self.strays))
+        before = (self.number, dict(self._homes), dict(self._told), dict(self.strays), dict(self._again))
         due, awake = list(self._due), set(self._awake)
         ledger = self.ledger.copy() if self.ledger is not None else None
+        used = [
+            (where.used, {values: dict(held) for values, held in where.used.items()})
+            for where in self.snapshot.places.values()
+        ]
         try:
             yield self
         finally:
             touched, self._trial = self._trial, None
-            self.number, self._homes, self._told, self.strays = before
+            self.number, self._homes, self._told, self.strays, self._again = before
             self._due = due
             self._awake.clear()
             self._awake.update(awake)
             if self.ledger is not None and ledger is not None:
                 self.ledger.restore(ledger)
             self._undo(touched)
+            for now, kept in used:
+                now.clear()
+                now.update(kept)
 
     def _touch(self, name: str) -> None:
         """Remember how a queue and the cohorts above it are, before the first change of a trial."""
@@ -492,3 +543,4 @@ class Engine:
             info.workload, info.evicted, info.order = kept.workload, kept.evicted, kept.order
             info.progress, info.nominated = kept.progress, kept.nominated
             info.evaluated_generation, info.local_usage = kept.evaluated_generation, kept.local_usage
+            info.reserved_ns = kept.reserved_ns

@@ -11,6 +11,7 @@ from dure.core.queueing.kueue.pending import GENERIC
 from dure.core.queueing.kueue.snapshot import Info, QueueNode
 
 NOT_NOMINATED, SKIPPED, GATED, NOMINATED, ASSUMED = "", "skipped", "preemptionGated", "nominated", "assumed"
+EVICTED = "evicted"
 
 
 @dataclass(slots=True, eq=False)

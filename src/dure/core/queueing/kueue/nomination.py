@@ -17,6 +17,7 @@ from dure.core.queueing.kueue.objects import FlavorResource, Settings
 from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.placing import place_after
 from dure.core.queueing.kueue.preemption import Preemptor
+from dure.core.queueing.kueue.second import lost_a_node
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
 
 Nomination = tuple[Assignment, list[Target]]
@@ -47,7 +48,8 @@ class Nominator:
         assignment, targets = self._with_targets(info, queue, full, replaced)
         if replaced is not None and (targets or assignment.mode == FIT):
             targets = [Target(replaced, ""), *targets]
-        if queue.places and assignment.mode == PREEMPT and self.settings.gates.topology:
+        mends = lost_a_node(info.workload)
+        if queue.places and assignment.mode == PREEMPT and self.settings.gates.topology and not mends:
             self._reserve_places(info, queue, assignment, targets)
         return assignment, targets
 

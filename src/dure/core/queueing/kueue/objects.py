@@ -183,13 +183,18 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class PodSetAdmission:
-    """The flavors and the usage that a pod set was admitted with, and where its pods are if a topology says so."""
+    """The flavors and the usage that a pod set was admitted with, and where its pods are if a topology says so.
+
+    `levels` are those that its domains are named by; `delayed` says that places come after the admission checks.
+    """
 
     name: str
     flavors: Mapping[str, str]
     usage: Mapping[str, int]
     count: int | None = None
     topology: tuple[tuple[tuple[str, ...], int], ...] = ()
+    levels: tuple[str, ...] = ()
+    delayed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +207,12 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class CheckState:
-    """The state of one admission check of a workload."""
+    """The state of one admission check of a workload; `updates` are what it changes of pod sets (`podSetUpdates`)."""
 
     name: str
     state: str
     message: str = ""
+    updates: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +241,9 @@ class Workload:
     reclaimable: Mapping[str, int] = field(default_factory=dict)
     requeue_at_ns: int | None = None
     gated_by: str = ""
+    unhealthy: tuple[str, ...] = ()
+    owned_by_pod: bool = False
+    elastic: bool = False
 
     @property
     def key(self) -> str:

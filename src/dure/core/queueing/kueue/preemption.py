@@ -53,7 +53,7 @@ class Preemptor:
         queue = self.snapshot.queues[info.queue]
         placing: Callable[[], bool] | None = None
         if queue.places and self.settings.gates.topology:
-            asks = asks_of(assignment, info, queue)
+            asks = asks_of(assignment, info, queue, self.settings, replaced)
             if asks:
                 placing = lambda: not isinstance(find(queue, asks, self.settings), Unplaced)  # noqa: E731 - one question
 

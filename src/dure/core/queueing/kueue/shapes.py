@@ -8,6 +8,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,8 +32,9 @@ from dure.core.queueing.kueue.objects import (
     Topology,
     Workload,
 )
-from dure.core.queueing.kueue.pods import Ranges, adjusted, amounts_of, pod_set_of
+from dure.core.queueing.kueue.pods import Ranges, adjusted, amounts_of, pod_requests, pod_set_of
 from dure.core.queueing.kueue.quantity import parse_float, parse_quota
+from dure.core.queueing.kueue.spreads import unpacked
 
 Document = Mapping[str, Any]
 
@@ -40,6 +42,18 @@ BOOST = "kueue.x-k8s.io/priority-boost"
 ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
 REPLACES = "kueue.x-k8s.io/workload-slice-replacement-for"
 GATED_BY = "kueue.x-k8s.io/admission-gated-by"
+ELASTIC = "kueue.x-k8s.io/elastic-job"
+GROUP = "kueue.x-k8s.io/is-group-workload"
+_PLACED = {
+    f"kueue.x-k8s.io/podset-{kind}"
+    for kind in (
+        "preferred-topology",
+        "required-topology",
+        "unconstrained-topology",
+        "slice-required-topology",
+        "slice-required-topology-constraints",
+    )
+}
 
 
 def time_of(text: str | None) -> int:
@@ -121,6 +135,19 @@ def machine_of(document: Document) -> Machine:
         taints=tuple(spec.get("taints") or ()),
         ready=ready and not spec.get("unschedulable", False),
     )
+
+
+def machines_of(nodes: Iterable[Document], pods: Iterable[Document] = ()) -> list[Machine]:
+    """Return what placement needs of Nodes, less what pods take there that no topology placed and that still run."""
+    used: dict[str, dict[str, int]] = {}
+    for pod in pods:
+        spec, marks = pod.get("spec") or {}, (pod.get("metadata") or {}).get("annotations") or {}
+        ended = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+        if spec.get("nodeName") and not ended and not marks.keys() & _PLACED:
+            held = used.setdefault(spec["nodeName"], {"pods": 0})
+            for name, amount in {**pod_requests(spec), "pods": 1}.items():
+                held[name] = held.get(name, 0) + amount
+    return [replace(one, used=used.get(one.name, {})) for one in map(machine_of, nodes)]
 
 
 def _checks(spec: Document) -> tuple[tuple[str, frozenset[str]], ...]:
@@ -219,6 +246,9 @@ def admission_of(document: Document | None) -> Admission | None:
                 flavors=entry.get("flavors") or {},
                 usage=amounts_of(entry.get("resourceUsage")),
                 count=entry.get("count"),
+                delayed=entry.get("delayedTopologyRequest"),
+                levels=unpacked(entry.get("topologyAssignment"))[0],
+                topology=unpacked(entry.get("topologyAssignment"))[1],
             )
             for entry in document.get("podSetAssignments") or ()
         ),
@@ -234,6 +264,14 @@ def _parent(metadata: Document) -> tuple[str, str] | None:
         if owner.get("kind") == "Workload" and owner.get("apiVersion") == "kueue.x-k8s.io/v1beta2":
             return str(owner.get("name", "")), str(owner.get("uid", ""))
     return None
+
+
+def _owned_by_pod(metadata: Document) -> bool:
+    """Return whether one pod alone owns the workload, so that neither outlives the other."""
+    owners = [*(metadata.get("ownerReferences") or ())]
+    if len(owners) != 1 or (metadata.get("annotations") or {}).get(GROUP) == "true":
+        return False
+    return bool(owners[0].get("kind") == "Pod" and owners[0].get("apiVersion") == "v1")
 
 
 def _boost(annotations: Document) -> int:
@@ -296,6 +334,9 @@ def workload_of(
         labels=metadata.get("labels") or {},
         allowed_flavors=None if allowed is None else _listed(allowed),
         gated_by=annotations.get(GATED_BY, ""),
+        unhealthy=tuple(entry["name"] for entry in status.get("unhealthyNodes") or ()),
+        owned_by_pod=_owned_by_pod(metadata),
+        elastic=annotations.get(ELASTIC) == "true",
         parent=_parent(metadata),
         gates=tuple(gate["name"] for gate in spec.get("preemptionGates") or ()),
         open_gates=frozenset(
@@ -305,7 +346,12 @@ def workload_of(
         admission=admission_of(status.get("admission")),
         conditions=tuple(_condition(entry) for entry in status.get("conditions") or ()),
         checks=tuple(
-            CheckState(name=entry["name"], state=entry.get("state", "Pending"), message=entry.get("message", ""))
+            CheckState(
+                name=entry["name"],
+                state=entry.get("state", "Pending"),
+                message=entry.get("message", ""),
+                updates=tuple(entry.get("podSetUpdates") or ()),
+            )
             for entry in status.get("admissionChecks") or ()
         ),
         reclaimable={entry["name"]: entry.get("count", 0) for entry in status.get("reclaimablePods") or ()},

@@ -7,7 +7,7 @@ with its usage, `take` and `give` only the usage; what-ifs that must not change 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dure.core.queueing.kueue.domains import Values
@@ -18,6 +18,7 @@ from dure.core.queueing.kueue.objects import (
     Flavor,
     Gates,
     Machine,
+    PodSetAdmission,
     ResourceGroup,
     Topology,
     Workload,
@@ -33,19 +34,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What a pod set asks for, or holds: the sum over its pods."""
+    """What a pod set asks for, or holds: the sum over its pods. `held` is what it was admitted with."""
 
     name: str
     count: int
     amounts: Mapping[str, int]
     flavors: Mapping[str, str] = field(default_factory=dict)
+    held: PodSetAdmission | None = None
 
     def scaled(self, count: int) -> Requests:
         """Return the requests of so many pods."""
-        if self.count in {0, count}:
+        if self.count in {0, count} or (self.held is not None and self.held.topology):
             return self
         amounts = {name: min(amount // self.count * count, UNLIMITED) for name, amount in self.amounts.items()}
-        return Requests(self.name, count, amounts, self.flavors)
+        return Requests(self.name, count, amounts, self.flavors, self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ def _requests(workload: Workload, gates: Gates) -> tuple[Requests, ...]:
         count = full.get(one.name, 0) if one.count is None else one.count
         requests = Requests(one.name, count, dict(one.usage), one.flavors)
         left = counts.get(one.name, 0)
-        held.append(requests.scaled(left) if left < count else requests)
+        requests = requests.scaled(left) if left < count else requests
+        held.append(replace(requests, held=one))
     return tuple(held)
 
 
@@ -192,7 +195,7 @@ def placed_of(workload: Workload) -> tuple[Placed, ...]:
 def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
     requests = tuple(
-        Requests(r.name, r.count, {k: min(v, 2**63 - 1) for k, v in r.amounts.items()}, r.flavors)
+        Requests(r.name, r.count, {k: min(v, 2**63 - 1) for k, v in r.amounts.items()}, r.flavors, r.held)
         for r in _requests(workload, gates)
     )
     name = queue or ""
@@ -213,7 +216,7 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
         reserved_ns=reserved.at_ns if reserved is not None and reserved.status else None,
         shrinks=can_shrink(workload.pod_sets),
         problem=_problem(workload),
-        placed=placed_of(workload),
+        placed=placed_of(workload) if gates.topology else (),
     )
 
 
@@ -224,7 +227,8 @@ _NOBODY = frozenset({"Never", ""})
 class QueueNode(Node):
     """A cluster queue in the tree, with the workloads that hold its quota. `generation` counts changes of quota.
 
-    `topology_only`: all its flavors are placed in topologies, so that everybody asks for a place.
+    `topology_only`: all its flavors are placed in topologies, so that everybody asks for a place. Pods of a `remote`
+    queue get their places elsewhere, those of `provisioned` flavors after the check that makes the nodes.
     """
 
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
@@ -233,6 +237,8 @@ class QueueNode(Node):
     places: dict[str, Places] = field(default_factory=dict)
     preempts: bool = field(init=False)
     topology_only: bool = False
+    remote: bool = False
+    provisioned: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         policy = self.spec.preemption
@@ -328,6 +334,24 @@ def _cyclic(name: str, parents: Mapping[str, str | None]) -> bool:
     return False
 
 
+MULTI_KUEUE = "kueue.x-k8s.io/multikueue"
+PROVISIONING = "kueue.x-k8s.io/provisioning-request"
+
+
+def _check_conflicts(queue: ClusterQueue, controllers: Mapping[str, str]) -> list[str]:
+    """Return why admission checks of a queue do not go together: other clusters are for all of it, and one way only."""
+    every = frozenset(name for group in queue.groups for name in group.flavors)
+    remote = [scope for name, scope in queue.checks if controllers.get(name) == MULTI_KUEUE]
+    reasons = []
+    if len(remote) > 1:
+        reasons.append("MultipleMultiKueueAdmissionChecks")
+    if any(scope and scope != every for scope in remote):
+        reasons.append("MultiKueueAdmissionCheckAppliedPerFlavor")
+    if remote and any(controllers.get(name) == PROVISIONING for name, _ in queue.checks):
+        reasons.append("MultiKueueWithProvisioningRequest")
+    return reasons
+
+
 def inactive_reasons(
     queue: ClusterQueue,
     flavors: Mapping[str, Flavor],
@@ -335,6 +359,7 @@ def inactive_reasons(
     *,
     topologies: Collection[str] | None = None,
     cyclic: bool = False,
+    controllers: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Return why a queue admits nothing, as Kueue's tokens; empty when it does.
 
@@ -347,7 +372,9 @@ def inactive_reasons(
         reasons.append("FlavorNotFound")
     if known_checks is not None and any(name not in known_checks for name, _ in queue.checks):
         reasons.append("AdmissionCheckNotFound")
-    if topologies is not None:
+    reasons += _check_conflicts(queue, controllers or {})
+    remote = any((controllers or {}).get(name) == MULTI_KUEUE for name, _ in queue.checks)
+    if topologies is not None and not remote:
         named = (flavors[name].topology for group in queue.groups for name in group.flavors if name in flavors)
         if any(name is not None and name not in topologies for name in named):
             reasons.append("TopologyNotFound")
@@ -405,6 +432,15 @@ def _groups(queues: Sequence[ClusterQueue], cohorts: Sequence[Cohort]) -> dict[s
     return groups
 
 
+def _delay(node: QueueNode, controllers: Mapping[str, str]) -> None:
+    """Say where and when the pods of a queue get their places, by who decides its admission checks."""
+    every = frozenset(name for group in node.spec.groups for name in group.flavors)
+    for name, scope in node.spec.checks:
+        node.remote = node.remote or controllers.get(name) == MULTI_KUEUE
+        if controllers.get(name) == PROVISIONING:
+            node.provisioned |= scope or every
+
+
 def build(
     queues: Sequence[ClusterQueue],
     cohorts: Sequence[Cohort] = (),
@@ -415,10 +451,12 @@ def build(
     topologies: Iterable[Topology] | None = None,
     machines: Sequence[Machine] = (),
     overlapping: bool = True,
+    controllers: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Return the snapshot of these objects. Cohorts need not be declared; queues of a cyclic cohort are inactive.
 
     Without `topologies` nothing is placed in one. `overlapping` lets flavors share the use of their nodes.
+    `controllers` are the names of those who decide admission checks, by check.
     """
     known = {flavor.name: flavor for flavor in flavors}
     groups = _groups(queues, cohorts)
@@ -437,9 +475,10 @@ def build(
             node.parent.queues.append(node)
         node.places = {name: places[name] for group in queue.groups for name in group.flavors if name in places}
         node.generation += bool(node.places)
-        if inactive_reasons(queue, known, known_checks, topologies=named, cyclic=cyclic):
+        if inactive_reasons(queue, known, known_checks, topologies=named, cyclic=cyclic, controllers=controllers):
             inactive.add(queue.name)
             node.active = False
+        _delay(node, controllers or {})
         listed = [known.get(name) for group in queue.groups for name in group.flavors]
         node.topology_only = all(flavor is not None and flavor.topology is not None for flavor in listed)
         snapshot.queues[queue.name] = node

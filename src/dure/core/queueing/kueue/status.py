@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dure.core.queueing.kueue.objects import Admission, CheckState, ClusterQueue, Condition, Gates, Workload
+from dure.core.queueing.kueue.second import places_wait
 
 CONDITION_LIMIT = 32 * 1024
 _CUT = " ..."
@@ -49,18 +50,21 @@ def holds(workload: Workload) -> bool:
 def _with_admitted(workload: Workload, now_ns: int, *, granular: bool = True) -> Workload:
     reserved = workload.has("QuotaReserved")
     ready = all(check.state == "Ready" for check in workload.checks)
-    if not granular and workload.has("Admitted") == (reserved and ready):
+    placed = not places_wait(workload)
+    if not granular and workload.has("Admitted") == (reserved and ready and placed):
         return workload
-    if reserved and ready:
+    if reserved and ready and placed:
         told = ("Admitted", "The workload is admitted")
     elif not reserved and (ready or granular):
         told = ("NoReservation", "The workload has no reservation")
     elif not reserved:
         told = ("NoReservationUnsatisfiedChecks", "The workload has no reservation and not all checks ready")
-    else:
+    elif not ready:
         reason = "UnsatisfiedAdmissionChecks" if granular else "UnsatisfiedChecks"
         told = (reason, "The workload has not all checks ready")
-    return with_condition(workload, Condition("Admitted", reserved and ready, *told, now_ns))
+    else:
+        told = ("PendingDelayedTopologyRequests", "There are pending delayed topology requests")
+    return with_condition(workload, Condition("Admitted", reserved and ready and placed, *told, now_ns))
 
 
 def _wanted_checks(queue: ClusterQueue, admission: Admission) -> set[str]:
@@ -77,7 +81,7 @@ def reserved(
 
     `granular` is the gate UnadmittedWorkloadsObservability, here and below.
     """
-    changed = replace(workload, admission=admission)
+    changed = replace(workload, admission=admission, unhealthy=())
     message = f"Quota reserved in ClusterQueue {admission.cluster_queue}"
     changed = with_condition(changed, Condition("QuotaReserved", True, "QuotaReserved", message, now_ns))
     for kind in _ENDED_BY_RESERVATION:
@@ -118,4 +122,4 @@ def evicted(workload: Workload, reason: str, message: str, now_ns: int) -> Workl
         else CheckState(check.name, "Pending", f"Reset to Pending after eviction. Previously: {check.state}")
         for check in changed.checks
     )
-    return replace(changed, checks=checks, open_gates=frozenset())
+    return replace(changed, checks=checks, open_gates=frozenset(), unhealthy=())

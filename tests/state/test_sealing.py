@@ -63,6 +63,22 @@ def test_what_compresses_takes_less_room_and_what_does_not_stays_as_it_is(tmp_pa
     assert by_name[noise].stat().st_size == 200_000
 
 
+def test_large_memory_lies_plain_to_be_mapped_unless_it_nearly_vanishes(tmp_path):
+    blobs = opened(tmp_path)
+    scope: dict[str, Any] = {"steps": np.arange(1_000_000.0), "zeros": np.zeros(1_000_000)}
+    snapshot = capture({**scope, "texts": ["the same text"] * 90_000}, blobs=blobs)
+    plain = {
+        name: [blobs.path(chunk) is not None for run in group.buffers or (group.stream,) for chunk in run.chunks]
+        for group in snapshot.groups
+        for name in group.names
+    }
+    assert plain == {"steps": [True, True], "zeros": [False, False], "texts": [False]}
+    again: dict[str, Any] = {}
+    assert restore(snapshot, blobs, into=again, verify_bytes=0).failed == {}
+    assert np.array_equal(again["steps"], scope["steps"])
+    assert np.array_equal(again["zeros"], scope["zeros"])
+
+
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
 def test_a_namespace_of_both_kinds_comes_back(tmp_path, key):
     blobs = opened(tmp_path, key)

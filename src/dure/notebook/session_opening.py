@@ -6,6 +6,8 @@ newest state would seem lost.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,15 @@ def load(blobs: Blobs, digest: str, number: int, at: float) -> Saved:
 
     document = SessionDocument.model_validate_json(blobs.get(digest))
     return Saved(number, at, digest, document, Snapshot.load(document.snapshot, blobs))
+
+
+def import_packages(snapshot: Snapshot) -> None:
+    """Import the packages of arrays and models that the variables need, where they are here."""
+    from dure.state.identity import imported_aside
+
+    for name in imported_aside(snapshot.modules):
+        with contextlib.suppress(Exception):  # the restore will say it
+            importlib.import_module(name)
 
 
 def _asked(client: Client, name: str, left: list[Journal]) -> Opened:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAMED = 6  # lost names that the line tells one by one
 _REASON = 90  # letters of a reason
 _DAY_S = 86_400.0
-_HASHED_FIRST_BYTES = 1024**3  # the rest while the person works already, so that opening takes no longer at any size
+_HASHED_FIRST_BYTES = 64 * 1024**2  # the rest while the person works, so that opening takes no longer at any size
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class NotebookSession:
         self.running = False
         self._failure: BaseException | None = None
         self._opening: threading.Thread | None = None
+        self._importing: threading.Thread | None = None
         self._ids: dict[str, int] = {}
         self._named: set[str] = set()
         self._said: set[str] = set()
@@ -156,8 +157,20 @@ class NotebookSession:
                 self.opened = open_session(client, name, self.journal.connection)
             import dure.state.capturing
             import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
+
+            if self.opened.saved is not None and not self.opened.fresh and not self.opened.off:
+                self._import_aside(self.opened.saved)
         except BaseException as error:
             self._failure = error
+
+    def _import_aside(self, saved: Saved) -> None:
+        """Import what the variables need while nobody waits; whoever imports it meanwhile waits for this."""
+        from dure.notebook.session_opening import import_packages
+
+        self._importing = threading.Thread(
+            target=import_packages, args=(saved.snapshot,), name="dure-session-imports", daemon=True
+        )
+        self._importing.start()
 
     def _begin(self) -> None:
         """In the first cell: bring the newest version back, and save from now on."""
@@ -201,6 +214,8 @@ class NotebookSession:
 
         assert self.opened is not None
         assert self.opened.blobs is not None
+        if self._importing is not None:
+            self._importing.join()  # it imports nothing but what is to be restored
         brought = self._bring(saved, self.opened.blobs, keep=frozenset(self._own_names()))
         if brought is not None:
             put_history(self.shell, brought.inputs)

@@ -54,9 +54,9 @@ class Blobs(Protocol):
     def parallel(self) -> int:
         """How many puts or gets pay at once."""
 
-    def put(self, data: Any, *, digest: str | None = None) -> str:
+    def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
         """Keep `data` (bytes-like, contiguous) and return its digest; nothing is written when it is there
-        already.
+        already. What is going to be `mapped` when it is restored is compressed only where it nearly vanishes.
         """
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
@@ -141,15 +141,15 @@ class FolderBlobs:
     def __repr__(self) -> str:
         return f"FolderBlobs({str(self.root)!r})"
 
-    def put(self, data: Any, *, digest: str | None = None) -> str:
+    def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
         """Keep `data` and return its digest; `digest`, when the caller has just hashed the same bytes, saves
-        a pass.
+        a pass. What is going to be `mapped` lies as it is where files can be mapped.
         """
         view = memoryview(data).cast("B")
         digest = digest or digest_of(view)
         target = self._file(digest)
         if not self._freshened(target) or _torn(target, view.nbytes):
-            packed = self._seal.pack(view, digest)
+            packed = self._seal.pack(view, digest, mapped=mapped)
             with self._writing(target) as handle:
                 handle.write(view if packed is None else packed)
                 _share(handle.fileno(), target.parent)

@@ -22,6 +22,7 @@ from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
+from dure.state.regions import MAPPED_BYTES
 from dure.state.sealing import CHUNK_BYTES
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
 
@@ -46,6 +47,7 @@ class Run:
     chunk: Callable[[int], Any]
     look: written.Look | None = None
     address: int = 0
+    mapped: bool = False  # when it is restored
 
     def bytes_of(self, index: int) -> int:
         """Return the size of a chunk."""
@@ -318,9 +320,9 @@ class Writer:
             data = run.chunk(index)
             digest = run.digests[index] = digest_of(data)
             if digest not in self._known:
-                self._blobs.put(data, digest=digest)
+                self._blobs.put(data, digest=digest, mapped=run.mapped)
         elif self._blobs.claim([digest]):
-            run.digests[index] = self._blobs.put(run.chunk(index))
+            run.digests[index] = self._blobs.put(run.chunk(index), mapped=run.mapped)
 
     def group(self, taken: Taken) -> Group:
         """Return the group's entry for the manifest; its runs are settled."""
@@ -381,7 +383,8 @@ def runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:
         digests: list[str | None] = [None] * _chunks(data.nbytes)
         if look is not None:
             digests = list(look.digests)
-        runs.append(Run(data.nbytes, digests, _copies(data), look, written.address_of(data)))
+        mapped = data.nbytes >= MAPPED_BYTES
+        runs.append(Run(data.nbytes, digests, _copies(data), look, written.address_of(data), mapped))
     return runs
 
 

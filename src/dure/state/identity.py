@@ -67,6 +67,11 @@ def installed_modules() -> list[str]:
     return sorted(name for name in names if not name.startswith("_"))[:_MODULES]
 
 
+def imported_aside(modules: Iterable[str]) -> list[str]:
+    """Return those of the modules that any thread may import before someone needs them: big, known, without effects."""
+    return [name for name in ("numpy", "pandas", "scipy", "sklearn", "pyarrow", "torch", "jax") if name in set(modules)]
+
+
 def fingerprint_problems(
     kernel: Mapping[str, Any], worker: Mapping[str, Any], modules: Iterable[str] = ()
 ) -> list[str]:

@@ -21,7 +21,7 @@ from dure.state import classes, marks, verified, written
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
 from dure.state.manifest import EXTRA
-from dure.state.regions import Region, mapping_works
+from dure.state.regions import MAPPED_BYTES, Region, mapping_works
 from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from dure.state.manifest import Buffer, Group, Snapshot
 
 _READERS = 4
-_MAPPED_BYTES = 1024 * 1024  # mapping a smaller buffer costs more than reading it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +71,12 @@ class Report:
     def verify_rest(self) -> dict[str, str]:
         """Hash what was mapped only, on any thread, and return the names that hold damaged bytes, with the reason."""
         damaged: dict[str, str] = {}
+        memory = bytearray(CHUNK_BYTES)
         while self.unverified:
             item = self.unverified.pop()
-            with item.path.open("rb") as handle:
-                if digest_of(handle.read()) != item.digest:
+            with item.path.open("rb", buffering=0) as handle:
+                size = handle.readinto(memory) or 0
+                if digest_of(memoryview(memory)[:size]) != item.digest:
                     reason = f"blob {item.digest[:12]}… is damaged (its hash differs): restore another version"
                     damaged.update(dict.fromkeys(item.names, reason))
                 else:
@@ -201,7 +202,7 @@ class Loader:
 
     def _memory(self, run: Buffer, names: tuple[str, ...]) -> Any:
         """Return writable memory with the run's bytes: mapped from local files where that pays."""
-        if run.inline is not None or run.size_bytes < _MAPPED_BYTES:
+        if run.inline is not None or run.size_bytes < MAPPED_BYTES:
             return bytearray(self._bytes(run))
         paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
         read = [index for index, path in enumerate(paths) if path is None]

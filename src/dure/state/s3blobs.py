@@ -65,8 +65,8 @@ class S3Blobs:
     def __repr__(self) -> str:
         return f"S3Blobs({self._where!r})"
 
-    def put(self, data: Any, *, digest: str | None = None) -> str:
-        """Keep `data` and return its digest."""
+    def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:  # noqa: ARG002
+        """Keep `data` and return its digest; nothing is mapped from here, so that bytes travel compressed."""
         view = memoryview(data).cast("B")
         digest = digest or digest_of(view)
         if not self._fresh(digest):

@@ -32,7 +32,10 @@ _BRACE = 1  # a flag: the plain bytes begin with a brace, so it may be a manifes
 _LENGTH = struct.Struct("<I")
 _SMALL = 4096  # compressing less saves no block of a disk
 _SAMPLE, _SAMPLES = 8192, 4
-_PAYS = 0.75  # of the plain size: beyond it a blob stays plain, and is mapped when it is restored
+_PAYS = 0.75  # of the plain size: beyond it a blob stays plain
+_VANISHES = (
+    1 / 32
+)  # the same of memory that is mapped when it is restored: expanding it would be what a person waits for
 _LEVEL = 1
 _TAG = 16  # bytes, as AES-GCM's
 
@@ -61,13 +64,16 @@ class Seal:
             return digest
         return blake3(bytes.fromhex(digest), key=self._names).hexdigest()
 
-    def pack(self, data: memoryview, digest: str) -> bytes | None:
-        """Return the bytes to store, or None where the plain bytes are to be stored."""
+    def pack(self, data: memoryview, digest: str, *, mapped: bool = False) -> bytes | None:
+        """Return the bytes to store, or None where the plain bytes are to be stored; `mapped` bytes are whenever that
+        is not a great waste.
+        """
         if not self.encrypts and data[: len(MARK)] != MARK:  # plain bytes that begin so would be taken for sealed ones
-            if len(data) < _SMALL or not _probably_pays(data):
+            bound = _VANISHES if mapped else _PAYS
+            if len(data) < _SMALL or not _probably_pays(data, bound):
                 return None
             packed = b"".join(self.frames(data, len(data), digest))
-            return packed if len(packed) < _PAYS * len(data) else None
+            return packed if len(packed) < bound * len(data) else None
         return b"".join(self.frames(data, len(data), digest))
 
     def frames(self, data: Any, size_bytes: int, digest: str) -> Iterator[bytes]:
@@ -226,14 +232,14 @@ def _told_size(zstd: Any, data: bytes) -> int:
     return int(zstd.get_frame_info(data).decompressed_size or 0)
 
 
-def _probably_pays(data: Any) -> bool:
+def _probably_pays(data: Any, bound: float = _PAYS) -> bool:
     """Tell from a few samples whether compressing pays; they cost a fiftieth of compressing it all."""
     zstd = _zstd()
     if zstd is None:
         return False
     step = max(len(data) // _SAMPLES, _SAMPLE)
     sample = b"".join(bytes(data[start : start + _SAMPLE]) for start in range(0, len(data), step))
-    return len(zstd.compress(sample, _LEVEL)) < _PAYS * len(sample)
+    return len(zstd.compress(sample, _LEVEL)) < bound * len(sample)
 
 
 # --- what ends a frame

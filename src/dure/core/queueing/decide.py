@@ -131,7 +131,8 @@ class Decider:
         ]
         able.sort(key=lambda market: market.price_per_gpu_hour)
         offers = tuple((market, market.offer(private_chance=bool(tiers))) for market in able)
-        line.outlook = Outlook(tiers, offers, gates.fixed_refusal(job, self.platform))
+        boundless = all(self.quota.own_room_milli(job.team, tier) is None for tier in tiers)
+        line.outlook = Outlook(tiers, offers, gates.fixed_refusal(job, self.platform), boundless)
 
     def _due(self, line: Line, job: Job) -> float | None:
         """Return when the job may leave, None while more than time and the team's money keep it here."""
@@ -193,26 +194,32 @@ class _Decision:
             return
         state.job = job
         queue, before = work.quota.queue_of(job.team), work.version
+        hopeless = self.private.hopeless(line)
         if queue not in self.strict:
-            if self.private.hopeless(line):
+            if hopeless:
                 state.reserved = self.private.reserved(job, state.tiers)
             elif self.private.place(job, state):
                 return
         if line.due:
             self.clouds.leave(line, state)
-        head = job if work.version == before else self.turns.head(line)
+        head: Job | None = job
+        if work.version != before:
+            head, hopeless = self.turns.head(line), self.private.hopeless(line)
         if head is not None and state.tiers and not state.victims:
             state.job = head
-            if self._behind(line, state):
+            if not hopeless and queue not in self.strict and self.private.backfill(line, state):
                 return
-            # What is reserved for others is not kept from them.
-            self.keeping.keep(head, [tier for tier in state.tiers if tier not in state.reserved], work.end_at(head))
+            self._keep(line, state, head, hopeless=hopeless)
             if work.quota.strict(job.team):
                 self.strict.add(queue)
         state.over = True
 
-    def _behind(self, line: Line, state: State) -> bool:
-        """Place one behind the head that ends in time."""
-        if self.work.quota.queue_of(line.team) in self.strict or self.private.hopeless(line):
-            return False
-        return self.private.backfill(line, state)
+    def _keep(self, line: Line, state: State, head: Job, *, hopeless: bool) -> None:
+        """Keep what the head waits for; what is reserved for others is not kept from them."""
+        tiers, end_at = state.tiers, self.work.end_at(head)
+        if state.reserved:
+            tiers = tuple(tier for tier in tiers if tier not in state.reserved)
+        if hopeless and line.outlook.boundless:  # then it is nodes that are missing, and not quota
+            self.keeping.wait_for_nodes(head, tiers, end_at)
+        else:
+            self.keeping.keep(head, tiers, end_at)

@@ -91,15 +91,19 @@ def _opening(node: NodeState, milli: int, holders: Iterable[Holder], ends: Ends)
     """Return when a node will have so much room, likely and as planned."""
     if node.fits(milli):
         return ends.now, ends.now
-    planned, place = float("-inf"), (node.cluster, node.name)
-    copy = replace(node, free_milli=[*node.free_milli])
-    for holder in sorted(holders, key=lambda one: (ends.likely(one.job), one.job.id)):
-        for share in holder.lease.shares:
-            if (holder.lease.cluster, share.node) == place:
-                copy.give(share.gpus)
+    planned, free = float("-inf"), [*node.free_milli]
+    left = replace(node, free_milli=free)
+    leaving = sorted((ends.likely(holder.job), holder.job.id, holder) for holder in holders)
+    for likely, _, holder in leaving:
+        lease = holder.lease
+        shares = [lease.gpus] if lease.node == node.name else []
+        shares += [share.gpus for share in lease.others if share.node == node.name]
+        for gpu in (gpu for gpus in shares for gpu in gpus):
+            if gpu.index < len(free):
+                free[gpu.index] += gpu.share_milli
         planned = max(planned, ends.planned(holder.job))
-        if copy.fits(milli):
-            return ends.likely(holder.job), planned
+        if left.fits(milli):
+            return likely, planned
     return float("inf"), float("-inf")
 
 

@@ -7,7 +7,7 @@ on when a job ends: `closed` says which nodes are closed to it, and answers are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dure.core.model import Job
@@ -83,8 +83,13 @@ class Keeping:
                 self._keep_quota(job, tier, lacking, self._pool, ("", quota.pool_of(job.team), tier))
             else:
                 nodes.append(tier)
-        if nodes:
-            self.keep_nodes(job, nodes, end_at, closed=not self._work.platform.queueing.backfill)
+        self.wait_for_nodes(job, nodes, end_at)
+
+    def wait_for_nodes(self, job: Job, tiers: Sequence[str], end_at: float | None) -> None:
+        """Keep nodes of one of these tiers, unless the job waits behind another that keeps some of them."""
+        backfill = self._work.platform.queueing.backfill
+        if tiers and not (backfill and self._nodes and any(tier in self._nodes for tier in tiers)):
+            self.keep_nodes(job, tiers, end_at, closed=not backfill)
 
     def _keep_quota(self, job: Job, tier: str, lacking: int, kept: dict[Any, Hold], scope: Any) -> None:
         if scope in kept:
@@ -102,10 +107,8 @@ class Keeping:
         return at == scope[-2]
 
     def keep_nodes(self, job: Job, tiers: Iterable[str], end_at: float | None, *, closed: bool) -> None:
-        """Keep the nodes on which the job can start soonest; of each tier for one job only, the first in order."""
-        tiers, books = tuple(tiers), self._work.books
-        if not closed and any(tier in self._nodes for tier in tiers):
-            return
+        """Keep the nodes on which the job can start soonest, of whichever tier that is."""
+        books = self._work.books
         best: tuple[float, str, list[NodeState], float] | None = None
         for tier in tiers:
             nodes = books.open_nodes(books.private[tier], end_at)

@@ -109,10 +109,10 @@ class Quota:
         self._of_home: dict[str, int] = {}
         self._of_pool: dict[tuple[str, str], int] = {}
         self._free: dict[tuple[str, str], tuple[int, int]] = {}
-        self._shares: dict[tuple[str, str, int], tuple[tuple[int, ...], tuple[object, ...]]] = {}
-        self._own_room: dict[tuple[str, str], tuple[tuple[int, ...], int | None]] = {}
+        self._shares: dict[tuple[str, str, int], tuple[int, tuple[object, ...]]] = {}
+        self._own_room: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._rows: dict[str, tuple[tuple[int, ...], Mapping[str, TeamRoom]]] = {}
-        self._worth: dict[tuple[str, str, int], tuple[tuple[int, ...], bool]] = {}
+        self._worth: dict[tuple[str, str, int], tuple[int, bool]] = {}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
         """Count a private lease, `milli` of it; of a team or tier that the file no longer has it counts for nobody."""
@@ -150,9 +150,10 @@ class Quota:
         self._of_home.update(dict.fromkeys(self._homes[queue], self._stamp))
         self._of_pool[self.engine.node(queue).top().name, tier] = self._stamp
 
-    def _own_stamps(self, team: str) -> tuple[int, ...]:
-        """Return the stamps of what the team's queue, and cohorts above it but the highest, hold of anything."""
-        return tuple(self._of_home.get(name, 0) for name in self._homes[self._queue_of[team]])
+    def own_stamp(self, team: str) -> int:
+        """Return the stamp of what the team's queue, and cohorts above it but the highest, hold of anything."""
+        homes, stamps = self._homes[self._queue_of[team]], self._of_home
+        return stamps.get(homes[0], 0) if len(homes) == 1 else max(stamps.get(name, 0) for name in homes)
 
     def stamp(self, team: str, tier: str) -> int:
         """Return the stamp of all that is held of a tier in the team's tree; of every tier where shares preempt."""
@@ -235,10 +236,10 @@ class Quota:
         """Return what limits of the team and of cohorts below the root leave it, whatever is free; None: no limit."""
         if not self._has(team, tier):
             return 0
-        stamps, asked = self._own_stamps(team), (team, tier)
+        stamp, asked = self.own_stamp(team), (team, tier)
         known = self._own_room.get(asked)
-        if known is None or known[0] != stamps:
-            known = self._own_room[asked] = stamps, self._own_room_milli(team, tier)
+        if known is None or known[0] != stamp:
+            known = self._own_room[asked] = stamp, self._own_room_milli(team, tier)
         return known[1]
 
     def _own_room_milli(self, team: str, tier: str) -> int | None:
@@ -264,10 +265,10 @@ class Quota:
         """
         if not self._has(team, tier):
             return (False, ())
-        stamps, asked = self._own_stamps(team), (team, tier, gpus_milli)
+        stamp, asked = self.own_stamp(team), (team, tier, gpus_milli)
         known = self._shares.get(asked)
-        if known is None or known[0] != stamps:
-            known = self._shares[asked] = stamps, self._share_key(team, tier, gpus_milli)
+        if known is None or known[0] != stamp:
+            known = self._shares[asked] = stamp, self._share_key(team, tier, gpus_milli)
         return known[1]
 
     def _share_key(self, team: str, tier: str, gpus_milli: int) -> tuple[object, ...]:
@@ -282,10 +283,10 @@ class Quota:
 
     def may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:
         """Return whether it is worth asking for victims: the policies could give this request any."""
-        stamps, asked = self._own_stamps(team), (team, tier, gpus_milli)
+        stamp, asked = self.own_stamp(team), (team, tier, gpus_milli)
         known = self._worth.get(asked)
-        if known is None or known[0] != stamps:
-            known = self._worth[asked] = stamps, self._may_preempt(team, tier, gpus_milli)
+        if known is None or known[0] != stamp:
+            known = self._worth[asked] = stamp, self._may_preempt(team, tier, gpus_milli)
         return known[1]
 
     def _may_preempt(self, team: str, tier: str, gpus_milli: int) -> bool:

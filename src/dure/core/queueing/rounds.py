@@ -29,12 +29,14 @@ from dure.core.queueing.quota import Quota
 class Outlook:
     """What stands for a line while the platform file does: the gate that keeps it out, and where it could ever run.
 
-    `tiers` are private; `offers` those of public clusters, the cheapest first.
+    `tiers` are private, `boundless` when no limit of its team's own keeps it from any of them; `offers` are those of
+    public clusters, the cheapest first.
     """
 
     tiers: tuple[str, ...]
     offers: tuple[tuple[Market, Offer], ...]
     refusal: Refusal | None
+    boundless: bool
 
 
 @dataclass(slots=True)

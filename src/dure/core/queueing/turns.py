@@ -43,8 +43,9 @@ class Turns:
 
     def enter(self, line: Line) -> None:
         """Put a line among those of its team, by its head; not one of which nothing more can be placed."""
-        self._put(line)
-        self._file(line.team)
+        if not self._work.state(line).over:
+            self._put(line)
+            self._file(line.team)
 
     def next(self) -> tuple[Line, Job] | None:
         """Return the line whose turn it is and its head, None when there is none; `enter` puts it back."""
@@ -145,10 +146,13 @@ class Turns:
         number, places = self._places(line.team)
         known = line.recalled.get("head")
         if known is None or known[0] != line.version or known[1] != number:
-            known = line.recalled["head"] = line.version, number, self._first(line, places), _lifts(line, self._work)
+            known = line.recalled["head"] = line.version, number, self._first(line, places)
+        lifts = line.recalled.get("lifts")
+        if lifts is None or lifts[0] != line.version:
+            lifts = line.recalled["lifts"] = line.version, _lifts(line, self._work)
         job: Job = known[2]
         now, best = self._work.now, None
-        for begins, deadline_at, rank in known[3]:
+        for begins, deadline_at, rank in lifts[1]:
             if begins > now:
                 break
             if now < deadline_at:

@@ -18,7 +18,7 @@ from dure.core.packing import Ask
 from dure.core.placement import NodeState, Pool, even_part, has_room
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
-from dure.core.queueing.holds import Hold
+from dure.core.queueing.holds import Hold, planned_end
 from dure.core.queueing.meters import Meter, whole_us
 from dure.core.queueing.order import ENTRY_US, Person
 from dure.core.queueing.warm import Warm
@@ -159,7 +159,7 @@ class Books:
         lease = job.lease if job.phase.holds_gpus else None
         self.drop(job.id)
         if lease is not None:
-            holder = Holder(job, lease)
+            holder = Holder(job, lease, planned_end(job, self.platform))
             self._enter(holder)
             self._count(holder)
             self.warm.learn(job)

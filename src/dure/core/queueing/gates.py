@@ -20,10 +20,14 @@ Refusal = tuple[Waiting, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A job that has GPUs, or gets them in this very plan."""
+    """A job that has GPUs, or gets them in this very plan.
+
+    `ends_at` is when it should end, long ago where that is to be asked of `holds.Ends` each time.
+    """
 
     job: Job
     lease: Lease
+    ends_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)

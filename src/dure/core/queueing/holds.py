@@ -8,6 +8,7 @@ taken from planned ends as they are, past ones too, and never from the clock.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -73,18 +74,49 @@ def soonest(
     With them when that is, likely, and as planned.
     """
     best: tuple[float, float, list[NodeState]] | None = None
+    milli, wanted = job.request.node_milli, job.request.nodes
     for cluster in dict.fromkeys(node.cluster for node in nodes):
-        found = []
+        able = []
         for order, node in enumerate(nodes):
-            if node.cluster == cluster and node.fits_when_empty(job.request.node_milli):
+            if node.cluster == cluster and node.fits_when_empty(milli):
                 holders = on_node.get((cluster, node.name), {}).values()
-                likely, planned = _opening(node, job.request.node_milli, holders, ends)
-                found.append((likely, order, planned, node))
-        found.sort(key=lambda one: one[:2])
-        part = found[: job.request.nodes]
-        if len(part) == job.request.nodes and (best is None or part[-1][0] < best[0]):
+                able.append((float("-inf") if node.fits(milli) else _first_end(holders, ends), order, node, holders))
+        able.sort(key=_by_first_end)
+        found: list[tuple[float, int, float, NodeState]] = []
+        for first, order, node, holders in able:
+            if len(found) >= wanted and first > found[wanted - 1][0]:
+                break
+            likely, planned = _opening(node, milli, holders, ends)
+            insort(found, (likely, order, planned, node), key=_by_opening)
+        if len(found) >= wanted and (best is None or found[wanted - 1][0] < best[0]):
+            part = found[:wanted]
             best = part[-1][0], max(one[2] for one in part), [one[3] for one in part]
     return None if best is None else (best[2], best[0], best[1])
+
+
+def _by_first_end(able: tuple[float, int, NodeState, Iterable[Holder]]) -> tuple[float, int]:
+    return able[:2]
+
+
+def _by_opening(found: tuple[float, int, float, NodeState]) -> tuple[float, int]:
+    return found[:2]
+
+
+def _first_end(holders: Iterable[Holder], ends: Ends) -> float:
+    """Return a time before which nothing on a node ends; nodes are looked at in this order, until none can be sooner.
+
+    Long ago where somebody leaves, takes longer than planned or is of this very plan: such a node is looked at anyway.
+    """
+    if ends.leaving:
+        return float("-inf")
+    first = min([holder.ends_at for holder in holders], default=float("-inf"))
+    return first if first > ends.now else float("-inf")
+
+
+def planned_end(job: Job, platform: Platform) -> float:
+    """Return when a job that has GPUs should end; long ago for one that must go, or of which nothing is known."""
+    since = job.began_at if job.began_at is not None else job.admitted_at
+    return float("-inf") if since is None or job.preempted_by is not None else since + predicted_s(job, platform)
 
 
 def _opening(node: NodeState, milli: int, holders: Iterable[Holder], ends: Ends) -> tuple[float, float]:

@@ -151,7 +151,8 @@ def _runtimes(name: str, ran: Sequence[Ran]) -> list[tuple[str, ...]]:
     said: dict[str, list[tuple[float, float, float]]] = {}
     for number, one in enumerate(ran):
         while running and running[0][0] <= one.at:
-            _teach(history, ran[heapq.heappop(running)[1]])
+            ended = heapq.heappop(running)[1]
+            _teach(history, ran[ended], str(ended))
         if number >= half:
             held = history.predict(one.case).held
             plain = {
@@ -163,15 +164,16 @@ def _runtimes(name: str, ran: Sequence[Ran]) -> list[tuple[str, ...]]:
             for method, seconds in plain.items():
                 if seconds is not None:
                     said.setdefault(method, []).append((one.ran_s, seconds, seconds))
+        history.expect(str(number), one.case)
         heapq.heappush(running, (one.at + one.ran_s, number))
     return [(name, method, *_judged(found)) for method, found in said.items()]
 
 
-def _teach(history: History, one: Ran) -> None:
+def _teach(history: History, one: Ran, job_id: str) -> None:
     if one.cut_off:
-        history.learn(one.case, one.ran_s, Phase.FAILED, Ended.TIMEOUT)
+        history.learn(one.case, one.ran_s, Phase.FAILED, Ended.TIMEOUT, job_id=job_id)
     else:
-        history.learn(one.case, one.ran_s, Phase.SUCCEEDED)
+        history.learn(one.case, one.ran_s, Phase.SUCCEEDED, job_id=job_id)
 
 
 def _judged(found: Sequence[tuple[float, float, float]]) -> tuple[str, ...]:
@@ -264,13 +266,15 @@ class _Lab:
 
     def _note(self, what: What, job: Job, at: float) -> None:
         self.jobs[job.id] = job
-        if what is What.BEGAN:
+        if what is What.ARRIVED:
+            self.history.expect(job.id, case_of(job))
+        elif what is What.BEGAN:
             self.real[job.id] = at
             self.record.settle(job.id, at)
         elif what is What.ENDED:
             del self.jobs[job.id]
             if job.began_at is not None:
-                self.history.learn(case_of(job), at - job.began_at, job.phase, job.reason)
+                self.history.learn(case_of(job), at - job.began_at, job.phase, job.reason, job_id=job.id)
 
     def _estimate(self, now: float) -> None:
         waiting = [job for job in self.jobs.values() if job.phase is Phase.QUEUED]

@@ -121,6 +121,34 @@ def test_memory_is_bounded_whoever_comes() -> None:
     assert history.predict(ANA).held.quantile(0.5) > 0
 
 
+def test_where_only_everybodys_median_tells_something_predictions_come_near_it() -> None:
+    """People's last jobs say nothing here, so who believes them is off twice as far."""
+    history, off_ours, off_plain = History(600.0), [], []
+    for number in range(900):
+        case = replace(ANA, user=f"u{number % 3}", name=f"n{number % 5}", fingerprint=f"f{number % 7}")
+        real_s = 1000.0 * math.exp(math.sin(12.9898 * number * number))
+        if number >= 600:
+            off_ours.append(abs(math.log(history.predict(case).held.quantile(0.5) / real_s)))
+            off_plain.append(abs(math.log((history.global_median_s() or 1.0) / real_s)))
+        history.expect(str(number), case)
+        history.learn(case, real_s, Phase.SUCCEEDED, job_id=str(number))
+    assert sum(off_ours) < 1.05 * sum(off_plain)
+
+
+def test_a_plain_method_that_foretells_better_takes_over_and_gives_way_again() -> None:
+    history = History(600.0)
+    for number in range(400):
+        case = replace(ANA, limit_s=(600.0, 7200.0)[number % 2])
+        history.expect(str(number), case)
+        history.learn(case, 0.97 * (case.limit_s or 0.0), Phase.SUCCEEDED, job_id=str(number))
+    assert abs(math.log(history.predict(replace(ANA, limit_s=7200.0)).held.quantile(0.5) / 7000.0)) < 0.2
+    for number in range(400, 1500):
+        case = replace(ANA, limit_s=(600.0, 7200.0)[number % 2])
+        history.expect(str(number), case)
+        history.learn(case, 60.0, Phase.SUCCEEDED, job_id=str(number))
+    assert history.predict(replace(ANA, limit_s=7200.0)).held.quantile(0.5) < 120.0
+
+
 def test_errors_are_told_beside_those_of_plain_methods() -> None:
     history = History(600.0)
     for number in range(60):

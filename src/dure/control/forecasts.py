@@ -187,16 +187,23 @@ class Forecasts:
     def _learn(self) -> None:
         store = self._ports.store
         if self._seq is None:
-            _, self._seq = store.active()
+            active, self._seq = store.active()
             ended = store.jobs(JobQuery(phases=tuple(TERMINAL), limit=self._settings.history))
             stored = self._estimates.recent(self._settings.kept_estimates) if self._estimates else ()
             with self._lock:
                 self._record.load(stored)
-            self._take(sorted(ended, key=lambda job: (job.ended_at or 0.0, job.id)))
+            happened = [(job.ended_at or 0.0, 0, job) for job in ended]
+            happened += [(job.submitted_at, 1, job) for job in (*ended, *active)]
+            for _, came, job in sorted(happened, key=lambda one: (one[0], one[1], one[2].id)):
+                if came:
+                    self._expect([job])
+                else:
+                    self._take([job])
             meanwhile = [store.job(job_id) for job_id in tuple(self._record.open)]
             self._settle([job for job in meanwhile if job is not None])
             return
         changed, self._seq = store.changed(self._seq)
+        self._expect([job for job in changed if job.phase is Phase.QUEUED and job.attempt == 0])
         self._take([job for job in changed if job.phase.terminal])
         self._settle(changed)
 
@@ -207,6 +214,12 @@ class Forecasts:
             past = PastUse.read(self._ports.store, platform, self._ports.clock.now())
             with self._lock:
                 self._past = past
+
+    def _expect(self, came: list[Job]) -> None:
+        """Keep what is predicted of jobs that were submitted a moment ago, to judge the methods by."""
+        for job in came:
+            with self._lock:
+                self._history.expect(job.id, case_of(job))
 
     def _take(self, ended: list[Job]) -> None:
         """Learn from ended jobs, each once."""
@@ -223,7 +236,8 @@ class Forecasts:
                     self._calibration.learn(job.predicted_s, job.ended_at - job.began_at)
                 if self._past is not None:
                     self._past.add(job)
-                self._history.learn(case_of(job), job.ended_at - job.began_at, job.phase, job.reason)
+                ran_s = job.ended_at - job.began_at
+                self._history.learn(case_of(job), ran_s, job.phase, job.reason, job_id=job.id)
         if ended:
             with self._lock:
                 self._likelihoods.clear()

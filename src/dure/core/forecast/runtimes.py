@@ -4,9 +4,10 @@ Each ended job counts in a fixed number of groups (everyone, the team, the perso
 part of its limit a job uses). A prediction mixes its groups; how much each is trusted, given how much it has seen, is
 itself learned from how well it foretold (exponentiated gradient on the log score: Kivinen and Warmuth, 1997). In groups
 of many people a job counts the less the more its like has counted (as in Kneser and Ney, 1995), or one person's
-thousand equal jobs would be what a newcomer is expected to run. Learning and predicting take the same time whatever was
-learned before. The trap: a job that was ended (limit, cancelled, lost) only tells that it would have run longer;
-counted as an end it would make every later prediction too short.
+thousand equal jobs would be what a newcomer is expected to run. Plain methods stand beside that mixture and take its
+place where they foretold better lately, so that it is never much worse than they (Hedge: Freund and Schapire, 1997).
+Learning and predicting take the same time whatever was learned before. The trap: a job that was ended (limit,
+cancelled, lost) only tells that it would have run longer; counted as an end it would make later predictions too short.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _RATE = 0.2
 _SMOOTH = (0.76, 0.10, 0.02)
 _FORGOTTEN = 1e-3
 _LEAST = 1e-4
+_PARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_HEDGE_MEMORY = 1000.0
+_HANDICAP = 5.0  # what plain methods must have been better by, in sum, before they are believed as much
+_MIXTURE, _EVERYONE = "mixture", "everyone"
 _OPTIONS_LINE = "# %%gpu"  # what a notebook puts in the place of the magic's line
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -202,6 +207,8 @@ class History:
         self._groups: OrderedDict[tuple[Any, ...], _Group] = OrderedDict()
         self._everyone: dict[int, float] = {}
         self._logits: dict[_Cell, float] = {}
+        self._losses: dict[str, float] = {}  # by method, beyond those of the mixture
+        self._expected: OrderedDict[str, dict[str, tuple[float, ...]]] = OrderedDict()
         self._lasts: OrderedDict[tuple[str, str], tuple[float, ...]] = OrderedDict()
         self._errors: dict[str, deque[float]] = {
             name: deque(maxlen=RECENT) for name in ("ours", "last_two", "limit", "global_median")
@@ -216,13 +223,17 @@ class History:
     def predict(self, case: Case) -> Likelihood:
         """Return how long a job like this holds GPUs and runs, at most its limit."""
         sources = self._sources(case)
-        held, done = _mixed(sources)
+        held, done = self._hedged(case, _mixed(sources))
         best = max(sources, key=lambda source: source.trust)
         basis = Basis.DEFAULT if best.level < 0 else _LEVELS[best.level].basis
         return Likelihood(Distribution(held, case.limit_s), Distribution(done, case.limit_s), basis, best.seen)
 
-    def learn(self, case: Case, ran_s: float, phase: Phase, reason: str | None = None) -> None:
+    def learn(
+        self, case: Case, ran_s: float, phase: Phase, reason: str | None = None, *, job_id: str | None = None
+    ) -> None:
         """Take in a job that ended after running `ran_s` seconds: succeeded, failed or cancelled, and why.
+
+        Of one that was `expect`ed, each method's word is held against the truth.
 
         An end by limit, preemption or a lost worker says of either distribution only "longer than that"; a failure or
         a cancellation says it of `done` alone.
@@ -231,8 +242,10 @@ class History:
         mixed = _mixed(sources)
         place = bin_of(ran_s)
         cut_off = phase is not Phase.SUCCEEDED and reason in _CUT_OFF
+        if job_id is not None and not cut_off:
+            self._hedge(job_id, ran_s)
         if not cut_off:
-            self._measure(case, Distribution(mixed[0], case.limit_s).quantile(0.5), ran_s)
+            self._measure(case, Distribution(self._hedged(case, mixed)[0], case.limit_s).quantile(0.5), ran_s)
             self._trust(sources, place)
             _blend(self._everyone, {place: 1.0}, 1.0 - 1.0 / _LEVELS[0].memory, 0, 1.0)
         held = _beyond(mixed[0], place) if cut_off else {place: 1.0}
@@ -329,6 +342,58 @@ class History:
             step = _RATE * source.trust * (chance / mixed - 1.0)
             self._logits[source.cell] = self._logit(source.cell) + step
 
+    def _plain(self, case: Case) -> dict[str, float]:
+        """Return what plain methods say, in seconds."""
+        found = {"last_two": self.last_two_s(case), "limit": case.limit_s}
+        return {method: seconds for method, seconds in found.items() if seconds is not None}
+
+    def expect(self, job_id: str, case: Case) -> None:
+        """Keep what each method says of a job now that it is submitted, to judge them when it has ended.
+
+        Asked at its end they would know what its like, submitted with it, took.
+        """
+        said = {method: (math.log(max(seconds, 1.0)),) * len(_PARTS) for method, seconds in self._plain(case).items()}
+        said[_MIXTURE] = _quantiles(_mixed(self._sources(case))[0], case.limit_s)
+        if (everyone := self._groups.get((0,))) is not None:
+            said[_EVERYONE] = _quantiles(_filled(everyone.held), case.limit_s)
+        self._expected[job_id] = said
+        while len(self._expected) > self._max_groups:
+            self._expected.popitem(last=False)
+
+    def _hedge(self, job_id: str, real_s: float) -> None:
+        """Count what each method lost against the mixture: the mean pinball loss of the logarithm over its deciles."""
+        said, real = self._expected.pop(job_id, {}), math.log(max(real_s, 1.0))
+        lost = {
+            method: sum(
+                max(part * (real - log), (part - 1.0) * (real - log)) for part, log in zip(_PARTS, logs, strict=True)
+            )
+            for method, logs in said.items()
+        }
+        for method, loss in lost.items():
+            known = self._losses.get(method, 0.0)
+            more = 2.0 * (loss - lost[_MIXTURE]) / len(_PARTS)
+            self._losses[method] = known * (1.0 - 1.0 / _HEDGE_MEMORY) + more
+
+    def _hedged(self, case: Case, mixed: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:
+        """Return the mixture with each plain method in it as far as that lost less lately."""
+        methods = {_MIXTURE: mixed}
+        if (everyone := self._groups.get((0,))) is not None:
+            methods[_EVERYONE] = _filled(everyone.held), _filled(everyone.done)
+        for method, seconds in self._plain(case).items():
+            point = _smoothed(_filled({bin_of(seconds): 1.0}))
+            methods[method] = point, point
+        losses = {method: self._losses.get(method, 0.0) + _HANDICAP * (method != _MIXTURE) for method in methods}
+        least = min(losses.values())
+        shares = {method: math.exp(least - lost) for method, lost in losses.items()}
+        total = sum(shares.values())
+        held, done = [0.0] * BINS, [0.0] * BINS
+        for method, share in shares.items():
+            if share / total > _FORGOTTEN:
+                for into, weights in zip((held, done), methods[method], strict=True):
+                    scale = share / total / max(sum(weights), _LEAST)
+                    into[:] = [known + scale * weight for known, weight in zip(into, weights, strict=True)]
+        return held, done
+
     def _measure(self, case: Case, ours_s: float, real_s: float) -> None:
         guesses = {
             "ours": ours_s,
@@ -338,7 +403,7 @@ class History:
         }
         for name, guess in guesses.items():
             if guess is not None:
-                self._errors[name].append(abs(math.log(max(guess, 1.0) / max(real_s, 1.0))))
+                self._errors[name].append(abs(_off(guess, real_s)))
 
     def _remember(self, case: Case, ran_s: float) -> None:
         key = (case.user, case.team)
@@ -366,6 +431,22 @@ def _pour(into: list[float], weights: dict[int, float], shift: int, trust: float
         return
     for place, weight in weights.items():
         into[min(max(place + shift, 0), BINS - 1)] += trust * weight / total
+
+
+def _filled(weights: Mapping[int, float]) -> list[float]:
+    found = [0.0] * BINS
+    for place, weight in weights.items():
+        found[min(max(place, 0), BINS - 1)] += weight
+    return found
+
+
+def _off(said_s: float, real_s: float) -> float:
+    return math.log(max(said_s, 1.0) / max(real_s, 1.0))
+
+
+def _quantiles(weights: list[float], limit_s: float | None) -> tuple[float, ...]:
+    known = Distribution(weights, limit_s)
+    return tuple(math.log(max(known.quantile(part), 1.0)) for part in _PARTS)
 
 
 def _near(weights: dict[int, float], place: int) -> float:

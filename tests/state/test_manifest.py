@@ -1,8 +1,11 @@
 """A manifest is read without trust and without pickle; identity and inspection say what they find."""
 
+import importlib
 import json
 import subprocess
 import sys
+import tempfile
+import xml
 from typing import Any
 
 import numpy as np
@@ -116,6 +119,16 @@ def test_diff_and_describe(blobs):
     found = diff(before, after)
     assert (found.added, found.removed, found.changed) == (("new",), ("gone",), ("b", "c"))
     assert "4 variables in 3 groups" in describe(after)
+
+
+def test_a_module_differs_only_where_it_is_another_one(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    scope: dict[str, Any] = {"tree": xml, "tool": json, "x": 1}
+    before = capture(scope, blobs=blobs)
+    importlib.import_module("xml.sax.saxutils")
+    assert diff(before, capture(scope, blobs=blobs)).changed == ()
+    assert diff(before, capture({**scope, "tool": tempfile}, blobs=blobs)).changed == ("tool",)
+    assert diff(before, capture({**scope, "tool": 3}, blobs=blobs)).changed == ("tool",)
 
 
 def test_the_same_python_fits_itself_and_another_minor_does_not():

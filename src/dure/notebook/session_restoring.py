@@ -146,12 +146,11 @@ def lost_names(lost: Mapping[str, Lost]) -> str:
 
 
 def differences(before: Snapshot, after: Snapshot) -> tuple[list[str], list[str], list[str]]:
-    """Return which variables came, went and differ; a module is never one that differs."""
+    """Return which variables came, went and differ."""
     from dure.state import diff
 
     found = diff(before, after)
-    changed = [name for name in found.changed if after.variables[name].type != "module"]
-    return list(found.added), list(found.removed), changed
+    return list(found.added), list(found.removed), list(found.changed)
 
 
 def moved(before: Mapping[str, Any]) -> list[str]:

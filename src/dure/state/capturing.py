@@ -48,6 +48,7 @@ class Run:
     look: written.Look | None = None
     address: int = 0
     mapped: bool = False  # when it is restored
+    live: memoryview | None = None  # where the bytes are, as long as `chunk` reads them there
 
     def bytes_of(self, index: int) -> int:
         """Return the size of a chunk."""
@@ -62,6 +63,14 @@ class Run:
         for index, digest in enumerate(self.digests):
             if digest is None:
                 self.digests[index] = digest_of(self.chunk(index))
+
+    def keep(self, known: frozenset[str]) -> None:
+        """Copy the chunks that have to be read, and let go of the memory."""
+        live = self.live
+        assert live is not None
+        wanted = self.wanted(known)
+        self.chunk = {index: bytes(_part(live, index)) for index in wanted}.__getitem__
+        self.live = None
 
     @property
     def small(self) -> bool:
@@ -256,7 +265,7 @@ def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
     if sum(run.bytes_of(index) for run in runs for index in run.wanted(known)) > COPIED_BYTES:
         return False
     for run in runs:
-        run.chunk = {index: bytes(run.chunk(index)) for index in run.wanted(known)}.__getitem__
+        run.keep(known)
     _let_go(taken)
     return True
 
@@ -267,8 +276,9 @@ def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
     for run in (run for item in taken for run in item.runs[1:]):
         if run.address and private is not None and private.covers(run.address, run.address + run.size_bytes):
             run.chunk = functools.partial(_chunk_of, held, run.address, run.size_bytes)
+            run.live = None
         else:
-            run.chunk = {index: bytes(run.chunk(index)) for index in run.wanted(known)}.__getitem__
+            run.keep(known)
     _let_go(taken)
 
 
@@ -384,7 +394,8 @@ def runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:
         if look is not None:
             digests = list(look.digests)
         mapped = data.nbytes >= MAPPED_BYTES
-        runs.append(Run(data.nbytes, digests, _copies(data), look, written.address_of(data), mapped))
+        address = written.address_of(data)
+        runs.append(Run(data.nbytes, digests, _copies(data), look, address, mapped, data))
     return runs
 
 
@@ -393,12 +404,16 @@ def _chunks(size_bytes: int) -> int:
 
 
 def _slices(data: memoryview) -> Callable[[int], Any]:
-    return lambda index: data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+    return lambda index: _part(data, index)
+
+
+def _part(data: memoryview, index: int) -> memoryview:
+    return data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
 
 
 def _copies(data: memoryview) -> Callable[[int], Any]:
     def chunk(index: int) -> memoryview:
-        live = data[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+        live = _part(data, index)
         copy = _scratch(live.nbytes)
         copy[:] = live
         return copy

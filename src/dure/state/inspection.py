@@ -5,6 +5,7 @@ and whole.
 from __future__ import annotations
 
 import base64
+import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from dure.state.blobs import BlobError, Blobs, digest_of
 
 if TYPE_CHECKING:
     from dure.state.manifest import Snapshot
+
+_MODULE_AT = 2  # after the names of what imports it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,31 @@ class Diff:
 
 
 def diff(before: Snapshot, after: Snapshot) -> Diff:
-    """Return which names came, went and differ; a name whose group's bytes differ counts as changed."""
+    """Return which names came, went and differ; a name whose group's bytes differ counts as changed, but a module only
+    where it is another one: what was imported below it since is nobody's change of a variable.
+    """
     old = {name: before.groups[variable.group].key() for name, variable in before.variables.items()}
     new = {name: after.groups[variable.group].key() for name, variable in after.variables.items()}
     return Diff(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
-        changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
+        changed=tuple(
+            sorted(
+                name
+                for name in old.keys() & new.keys()
+                if old[name] != new[name] and (_module(name, before) or name) != _module(name, after)
+            )
+        ),
     )
+
+
+def _module(name: str, snapshot: Snapshot) -> str:
+    """Return which module a variable is, "" where it is none; read from its pickle without loading it."""
+    stream = snapshot.groups[snapshot.variables[name].group].stream
+    if snapshot.variables[name].type != "module" or stream.inline is None:
+        return ""
+    texts = [text for _, text, _ in pickletools.genops(base64.b64decode(stream.inline)) if isinstance(text, str)]
+    return texts[_MODULE_AT] if len(texts) > _MODULE_AT else ""
 
 
 def describe(snapshot: Snapshot) -> str:

@@ -11,6 +11,7 @@ from benchmarks.conformance.reading import (
     amounts_of,
     gates_of,
     key_of,
+    named,
     nonzero,
     queue_of,
     quota_document,
@@ -20,6 +21,7 @@ from dure.core.queueing.kueue.objects import Gates, Quota
 from dure.core.queueing.kueue.quantity import parse_float
 from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, machine_of, topology_of, workload_of
 from dure.core.queueing.kueue.snapshot import Snapshot, build, info_of
+from dure.core.queueing.kueue.status import holds
 from dure.core.queueing.kueue.tree import Group, Node, Share
 
 
@@ -54,7 +56,7 @@ def dominant_share(case: Case) -> None:
     tc = case.tc
     queues = [tc["clusterQueue"], *([tc["lendingClusterQueue"]] if tc.get("lendingClusterQueue") else [])]
     snapshot = build([queue_of(one) for one in queues], [cohort_of(one) for one in tc.get("cohorts") or ()])
-    snapshot.queues["cq"].take(amounts_of(tc.get("usage")))
+    named("queue", snapshot.queues, "cq").take(amounts_of(tc.get("usage")))
     more = amounts_of(tc.get("flvResQ"))
     got = set()
     nodes: list[tuple[Node, bool]] = [(node, False) for node in snapshot.queues.values()]
@@ -119,7 +121,7 @@ def snapshots(case: Case) -> None:
         [queue_of(one) for one in tc.get("cqs") or ()],
         [cohort_of(one) for one in tc.get("cohorts") or ()],
         flavors.values(),
-        [info_of(workload_of(one), gates) for one in tc.get("wls") or ()],
+        [info_of(one, gates) for one in map(workload_of, tc.get("wls") or ()) if holds(one)],
         known_checks=frozenset(),
         topologies=[topology_of(one) for one in tc.get("topologies") or ()],
         machines=[machine_of(one) for one in tc.get("nodes") or ()],
@@ -161,9 +163,11 @@ def changed_snapshots(case: Case) -> None:
     infos = {one["key"]: info_of(workload_of(one["object"]), Gates()) for one in _workloads_of(case)}
     snapshot = build(queues, (), flavors, infos.values())
     for name in case.tc.get("remove") or ():
-        snapshot.remove(infos[name])
+        info = named("workload", infos, name)
+        snapshot.queues[info.queue].workloads.pop(info.key, None)
+        snapshot.give_all([info])
     for name in case.tc.get("add") or ():
-        snapshot.insert(infos[name])
+        snapshot.insert(named("workload", infos, name))
     _same_state(case.tc["want"], snapshot, full=False)
 
 

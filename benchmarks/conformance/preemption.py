@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cmp_to_key
 
-from benchmarks.conformance.reading import Case, Document, amounts_of, gates_of, nonzero, queue_of, same, word
+from benchmarks.conformance.reading import Case, Document, amounts_of, gates_of, named, nonzero, queue_of, same, word
 from dure.core.queueing.kueue.assignment import MODE_NAMES, Assignment, FlavorChoice, PodSetResult
 from dure.core.queueing.kueue.candidates import Target, compare, satisfies
 from dure.core.queueing.kueue.fair import QueueOrder
@@ -13,7 +13,7 @@ from dure.core.queueing.kueue.objects import Gates, Settings
 from dure.core.queueing.kueue.preemption import Preemptor, path_text, preemption_message
 from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, workload_of
 from dure.core.queueing.kueue.snapshot import Snapshot, build, info_of
-from dure.core.queueing.kueue.status import preempted
+from dure.core.queueing.kueue.status import holds, preempted
 
 NOW_NS = 2 * 10**18
 
@@ -46,7 +46,9 @@ def _snapshot(case: Case, gates: Gates, *, name_as_uid: bool = False) -> Snapsho
     for document in case.tc.get("admitted") or ():
         if name_as_uid:
             document["metadata"]["uid"] = document["metadata"]["name"]
-        infos.append(info_of(workload_of(document), gates))
+        workload = workload_of(document)
+        if holds(workload):
+            infos.append(info_of(workload, gates))
     flavors = case.tc.get("flavors") or case.shared.get("flavors") or ()
     return build(
         [queue_of(one) for one in case.tc["clusterQueues"]],
@@ -70,7 +72,7 @@ def queue_order(case: Case) -> None:
     wanted = set(case.tc.get("candidateCQs") or ())
     infos = [info for node in snapshot.queues.values() for info in node.workloads.values() if node.name in wanted]
     actions = case.tc.get("actions") or []
-    order = QueueOrder(snapshot.queues[case.tc["preemptorCQ"]], infos, NOW_NS)
+    order = QueueOrder(named("queue", snapshot.queues, case.tc["preemptorCQ"]), infos, NOW_NS)
     got: list[str] = []
     for queue in order:
         if len(actions) > len(got) and actions[len(got)] == "drop":
@@ -101,6 +103,7 @@ def _assignment(document: Document) -> Assignment:
 
 def _targets(case: Case, snapshot: Snapshot, assignment: Assignment, settings: Settings) -> list[Target]:
     before = _state(snapshot)
+    named("queue", snapshot.queues, case.tc["targetCQ"])
     incoming = info_of(workload_of(case.tc["incoming"]), settings.gates, case.tc["targetCQ"])
     targets = Preemptor(snapshot, settings, NOW_NS).targets(incoming, assignment)
     same("snapshot afterwards", before, _state(snapshot))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dure.core.queueing.kueue import shapes
 from dure.core.queueing.kueue.features import gates_from, unknown
@@ -17,6 +17,7 @@ from dure.core.queueing.kueue.objects import Amounts, ClusterQueue, Gates
 from dure.core.queueing.kueue.quantity import parse
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 class UnsupportedError(Exception):
@@ -76,6 +77,13 @@ def parsed(resources: Mapping[str, str] | None) -> dict[str, int]:
 def word(text: str | None) -> str:
     """Return the first word of what Go prints for a constant, for instance `Fit` of `Fit(Fit)`."""
     return (text or "").split("(")[0]
+
+
+def named(what: str, known: Mapping[str, T], name: str) -> T:
+    """Return what the case names; Kueue itself would not survive a name that is not there."""
+    if name not in known:
+        raise UnsupportedError(f"{what} {name!r} is not in the case")
+    return known[name]
 
 
 def same(what: str, wanted: object, got: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from benchmarks.conformance.reading import (
     Case,
@@ -32,7 +33,7 @@ from dure.core.queueing.kueue.shapes import (
     workload_of,
 )
 from dure.core.queueing.kueue.snapshot import Info, Snapshot, build, info_of
-from dure.core.queueing.kueue.usage import UsageLedger, natural
+from dure.core.queueing.kueue.usage import UsageLedger, natural, priced
 
 NOW_NS = 2 * 10**18
 IGNORE = "IgnoreUndeclared"
@@ -103,10 +104,8 @@ class World:
         if changed.has("Admitted") and not workload.unhealthy:
             self.events.append(("Normal", workload.key, "Admitted"))
         if self.ledger is not None and entry.node.spec.usage_based and fresh:
-            total: Counter[str] = Counter()
-            for one in entry.info.requests:
-                total.update(one.amounts)
-            self.ledger.enter(f"{workload.namespace}/{workload.queue}", workload.key, total)
+            price = priced(entry.info.requests, entry.node, self.settings)
+            self.ledger.enter(f"{workload.namespace}/{workload.queue}", workload.key, price)
         if entry.replacing is not None:
             self._replace(entry, entry.replacing.key)
         return True
@@ -363,7 +362,7 @@ def usage_cycles(case: Case) -> None:
     _same_workloads(case, world)
 
 
-def _natural(used: Document) -> dict[str, float]:
+def _natural(used: Document) -> dict[str, Fraction]:
     return natural(parsed(used))
 
 

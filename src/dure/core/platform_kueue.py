@@ -287,7 +287,7 @@ class _Taking:
             self._add(at, f"nothing here answers admission checks ({names})", "a queue without them", "spec")
         if queue.stop_policy == "HoldAndDrain":
             self._add(at, "running jobs are not drained here", "Hold", "spec", "stopPolicy")
-        if queue.last_acceptable_flavor is not None:
+        if queue.concurrent:
             wrong = "a job is not admitted to several flavors at once here"
             self._add(at, wrong, "to leave it out", "spec", "concurrentAdmissionPolicy")
         if queue.fungibility.preference == "PreemptionOverBorrowing":

@@ -219,7 +219,7 @@ def test_a_strict_queue_knows_its_preemptor_until_that_changes():
 
 def test_a_queue_for_variants_admits_nothing_else():
     settings = Settings(gates=gates_from({"ConcurrentAdmission": True}))
-    snapshot = a_snapshot(a_queue("q", 10, concurrent=True))
+    snapshot = a_snapshot(a_queue("q", 10, migration="TryPreferredFlavors"))
     entry = one_of(cycle(snapshot, waiting(a_workload("w", 1), "q"), settings=settings), "w")
     assert entry.status == NOMINATED
     assert entry.message == "Failed to admit workload: workload ns/w could not be added to the cache"

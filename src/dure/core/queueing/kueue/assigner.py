@@ -106,7 +106,7 @@ class Assigner:
 
     def _grouped(self) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
-        for index, podset in enumerate(self.info.workload.pod_sets):
+        for index, (podset, _) in enumerate(zip(self.info.workload.pod_sets, self.info.requests, strict=False)):
             name = (podset.topology or {}).get("podSetGroupName")
             groups.setdefault(str(index) if name is None else f"group {name}", []).append(index)
         return list(groups.values())
@@ -130,7 +130,7 @@ class Assigner:
         error = ""
         known: dict[str, Attempt] = {}
         for resource in sorted(total):
-            if self.queue.group_of(resource) is None and (total[resource] == 0 or self._ignores_undeclared()):
+            if self.queue.group_of(resource) is None and (total[resource] == 0 or self.settings.ignores_undeclared):
                 continue
             if chosen is None or resource in chosen:
                 continue
@@ -171,9 +171,6 @@ class Assigner:
         if (self.info.workload.pod_sets[index].topology or {}).get("podSetGroupName") is None:
             return {}
         return {name: choice for name, choice in chosen.items() if choice.flavor in self.queue.places}
-
-    def _ignores_undeclared(self) -> bool:
-        return self.settings.gates.quota_check_strategy and self.settings.ignore_undeclared
 
     def _append(self, one: PodSetResult, result: Assignment, tried: list[dict[str, int]]) -> None:
         result.pod_sets.append(one)
@@ -335,13 +332,18 @@ class Assigner:
     def _replaced_at(self, index: int, resource: str) -> int:
         if self.replaced is None or not self.settings.gates.elastic_slices:
             return 0
-        return self.replaced.requests[index].amounts.get(resource, 0)
+        return self._before(index).amounts.get(resource, 0)
+
+    def _before(self, index: int) -> Requests:
+        """Return what the replaced slice has of a pod set; nothing where it has fewer."""
+        old = self.replaced.requests if self.replaced is not None else ()
+        return old[index] if index < len(old) else Requests("", 0, {})
 
     def _other_flavor(self, name: str, members: list[int], resource: str) -> str | None:
         if self.replaced is None or not self.settings.gates.elastic_slices:
             return None
         for index in members:
-            before = self.replaced.requests[index].flavors.get(resource, "")
+            before = self._before(index).flavors.get(resource, "")
             if before != name:
                 return before
         return None

@@ -108,7 +108,8 @@ def _queue(one: ClusterQueue) -> Document:
     }
     checks = [_said({"name": name, "onFlavors": sorted(scope) or None}) for name, scope in one.checks]
     usage_based = {"admissionMode": "UsageBasedAdmissionFairSharing"}
-    migration = {"constraints": {"lastAcceptableFlavorName": one.last_acceptable_flavor}}
+    last = {"lastAcceptableFlavorName": one.last_acceptable_flavor} if one.last_acceptable_flavor else None
+    migration = _said({"mode": one.migration or None, "constraints": last})
     spec = {
         "cohortName": one.cohort,
         "resourceGroups": _groups(one.groups, one.quotas) or None,
@@ -120,7 +121,7 @@ def _queue(one: ClusterQueue) -> Document:
         "stopPolicy": one.stop_policy,
         "admissionChecksStrategy": {"admissionChecks": checks} if checks else None,
         "admissionScope": usage_based if one.usage_based else None,
-        "concurrentAdmissionPolicy": {"migration": migration} if one.last_acceptable_flavor else None,
+        "concurrentAdmissionPolicy": {"migration": migration} if one.concurrent else None,
     }
     return _document("ClusterQueue", one.name, spec)
 

@@ -33,7 +33,7 @@ from dure.core.queueing.kueue.pending import PendingQueue, Saved, Waking
 from dure.core.queueing.kueue.second import NODE_FAILURES, retry_s, stands_on, wants_second_pass
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
 from dure.core.queueing.kueue.tree import Node
-from dure.core.queueing.kueue.usage import UsageLedger
+from dure.core.queueing.kueue.usage import UsageLedger, priced
 
 Labels = Mapping[str, str]
 
@@ -435,11 +435,9 @@ class Engine:
         self._told.pop(entry.info.key, None)
         self.pending[entry.info.queue].forget(entry.info.key)
         if self.ledger is not None and entry.node.spec.usage_based:
-            total: dict[str, int] = {}
-            for one in entry.info.requests:
-                for name, amount in one.amounts.items():
-                    total[name] = total.get(name, 0) + amount
-            self.ledger.enter(f"{entry.info.workload.namespace}/{entry.info.workload.queue}", entry.info.key, total)
+            workload = entry.info.workload
+            price = priced(entry.info.requests, entry.node, self.settings)
+            self.ledger.enter(f"{workload.namespace}/{workload.queue}", entry.info.key, price)
 
     def _settle_again(self, entry: Entry, now_ns: int) -> None:
         """Put into effect what a cycle decided about a workload that holds quota already."""

@@ -105,7 +105,7 @@ class Fungibility:
 
 @dataclass(frozen=True, slots=True)
 class ClusterQueue:
-    """A ClusterQueue. One that is `concurrent` admits variants of workloads only (a policy of concurrent admission)."""
+    """A ClusterQueue. `migration` is the mode of its concurrent admission, None where it has none."""
 
     name: str
     cohort: str | None = None
@@ -120,7 +120,12 @@ class ClusterQueue:
     checks: tuple[tuple[str, frozenset[str]], ...] = ()
     usage_based: bool = False
     last_acceptable_flavor: str | None = None
-    concurrent: bool = False
+    migration: str | None = None
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether workloads are admitted as variants, one for each flavor (concurrent admission)."""
+        return self.migration is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +356,11 @@ class Settings:
     order_by_eviction: bool = True
     ignore_undeclared: bool = False
     block_admission: bool = False
+
+    @property
+    def ignores_undeclared(self) -> bool:
+        """Whether a resource that a queue does not list is no reason to wait."""
+        return self.ignore_undeclared and self.gates.quota_check_strategy
 
     @property
     def usage_sharing(self) -> bool:

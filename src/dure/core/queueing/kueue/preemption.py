@@ -103,7 +103,8 @@ def requests_for(info: Info, assignment: Assignment, replaced: Info | None = Non
     """Return what a workload requests of the assigned flavors. The number of pods, which Kueue adds, is not in it."""
     total: Amounts = {}
     for index, (one, chosen) in enumerate(zip(info.requests, assignment.pod_sets, strict=False)):
-        count = chosen.count if replaced is None else one.count - replaced.requests[index].count
+        before = replaced.requests[index].count if replaced is not None and index < len(replaced.requests) else 0
+        count = chosen.count if replaced is None else one.count - before
         for resource, amount in one.scaled(count).amounts.items():
             choice = chosen.flavors.get(resource)
             if amount and choice is not None:

@@ -207,7 +207,7 @@ def queue_of(document: Document, *, fill: bool = True) -> ClusterQueue:
         checks=_checks(spec),
         usage_based=(spec.get("admissionScope") or {}).get("admissionMode") == "UsageBasedAdmissionFairSharing",
         last_acceptable_flavor=(migration.get("constraints") or {}).get("lastAcceptableFlavorName"),
-        concurrent=policy is not None,
+        migration=None if policy is None else migration.get("mode", ""),
     )
 
 

@@ -428,7 +428,7 @@ def places_of(
     found = {}
     for flavor in flavors:
         topology = topologies.get(flavor.topology or "")
-        if topology is not None:
+        if topology is not None and topology.levels:
             by_node = bool(topology.levels) and topology.levels[-1] == HOSTNAME
             found[flavor.name] = Places(flavor, topology, machines, used if by_node else None)
     return found

@@ -1,5 +1,7 @@
 """A decider that remembers decides as one made anew, whatever happened between: the story of a lab, from a seed.
 
+The one made anew searches for victims even where a bound says that nobody's leaving would help.
+
 Everything that a decision reads changes in these stories: time, jobs and leases, deadlines, past use, money, limits,
 reservations, clusters that do not answer, victims that leave.
 """
@@ -24,6 +26,7 @@ from dure.core.model import (
     Request,
 )
 from dure.core.queueing.decide import Decider
+from dure.core.queueing.leaving import Leaving
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.rounds import Round
 from dure.core.queueing.turns import Turns
@@ -68,6 +71,13 @@ def platform_of(draw: random.Random, policy: QueueingPolicy):
     return a_platform(lab, annex, a_cloud(3), teams=teams, queueing=policy, burst=burst, cohorts=cohorts)
 
 
+class Searching(Leaving):
+    """Always lets the engine search for victims, so that nothing rests on the bound that spares it."""
+
+    def would_fit(self, _job, _tier, _closed):
+        return True
+
+
 class Lab:
     """One decider that is told what changes, and all that a new one would have to be told."""
 
@@ -96,6 +106,7 @@ class Lab:
     def plan(self):
         """The plan of the one that remembers, which is that of one made anew, to the last verdict."""
         anew = Decider(self.platform, self.decider.books.warm)
+        anew.kept.leaving = Searching(anew.books, anew.quota)
         anew.bounds = self.decider.bounds = self.bounds
         jobs = [*self.jobs.values()]
         self.draw.shuffle(jobs)

@@ -17,6 +17,7 @@ from dure.core.queueing.books import Books
 from dure.core.queueing.clouds import Clouds
 from dure.core.queueing.explain import Verdicts
 from dure.core.queueing.keeping import Keeping
+from dure.core.queueing.leaving import Leaving
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.lines import Line, Lines, rank_of
 from dure.core.queueing.order import Person
@@ -64,6 +65,7 @@ class Decider:
             quota=self.quota,
             lines=self.lines,
             limited={team.name: team for team in platform.teams if limits.limited(platform, team.name)},
+            leaving=Leaving(self.books, self.quota),
             memory=Memory(),
         )
         self._jobs: dict[str, Job] = {}

@@ -105,7 +105,10 @@ class Private:
 
     def _preempt(self, job: Job, tier: str, state: State, end_at: float | None) -> bool:
         """Place the job where that needs victims, or let them leave for it."""
-        if not self._work.quota.may_preempt(job.team, tier, job.request.gpus_milli):
+        work, closed = self._work, self._keeping.closed(tier, end_at)
+        if not work.quota.may_preempt(job.team, tier, job.request.gpus_milli):
+            return False
+        if not work.leaving.would_fit(job, tier, closed):
             return False
         return self._ask(job, tier, state, end_at, preempts=True)
 

@@ -67,6 +67,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Whom a request could preempt at most: Kueue's policies for its own queue and for others; `most` bounds others."""
+
+    own: str
+    others: str
+    most: int | None
+
+    def includes(self, priority: int, victim: int, *, own: bool) -> bool:
+        """Return whether a workload of that priority might have to leave for one of this priority."""
+        policy = self.own if own else self.others
+        if not own and self.most is not None and victim > self.most:
+            return False
+        if policy in {"Any", "Never"}:
+            return policy == "Any"
+        return victim < priority or (policy == "LowerOrNewerEqualPriority" and victim == priority)
+
+
+@dataclass(frozen=True, slots=True)
 class TeamRoom:
     """What a team may still take of a tier, what limits of its own leave it (None: no limit), and what it holds."""
 
@@ -112,6 +130,7 @@ class Quota:
         self._shares: dict[tuple[str, str, int], tuple[int, tuple[object, ...]]] = {}
         self._own_room: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._rows: dict[str, tuple[tuple[int, ...], Mapping[str, TeamRoom]]] = {}
+        self._reaches: dict[tuple[str, str, int], tuple[int, Reach]] = {}
         self._worth: dict[tuple[str, str, int], tuple[int, bool]] = {}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
@@ -298,6 +317,23 @@ class Quota:
         key = (tier, RESOURCE)
         queue = self._node(team)
         return any(not node.account(key).over(gpus_milli) for node in (queue, *queue.path()) if node.parent)
+
+    def reach(self, team: str, tier: str, gpus_milli: int) -> Reach:
+        """Return whom policies could let a request of the team preempt, at most."""
+        stamp, asked = self.own_stamp(team), (team, tier, gpus_milli)
+        known = self._reaches.get(asked)
+        if known is None or known[0] != stamp:
+            rules, key = self._spec(team).preemption, (tier, RESOURCE)
+            others, most = rules.reclaim, None
+            path = (self._node(team), *self._node(team).path())
+            if not self._policy.share_preempts and all(
+                node.account(key).over(gpus_milli) for node in path if node.parent
+            ):
+                # All of it would be borrowed: then of others only those whom the policy for borrowers lets go.
+                others = "Never" if rules.borrow_forbidden or others == "Never" else "LowerPriority"
+                most = rules.borrow_max_priority
+            known = self._reaches[asked] = stamp, Reach(rules.within_queue, others, most)
+        return known[1]
 
     def by_time(self, team: str) -> bool:
         """Return whether whom a job may preempt depends on when it was submitted."""

@@ -17,6 +17,7 @@ from dure.core.queueing import limits
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends
+from dure.core.queueing.leaving import Leaving
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.lines import Line, Lines, bound_s
 from dure.core.queueing.order import Person, Usage
@@ -63,6 +64,7 @@ class Kept:
     quota: Quota
     lines: Lines
     limited: Mapping[str, Team]
+    leaving: Leaving
     memory: Memory
 
 
@@ -74,7 +76,8 @@ class Round:
     ) -> None:
         self.platform = kept.platform
         self.now = now
-        self.books, self.quota, self.lines, self.memory = kept.books, kept.quota, kept.lines, kept.memory
+        self.books, self.quota, self.lines = kept.books, kept.quota, kept.lines
+        self.leaving, self.memory = kept.leaving, kept.memory
         bounds = replace(bounds, past=bounds.past.at(now))
         self.standing = Standing(now, kept.platform, spent, kept.books.of_team, bounds, kept.limited)
         self.overdrawn = frozenset(

@@ -10,6 +10,7 @@ from hypothesis import given, strategies
 
 from dure.client import DureError
 from dure.client.options import (
+    OF_FUNCTIONS,
     OPTIONS,
     JobOptions,
     complete,
@@ -166,3 +167,11 @@ def test_no_text_breaks_the_parsers(text):
     for word in (f"--deadline={text}", f"--timeout={text}", f"--gpus={text}", f"--budget={text}", text):
         with contextlib.suppress(DureError):
             parse_words([word], now=NOON)
+
+
+def test_functions_are_not_offered_a_plan():
+    with pytest.raises(DureError) as refused:
+        parse_values({"plan": True}, names=OF_FUNCTIONS)
+    assert refused.value.code == "unknown_option"
+    assert ", plan" not in str(refused.value)
+    assert parse_values({"plan": True}).plan

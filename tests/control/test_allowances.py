@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.model import Limit, ReservationPolicy
+from dure.core.model import BudgetAction, Limit, ReservationPolicy
 from dure.sim.executor import Fate
 from dure.wire.problems import CodedError
 from dure.wire.usage import ReservationRequest
@@ -108,3 +108,24 @@ def test_other_teams_see_that_gpus_are_kept_and_not_for_whom_of_the_team():
     stage.commands.reservations.release(ALICE, made.id)
     stage.commands.reservations.release(ALICE, made.id)
     assert phases(stage) == ["released"]
+
+
+def test_a_job_whose_team_has_used_up_a_soft_budget_says_so_while_it_waits():
+    stage = staged(budget_gpu_hours_per_month=1.0, budget_action=BudgetAction.SOFT)
+    used = stage.submit(fate=Fate(run_s=HOUR + 60.0))
+    stage.tick()
+    waits = stage.submit()
+    stage.tick()
+    assert not stage.queries.job(ALICE, waits, "en").over_budget
+    stage.wait(HOUR + 50.0, step_s=50.0)
+    assert stage.phase(used) == "running"
+    for lang, said in (("en", "used up this month's budget"), ("ko", "예산을 다 써서")):
+        seen = stage.queries.job(ALICE, waits, lang)
+        assert seen.over_budget
+        assert seen.verdict is not None
+        assert said in seen.verdict.sentence
+        assert said in stage.queries.queue(ALICE, lang).waiting[0].verdict.sentence
+    assert not stage.queries.job(ALICE, used, "en").over_budget
+    theirs = stage.submit(OTHER)
+    stage.tick()
+    assert not stage.queries.job(OTHER, theirs, "en").over_budget

@@ -218,6 +218,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
+OF_FUNCTIONS: Mapping[str, Option] = {name: option for name, option in BY_NAME.items() if name != "plan"}
 BY_FLAG: Mapping[str, Option] = {flag: option for option in OPTIONS for flag in option.flags}
 
 
@@ -277,7 +278,9 @@ def parse_words(
     return parse_values(values, now=now, lang=lang)
 
 
-def parse_values(values: Mapping[str, Any], *, now: float | None = None, lang: str = "en") -> JobOptions:
+def parse_values(
+    values: Mapping[str, Any], *, now: float | None = None, lang: str = "en", names: Mapping[str, Option] = BY_NAME
+) -> JobOptions:
     """Return the options for keyword `values`, texts or Python values; None means left out.
 
     Raises DureError `unknown_option` or `invalid_option`.
@@ -286,7 +289,7 @@ def parse_values(values: Mapping[str, Any], *, now: float | None = None, lang: s
     parsed: dict[str, Any] = {}
     notes: list[str] = []
     for name, value in values.items():
-        option = BY_NAME.get(name)
+        option = names.get(name)
         if option is None:
             raise unknown(name, lang, "@dure.gpu", flags=False)
         if value is None:
@@ -302,8 +305,8 @@ def parse_values(values: Mapping[str, Any], *, now: float | None = None, lang: s
 
 def unknown(word: str, lang: str, program: str, *, flags: bool = True) -> DureError:
     """Return the error for an option that does not exist, naming the nearest one that does."""
-    near = difflib.get_close_matches(word, BY_FLAG if flags else BY_NAME, n=1)
-    see = f"`{program} --help`" if flags else ", ".join(BY_NAME)
+    near = difflib.get_close_matches(word, BY_FLAG if flags else OF_FUNCTIONS, n=1)
+    see = f"`{program} --help`" if flags else ", ".join(OF_FUNCTIONS)
     if near:
         hint = f"{near[0]}을(를) 뜻했나요? 전체 목록: {see}" if lang == "ko" else f"did you mean {near[0]}? All: {see}"
     else:
@@ -374,9 +377,6 @@ def job_request(
         raise failure("invalid_option", lang, option=flag, value="", expected=expected)
     if options.nodes > 1 and kind != "command":
         raise failure("one_node", lang, kind=kind, nodes=options.nodes)
-    if options.plan and kind == "function":
-        expected = "%%gpu 셀이나 dure run에서만 쓸 수 있는" if lang == "ko" else "it in a %%gpu cell or with `dure run`"
-        raise failure("invalid_option", lang, option="--plan", value="", expected=expected)
     if options.keep_s and (kind != "cell" or options.retries):
         expected = "it in a %%gpu cell, without --retries: what is kept there for the next cell cannot be started again"
         if lang == "ko":

@@ -134,7 +134,13 @@ class Queries:
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
         if job.phase is Phase.QUEUED:
             self._forecasts.asked(job.id)
-        return views.job_view(self._viewer(principal, lang), job, self._verdict(plan, job.id), self._eta(job.id, lang))
+        return views.job_view(
+            self._viewer(principal, lang),
+            job,
+            self._verdict(plan, job.id),
+            self._eta(job.id, lang),
+            last=job.team in plan.overdrawn,
+        )
 
     def _verdict(self, plan: Plan, job_id: str) -> Verdict | None:
         """Return a verdict; what helps is what lately was found to start the job sooner, where that was tried."""
@@ -172,7 +178,12 @@ class Queries:
         page, more = found[:limit], len(found) > limit
         plan = self._plan() if any(job.phase is Phase.QUEUED for job in page) else Plan()
         viewer = self._viewer(principal, lang)
-        shown = [views.job_view(viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang)) for job in page]
+        shown = [
+            views.job_view(
+                viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang), last=job.team in plan.overdrawn
+            )
+            for job in page
+        ]
         last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
         return JobList(jobs=shown, next=last)
 
@@ -218,7 +229,9 @@ class Queries:
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
             waiting=[
-                views.job_view(viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang))
+                views.job_view(
+                    viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang), last=job.team in plan.overdrawn
+                )
                 for job in seen[:limit]
             ],
             waiting_more=max(0, len(seen) - limit),

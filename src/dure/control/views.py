@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dure.control import access
-from dure.core import sentences, spoken_forecasts
+from dure.core import sentences, spoken_forecasts, spoken_limits
 from dure.core.events import Event
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.starts import Eta
@@ -47,8 +47,14 @@ class Viewer:
     find: FindJob
 
 
-def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaView | None = None) -> JobView:
-    """Return the job as the viewer may see it; result and artifacts only for its owner and administrators."""
+def job_view(
+    viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaView | None = None, *, last: bool = False
+) -> JobView:
+    """Return the job as the viewer may see it; result and artifacts only for its owner and administrators.
+
+    `last`: it is served after all other teams', for its own has used up a soft budget.
+    """
+    waits = job.phase is Phase.QUEUED
     owner = access.may_change(viewer.principal, job)
     platform = viewer.platform
     result = dict(job.result) if job.result and owner else None
@@ -88,16 +94,20 @@ def job_view(viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaV
         reason_sentence=_reason(job, viewer.lang, platform.currency, owner=owner),
         lease=lease_view(job.lease, platform) if job.lease else None,
         isolation=apart,
-        verdict=verdict_view(viewer, verdict, apart) if verdict and job.phase is Phase.QUEUED else None,
-        eta=eta if job.phase is Phase.QUEUED else None,
+        verdict=verdict_view(viewer, verdict, apart, last=last) if verdict and waits else None,
+        eta=eta if waits else None,
+        over_budget=last and waits,
         predicted_s=job.predicted_s,
         result=result,
         artifacts=artifacts,
     )
 
 
-def verdict_view(viewer: Viewer, verdict: Verdict, apart: str | None = None) -> VerdictView:
-    """Return the verdict with only those blockers that the viewer may know; `apart` says what a part of a GPU is."""
+def verdict_view(viewer: Viewer, verdict: Verdict, apart: str | None = None, *, last: bool = False) -> VerdictView:
+    """Return the verdict with only those blockers that the viewer may know.
+
+    `apart` says what a part of a GPU is; `last` that the job's team has used up a soft budget.
+    """
 
     def may_know(job_id: str) -> bool:
         if viewer.principal.admin:
@@ -110,7 +120,12 @@ def verdict_view(viewer: Viewer, verdict: Verdict, apart: str | None = None) -> 
     return VerdictView(
         code=shown.code.value,
         position=shown.position,
-        sentence=" ".join(filter(None, [sentences.verdict_sentence(shown, lang, currency), apart])),
+        sentence=" ".join(
+            filter(
+                None,
+                [sentences.verdict_sentence(shown, lang, currency), spoken_limits.last(lang) if last else "", apart],
+            )
+        ),
         helps=[sentences.help_sentence(h, lang, currency) for h in shown.helps],
         blockers=list(shown.blockers),
         data=dict(shown.data),

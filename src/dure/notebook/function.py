@@ -44,9 +44,9 @@ def gpu(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     `f(x)` waits and returns the result, `f.submit(x)` returns a handle, `f.map(xs)` a list of results in order.
     Raises DureError at once for an option that does not exist or has an impossible value.
     """
-    from dure.client.options import parse_values
+    from dure.client.options import OF_FUNCTIONS, parse_values
 
-    parsed = parse_values(options, now=time.time(), lang=session.language())
+    parsed = parse_values(options, now=time.time(), lang=session.language(), names=OF_FUNCTIONS)
     if function is None:
         return lambda decorated: GpuFunction(decorated, options, parsed)
     return GpuFunction(function, options, parsed)
@@ -116,10 +116,11 @@ class GpuFunction:
         return f"<dure.gpu({options}) {getattr(self, '__qualname__', self.__wrapped__)}>"
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Client, JobRequest]:
-        from dure.client.options import job_request, parse_values
+        from dure.client.options import OF_FUNCTIONS, job_request, parse_values
         from dure.wire.messages import MAX_INPUTS
 
-        parsed = self._parsed or parse_values(self._options, now=time.time(), lang=session.language())
+        lang = session.language()
+        parsed = self._parsed or parse_values(self._options, now=time.time(), lang=lang, names=OF_FUNCTIONS)
         client = session.client()
         name = getattr(self.__wrapped__, "__qualname__", repr(self.__wrapped__))
         namespace, beside = self._namespace()
@@ -139,7 +140,7 @@ class GpuFunction:
             references=references,
             inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
             python=session.python_minor(),
-            lang=session.language(),
+            lang=lang,
         )
         return client, request
 

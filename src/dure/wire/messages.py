@@ -164,6 +164,7 @@ class JobView(View):
     ended_at: float | None
     kept_since: float | None = None
     checkpointed_at: float | None = None
+    over_budget: bool = False
     waited_s: float
     ran_s: float
     cost: float

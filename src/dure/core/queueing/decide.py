@@ -177,7 +177,7 @@ class _Decision:
         waiting = [(work.state(line), line.roll()) for line in work.lines]
         verdicts = Verdicts(picture, waiting, frozenset(work.placed))
         changed = tuple(sorted(verdicts.changed()))
-        return Plan(admissions, verdicts, work.wake_at, preemptions, changed)
+        return Plan(admissions, verdicts, work.wake_at, preemptions, changed, work.overdrawn)
 
     def _preemptors(self) -> list[Line]:
         """Return the lines of jobs for which others are leaving: they go first, or others would take what is freed."""

@@ -54,7 +54,8 @@ class Preemption:
 class Plan:
     """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due.
 
-    `changed` are the waiting jobs whose recorded reason is not the code of their verdict.
+    `changed` are the waiting jobs whose recorded reason is not the code of their verdict; `overdrawn` the teams whose
+    soft budget is used up: their jobs run after everybody else's.
     """
 
     admissions: tuple[Admission, ...] = ()
@@ -62,6 +63,7 @@ class Plan:
     wake_at: float | None = None
     preemptions: tuple[Preemption, ...] = ()
     changed: tuple[str, ...] = ()
+    overdrawn: frozenset[str] = frozenset()
 
     def check(self, snapshot: Snapshot) -> None:
         """Raise AssertionError unless placed and explained jobs are exactly the queued ones, each once."""

@@ -6,6 +6,7 @@ a candidate's queue still borrows is asked again for each, because the ones befo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
 
@@ -19,8 +20,10 @@ from dure.core.queueing.kueue.candidates import (
     eligible,
     place_of,
 )
+from dure.core.queueing.kueue.memory import bar_of
+from dure.core.queueing.kueue.objects import Amounts
 from dure.core.queueing.kueue.snapshot import Info, QueueNode
-from dure.core.queueing.kueue.tree import Group
+from dure.core.queueing.kueue.tree import Group, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +62,28 @@ def _collect(attack: Attack, group: Group, common: Group, skip: Group | None, *,
     return found
 
 
+def _levels(queue: QueueNode, needs: Amounts) -> Iterator[tuple[Group, bool]]:
+    """Yield the cohorts above, and of each whether the preemptor ends within the quota of a subtree below it."""
+    node: Node = queue
+    advantage, rest = queue.owns(needs), needs
+    for group in queue.path():
+        yield group, advantage
+        if group.parent is not None:
+            node, rest = group, node.beyond(rest)
+            advantage = advantage or group.owns(rest)
+
+
 def _of_cohort(attack: Attack, *, all_of_them: bool) -> tuple[list[_Candidate], list[_Candidate]]:
     """Return the candidates whom the hierarchy gives to the preemptor, and, if asked for all, those of priority."""
     hierarchical: list[_Candidate] = []
     by_priority: list[_Candidate] = []
     if attack.queue.parent is None or attack.queue.spec.preemption.reclaim == "Never":
         return hierarchical, by_priority
-    advantage, rest = attack.queue.fits_quota(attack.needs)
     before: Group | None = None
-    for group in attack.queue.path():
+    for group, advantage in _levels(attack.queue, attack.needs):
         if advantage or all_of_them:
             found = hierarchical if advantage else by_priority
             found += _collect(attack, group, group, before, advantage=advantage)
-        if group.parent is not None:
-            fits, rest = group.fits_quota(rest)
-            advantage = advantage or fits
         before = group
     return hierarchical, by_priority
 
@@ -105,14 +115,26 @@ def _attempts(attack: Attack, *, foreign: bool, hierarchical: bool) -> tuple[boo
     return True, False
 
 
-def _fits_alone(attack: Attack, own: list[_Candidate]) -> bool:
+def _fits_alone(queue: QueueNode, needs: Amounts, own: Sequence[_Candidate] = ()) -> bool:
     """Return whether the preemptor could stay within its queue's own quota, were all its queue's candidates gone."""
-    for key, amount in attack.needs.items():
-        account = attack.queue.account(key)
+    for key, amount in needs.items():
+        account = queue.account(key)
         leaving = sum([one.info.usage.get(key, 0) for one in own]) if own else 0
         if account.nominal < account.usage - leaving + amount:
             return False
     return True
+
+
+def futile(queue: QueueNode, info: Info, needs: Amounts) -> bool:
+    """Return whether priorities and quotas alone tell that nobody can be preempted; False where one must search."""
+    policy = queue.spec.preemption
+    if queue.lowest_priority() < bar_of(queue, info):
+        return False
+    if queue.parent is None or policy.reclaim == "Never":
+        return True
+    if not policy.borrow_forbidden or _fits_alone(queue, needs):
+        return False
+    return not any(advantage for _, advantage in _levels(queue, needs))
 
 
 def _sorted(attack: Attack, found: list[_Candidate]) -> list[_Candidate]:
@@ -135,7 +157,7 @@ def classical_targets(attack: Attack) -> list[Target]:
     if policy != "Never":
         own = [_Candidate(info, None, IN_QUEUE) for info in eligible(attack, attack.queue.workloads.values(), policy)]
     # Without leave to borrow, others' workloads help by priority only if the preemptor ends within its own quota.
-    alone = _fits_alone(attack, own)
+    alone = _fits_alone(attack.queue, attack.needs, own)
     hierarchical, by_priority = _of_cohort(attack, all_of_them=alone or not preemption.borrow_forbidden)
     if not (own or hierarchical or by_priority):
         return []

@@ -533,7 +533,7 @@ class Engine:
             tree.count = count
         for name, saved in touched.pending.items():
             self.pending[name].load(saved)
-            self.snapshot.queues[name].workloads = touched.workloads[name]
+            self.snapshot.queues[name].hold(touched.workloads[name])
         for node in touched.nodes.values():
             for account in node.accounts.values():
                 account.usage = touched.usage.get(id(account), 0)

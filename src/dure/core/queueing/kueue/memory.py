@@ -1,12 +1,13 @@
 """What is remembered of flavor assignments, so that the same question in the same state is not worked out again.
 
-An assignment follows from the workload's shape, from what the accounts that it looks at use, and from what preemption
-could do. The trap: who lets anything else decide about an assignment must put it into the shape or into the accounts,
-or two different questions share an answer.
+An assignment follows from the workload's shape, from what the accounts that it looks at use, from whether anybody in
+the queue ranks below it, and from what preemption could do where these do not tell. The trap: who lets anything else
+decide about an assignment must put it into the shape or into the state, or two different questions share an answer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,14 +34,23 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is known of one shape in one queue: by what the watched accounts use, an assignment or a question."""
+    """What is known of one shape in one queue: by state, an assignment (and whether it hunts) or a question.
 
+    An assignment hunts when victims are to be searched for it. Who holds quota of the queue and has a priority below
+    `bar` might be one.
+    """
+
+    queue: QueueNode
     watched: tuple[Account, ...]
+    bar: float
     known: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
     def state(self) -> tuple[int, ...]:
-        """Return what the accounts use now."""
-        return tuple([account.usage for account in self.watched])
+        """Return what the accounts use now, and whether somebody in the queue ranks below the shape."""
+        state = [account.usage for account in self.watched]
+        if self.bar != -math.inf:
+            state.append(self.queue.lowest_priority() < self.bar)
+        return tuple(state)
 
 
 @dataclass(slots=True)
@@ -60,7 +70,9 @@ class Memory:
         known = None if shapes is None else shapes.get(shape)
         if known is None:
             self._grow()
-            known = self._shapes.setdefault(queue.name, {})[shape] = Remembered(_watched(queue, info))
+            known = self._shapes.setdefault(queue.name, {})[shape] = Remembered(
+                queue, _watched(queue, info), bar_of(queue, info)
+            )
         return known
 
     def keep(self, known: Remembered, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
@@ -82,6 +94,12 @@ class Memory:
         if self.count >= self.limit:
             self.clear()
         self.count += 1
+
+
+def bar_of(queue: QueueNode, info: Info) -> float:
+    """Return the priority from which on nobody in the queue can be preempted by the workload."""
+    policy = queue.spec.preemption.within_queue
+    return -math.inf if policy == "Never" else info.priority + (policy == "LowerOrNewerEqualPriority")
 
 
 def _watched(queue: QueueNode, info: Info) -> tuple[Account, ...]:

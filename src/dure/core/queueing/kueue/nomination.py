@@ -16,7 +16,7 @@ from dure.core.queueing.kueue.memory import Asked, Memory, Question, Remembered
 from dure.core.queueing.kueue.objects import FlavorResource, Settings
 from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.placing import place_after
-from dure.core.queueing.kueue.preemption import Preemptor
+from dure.core.queueing.kueue.preemption import Preemptor, requests_for
 from dure.core.queueing.kueue.second import lost_a_node
 from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
 
@@ -42,10 +42,10 @@ class Nominator:
         if info.progress is not None and self._outdated(info, queue):
             info.progress = None
         replaced = self._replaced(info, queue)
-        full = self._full(info, queue, replaced)
+        full, hunts = self._full(info, queue, replaced)
         if full.mode == FIT and replaced is None:
             return full, []
-        assignment, targets = self._with_targets(info, queue, full, replaced)
+        assignment, targets = self._with_targets(info, queue, full, replaced, hunts=hunts)
         if replaced is not None and (targets or assignment.mode == FIT):
             targets = [Target(replaced, ""), *targets]
         mends = lost_a_node(info.workload)
@@ -82,45 +82,49 @@ class Nominator:
         found = queue.workloads.get(replaces)
         return found if found is not None and found.workload.namespace == info.workload.namespace else None
 
-    def _full(self, info: Info, queue: QueueNode, replaced: Info | None) -> Assignment:
-        """Return the assignment of all pods, from memory when the same was asked in the same state."""
+    def _full(self, info: Info, queue: QueueNode, replaced: Info | None) -> tuple[Assignment, bool]:
+        """Return the assignment of all pods and whether it hunts, from memory if the same was asked in this state."""
         plain = info.progress is None and not info.nominated and replaced is None
         known = self.memory.of(queue, info) if plain else None
         if known is None:
-            return self._assigner(info, queue, replaced, self.preemptor.possibility).assign()
+            full = self._assigner(info, queue, replaced, self.preemptor.possibility).assign()
+            return full, full.mode == PREEMPT and queue.preempts
         state = known.state()
         found = known.known.get(state)
         while type(found) is Question:
             found = found.after.get(self.preemptor.possibility(queue, info, found.key, found.amount))
         if found is None:
             return self._computed(info, queue, known, state)
-        full: Assignment = found
+        full, hunts = found
         progress = full.resumable
-        return full if progress is None else replace(full, progress=replace(progress, cycle=self.number))
+        return full if progress is None else replace(full, progress=replace(progress, cycle=self.number)), hunts
 
-    def _computed(self, info: Info, queue: QueueNode, known: Remembered, state: tuple[int, ...]) -> Assignment:
+    def _computed(
+        self, info: Info, queue: QueueNode, known: Remembered, state: tuple[int, ...]
+    ) -> tuple[Assignment, bool]:
         asked: list[Asked] = []
 
         def oracle(queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
             answer = self.preemptor.possibility(queue, info, key, amount)
-            asked.append((key, amount, answer))
+            if not self.preemptor.futile(queue, info, {key: amount}):
+                asked.append((key, amount, answer))
             return answer
 
         full = self._assigner(info, queue, None, oracle).assign()
-        # Where nobody may be preempted, the answers follow from the state and need not be asked again.
-        self.memory.keep(known, state, asked if queue.preempts else (), full)
-        return full
+        hunts = full.mode == PREEMPT and not self.preemptor.futile(queue, info, requests_for(info, full))
+        self.memory.keep(known, state, asked, (full, hunts))
+        return full, hunts
 
     def _assigner(self, info: Info, queue: QueueNode, replaced: Info | None, oracle: Oracle) -> Assigner:
         return Assigner(info, queue, self.snapshot.flavors, oracle, self.settings, self.number, replaced)
 
-    def _with_targets(self, info: Info, queue: QueueNode, full: Assignment, replaced: Info | None) -> Nomination:
-        mode = full.mode
-        if mode == PREEMPT and queue.preempts:
-            targets = self.preemptor.targets(info, full, replaced)
-            if targets:
-                return full, targets
-        if mode != FIT and info.shrinks and self.settings.gates.partial_admission:
+    def _with_targets(
+        self, info: Info, queue: QueueNode, full: Assignment, replaced: Info | None, *, hunts: bool
+    ) -> Nomination:
+        targets = self.preemptor.targets(info, full, replaced) if hunts else []
+        if targets:
+            return full, targets
+        if full.mode != FIT and info.shrinks and self.settings.gates.partial_admission:
             smaller = self._smaller(info, queue, replaced)
             if smaller is not None:
                 return smaller

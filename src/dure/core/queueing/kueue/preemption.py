@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dure.core.queueing.kueue.assignment import CAN_PREEMPT, CAN_RECLAIM, NO_CANDIDATES, Assignment
 from dure.core.queueing.kueue.candidates import BY_SHARE, IN_COHORT, IN_QUEUE, WHILE_BORROWING, Attack, Target
-from dure.core.queueing.kueue.classical import classical_targets
+from dure.core.queueing.kueue.classical import classical_targets, futile
 from dure.core.queueing.kueue.fair import fair_targets
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
 from dure.core.queueing.kueue.placing import asks_of, find
@@ -51,6 +51,8 @@ class Preemptor:
         """Return whom to preempt for an assignment; a replaced slice of the workload counts as its own."""
         needs = requests_for(info, assignment, replaced)
         queue = self.snapshot.queues[info.queue]
+        if self.futile(queue, info, needs):
+            return []
         placing: Callable[[], bool] | None = None
         if queue.places and self.settings.gates.topology:
             asks = asks_of(assignment, info, queue, self.settings, replaced)
@@ -61,7 +63,8 @@ class Preemptor:
 
     def possibility(self, queue: QueueNode, info: Info, key: FlavorResource, amount: int) -> tuple[int, int]:
         """Return what preemption could do for one flavor and resource, and the borrowing level afterwards."""
-        targets = self._search(info, {key: amount}, frozenset({key}))
+        needs = {key: amount}
+        targets = [] if self.futile(queue, info, needs) else self._search(info, needs, frozenset(needs))
         if not targets:
             return NO_CANDIDATES, lowest_fit(queue, key, amount)[0]
         infos = [target.info for target in targets]
@@ -71,6 +74,10 @@ class Preemptor:
         own = any(one.queue == queue.name for one in infos)
         return (CAN_PREEMPT if own else CAN_RECLAIM), borrow
 
+    def futile(self, queue: QueueNode, info: Info, needs: Amounts) -> bool:
+        """Return whether the accounts, and who ranks lowest in the queue, tell that nobody can be preempted."""
+        return not queue.preempts or (not self.settings.fair_sharing and futile(queue, info, needs))
+
     def _search(
         self,
         info: Info,
@@ -79,8 +86,6 @@ class Preemptor:
         placing: Callable[[], bool] | None = None,
     ) -> list[Target]:
         queue = self.snapshot.queues[info.queue]
-        if not queue.preempts:
-            return []
         last = self._last
         if placing is None and last is not None and last[0] is info and last[1] == needs and last[2] == scarce:
             return list(last[3])

@@ -6,6 +6,7 @@ with its usage, `take` and `give` only the usage; what-ifs that must not change 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -227,8 +228,9 @@ _NOBODY = frozenset({"Never", ""})
 class QueueNode(Node):
     """A cluster queue in the tree, with the workloads that hold its quota. `generation` counts changes of quota.
 
-    `topology_only`: all its flavors are placed in topologies, so that everybody asks for a place. Pods of a `remote`
-    queue get their places elsewhere, those of `provisioned` flavors after the check that makes the nodes.
+    `preempts` tells whether its workloads may preempt anybody; `topology_only`: all its flavors are placed in
+    topologies, so that everybody asks for a place. Pods of a `remote` queue get their places elsewhere, those of
+    `provisioned` flavors after the check that makes the nodes.
     """
 
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
@@ -239,10 +241,33 @@ class QueueNode(Node):
     topology_only: bool = False
     remote: bool = False
     provisioned: frozenset[str] = frozenset()
+    _lowest: float | None = None
 
     def __post_init__(self) -> None:
         policy = self.spec.preemption
         self.preempts = not _NOBODY.issuperset((policy.within_queue, policy.reclaim))
+
+    def hold(self, workloads: dict[str, Info]) -> None:
+        """Let these workloads, and no others, hold quota; their usage is the caller's to count."""
+        self.workloads, self._lowest = workloads, None
+
+    def enter(self, info: Info) -> None:
+        """Let a workload hold its usage."""
+        self.workloads[info.key] = info
+        self._lowest = None
+        self.take(info.usage)
+
+    def leave(self, info: Info) -> None:
+        """Take a workload out, with its usage."""
+        del self.workloads[info.key]
+        self._lowest = None
+        self.give(info.usage)
+
+    def lowest_priority(self) -> float:
+        """Return the lowest priority of those who hold quota; infinite when nobody does."""
+        if self._lowest is None:
+            self._lowest = min([info.priority for info in self.workloads.values()], default=math.inf)
+        return self._lowest
 
     def group_of(self, resource: str) -> ResourceGroup | None:
         """Return the resource group that covers the resource."""
@@ -294,17 +319,13 @@ class Snapshot:
 
     def insert(self, info: Info) -> None:
         """Let a workload hold its usage."""
-        queue = self.queues[info.queue]
-        queue.workloads[info.key] = info
-        queue.take(info.usage)
+        self.queues[info.queue].enter(info)
         if info.placed:
             self.settle_places(info.placed)
 
     def remove(self, info: Info) -> None:
         """Take a workload out, with its usage."""
-        queue = self.queues[info.queue]
-        del queue.workloads[info.key]
-        queue.give(info.usage)
+        self.queues[info.queue].leave(info)
         if info.placed:
             self.settle_places(info.placed, -1)
 

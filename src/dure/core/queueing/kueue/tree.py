@@ -239,14 +239,13 @@ class Node:
         """Return what the node could take if nobody used anything."""
         return self.account(key).ceiling
 
-    def fits_quota(self, requests: Amounts) -> tuple[bool, Amounts]:
-        """Return whether the requests fit the subtree's quota, and what the parent would have to give."""
-        fits, rest = True, {}
-        for key, amount in requests.items():
-            account = self.account(key)
-            fits = fits and not account.over(amount)
-            rest[key] = max(0, sub(amount, account.local_free()))
-        return fits, rest
+    def owns(self, requests: Amounts) -> bool:
+        """Return whether the requests fit the subtree's quota."""
+        return not any(self.account(key).over(amount) for key, amount in requests.items())
+
+    def beyond(self, requests: Amounts) -> Amounts:
+        """Return what the parent would have to give of these requests."""
+        return {key: max(0, sub(amount, self.account(key).local_free())) for key, amount in requests.items()}
 
     def within_nominal(self, keys: Iterable[FlavorResource]) -> bool:
         """Return whether the node uses no more than its subtree owns of all these."""

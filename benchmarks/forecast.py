@@ -47,7 +47,7 @@ from dure.core.reasons import Ended
 
 DEFAULT_S = 600.0
 DECIDED = 2
-POINTS = 60
+POINTS = 150
 """At how many moments of a trace estimates are made: of every job that waits then and has none yet."""
 _LIMITS_S = (3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 2 * 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
 

@@ -114,6 +114,8 @@ class Planning:
         if eta is None:
             before = before if waiting <= ALONE else self._courses(present, frozenset({job.id}))
             eta = self._forecasts.corrected(etas(present.now, before, [job.id])[job.id])
+        if eta.p50_s is not None:  # the middle future is not the middle of all futures, and one time is told
+            found = tuple(replace(one, instead_s=eta.p50_s) for one in found if one.in_s < eta.p50_s)
         return Sooner(present.now, eta, ahead(present, job, remaining, before), found)
 
     def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:

@@ -162,11 +162,17 @@ def stands_before(found: Ahead, after: str | None, lang: str) -> str:
     """Return what stands before a job as a sentence; `after` names whose end makes room for it, as far as told."""
     held, waiting = f"{found.held_gpu_hours:.1f}", f"{found.waiting_gpu_hours:.1f}"
     if lang.startswith("ko"):
-        said = f"실행 중인 작업에 약 {held} GPU시간, 먼저 시작할 작업 {found.waiting_jobs}개에 약 {waiting} GPU시간이"
-        said = f"{said} 남았습니다."
+        said = f"실행 중인 작업에 약 {held} GPU시간이 남았고, 먼저 시작할 작업은 없습니다."
+        if found.waiting_jobs:
+            said = (
+                f"실행 중인 작업에 약 {held} GPU시간, 먼저 시작할 작업 {found.waiting_jobs}개에 약 {waiting} GPU시간이"
+            )
+            said = f"{said} 남았습니다."
         return f"{said} {josa(after, '이/가')} 끝나면 차례가 올 가능성이 큽니다." if after else said
-    jobs = "1 job that starts" if found.waiting_jobs == 1 else f"{found.waiting_jobs} jobs that start"
-    said = f"About {held} GPU-hours are left to what runs, and {waiting} to {jobs} before it."
+    said = f"About {held} GPU-hours are left to what runs, and nothing that waits starts before it."
+    if found.waiting_jobs:
+        jobs = "1 job that starts" if found.waiting_jobs == 1 else f"{found.waiting_jobs} jobs that start"
+        said = f"About {held} GPU-hours are left to what runs, and {waiting} to {jobs} before it."
     return f"{said} Most likely it starts when {after} ends." if after else said
 
 

@@ -126,12 +126,13 @@ class Lab:
         return plan
 
     def check_heads(self):
-        """The head of each line is the first of all its jobs, whatever was remembered of it."""
+        """The head of each line is the first of all that no limit bars, whatever was remembered of it."""
         work = Round(self.decider.kept, self.bounds, self.now, self.spent, self.used)
         turns = Turns(work)
         for line in self.decider.lines:
             jobs = [place[2] for places in line.ranks.values() for place in places]
-            assert turns.head(line) is min(jobs, key=work.usage.key)
+            free = [job for job in jobs if work.state(line).refusal(job) is None]
+            assert turns.head(line) is min(free, key=work.usage.key, default=None)
 
     def check(self, plan):
         """No GPU is given away twice, whatever was remembered."""

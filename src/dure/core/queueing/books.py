@@ -61,7 +61,7 @@ class Books:
     """The GPUs of one platform file. `private` nodes and `pools` are of clusters that answer, as `begin` was told.
 
     `warm` is told of every job that holds GPUs, and never of what is only planned. `of_team` has the holders by team,
-    `leaving` those that must give way and for whom, `stamps` those of the tiers.
+    `leaving` those that must give way and for whom, `stamps` those of the tiers, `team_stamps` of what teams hold.
     """
 
     def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
@@ -85,8 +85,9 @@ class Books:
         self.of_team: dict[str, dict[str, Holder]] = {}
         self.leaving: dict[str, str] = {}
         self.stamps: dict[str, int] = {}
+        self.team_stamps: dict[str, int] = {}
         self._stamp = 0
-        self._begun: dict[str, int] = {}
+        self._begun: tuple[dict[str, int], dict[str, int]] = {}, {}
         self._unavailable: frozenset[str] | None = None
         self._room: dict[tuple[str, int, int], tuple[int, bool]] = {}
         self._copies: dict[str, tuple[int, tuple[NodeState, ...], tuple[Holder, ...]]] = {}
@@ -122,7 +123,7 @@ class Books:
     def begin(self, unavailable: frozenset[str]) -> None:
         """Start a decision during which these clusters get nothing, because their executors do not answer."""
         if unavailable == self._unavailable:
-            self._begun = dict(self.stamps)
+            self._begun = dict(self.stamps), dict(self.team_stamps)
             return
         self._unavailable = unavailable
         self.pools = {tier: [] for tier in self.tiers}
@@ -139,7 +140,7 @@ class Books:
                 market.available = market.cluster.name not in unavailable
         for tier in self.tiers:
             self._changed(tier)
-        self._begun = dict(self.stamps)
+        self._begun = dict(self.stamps), dict(self.team_stamps)
 
     def _changed(self, tier: str) -> None:
         self._stamp += 1
@@ -218,7 +219,7 @@ class Books:
         for share, node, pool in self._held(holder.lease):
             pool.take(node, share.gpus)
             self.on_node.setdefault((node.cluster, node.name), {})[holder.job.id] = holder
-        self._noted(holder.lease)
+        self._noted(holder)
 
     def _leave(self, holder: Holder) -> None:
         del self.holders[holder.job.id]
@@ -226,9 +227,12 @@ class Books:
         for share, node, pool in self._held(holder.lease):
             pool.give(node, share.gpus)
             del self.on_node[node.cluster, node.name][holder.job.id]
-        self._noted(holder.lease)
+        self._noted(holder)
 
-    def _noted(self, lease: Lease) -> None:
+    def _noted(self, holder: Holder) -> None:
+        lease = holder.lease
+        self._stamp += 1
+        self.team_stamps[holder.job.team] = self._stamp
         if self.is_private(lease):
             for tier in {lease.tier, *(node.tier for _, node, _ in self._held(lease))}:
                 self._changed(tier)
@@ -317,7 +321,7 @@ class Books:
         for job_id in [*self._plan]:
             self.revoke(job_id)
         self.holds.clear()
-        self.stamps = self._begun
+        self.stamps, self.team_stamps = self._begun
 
     def revoke(self, job_id: str) -> None:
         """Give back what the plan took for one job."""

@@ -114,11 +114,14 @@ class Verdicts(Mapping[str, Verdict]):
         """Yield the jobs on whose record another waiting code stands than the one of this plan, or none."""
         for state, roll in self._waiting:
             usual = None if state.job is None else self._code(state, state.job, ())
-            if not state.refused and not state.victims and len(roll.told) == 1 and usual in roll.told:
+            refuses = state.refused or state.barred
+            if not refuses and not state.victims and len(roll.told) == 1 and usual in roll.told:
                 continue
-            for rank, places in roll.ranks:
-                refusal = state.refused.get(rank)
+            for (rank, places), reason in zip(roll.ranks, roll.reasons(), strict=True):
+                refusal = state.refusal_of(rank) if refuses else None
                 code = usual if refusal is None else refusal[0].value
+                if reason == code and not state.victims:
+                    continue
                 for _, job_id, job in places:
                     own = self._code(state, job, state.victims) if job is state.job else code
                     if job.reason != own and job_id not in self._placed:

@@ -120,6 +120,12 @@ def fixed_refusal(job: Job, platform: Platform) -> Refusal | None:
     return next((answer for gate in FIXED if (answer := gate(job, platform)) is not None), None)
 
 
+def bar(job: Job, standing: Standing) -> Refusal | None:
+    """Return what keeps out all that its person asks for like this until somebody of the team gets or gives GPUs."""
+    team = standing.limited.get(job.team)
+    return None if team is None else limits.bar(job, team, standing.holding(job.team, job.user))
+
+
 def refusal(job: Job, standing: Standing) -> Refusal | None:
     """Return what keeps the job out now, or None when all gates let it pass."""
     return next((answer for gate in GATES if (answer := gate(job, standing)) is not None), None)

@@ -93,6 +93,22 @@ def refusal(job: Job, team: Team, platform: Platform, past: Past, holding: Mappi
     return None
 
 
+def bar(job: Job, team: Team, holding: Mapping[str, Holding]) -> Refusal | None:
+    """Return why a limit of what is held at once keeps out all jobs of this person that ask for the same, or None.
+
+    Neither time nor a prediction matters to these limits, so the answer stands until somebody of the team gets GPUs or
+    gives some back.
+    """
+    for whose, limit in (("user", team.user_limits), ("team", team.limits)):
+        held = holding[whose]
+        if limit.jobs is not None and held.jobs + 1 > limit.jobs:
+            return _answer(job, Level("jobs", whose, held.jobs, limit.jobs), 1)
+        if limit.gpus_milli is not None and held.gpus_milli + job.request.gpus_milli > limit.gpus_milli:
+            level = Level("gpus", whose, held.gpus_milli, limit.gpus_milli)
+            return _answer(job, level, job.request.gpus_milli)
+    return None
+
+
 def overdrawn(platform: Platform, name: str, past: Past, holders: Iterable[Held], now: float) -> bool:
     """Return whether the team's budget is soft and used up: its jobs then run after everybody else's."""
     team = limited(platform, name)

@@ -30,6 +30,14 @@ class Roll:
     ranks: tuple[tuple[Rank, tuple[Place, ...]], ...]
     told: Mapping[str | None, int]
     _where: dict[str, tuple[Rank, Job]] | None = None
+    _reasons: tuple[str | None, ...] | None = None
+
+    def reasons(self) -> tuple[str | None, ...]:
+        """Return by rank the reason on the record of all of its jobs; "" where they differ."""
+        if self._reasons is None:
+            some = ({place[2].reason for place in places} for _, places in self.ranks)
+            self._reasons = tuple(one.pop() if len(one) == 1 else "" for one in some)
+        return self._reasons
 
     def where(self) -> Mapping[str, tuple[Rank, Job]]:
         """Return the jobs by id, with their ranks."""

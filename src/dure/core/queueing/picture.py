@@ -29,12 +29,14 @@ _NO_ROOM = TeamRoom()
 class State:
     """What became of a line in one decision. `job` is its head; `victims` are those that leave for the head.
 
-    `refused` are the ranks that a gate keeps out; `given` counts its jobs that the plan places; `over` when nothing
-    more is placed, `full` when the public clusters are; `reserved` has the tiers that a reservation keeps from it.
+    `barred` are people whom a limit keeps out and `refused` ranks that a gate does; `given` counts its jobs that the
+    plan places; `over` when nothing more is placed, `full` when the public clusters are; `reserved` has the tiers that
+    a reservation keeps from it.
     """
 
     tiers: tuple[str, ...]
     offers: tuple[tuple[Market, Offer], ...]
+    barred: Mapping[str, Refusal] = field(default_factory=dict)
     job: Job | None = None
     refused: dict[Rank, Refusal] = field(default_factory=dict)
     victims: tuple[str, ...] = ()
@@ -45,7 +47,15 @@ class State:
 
     def refusal(self, job: Job) -> Refusal | None:
         """Return what keeps the job out, if a gate does."""
-        return self.refused.get(rank_of(job)) if self.refused else None
+        return self.refusal_of(rank_of(job)) if self.refused or self.barred else None
+
+    def refusal_of(self, rank: Rank) -> Refusal | None:
+        """Return what keeps the jobs of a rank out, if a gate does."""
+        return self.barred.get(rank[0]) or self.refused.get(rank)
+
+    def refuses(self, rank: Rank) -> bool:
+        """Return whether a gate keeps the jobs of a rank out."""
+        return rank[0] in self.barred or rank in self.refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Places:
             raise KeyError(job_id)
         state, roll = self._waiting[number]
         rank, job = roll.where()[job_id]
-        if rank in state.refused:
+        if state.refuses(rank):
             scopes: tuple[Any, ...] = ((number, rank),)
         else:
             scopes = self._scopes_of(number)
@@ -151,7 +151,7 @@ class Places:
         for number in self._members[scope]:
             state, roll = self._waiting[number]
             for rank, places in roll.ranks:
-                if rank not in state.refused:
+                if not state.refuses(rank):
                     groups.setdefault(self._key(rank, places[0][2]), []).append(places)
         return _Pool(groups, self._placed)
 

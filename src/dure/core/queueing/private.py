@@ -14,7 +14,7 @@ from dure.core.model import Job, Lease
 from dure.core.queueing import gates
 from dure.core.queueing.books import Books
 from dure.core.queueing.keeping import Keeping
-from dure.core.queueing.lines import Line, rank_of
+from dure.core.queueing.lines import Line
 from dure.core.queueing.picture import State
 from dure.core.queueing.rounds import Round
 from dure.core.reservations import Kept, keeps_out
@@ -88,7 +88,7 @@ class Private:
         placed = self._work.placed
         for power in line.shortest_first():
             job = next((place[2] for place in line.powers[power] if place[1] not in placed), None)
-            if job is not None and (not state.refused or rank_of(job) not in state.refused):
+            if job is not None and state.refusal(job) is None:
                 return gates.refusal(job, self._work.standing) is None and self.place(job, state)
         return False
 

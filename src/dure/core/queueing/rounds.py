@@ -13,7 +13,7 @@ from typing import Any
 
 from dure.core.burst import Offer
 from dure.core.model import Job, Lease, Platform, Team
-from dure.core.queueing import limits
+from dure.core.queueing import gates, limits
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Refusal, Standing
 from dure.core.queueing.holds import Ends
@@ -24,6 +24,8 @@ from dure.core.queueing.order import Person, Usage
 from dure.core.queueing.picture import State
 from dure.core.queueing.plan import Admission, Preemption
 from dure.core.queueing.quota import Quota
+
+_NOBODY: Mapping[str, Refusal] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,20 @@ class Round:
         self.preemptions: dict[str, Preemption] = {}
         self.wake_at: float | None = None
         for line in self.lines:
-            self.states[id(line)] = State(line.outlook.tiers, line.outlook.offers)
+            self.states[id(line)] = State(line.outlook.tiers, line.outlook.offers, self._barred(line))
+
+    def _barred(self, line: Line) -> Mapping[str, Refusal]:
+        """Return the people of a line who are over a limit of what they or their team may hold at once."""
+        if line.team not in self.standing.limited or line.outlook.refusal is not None:
+            return _NOBODY
+        at = line.version, self.books.team_stamps.get(line.team, 0)
+        known = line.recalled.get("barred")
+        if known is None or known[0] != at:
+            people = {rank[0]: places[0][2] for rank, places in line.ranks.items()}
+            found = {user: gates.bar(job, self.standing) for user, job in people.items()}
+            known = line.recalled["barred"] = at, {user: why for user, why in found.items() if why is not None}
+        barred: Mapping[str, Refusal] = known[1]
+        return barred
 
     def end_at(self, job: Job) -> float | None:
         """Return when the job would have ended if it started now; None when that is unknown, or must not count."""

@@ -141,7 +141,7 @@ class Turns:
     def head(self, line: Line) -> Job | None:
         """Return the first job of a line that this round may still place."""
         state = self._work.state(line)
-        if state.given or state.refused:
+        if state.given or state.refused or state.barred:
             return self._left(line, state)
         number, places = self._places(line.team)
         known = line.recalled.get("head")
@@ -191,6 +191,8 @@ class Turns:
         if known is None or known[0] != at:
             placed, found = self._work.placed, []
             for rank, jobs in line.ranks.items():
+                if rank[0] in state.barred:
+                    continue
                 job = next((job for _, job_id, job in jobs if job_id not in placed), None)
                 if job is not None:
                     found.append((self._rank_key(job, places), rank, job))

@@ -15,6 +15,7 @@ from benchmarks.conformance.reading import (
     queue_of,
     quota_document,
     same,
+    with_all_flavors,
     word,
 )
 from dure.core.queueing.kueue.assigner import Assigner, is_preferred
@@ -94,7 +95,8 @@ def assign_flavors(case: Case) -> None:
         flavors = {"flavor": Flavor("flavor")}
     machines = machines_of(tc.get("nodes") or ())
     specs = [queue_of(one) for one in queues]
-    snapshot = build(specs, (), flavors.values(), topologies=_topologies(tc), machines=machines)
+    there = with_all_flavors(specs, flavors.values())
+    snapshot = build(specs, (), there, topologies=_topologies(tc), machines=machines)
     queue = snapshot.queues[tc["clusterQueue"]["metadata"]["name"]]
     queue.take(amounts_of(tc.get("clusterQueueUsage")))
     if tc.get("secondaryClusterQueue"):
@@ -232,7 +234,8 @@ def reclaim_first(case: Case) -> None:
 
 def _assigned(case: Case, queues: list[Document], cohorts: list[Document], names: tuple[str, ...]) -> Assignment:
     gates = gates_of(case.tc)
-    snapshot = build([queue_of(one) for one in queues], [cohort_of(one) for one in cohorts])
+    specs = [queue_of(one) for one in queues]
+    snapshot = build(specs, [cohort_of(one) for one in cohorts], with_all_flavors(specs))
     snapshot.queues["other-clusterqueue"].take(amounts_of(case.tc.get("otherClusterQueueUsage")))
     queue = snapshot.queues["test-clusterqueue"]
     queue.take(amounts_of(case.tc.get("testClusterQueueUsage")))
@@ -309,7 +312,7 @@ def no_fit_reasons(case: Case) -> None:
     documents = tc.get("resourceFlavors") or case.shared["resourceFlavors"]
     flavors = {name: flavor_of(one) for name, one in documents.items()}
     specs = [queue_of(one) for one in (own, *(tc.get("siblingCQs") or ()))]
-    snapshot = build(specs, (), flavors.values(), topologies=_topologies(tc))
+    snapshot = build(specs, (), with_all_flavors(specs, flavors.values()), topologies=_topologies(tc))
     queue = snapshot.queues[own["metadata"]["name"]]
     queue.take(amounts_of(tc.get("cqUsage")))
     for name, usage in (tc.get("siblingCQUsage") or {}).items():

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cmp_to_key
 
-from benchmarks.conformance.reading import Case, Document, amounts_of, gates_of, named, nonzero, queue_of, same, word
+from benchmarks.conformance.reading import (
+    Case,
+    Document,
+    amounts_of,
+    gates_of,
+    named,
+    nonzero,
+    queue_of,
+    same,
+    with_all_flavors,
+    word,
+)
 from dure.core.queueing.kueue.assignment import MODE_NAMES, Assignment, FlavorChoice, PodSetResult
 from dure.core.queueing.kueue.candidates import Target, compare, satisfies
 from dure.core.queueing.kueue.fair import QueueOrder
@@ -50,12 +61,9 @@ def _snapshot(case: Case, gates: Gates, *, name_as_uid: bool = False) -> Snapsho
         if holds(workload):
             infos.append(info_of(workload, gates))
     flavors = case.tc.get("flavors") or case.shared.get("flavors") or ()
-    return build(
-        [queue_of(one) for one in case.tc["clusterQueues"]],
-        [cohort_of(one) for one in case.tc.get("cohorts") or ()],
-        [flavor_of(one) for one in flavors],
-        infos,
-    )
+    specs = [queue_of(one) for one in case.tc["clusterQueues"]]
+    cohorts = [cohort_of(one) for one in case.tc.get("cohorts") or ()]
+    return build(specs, cohorts, with_all_flavors(specs, map(flavor_of, flavors)), infos)
 
 
 def _state(snapshot: Snapshot) -> object:

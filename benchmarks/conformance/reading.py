@@ -7,13 +7,13 @@ silence.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dure.core.queueing.kueue import shapes
 from dure.core.queueing.kueue.features import gates_from, unknown
-from dure.core.queueing.kueue.objects import Amounts, ClusterQueue, Gates
+from dure.core.queueing.kueue.objects import Amounts, ClusterQueue, Flavor, Gates
 from dure.core.queueing.kueue.quantity import parse
 
 Document = dict[str, Any]
@@ -77,6 +77,13 @@ def parsed(resources: Mapping[str, str] | None) -> dict[str, int]:
 def word(text: str | None) -> str:
     """Return the first word of what Go prints for a constant, for instance `Fit` of `Fit(Fit)`."""
     return (text or "").split("(")[0]
+
+
+def with_all_flavors(queues: Sequence[ClusterQueue], known: Iterable[Flavor] = ()) -> list[Flavor]:
+    """Return these flavors and plain ones for all others that the queues name: the table's queues are active."""
+    there = list(known)
+    listed = {name for queue in queues for group in queue.groups for name in group.flavors}
+    return [*there, *(Flavor(name) for name in sorted(listed - {one.name for one in there}))]
 
 
 def named(what: str, known: Mapping[str, T], name: str) -> T:

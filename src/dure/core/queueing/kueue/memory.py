@@ -37,13 +37,13 @@ class Remembered:
     """What is known of one shape in one queue: by state, an assignment (and whether it hunts) or a question.
 
     An assignment hunts when victims are to be searched for it. Who holds quota of the queue and has a priority below
-    `bar` might be one.
+    `bar` might be one. Queues of a cohort that differ by name only share what is `known`.
     """
 
     queue: QueueNode
     watched: tuple[Account, ...]
     bar: float
-    known: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    known: dict[tuple[int, ...], Any]
 
     def state(self) -> tuple[int, ...]:
         """Return what the accounts use now, and whether somebody in the queue ranks below the shape."""
@@ -60,6 +60,7 @@ class Memory:
     limit: int = LIMIT
     count: int = 0
     _shapes: dict[str, dict[str, Remembered]] = field(default_factory=dict)
+    _shared: dict[object, dict[tuple[int, ...], Any]] = field(default_factory=dict)
 
     def of(self, queue: QueueNode, info: Info) -> Remembered | None:
         """Return what is known of the workload's shape; None where nodes or no shape decide too."""
@@ -70,9 +71,9 @@ class Memory:
         known = None if shapes is None else shapes.get(shape)
         if known is None:
             self._grow()
-            known = self._shapes.setdefault(queue.name, {})[shape] = Remembered(
-                queue, _watched(queue, info), bar_of(queue, info)
-            )
+            shared = self._shared.setdefault((_kind(queue), shape), {})
+            known = Remembered(queue, _watched(queue, info), bar_of(queue, info), shared)
+            self._shapes.setdefault(queue.name, {})[shape] = known
         return known
 
     def keep(self, known: Remembered, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
@@ -88,12 +89,19 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         self._shapes.clear()
+        self._shared.clear()
         self.count = 0
 
     def _grow(self) -> None:
         if self.count >= self.limit:
             self.clear()
         self.count += 1
+
+
+def _kind(queue: QueueNode) -> object:
+    """Return what decides about assignments in a queue beside the accounts' usage: equal for equal queues."""
+    spec = queue.spec
+    return id(queue.parent), spec.groups, tuple(sorted(spec.quotas.items(), key=str)), spec.fungibility, spec.preemption
 
 
 def bar_of(queue: QueueNode, info: Info) -> float:

@@ -43,7 +43,7 @@ class Nominator:
             info.progress = None
         replaced = self._replaced(info, queue)
         full, hunts = self._full(info, queue, replaced)
-        if full.mode == FIT and replaced is None:
+        if replaced is None and not (hunts or info.shrinks or queue.places):
             return full, []
         assignment, targets = self._with_targets(info, queue, full, replaced, hunts=hunts)
         if replaced is not None and (targets or assignment.mode == FIT):
@@ -97,7 +97,9 @@ class Nominator:
             return self._computed(info, queue, known, state)
         full, hunts = found
         progress = full.resumable
-        return full if progress is None else replace(full, progress=replace(progress, cycle=self.number)), hunts
+        if progress is not None:
+            full = replace(full, progress=replace(progress, generation=queue.generation, cycle=self.number))
+        return full, hunts
 
     def _computed(
         self, info: Info, queue: QueueNode, known: Remembered, state: tuple[int, ...]

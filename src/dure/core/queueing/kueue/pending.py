@@ -206,17 +206,23 @@ class PendingQueue:
             place = self._places[self.sticky[0]]
             if self._class_of(place[4]) in self._stuck:
                 place = None
-        order, stuck = self._order, self._stuck
-        while place is None and self._at < len(order):
-            if order[self._at].kind in stuck:
-                self._at += 1
-            else:
-                place = order[self._at].places[0]
+        if place is None and self._any():
+            place = self._order[self._at].places[0]
         if place is None:
-            self.waking.awake.discard(self.index)
             return None
         info: Info = place[4]
         return info
+
+    def _any(self) -> bool:
+        """Return whether a class is not stuck, and go on to the first of them; a queue without one sleeps."""
+        order, stuck, at = self._order, self._stuck, self._at
+        while at < len(order) and order[at].kind in stuck:
+            at += 1
+        self._at = at
+        if at == len(order):
+            self.waking.awake.discard(self.index)
+            return False
+        return True
 
     def forget(self, key: str) -> Info | None:
         """Drop a workload that was deleted, finished or admitted; return it, or None."""
@@ -271,6 +277,7 @@ class PendingQueue:
         if by_shape:
             self._look()
             self._stuck.add(info.shape)
+            self._any()
         if not by_shape or not due:
             self.park(info)
 

@@ -32,7 +32,7 @@ from dure.control.queries import Queries
 from dure.control.sessions import Sessions
 from dure.core.model import Environment, Team
 from dure.main.loop_thread import LoopThread
-from dure.ports import Ports, Principal
+from dure.ports import BlobStores, Ports, Principal
 from tests.core.builders import a_lab, a_node, a_platform
 
 PEOPLE = {
@@ -51,7 +51,7 @@ def token(name: str) -> str:
 class Plane:
     """One control plane. With `executing` its loop runs and commands really run; without, jobs stay queued."""
 
-    def __init__(self, folder: Path, *, executing: bool) -> None:
+    def __init__(self, folder: Path, *, executing: bool, blobs: BlobStores | None = None) -> None:
         self.folder = folder
         self.changes = Changes()
         teams = (Team("vision", ("alice", "mate", "both", "root")), Team("speech", ("other", "both")))
@@ -69,7 +69,7 @@ class Plane:
             store=self.store,
             executors=self._executors,
             outputs=SpoolOutputs(folder / "clusters"),
-            blobs=FolderBlobStores(folder / "blobs"),
+            blobs=blobs or FolderBlobStores(folder / "blobs"),
             identity=TokenIdentity({token(name): who for name, who in PEOPLE.items()}),
             clock=SystemClock(),
             ids=SystemIds(),

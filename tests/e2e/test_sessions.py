@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -135,6 +137,67 @@ def test_the_end_of_a_workspace_saves_the_very_last_cell(whole, alice, who):
     assert f"Restored 1 variable of {who}.ipynb" in line
     assert repr(who[:5]) in line
     again.close()
+
+
+def test_the_idle_culler_stops_a_workspace_and_reopening_restores(whole, alice):
+    """The real `jupyterhub-idle-culler`, with the rights of an administrator's token."""
+    notebook = Notebook(alice, "alice", "culled.ipynb")
+    assert notebook.shown("kept = ['culled'] * 100_000; len(kept)").endswith("100000")
+    notebook.close()
+    root, client = whole.person("root1")
+    client.close()
+    command = [sys.executable, "-m", "jupyterhub_idle_culler", f"--url={whole.url}hub/api", "--timeout=2"]
+    with subprocess.Popen(
+        [*command, "--cull-every=1"],
+        env={**os.environ, "JUPYTERHUB_API_TOKEN": root.token},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as culler:
+        try:
+            wait_for(lambda: not alice.server("alice"), "the cull of an idle workspace", 90)
+        finally:
+            culler.terminate()
+    root.close()
+    alice.start_workspace("alice")
+    again = Notebook(alice, "alice", "culled.ipynb")
+    line = again.shown("len(kept), kept[0]")
+    assert "Restored 1 variable of culled.ipynb" in line
+    assert "(100000, 'culled')" in line
+    again.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_stop_my_server_and_sign_out_in_the_browser_lose_nothing(whole, alice):
+    notebook = Notebook(alice, "alice", "stopped.ipynb")
+    assert notebook.shown("first = 'one' * 1000; len(first)").endswith("3000")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_context(locale="en-US").new_page()
+        page.goto(whole.link_for("alice"))
+        page.wait_for_url(f"{whole.url}services/dure/**")
+        page.goto(f"{whole.url}hub/home")
+        page.locator("#stop").click()
+        wait_for(lambda: not alice.server("alice"), "the end of the workspace")
+        notebook.close()
+        alice.start_workspace("alice")
+        notebook = Notebook(alice, "alice", "stopped.ipynb")
+        assert "Restored 1 variable of stopped.ipynb" in notebook.shown("second = first.upper(); second[:3]")
+        page.goto(f"{whole.url}hub/logout")
+        page.wait_for_load_state()
+        refused = page.goto(f"{whole.url}user/alice/api/sessions")
+        assert refused is not None
+        assert refused.status != 200
+        browser.close()
+    # Signing out in one browser ends no workspace: what runs there runs on, saved after each cell as ever.
+    assert alice.server("alice")
+    wait_for(lambda: newest(alice, "stopped.ipynb") >= 2, "the save of the last cell")
+    pid = int(notebook.shown("import os; os.getpid()"))
+    wait_for(lambda: newest(alice, "stopped.ipynb") >= 3, "the save of the last cell")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: restarted(notebook, pid), "a new kernel")
+    assert "'ONE'" in notebook.shown("second[:3]")
+    notebook.close()
 
 
 @pytest.mark.browser

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 from tests.platform_process import PlatformProcess, running_platform
@@ -119,11 +120,16 @@ class Running:
 class NotebookKernel:
     """A kernel as a notebook has it."""
 
-    def __init__(self, environment: dict[str, str], folder: Path, notebook: str, before: str = "") -> None:
+    def __init__(
+        self, environment: dict[str, str], folder: Path, notebook: str, before: str = "", python: str | None = None
+    ) -> None:
         # Files instead of ports: kernels of test processes side by side would take each other's free ports.
         # In a folder of their own, since a socket's path may have 107 characters and a test's folder is longer.
         self.sockets = Path(tempfile.mkdtemp(prefix="dure-"))
         self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(self.sockets / "kernel"))
+        if python is not None:
+            argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            self.manager._kernel_spec = KernelSpec(argv=argv, language="python")
         # All tests are one person's; without this, each would find what the one before left in its notebook.
         environment = {"DURE_SESSIONS": "off", **environment, "JPY_SESSION_NAME": notebook}
         self.manager.start_kernel(env=environment, cwd=str(folder))

@@ -25,7 +25,7 @@ class Desk:
         self.kernels: list[NotebookKernel] = []
         home.mkdir(parents=True, exist_ok=True)
 
-    def open(self, notebook: str = "train.ipynb", **environment: str) -> NotebookKernel:
+    def open(self, notebook: str = "train.ipynb", python: str | None = None, **environment: str) -> NotebookKernel:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DURE_", "JPY_", "XDG_"))}
         own = {
             "HOME": str(self.home),
@@ -36,7 +36,7 @@ class Desk:
             "DURE_SESSIONS": "on",
         }
         environment = {**kept, **own, **environment}
-        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), before=WARM)
+        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), WARM, python)
         self.kernels.append(kernel)
         if "has not answered yet" in told(kernel.loaded):  # a busy machine
             time.sleep(5)
@@ -175,6 +175,20 @@ def test_the_last_cell_is_saved_before_a_kernel_ends(desk, how):
         kernel.manager.shutdown_kernel()
     again = desk.open()
     assert again.value("len(x)") == "200000"
+
+
+def test_a_large_namespace_that_was_never_saved_is_saved_within_the_grace_of_sigterm(desk):
+    kernel = desk.open()
+    kernel.run("import numpy as np")
+    total = kernel.value(
+        "big = np.random.default_rng(1).random(50_000_000); table = {i: [i] for i in range(50_000)}; big.sum()"
+    )
+    os.kill(pid_of(kernel), signal.SIGTERM)
+    until(lambda: not kernel.manager.is_alive(), 20.0)
+    again = desk.open()
+    assert "as of" in told(again.loaded)
+    assert again.value("big.sum()") == total
+    assert again.value("len(table), table[49_999]") == "(50000, [49999])"
 
 
 def test_a_cell_that_is_under_way_at_the_end_leaves_no_half_changed_state(desk):

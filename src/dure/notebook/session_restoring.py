@@ -6,6 +6,7 @@ decides.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from dure.notebook.session_opening import Saved
     from dure.state import Blobs, Report, Snapshot
 
-_NAMED = 6  # lost names that the line tells one by one
+_NAMED = 6  # reasons that the line tells
+_TOGETHER = 20  # names that it tells for one of them
 _REASON = 90  # letters of a reason
 _DAY_S = 86_400.0
 _HASHED_FIRST_BYTES = 64 * 1024**2  # the rest while the person works, so that opening takes no longer at any size
@@ -44,6 +46,7 @@ class Brought:
     lost: dict[str, Lost] = field(default_factory=dict)
     beside: dict[str, str] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
+    unloadable: bool = False  # something that is saved does not load here
 
     @property
     def cells(self) -> list[int]:
@@ -81,6 +84,7 @@ def bring_back(
     inputs = [str(cell) for cell in extras.get("In", [])]
     made, sources = saved.document.made, saved.document.sources
     reasons = {name: reason for name, reason in report.failed.items() if name not in saved.snapshot.extras}
+    unloadable = bool(reasons)
     if names is None:
         reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
     lost = {}
@@ -92,7 +96,7 @@ def bring_back(
         if not source and cell is not None and cell < len(inputs):
             source = inputs[cell]
         lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
-    return Brought(saved, report.restored, lost, apply_extras(extras) if beside else {}, inputs)
+    return Brought(saved, report.restored, lost, apply_extras(extras) if beside else {}, inputs, unloadable)
 
 
 def _verify_rest(report: Report) -> None:
@@ -129,20 +133,29 @@ def restored_line(brought: Brought, name: str) -> str:
         parts.append(say(key, cells=", ".join(map(str, brought.cells))))
     if differences := moved(saved.snapshot.fingerprint):
         parts.append(say("moved", differences=", ".join(differences)))
+        if brought.unloadable:
+            parts.append(say("moved_back", number=saved.number))
     if brought.beside:
         parts.append(say("extras_lost", names=", ".join(f"{key} ({why})" for key, why in brought.beside.items())))
     return " ".join(parts)
 
 
 def lost_names(lost: Mapping[str, Lost]) -> str:
-    """Return the names with cell and reason, the first few of them one by one."""
+    """Return the names with cell and reason; those of one cell and reason together, the first few groups."""
+    groups: dict[tuple[int | None, str], list[str]] = {}
+    for name, each in lost.items():
+        groups.setdefault((each.cell, _brief(each.reason)), []).append(name)
     told = []
-    for name, each in list(lost.items())[:_NAMED]:
-        cell = say("lost_cell", cell=each.cell) if each.cell is not None else ""
-        told.append(say("lost_one", name=name, cell=cell, reason=_brief(each.reason)))
-    if len(lost) > _NAMED:
-        told.append(f"… +{len(lost) - _NAMED}: {', '.join(list(lost)[_NAMED : _NAMED + 20])}")
-    return ", ".join(told)
+    for (number, reason), names in list(groups.items())[:_NAMED]:
+        cell = say("lost_cell", cell=number) if number is not None else ""
+        told.append(say("lost_one", name=_some(names), cell=cell, reason=reason))
+    rest = [name for names in list(groups.values())[_NAMED:] for name in names]
+    return "; ".join([*told, *([_some(rest)] if rest else [])])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", … +{len(names) - _TOGETHER}" if len(names) > _TOGETHER else ""
+    return ", ".join(names[:_TOGETHER]) + more
 
 
 def differences(before: Snapshot, after: Snapshot) -> tuple[list[str], list[str], list[str]]:
@@ -181,5 +194,5 @@ def short(name: str) -> str:
 
 
 def _brief(reason: str) -> str:
-    first = reason.split(";", maxsplit=1)[0].split(". ", maxsplit=1)[0]
+    first = re.split(r";|\. | \(saved with", reason, maxsplit=1)[0]
     return first if len(first) <= _REASON else f"{first[: _REASON - 1]}…"

@@ -42,6 +42,13 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "`%session rerun`을 실행하면 셀 {cells}만 다시 실행합니다.",
     ),
     "moved": ("The environment is another one: {differences}.", "환경이 바뀌었습니다: {differences}."),
+    "moved_back": (
+        "Version {number} still has what this environment cannot load: `%session restore @{number}` in the former one.",
+        (
+            "이 환경에서 불러오지 못한 변수는 버전 {number}에 남아 있습니다. "
+            "이전 환경에서 `%session restore @{number}`를 실행하세요."
+        ),
+    ),
     "extras_lost": ("Not put back: {names}.", "되돌리지 못한 항목: {names}."),
     "fresh": (
         "The kernel was restarted, so it begins empty. `%session restore @{number}` brings back {name} as of {at}.",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dure.notebook.session_saving import Saver
 
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
-EXPECTED_WAIT_S = 5.0  # unless this machine knows that there is something to restore, which the cell may need
+EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone

@@ -140,10 +140,17 @@ def _address(source: Any) -> tuple[int, int]:
     """Return where a buffer starts and how many bytes it has."""
     numpy = sys.modules["numpy"]
     if isinstance(source, numpy.ndarray):
-        low, high = numpy.lib.array_utils.byte_bounds(source)
-        return int(low), int(high - low)
+        low, high = _byte_bounds(source)
+        return low, high - low
     whole = numpy.frombuffer(source, "u1")
     return int(whole.__array_interface__["data"][0]), int(whole.nbytes)
+
+
+def _byte_bounds(array: Any) -> tuple[int, int]:
+    numpy = sys.modules["numpy"]
+    utils = getattr(numpy.lib, "array_utils", numpy)  # numpy 1 has it at the top
+    low, high = utils.byte_bounds(array)
+    return int(low), int(high)
 
 
 def _view_of(array: Any, source: Any) -> Any:

@@ -1,0 +1,80 @@
+"""Widgets of a `%%gpu` cell in a real JupyterLab, in a real browser: seen, moved by the cell, and heard by it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.e2e.real import up, write_platform
+from tests.e2e.test_browser import CHROMIUM, QUIET
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
+PICTURES = os.environ.get("DURE_PICTURES")
+SLIDER = """%%gpu
+import time, ipywidgets as w
+slider, label = w.IntSlider(value=1, max=50, description='rate'), w.Label('quiet')
+slider.observe(lambda change: setattr(label, 'value', f'heard {change.new}'), 'value')
+display(slider, label)
+until = time.time() + 60
+while slider.value < 3 and time.time() < until: time.sleep(0.02)
+print('moved to', slider.value)
+last = slider.value; del slider, label"""
+BAR = """%%gpu
+import time
+from tqdm.notebook import tqdm
+for _ in tqdm(range(200), desc='epochs'): time.sleep(0.002)"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    state_dir = tmp_path_factory.mktemp("widgets") / "state"
+    write_platform(state_dir)
+    with up(state_dir) as running:
+        yield running
+
+
+def test_a_slider_and_a_progress_bar_live_while_the_cell_runs_elsewhere(whole):
+    browser_of_alice, client = whole.person("alice")
+    browser_of_alice.start_workspace("alice")
+    client.close()
+    browser_of_alice.close()
+    cells: list[dict[str, object]] = [
+        {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{at}"}
+        for at, source in enumerate([SLIDER, BAR, "print('last is', last)"])
+    ]
+    document = {
+        "cells": cells,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    (whole.state_dir / "homes" / "alice" / "widgets.ipynb").write_text(json.dumps(document))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_context(viewport={"width": 1200, "height": 760}, locale="en-US").new_page()
+        page.goto(whole.link_for("alice"))
+        page.wait_for_url(f"{whole.url}services/dure/**")
+        page.goto(f"{whole.url}user/alice/lab/tree/widgets.ipynb?reset")
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        handle = page.locator(".widget-slider .noUi-handle")
+        expect(handle).to_be_visible(timeout=60_000)
+        handle.focus()
+        for _step in range(2):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator(".widget-label", has_text="heard 3")).to_be_visible(timeout=30_000)
+        expect(page.locator(".jp-OutputArea-output", has_text="moved to 3")).to_be_visible(timeout=30_000)
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / "slider.png")
+        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
+        page.keyboard.press("Shift+Enter")
+        bar = page.locator(".widget-html-content", has_text="200/200")
+        expect(bar).to_be_visible(timeout=60_000)
+        page.keyboard.press("Shift+Enter")
+        expect(page.locator(".jp-OutputArea-output", has_text="last is 3")).to_be_visible(timeout=30_000)
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / "widgets.png")
+        browser.close()

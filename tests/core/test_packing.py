@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.core.model import GpuShare
+from dure.core.model import GpuShare, Request
 from dure.core.packing import USUAL, Ask, Mix
 from dure.core.placement import NodeState, Pool, has_room
 
@@ -94,7 +94,7 @@ def test_a_pool_that_remembers_finds_what_a_new_one_finds(frees, asked):
         found = pool.choose(ask, count, functools.partial(named, names))
         assert found == Pool(able).choose(ask, count)
         if count == 1 or ask.share_milli == 1000:
-            assert (found is not None) == has_room(able, ask.gpus_milli * count, count)
+            assert (found is not None) == has_room(able, Request(ask.gpus_milli * count, nodes=count))
         for each in found or ():
             pool.take(*each)
             held.append(each)

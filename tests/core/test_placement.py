@@ -1,8 +1,8 @@
 """Where requests go on nodes: fractions packed, whole nodes kept for gangs."""
 
-from dure.core.model import GpuShare
+from dure.core.model import GpuShare, Request
 from dure.core.packing import Ask
-from dure.core.placement import NodeState, Pool, even_part, has_room
+from dure.core.placement import NodeState, Pool, has_room
 
 
 def node(name: str, *free: int) -> NodeState:
@@ -73,9 +73,9 @@ def test_a_place_that_wastes_more_is_never_taken_for_its_inputs():
 
 
 def gang(nodes, gpus_milli, count):
-    part = even_part(gpus_milli, count)
-    found = None if part is None else Pool(nodes).choose(Ask.of(part), count)
-    assert has_room(nodes, gpus_milli, count) == (found is not None)
+    request = Request(gpus_milli, nodes=count)
+    found = Pool(nodes).place(request)
+    assert has_room(nodes, request) == (found is not None)
     return None if found is None else [(each.name, len(gpus)) for each, gpus in found]
 
 

@@ -63,6 +63,10 @@ clusters:
     nodes:
       - {{name: cloud-1, tier: gold, gpus: 2, model: simulated, simulated: true}}
 
+# Where nodes stand, outermost first (Kueue: Topology): each node then has `labels: {{block: b1, rack: r1}}`, and
+# `dure run --nodes 4 --required-topology rack` gets four nodes of one rack.
+# topology: [block, rack]
+
 # Classes of GPU (Kueue: ResourceFlavor). The price is the internal one, on private clusters.
 tiers:
   - {{name: bronze, price_per_gpu_hour: 300, description: "small: trying things out"}}

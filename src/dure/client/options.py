@@ -92,6 +92,26 @@ OPTIONS: tuple[Option, ...] = (
         commands_only=True,
     ),
     Option(
+        "required_topology",
+        ("--required-topology",),
+        "text",
+        "LEVEL",
+        "`dure run`: all nodes in one domain of this level of the topology, such as one rack",
+        "`dure run`: 모든 노드를 이 토폴로지 단계(예: rack)의 한 곳에서 실행",
+        examples=("rack",),
+        commands_only=True,
+    ),
+    Option(
+        "preferred_topology",
+        ("--preferred-topology",),
+        "text",
+        "LEVEL",
+        "`dure run`: nodes in one domain of this level if that can be, else as near as can be",
+        "`dure run`: 가능하면 이 토폴로지 단계의 한 곳에서, 아니면 최대한 가까운 노드에서 실행",
+        examples=("rack",),
+        commands_only=True,
+    ),
+    Option(
         "priority",
         ("--priority",),
         "text",
@@ -229,6 +249,8 @@ class JobOptions:
     tier: str | None = None
     gpus: float = 1
     nodes: int = 1
+    required_topology: str | None = None
+    preferred_topology: str | None = None
     priority: str | None = None
     budget: Literal["flex", "strict"] | float | None = None
     deadline_at: float | None = None

@@ -286,19 +286,26 @@ def _request_of(platform: Platform, request: JobRequest) -> Request:
     if milli > most * WHOLE_GPU_MILLI:
         of_tier = f" of tier {request.tier}" if request.tier else ""
         raise CodedError("too_many_gpus", gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)
+    levels = request.required_topology, request.preferred_topology
+    for level in levels:
+        if level is not None and level not in platform.topology:
+            raise CodedError("unknown_topology", level=level, choices=", ".join(platform.topology) or "–")
+    if None not in levels:
+        raise CodedError("two_topologies", required=levels[0], preferred=levels[1])
     if request.nodes > 1:
         _check_nodes(platform, request, milli)
-    return Request(milli * request.nodes, request.tier, request.memory_bytes, request.nodes)
+    return Request(milli * request.nodes, request.tier, request.memory_bytes, request.nodes, *levels)
 
 
 def _check_nodes(platform: Platform, request: JobRequest, milli: int) -> None:
-    """Raise CodedError unless some cluster has so many nodes of one tier, each with so much."""
+    """Raise CodedError unless so many nodes of one tier, each with so much, stand together as is required."""
     if request.kind != Kind.COMMAND.value:
         raise CodedError("one_node", kind=request.kind, nodes=request.nodes)
     if milli % WHOLE_GPU_MILLI:
         raise CodedError("parts_of_nodes", gpus=request.gpus, nodes=request.nodes)
+    depth = platform.topology.index(request.required_topology) + 1 if request.required_topology else 0
     able = Counter(
-        (cluster.name, node.tier)
+        (cluster.name, node.tier, *(node.labels.get(level, "") for level in platform.topology[:depth]))
         for cluster in platform.clusters
         for node in cluster.nodes
         if request.tier in {None, node.tier} and node.gpus * WHOLE_GPU_MILLI >= milli
@@ -306,4 +313,5 @@ def _check_nodes(platform: Platform, request: JobRequest, milli: int) -> None:
     most = max(able.values(), default=0)
     if request.nodes > most:
         of_tier = f" of tier {request.tier}" if request.tier else ""
-        raise CodedError("too_many_nodes", nodes=request.nodes, gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)
+        asked = {"nodes": request.nodes, "gpus": f"{request.gpus:g}", "of_tier": of_tier, "most": most}
+        raise CodedError("too_many_nodes", **asked, place=request.required_topology or "cluster")

@@ -73,6 +73,8 @@ def job_view(
         tier=job.lease.tier if job.lease else job.request.tier,
         gpus=job.request.node_milli / WHOLE_GPU_MILLI,
         nodes=job.request.nodes,
+        required_topology=job.request.required_topology,
+        preferred_topology=job.request.preferred_topology,
         priority=job.priority,
         environment=job.environment,
         budget=_budget(job),

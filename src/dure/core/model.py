@@ -123,13 +123,21 @@ class Lease:
 class Request:
     """What a job asks of the queue. `tier` None means any tier.
 
-    A gang over several `nodes` gets them together or not at all; `gpus_milli` is the total, split evenly.
+    A gang over several `nodes` gets them together or not at all; `gpus_milli` is the total, split evenly. All of them
+    are in one domain of the level `required_topology`, or as near each other as can be from `preferred_topology` on.
     """
 
     gpus_milli: int = WHOLE_GPU_MILLI
     tier: str | None = None
     memory_bytes: int | None = None
     nodes: int = 1
+    required_topology: str | None = None
+    preferred_topology: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, str | None]:
+        """What decides whether some nodes have room for the request."""
+        return self.gpus_milli, self.nodes, self.required_topology
 
     @property
     def node_milli(self) -> int:
@@ -212,6 +220,7 @@ class Node:
     """A machine with GPUs of one tier. `simulated` GPUs only exist in the books and are said to be so.
 
     `uuids` names its real GPUs, by index, as CUDA_VISIBLE_DEVICES takes them; empty when the index is the name.
+    `labels` say where it stands: one for each level of the platform's topology.
     """
 
     name: str
@@ -222,6 +231,7 @@ class Node:
     simulated: bool = False
     uuids: tuple[str, ...] = ()
     sharing: Sharing = Sharing.TIME_SLICE
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +442,8 @@ class Platform:
     queueing: QueueingPolicy = QueueingPolicy()
     sessions: SessionPolicy = field(default_factory=SessionPolicy)
     reservations: ReservationPolicy = ReservationPolicy()
+    topology: tuple[str, ...] = ()
+    """Levels of nodes, such as block and rack, outermost first: names of their labels (Kueue: Topology)."""
     kueue: KueueObjects | None = None
     """Kueue's own objects, which then are the whole of what quotas, cohorts, strategies and preemption say."""
 

@@ -8,11 +8,11 @@ last asked, so it must be told of every change (`take`, `give`), or it answers f
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dure.core.model import WHOLE_GPU_MILLI, GpuShare
+from dure.core.model import WHOLE_GPU_MILLI, GpuShare, Request
 from dure.core.packing import USUAL, Ask, Mix
 
 _ASKS_KEPT = 512
@@ -25,7 +25,10 @@ Places = tuple[tuple["NodeState", tuple[GpuShare, ...]], ...]
 
 @dataclass(slots=True)
 class NodeState:
-    """One node: what is free of each GPU, and what is `spare` of other resources."""
+    """One node: what is free of each GPU, and what is `spare` of other resources.
+
+    `labels` are its values at the levels of the topology, outermost first.
+    """
 
     cluster: str
     name: str
@@ -33,6 +36,17 @@ class NodeState:
     price_per_gpu_hour: float
     free_milli: list[int]
     spare: list[int] = field(default_factory=list)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def domain(self, level: str | None) -> tuple[str, ...]:
+        """Return the domain of a level that it is in: its cluster, and its values down to that level."""
+        if level is None:
+            return (self.cluster,)
+        levels = [*self.labels]
+        return (
+            self.cluster,
+            *(self.labels[one] for one in levels[: levels.index(level) + 1 if level in levels else None]),
+        )
 
     @property
     def untouched(self) -> bool:
@@ -65,25 +79,34 @@ class NodeState:
         self.take(GpuShare(gpu.index, -gpu.share_milli) for gpu in gpus)
 
 
-def even_part(gpus_milli: int, count: int) -> int | None:
-    """Return what each of `count` nodes gives of a request, or None when it cannot be split evenly in whole GPUs."""
+def even_part(request: Request) -> int | None:
+    """Return what each node gives of a request, or None when it cannot be split evenly in whole GPUs."""
+    gpus_milli, count = request.gpus_milli, request.nodes
     if count < 1 or gpus_milli % count or (count > 1 and gpus_milli // count % WHOLE_GPU_MILLI):
         return None
     return gpus_milli // count
 
 
-def has_room(nodes: Sequence[NodeState], gpus_milli: int, count: int) -> bool:
-    """Return whether one of the nodes' pools would find places; cheaper, for it compares none."""
-    part = even_part(gpus_milli, count)
+def has_room(nodes: Iterable[NodeState], request: Request) -> bool:
+    """Return whether the nodes' pools would find places; cheaper, for it compares none."""
+    part = even_part(request)
     if part is None:
         return False
-    left: dict[str, int] = {}
+    left: dict[tuple[str, ...], int] = {}
     for node in nodes:
         if node.fits(part):
-            left[node.cluster] = left.get(node.cluster, count) - 1
-            if not left[node.cluster]:
+            domain = node.domain(request.required_topology)
+            left[domain] = left.get(domain, request.nodes) - 1
+            if not left[domain]:
                 return True
     return False
+
+
+def most_together(nodes: Iterable[NodeState], request: Request, *, empty: bool = False) -> int:
+    """Return how many nodes with room for their part are where all must be, now or once nobody uses them."""
+    part = request.node_milli
+    able = (node for node in nodes if (node.fits_when_empty(part) if empty else node.fits(part)))
+    return max(Counter(node.domain(request.required_topology) for node in able).values(), default=0)
 
 
 class Pool:
@@ -98,6 +121,22 @@ class Pool:
         self._order = {id(node): order for order, node in enumerate(self.nodes)}
         self._changed: list[int] = []
         self._rankings: OrderedDict[Ask, _Ranking] = OrderedDict()
+
+    def place(
+        self,
+        request: Request,
+        able: Callable[[NodeState], bool] | None = None,
+        near: Callable[[NodeState], int] | None = None,
+    ) -> Places | None:
+        """Return the best nodes for a request, as `choose`; with a topology those that stand together."""
+        part = even_part(request)
+        if part is None:
+            return None
+        ask = Ask.of(part)
+        if request.nodes == 1 or (request.required_topology is None and request.preferred_topology is None):
+            return self.choose(ask, request.nodes, able, near)
+        spots = [spot for spot in self._ranked(ask) if able is None or able(self.nodes[spot[1]])]
+        return self._placed(ask, self._together(spots, request))
 
     def choose(
         self,
@@ -120,10 +159,52 @@ class Pool:
             return None
         if near is not None:
             spots = self._nearest(spots, count, near)
-        return tuple(
-            (self.nodes[order], tuple(GpuShare(index, ask.share_milli) for index in gpus))
-            for _, order, gpus in spots[:count]
+        return self._placed(ask, spots[:count])
+
+    def _placed(self, ask: Ask, spots: list[_Spot]) -> Places | None:
+        return (
+            tuple(
+                (self.nodes[order], tuple(GpuShare(index, ask.share_milli) for index in gpus))
+                for _, order, gpus in spots
+            )
+            or None
         )
+
+    def _together(self, spots: list[_Spot], request: Request) -> list[_Spot]:
+        """Return the places of a request that asks for a level of the topology; none without room.
+
+        As Kueue's best fit: of the domains of that level with room for all, the one with the least; where one is only
+        preferred, else of the level above. Below it, into as few domains as possible.
+        """
+        levels = [*self.nodes[0].labels]
+        wanted = request.required_topology or request.preferred_topology or ""
+        depth = levels.index(wanted) if wanted in levels else len(levels) - 1
+        for at in range(depth, -1 if request.required_topology is None else depth - 1, -1):
+            enough = [part for part in self._parts(spots, levels[at]) if len(part) >= request.nodes]
+            if enough:
+                return self._few(min(enough, key=len), request.nodes, levels[at + 1 :])
+        if request.required_topology is not None or len(spots) < request.nodes:
+            return []
+        return self._few(spots, request.nodes, levels)
+
+    def _few(self, spots: list[_Spot], count: int, levels: Sequence[str]) -> list[_Spot]:
+        """Return `count` of the places in as few domains of the first level as possible, and so below it."""
+        if not levels:
+            return spots[:count]
+        parts, found = self._parts(spots, levels[0]), list[_Spot]()
+        while len(found) < count:
+            left = count - len(found)
+            enough = [part for part in parts if len(part) >= left]
+            part = min(enough, key=len) if enough else max(parts, key=len)
+            found += self._few(part, min(left, len(part)), levels[1:])
+            parts.remove(part)
+        return found
+
+    def _parts(self, spots: list[_Spot], level: str) -> list[list[_Spot]]:
+        parts: dict[tuple[str, ...], list[_Spot]] = {}
+        for spot in spots:
+            parts.setdefault(self.nodes[spot[1]].domain(level), []).append(spot)
+        return [*parts.values()]
 
     def take(self, node: NodeState, gpus: Iterable[GpuShare], needs: Sequence[int] = ()) -> None:
         """Mark GPUs and other resources of a node as used."""

@@ -8,7 +8,7 @@ that names it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dure.core import platform_kueue, platform_limits
@@ -50,6 +50,7 @@ DEFAULT_DATA_CLASSES = (DataClass("open", may_leave=True), DataClass("private", 
 _KEYS = (
     "name",
     "currency",
+    "topology",
     "admins",
     "default_timeout_s",
     "clusters",
@@ -67,6 +68,10 @@ _KEYS = (
     "sessions",
     "reservations",
 )
+_LEVEL = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LEVEL_RULE = "the name of a node's label, such as rack"
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_RULE = "a label's value: letters, digits and . _ -"
 _PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _PERSON_RULE = "a user name of letters, digits and . _ @ -"
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{8,80}")
@@ -95,7 +100,8 @@ def parse(
     admins = _people(reader, ("admins",), top.get("admins", []), everyone=False)
     timeout_s = reader.number((), top, "default_timeout_s", default=None, above=0)
     tiers = _tiers(reader, top)
-    clusters = _clusters(reader, top)
+    topology = reader.texts(("topology",), top.get("topology", []), _LEVEL, _LEVEL_RULE)
+    clusters = _clusters(reader, top, topology)
     cohorts = queueing.cohorts(reader, top)
     teams = _teams(reader, top)
     queues = _queues(reader, top, teams)
@@ -133,6 +139,7 @@ def parse(
         queueing=policy,
         sessions=sessions,
         reservations=reservations,
+        topology=topology,
         kueue=taken,
     )
 
@@ -150,13 +157,13 @@ def _tiers(reader: Reader, top: Mapping[str, Any]) -> tuple[Tier, ...]:
     return tuple(tiers)
 
 
-def _clusters(reader: Reader, top: Mapping[str, Any]) -> tuple[Cluster, ...]:
+def _clusters(reader: Reader, top: Mapping[str, Any], topology: Sequence[str]) -> tuple[Cluster, ...]:
     clusters = []
     keys = ("name", "kind", "provision_s", "prices", "nodes")
     for path, item in reader.items(top, "clusters", keys, required=True):
         name = name_of(reader, path, item, "clusters")
         kind = reader.choice(path, item, "kind", tuple(kind.value for kind in ClusterKind), default="private")
-        nodes = _nodes(reader, path, item)
+        nodes = _nodes(reader, path, item, topology)
         prices = by_tier(reader, (*path, "prices"), item.get("prices", {}), reader.money)
         public = kind == ClusterKind.PUBLIC
         if kind == ClusterKind.PRIVATE and "prices" in item:
@@ -185,9 +192,9 @@ def _clusters(reader: Reader, top: Mapping[str, Any]) -> tuple[Cluster, ...]:
     return tuple(clusters)
 
 
-def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node, ...]:
+def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any], topology: Sequence[str]) -> tuple[Node, ...]:
     nodes = []
-    keys = ("name", "tier", "gpus", "model", "gpu_memory_bytes", "simulated", "uuids", "sharing")
+    keys = ("name", "tier", "gpus", "model", "gpu_memory_bytes", "simulated", "uuids", "sharing", "labels")
     for path, node in reader.items(item, "nodes", keys, required=True, parent=cluster):
         simulated = reader.flag(path, node, "simulated", default=False)
         gpus = reader.integer(path, node, "gpus", least=1, most=MAX_GPUS_PER_NODE)
@@ -208,9 +215,26 @@ def _nodes(reader: Reader, cluster: Path, item: Mapping[str, Any]) -> tuple[Node
                 simulated=simulated,
                 uuids=uuids,
                 sharing=_sharing(reader, path, node, uuids),
+                labels=_labels(reader, path, node, topology, alone=item.get("kind") == ClusterKind.PUBLIC),
             )
         )
     return tuple(nodes)
+
+
+def _labels(
+    reader: Reader, path: Path, node: Mapping[str, Any], topology: Sequence[str], *, alone: bool
+) -> Mapping[str, str]:
+    """Return where a node stands: a value for every level of the topology; `alone` it need say none."""
+    labels = reader.mapping((*path, "labels"), node.get("labels", {}), tuple(topology))
+    missing = [level for level in topology if level not in labels]
+    if missing and not alone and not reader.has(((*path, "labels"),)):
+        right = f"`labels: {{{', '.join(f'{level}: …' for level in missing)}}}` at the node"
+        reader.add(path, f"it has no label {', '.join(missing)}, which topology names", right)
+    at = (*path, "labels")
+    return {
+        level: reader.text(at, labels, level, default=str(node.get("name", "")), pattern=_LABEL, rule=_LABEL_RULE)
+        for level in topology
+    }
 
 
 def _sharing(reader: Reader, path: Path, node: Mapping[str, Any], uuids: tuple[str, ...]) -> Sharing:

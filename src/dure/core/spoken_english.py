@@ -89,7 +89,8 @@ def _apart(data: Told) -> str:
     need, free = data.number("gpus_milli"), data.number("free_milli")
     if data.number("nodes"):
         room = data.number("fitting") or 0
-        return f"{_nodes(data)} are not free together: {room:g} {'has' if room == 1 else 'have'} so many free"
+        where = f"in one {data.text('topology')}" if data.text("topology") else "together"
+        return f"{_nodes(data)} are not free {where}: {room:g} {'has' if room == 1 else 'have'} so many free"
     largest = f", at most {gpus(data.number('largest_milli'))}" if "largest_milli" in data else ""
     where = "one GPU" if need is not None and need < 1000 else "one node"
     return f"{gpus(free)} of {_tier(data)} {_are(free)} free, but not together on {where}{largest}"
@@ -165,7 +166,8 @@ def _exceeds(data: Told, currency: str) -> str:
         quota = gpus(data.number("quota_milli"))
         return f"It asks for {need} of {tier}, but the quota of team {data.text('team', '?')} is {quota}"
     if data.number("nodes"):
-        return f"It asks for {_nodes(data)}, but no cluster has more than {data.number('fitting') or 0:g} of them"
+        where = data.text("topology") or "cluster"
+        return f"It asks for {_nodes(data)}, but no {where} has more than {data.number('fitting') or 0:g} of them"
     return f"It asks for {need} of {tier}, but the largest node has {gpus(data.number('largest_milli'))}"
 
 

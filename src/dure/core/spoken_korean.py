@@ -107,7 +107,8 @@ def _apart(data: Told) -> str:
     """Return that enough is free, but not where it would do."""
     need, free = data.number("gpus_milli"), data.number("free_milli")
     if data.number("nodes"):
-        return f"{josa(_nodes(data), '이/가')} 동시에 비어 있지 않습니다(지금 {data.number('fitting') or 0:g}개)"
+        where = f"한 {data.text('topology')} 안에 " if data.text("topology") else ""
+        return f"{josa(_nodes(data), '이/가')} {where}동시에 비어 있지 않습니다(지금 {data.number('fitting') or 0:g}개)"
     where = "한 GPU" if need is not None and need < 1000 else "한 노드"
     largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
     return f"{_tier(data)}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"
@@ -163,7 +164,7 @@ def _misconfigured(data: Told, _currency: str) -> str:
     if data.text("what") == "gpus":
         count = amount_of(data.number("gpus_milli"))
         return f"{josa(count, '은/는')} 사용할 수 없는 GPU 수입니다. 취소하고 다시 제출하세요"
-    kinds = {"tier": "티어", "environment": "환경", "team": "팀"}
+    kinds = {"tier": "티어", "environment": "환경", "team": "팀", "topology level": "토폴로지 단계"}
     what = f"{data.text('name')!r} {kinds.get(data.text('what'), '설정')}".strip()
     choices = f"(사용 가능: {', '.join(data.names('choices'))})" if data.names("choices") else ""
     return f"{josa(what, '이/가')} platform.yaml에서 사라졌습니다{choices}. 취소하고 다른 값으로 다시 제출하세요"
@@ -177,8 +178,8 @@ def _exceeds(data: Told, currency: str) -> str:
         quota = gpus(data.number("quota_milli"))
         return f"{josa(need, '을/를')} 요청했지만 {data.text('team', '해당')} 팀의 할당량은 {quota}입니다"
     if data.number("nodes"):
-        most = f"{data.number('fitting') or 0:g}개"
-        return f"{josa(_nodes(data), '을/를')} 요청했지만 한 클러스터에 그런 노드는 최대 {most}입니다"
+        most, where = f"{data.number('fitting') or 0:g}개", data.text("topology") or "클러스터"
+        return f"{josa(_nodes(data), '을/를')} 요청했지만 한 {where}에 그런 노드는 최대 {most}입니다"
     largest = gpus(data.number("largest_milli"))
     return f"{josa(need, '을/를')} 요청했지만 가장 큰 노드에도 {largest}뿐입니다"
 

@@ -114,7 +114,8 @@ def user_list(state_dir: Path) -> None:
 @click.command()
 @_DIR
 @click.option("--to", "target", type=click.Choice(["kueue"]), required=True, help="What to write the platform file as.")
-def render(state_dir: Path, target: str) -> None:
+@click.option("--waiting", is_flag=True, help="Also the waiting jobs, as Workloads.")
+def render(state_dir: Path, target: str, *, waiting: bool) -> None:
     """Print the queueing part of platform.yaml as Kueue's documents, ready for `kubectl apply -f -`."""
     from ruamel.yaml import YAML
 
@@ -123,7 +124,10 @@ def render(state_dir: Path, target: str) -> None:
     from dure.main import running
 
     with running.told():
-        documents = kueue_documents(platform_file.load(state_dir.resolve() / "platform.yaml"))
+        platform = platform_file.load(state_dir.resolve() / "platform.yaml")
+        documents = kueue_documents(platform)
+        if waiting:
+            documents += running.waiting_workloads(state_dir.resolve(), platform)
         click.echo(f"# {target}: from {state_dir / 'platform.yaml'}; public clusters' flavors are in no queue (burst)")
         YAML(typ="safe", pure=True).dump_all(documents, sys.stdout)
 

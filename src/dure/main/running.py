@@ -32,7 +32,7 @@ from dure.core.model import Platform
 from dure.hub import accounts, front_door, system_users
 from dure.main.private_file import write_once
 from dure.ports import StoreError
-from dure.settings import SettingsError
+from dure.settings import SettingsError, read_settings
 from dure.worker import processes as attempt_processes
 
 _READY_S = 60.0
@@ -171,6 +171,22 @@ def list_users(state_dir: Path) -> None:
     for account in accounts.list_accounts(state_dir):
         teams = ", ".join(accounts.teams_of(state_dir, account.name))
         click.echo(f"{account.name}\t{'admin' if account.admin else 'user'}\t{teams}")
+
+
+def waiting_workloads(state_dir: Path, platform: Platform) -> list[dict[str, Any]]:
+    """Return the waiting jobs as Kueue's Workload documents; those that ask for a part of a GPU are left out."""
+    from dure.adapters.store import SqlStore
+    from dure.core.model import Phase
+    from dure.core.queueing.render import kueue_workload
+
+    store = SqlStore(read_settings(state_dir, os.environ, port=0).database_url)
+    try:
+        store.migrate()
+        waiting = [job for job in store.active()[0] if job.phase is Phase.QUEUED]
+    finally:
+        store.close()
+    waiting.sort(key=lambda job: (job.submitted_at, job.id))
+    return [document for job in waiting if (document := kueue_workload(platform, job)) is not None]
 
 
 def platform_of(state_dir: Path) -> Platform:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Kind = Literal["cell", "command", "function"]
 Phase = Literal["queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
+Level = Annotated[str, Field(min_length=1, max_length=317)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -38,7 +39,8 @@ class View(BaseModel):
 class JobRequest(Wire):
     """A submission. `budget` is "flex", "strict" or an amount of money; None means the platform's default.
 
-    `gpus` and `memory_bytes` are those of each of its `nodes`: it gets all of them or none.
+    `gpus` and `memory_bytes` are those of each of its `nodes`: it gets all of them or none. They stand together in one
+    domain of the topology's level `required_topology`, or if it can be in one of `preferred_topology`.
     `inputs` are the largest blobs that it reads, with their bytes: of equally good nodes it goes to one that has them.
     """
 
@@ -49,6 +51,8 @@ class JobRequest(Wire):
     tier: Name | None = None
     gpus: Annotated[float, Field(gt=0, le=1024)] = 1
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    required_topology: Level | None = None
+    preferred_topology: Level | None = None
     priority: Name | None = None
     budget: Literal["flex", "strict"] | Annotated[float, Field(ge=0)] | None = None
     deadline_at: float | None = None
@@ -151,6 +155,8 @@ class JobView(View):
     tier: str | None
     gpus: float
     nodes: int = 1
+    required_topology: str | None = None
+    preferred_topology: str | None = None
     priority: str
     environment: str
     budget: Literal["flex", "strict"] | float

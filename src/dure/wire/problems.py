@@ -106,10 +106,23 @@ CATALOGUE: Mapping[str, Entry] = {
     "too_many_nodes": Entry(
         422,
         "More nodes than exist",
-        "{nodes} nodes with {gpus} GPUs each{of_tier} do not exist on one cluster; the most is {most}. "
+        "{nodes} nodes with {gpus} GPUs each{of_tier} do not exist in one {place}; the most is {most}. "
         "Ask for at most --nodes {most}, or for fewer --gpus on each.",
-        "GPU {gpus}개씩 있는 노드{of_tier} {nodes}개를 한 클러스터에서 제공할 수 없습니다. 최대 {most}개입니다. "
+        "GPU {gpus}개씩 있는 노드{of_tier} {nodes}개를 한 {place} 안에서 제공할 수 없습니다. 최대 {most}개입니다. "
         "--nodes {most} 이하로 요청하거나 노드당 --gpus를 줄이세요.",
+    ),
+    "unknown_topology": Entry(
+        422,
+        "Unknown topology level",
+        "There is no topology level {level!r}; there are: {choices}. An administrator adds them to platform.yaml.",
+        "{level!r} 토폴로지 단계는 없습니다. 사용할 수 있는 값: {choices}. 관리자가 platform.yaml에 추가합니다.",
+    ),
+    "two_topologies": Entry(
+        422,
+        "Required and preferred at once",
+        "A job stands in one {required} or rather in one {preferred}, not both: "
+        "take one of --required-topology and --preferred-topology.",
+        "--required-topology({required})와 --preferred-topology({preferred})는 함께 쓸 수 없습니다. 하나만 지정하세요.",
     ),
     "parts_of_nodes": Entry(
         422,

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 from dure.core.burst import Offer, expected_s
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, Job, Lease, NodeShare, Platform, Request
-from dure.core.packing import Ask
-from dure.core.placement import NodeState, Pool, even_part, has_room
+from dure.core.placement import NodeState, Pool, has_room, most_together
 from dure.core.queueing.compile import tiers_by_price
 from dure.core.queueing.gates import Holder
 from dure.core.queueing.holds import Hold, planned_end
@@ -74,7 +73,6 @@ class Books:
         self.private: dict[str, list[NodeState]] = {}
         self.unanswering: dict[str, list[str]] = {}
         self.largest: dict[str, int] = {}
-        self.sizes: dict[str, dict[str, list[int]]] = {}
         self.markets: dict[str, list[Market]] = {tier: [] for tier in self.tiers}
         self.holds: dict[int, Hold] = {}
         self.on_node: dict[tuple[str, str], dict[str, Holder]] = {}
@@ -89,7 +87,7 @@ class Books:
         self._stamp = 0
         self._begun: tuple[dict[str, int], dict[str, int]] = {}, {}
         self._unavailable: frozenset[str] | None = None
-        self._room: dict[tuple[str, int, int], tuple[int, bool]] = {}
+        self._room: dict[tuple[str, tuple[int, int, str | None]], tuple[int, bool]] = {}
         self._copies: dict[str, tuple[int, tuple[NodeState, ...], tuple[Holder, ...]]] = {}
         self._uses: dict[Person, Meter] = {}
         self._owed: dict[str, Meter] = {}
@@ -106,7 +104,9 @@ class Books:
                 price = cluster.prices.get(tier, 0.0) if public else prices.get(tier, 0.0)
                 pool = Pool(
                     [
-                        NodeState(cluster.name, node.name, tier, price, [WHOLE_GPU_MILLI] * node.gpus)
+                        NodeState(
+                            cluster.name, node.name, tier, price, [WHOLE_GPU_MILLI] * node.gpus, labels=node.labels
+                        )
                         for node in cluster.nodes
                         if node.tier == tier
                     ]
@@ -117,7 +117,6 @@ class Books:
                 else:
                     self._shelves.append((cluster.name, tier, pool))
                     sizes = [len(node.free_milli) * WHOLE_GPU_MILLI for node in pool.nodes]
-                    self.sizes.setdefault(tier, {})[cluster.name] = sizes
                     self.largest[tier] = max(*sizes, self.largest.get(tier, 0))
 
     def begin(self, unavailable: frozenset[str]) -> None:
@@ -151,9 +150,10 @@ class Books:
         return self.most_nodes(request, tier) >= request.nodes
 
     def most_nodes(self, request: Request, tier: str) -> int:
-        """Return how many private nodes of a tier on one cluster could take a part of the request when empty."""
-        counts = (sum(size >= request.node_milli for size in sizes) for sizes in self.sizes.get(tier, {}).values())
-        return max(counts, default=0)
+        """Return how many private nodes of a tier that stand together could take their part when empty."""
+        return max(
+            (most_together(pool.nodes, request, empty=True) for _, at, pool in self._shelves if at == tier), default=0
+        )
 
     def put(self, job: Job) -> Lease | None:
         """Take note of a job; return its lease when it is a private one."""
@@ -255,10 +255,6 @@ class Books:
 
         None without room. Of places that waste as little, it takes the one where most of its inputs have been read.
         """
-        request = job.request
-        part = even_part(request.gpus_milli, request.nodes)
-        if part is None:
-            return None
 
         def able(node: NodeState) -> bool:
             return self._open(node, end_at)
@@ -267,9 +263,7 @@ class Books:
             return self.warm.on_node(node.cluster, node.name, job.inputs)
 
         for pool in pools:
-            places = pool.choose(
-                Ask.of(part), request.nodes, able if self.holds else None, near if job.inputs else None
-            )
+            places = pool.place(job.request, able if self.holds else None, near if job.inputs else None)
             if places is None:
                 continue
             (first, gpus), *others = places
@@ -286,7 +280,7 @@ class Books:
         for share, node, _ in parts:  # given back below, so no pool need know
             node.give(share.gpus)
         nodes = self.open_nodes(self.private[tier], end_at)
-        enough = has_room(nodes, job.request.gpus_milli, job.request.nodes)
+        enough = has_room(nodes, job.request)
         for share, node, _ in parts:
             node.take(share.gpus)
         return enough
@@ -294,11 +288,11 @@ class Books:
     def fits(self, request: Request, tier: str, nodes: Sequence[NodeState] | None = None) -> bool:
         """Return whether a request has room now on these nodes, or on a tier whoever its nodes are kept for."""
         if nodes is not None:
-            return has_room(nodes, request.gpus_milli, request.nodes)
-        key, stamp = (tier, request.gpus_milli, request.nodes), self.stamps[tier]
+            return has_room(nodes, request)
+        key, stamp = (tier, request.shape), self.stamps[tier]
         known = self._room.get(key)
         if known is None or known[0] != stamp:
-            known = self._room[key] = stamp, has_room(self.private[tier], request.gpus_milli, request.nodes)
+            known = self._room[key] = stamp, has_room(self.private[tier], request)
         return known[1]
 
     def as_it_is(self, tier: str) -> tuple[tuple[NodeState, ...], tuple[Holder, ...]]:

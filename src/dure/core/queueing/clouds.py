@@ -96,5 +96,5 @@ class Clouds:
             return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "team_quota", "quota_milli": max(quotas)}
         if request.nodes > 1:
             fitting = max(books.most_nodes(request, tier) for tier in asked)
-            data |= {"nodes": request.nodes, "fitting": fitting, "most_milli": 0}
+            data |= {"nodes": request.nodes, "fitting": fitting, "most_milli": 0, "topology": request.required_topology}
         return Waiting.EXCEEDS_MAX_QUOTA, data | {"why": "larger_than_node"}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from dure.core.burst import decide_burst, due_at
 from dure.core.model import Job, Phase, Platform
+from dure.core.placement import most_together
 from dure.core.queueing import gates, limits
 from dure.core.queueing.books import Books
 from dure.core.queueing.clouds import Clouds
@@ -126,11 +127,7 @@ class Decider:
             if books.ever_fits(request, tier) and request.gpus_milli <= self.quota.most_milli(job.team, tier)
         )
         markets = [market for tier in asked for market in books.markets.get(tier, ())]
-        able = [
-            market
-            for market in markets
-            if sum(node.fits_when_empty(request.node_milli) for node in market.nodes) >= request.nodes
-        ]
+        able = [market for market in markets if most_together(market.nodes, request, empty=True) >= request.nodes]
         able.sort(key=lambda market: market.price_per_gpu_hour)
         offers = tuple((market, market.offer(private_chance=bool(tiers))) for market in able)
         boundless = all(self.quota.own_room_milli(job.team, tier) is None for tier in tiers)

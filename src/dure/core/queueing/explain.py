@@ -272,7 +272,7 @@ class Verdicts(Mapping[str, Verdict]):
         found = []
         for tier in sorted(picture.tiers, key=lambda one: abs(picture.tiers.index(one) - rank)):
             nodes = [shelf.node for shelf in picture.shelves[tier] if shelf.owner is None]
-            fits = has_room(nodes, request.gpus_milli, request.nodes)
+            fits = has_room(nodes, request)
             kept = picture.quota_blocks(job, tier) or picture.kept_from(job, tier)
             if tier != asked and fits and not kept:
                 found.append({"code": "tier", "tier": tier, "free_milli": free_milli(nodes, request.node_milli)})

@@ -87,6 +87,9 @@ def known(job: Job, platform: Platform) -> Refusal | None:
         return Waiting.MISCONFIGURED, {"what": "team", "name": job.team}
     if tier is not None and all(one.name != tier for one in platform.tiers):
         return Waiting.MISCONFIGURED, {"what": "tier", "name": tier, "choices": [one.name for one in platform.tiers]}
+    for level in (job.request.required_topology, job.request.preferred_topology):
+        if level is not None and level not in platform.topology:
+            return Waiting.MISCONFIGURED, {"what": "topology level", "name": level, "choices": [*platform.topology]}
     if all(one.name != job.environment for one in platform.environments):
         environments = sorted(environment.name for environment in platform.environments)
         return Waiting.MISCONFIGURED, {"what": "environment", "name": job.environment, "choices": environments}

@@ -74,12 +74,12 @@ def soonest(
     With them when that is, likely, and as planned.
     """
     best: tuple[float, float, list[NodeState]] | None = None
-    milli, wanted = job.request.node_milli, job.request.nodes
-    for cluster in dict.fromkeys(node.cluster for node in nodes):
+    milli, wanted, level = job.request.node_milli, job.request.nodes, job.request.required_topology
+    for domain in dict.fromkeys(node.domain(level) for node in nodes):
         able = []
         for order, node in enumerate(nodes):
-            if node.cluster == cluster and node.fits_when_empty(milli):
-                holders = on_node.get((cluster, node.name), {}).values()
+            if node.domain(level) == domain and node.fits_when_empty(milli):
+                holders = on_node.get((node.cluster, node.name), {}).values()
                 able.append((float("-inf") if node.fits(milli) else _first_end(holders, ends), order, node, holders))
         able.sort(key=_by_first_end)
         found: list[tuple[float, int, float, NodeState]] = []

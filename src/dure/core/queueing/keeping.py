@@ -60,7 +60,7 @@ class Keeping:
         if not closed:
             return True
         rooms, stamp = self._work.memory.rooms, books.stamps[tier]
-        key = (tier, request.gpus_milli, request.nodes, closed)
+        key = (tier, request.shape, closed)
         known = rooms.get(key)
         if known is None or known[0] != stamp:
             if len(rooms) > _ROOMS_KEPT:

@@ -33,7 +33,7 @@ class Leaving:
     def __init__(self, books: Books, quota: Quota) -> None:
         self._books = books
         self._quota = quota
-        self._answers: dict[tuple[str, str, int, int, int, int], tuple[int, Reach, bool]] = {}
+        self._answers: dict[tuple[str, str, int, tuple[int, int, str | None], int], tuple[int, Reach, bool]] = {}
         self._held: dict[str, tuple[int, list[_Held]]] = {}
         self._without: dict[tuple[str, str, int, Reach], tuple[int, list[NodeState]]] = {}
 
@@ -41,7 +41,7 @@ class Leaving:
         """Return whether the job could be placed on nodes that are not `closed` if all left whom it could preempt."""
         request, stamp = job.request, self._books.stamps[tier]
         reach = self._quota.reach(job.team, tier, request.gpus_milli)
-        key = (job.team, tier, job.priority_value, request.gpus_milli, request.nodes, closed)
+        key = (job.team, tier, job.priority_value, request.shape, closed)
         known = self._answers.get(key)
         if known is None or known[0] != stamp or known[1] is not reach:
             if len(self._answers) > _KEPT:
@@ -49,7 +49,7 @@ class Leaving:
             nodes = self._free_of(job, tier, reach)
             if closed:
                 nodes = [node for place, node in enumerate(nodes) if not closed >> place & 1]
-            known = self._answers[key] = stamp, reach, has_room(nodes, request.gpus_milli, request.nodes)
+            known = self._answers[key] = stamp, reach, has_room(nodes, request)
         return known[2]
 
     def _free_of(self, job: Job, tier: str, reach: Reach) -> list[NodeState]:

@@ -6,14 +6,13 @@ asked otherwise.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.burst import Offer
 from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
-from dure.core.placement import NodeState, has_room
+from dure.core.placement import NodeState, has_room, most_together
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Holder, Refusal, Standing
 from dure.core.queueing.lines import Rank, rank_of
@@ -74,7 +73,7 @@ class Shelf:
 class _Room:
     """What a tier has for one size of request: free and in all, on its emptiest node, whether ever, whether now.
 
-    `fitting` is how many nodes of one cluster have room for their part.
+    `fitting` is how many nodes that stand together have room for their part.
     """
 
     free_milli: int
@@ -178,7 +177,7 @@ class Picture:
 
     def reason(self, job: Job, tier: str, victims: Sequence[str]) -> dict[str, Any]:
         """Return why one tier does not take the job now; nobody may change what is returned."""
-        key = (job.team, job.request.gpus_milli, job.request.nodes, tier, bool(victims))
+        key = (job.team, job.request.shape, tier, bool(victims))
         nodes, rooms = self.nodes[tier], self.rooms[tier]
         known = self.memory.get(key)
         if known is None or known[0] is not nodes or known[1] is not rooms:
@@ -200,14 +199,16 @@ class Picture:
         if room.now:
             return reason | {"why": "guaranteed" if self.quota_blocks(job, tier) else "ahead"}
         if room.free_milli >= request.gpus_milli:
-            apart = {"why": "not_on_one_node", "largest_milli": room.largest_milli}
-            return reason | apart | ({"nodes": request.nodes, "fitting": room.fitting} if request.nodes > 1 else {})
+            apart: dict[str, Any] = {"why": "not_on_one_node", "largest_milli": room.largest_milli}
+            if request.nodes > 1:
+                apart |= {"nodes": request.nodes, "fitting": room.fitting, "topology": request.required_topology}
+            return reason | apart
         return reason | {"why": "gpus_busy"}
 
     def _room(self, job: Job, tier: str) -> _Room:
         """Return what a tier has for such a request, whoever asks."""
         request = job.request
-        key, nodes = (tier, request.gpus_milli, request.nodes), self.nodes[tier]
+        key, nodes = (tier, request.shape), self.nodes[tier]
         known = self.memory.get(key)
         if known is None or known[0] is not nodes:
             each = [free_milli([node], request.node_milli) for node in nodes]
@@ -219,11 +220,9 @@ class Picture:
                 sum(each),
                 sum(len(node.free_milli) for node in nodes) * WHOLE_GPU_MILLI,
                 largest,
-                ever=sum(node.fits_when_empty(request.node_milli) for node in nodes) >= request.nodes,
-                now=has_room(nodes, request.gpus_milli, request.nodes),
-                fitting=max(
-                    Counter(node.cluster for node in nodes if node.fits(request.node_milli)).values(), default=0
-                ),
+                ever=most_together(nodes, request, empty=True) >= request.nodes,
+                now=has_room(nodes, request),
+                fitting=most_together(nodes, request),
             )
             known = self.memory[key] = nodes, room
         found: _Room = known[1]

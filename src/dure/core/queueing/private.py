@@ -142,8 +142,7 @@ class Private:
     def _search(self, job: Job, tier: str, *, preempts: bool) -> Any:
         """Return what a search reads of the job."""
         at = job.submitted_at if self._work.quota.by_time(job.team) else None
-        request = job.request
-        return job.team, tier, request.gpus_milli, request.nodes, job.priority_value, at, preempts
+        return job.team, tier, job.request.shape, job.priority_value, at, preempts
 
     def _stamps(self, job: Job, tier: str) -> tuple[int, int]:
         return self._work.books.stamps[tier], self._work.quota.stamp(job.team, tier)

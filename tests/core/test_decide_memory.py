@@ -48,7 +48,8 @@ STEPS = 45
 
 
 def platform_of(draw: random.Random, policy: QueueingPolicy):
-    lab = a_lab(*(a_node(f"n{i}", draw.choice(TIERS), draw.choice((1, 2, 4))) for i in range(7)))
+    nodes = [a_node(f"n{i}", draw.choice(TIERS), draw.choice((1, 2, 4))) for i in range(7)]
+    lab = a_lab(*(replace(node, labels={"rack": draw.choice("ab")}) for node in nodes))
     annex = a_lab(a_node("m1", "gold", 2), a_node("m2", "bronze", 4), name="annex")
     teams = []
     for name in TEAMS:
@@ -159,10 +160,11 @@ class Lab:
         self.came += 1
         gpus, nodes = draw.choice(((500, 1), (1000, 1), (1000, 1), (1000, 1), (2000, 1), (4000, 1), (2000, 2)))
         job = a_job(f"j-{self.came:04}", at=self.now - draw.choice((0, 0, 100)), team=draw.choice(TEAMS))
+        rack = draw.choice((None, "rack")) if nodes > 1 else None
         self.put(
             replace(
                 job,
-                request=Request(gpus, draw.choice(("bronze", "gold", None)), nodes=nodes),
+                request=Request(gpus, draw.choice(("bronze", "gold", None)), nodes=nodes, required_topology=rack),
                 user=draw.choice(("ann", "bob", "cho")),
                 priority_value=draw.choice((-100, 0, 0, 100)),
                 deadline_at=self.now + draw.uniform(100, 9000) if draw.random() < 0.3 else None,

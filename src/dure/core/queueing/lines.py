@@ -17,7 +17,7 @@ from typing import Any
 from dure.core.model import Job, Request
 
 Place = tuple[float, str, Job]
-"""(submitted_at, id, job): the order within a rank."""
+"""(submitted_at, id, job): the order within a rank; ids differ, so jobs are never compared."""
 
 Rank = tuple[str, int, float | None, tuple[float | None, float | None] | None]
 """(user, priority value, deadline, and where there is one: predicted runtime and time limit)."""
@@ -111,8 +111,8 @@ class Line:
         """Let a job wait here; `due` is when it may leave, None for never."""
         place = (job.submitted_at, job.id, job)
         self._changed()
-        insort(self.ranks.setdefault(rank_of(job), []), place, key=_by_time)
-        insort(self.powers.setdefault(magnitude(job), []), place, key=_by_time)
+        insort(self.ranks.setdefault(rank_of(job), []), place)
+        insort(self.powers.setdefault(magnitude(job), []), place)
         self.told[job.reason] += 1
         if due is not None:
             insort(self.due, (due, job.submitted_at, job.id))
@@ -133,15 +133,11 @@ class Line:
         self._roll = self._powers = None
 
 
-def _take_out(places: dict[Any, list[Place]], key: Any, job: Job) -> None:
+def _take_out(places: dict[Any, list[Any]], key: Any, job: Job) -> None:
     some = places[key]
-    del some[bisect_left(some, (job.submitted_at, job.id), key=_by_time)]
+    del some[bisect_left(some, (job.submitted_at, job.id))]
     if not some:
         del places[key]
-
-
-def _by_time(place: Place) -> tuple[float, str]:
-    return place[:2]
 
 
 class Lines:

@@ -56,17 +56,17 @@ class _Pool:
     def _front(self, placed: frozenset[str]) -> list[str]:
         found: list[str] = []
         for key in self._keys:
-            for place in heapq.merge(*self._groups[key], key=lambda one: one[:2]):
+            for place in heapq.merge(*self._groups[key]):
                 if place[1] not in placed:
                     found.append(place[1])
                     if len(found) == FIRST:
                         return found
         return found
 
-    def ahead(self, key: tuple[float, float], at: tuple[float, str]) -> int:
+    def ahead(self, key: tuple[float, float], at: Any) -> int:
         """Return how many stand before that place."""
         level = bisect_left(self._keys, key)
-        equal = sum(bisect_left(places, at, key=lambda one: one[:2]) for places in self._groups.get(key, ()))
+        equal = sum(bisect_left(places, at) for places in self._groups.get(key, ()))
         return self._before[level] + equal - bisect_left(self._gone, (key, at))
 
 

@@ -39,23 +39,28 @@ def report(*, short: bool = False) -> None:
     print(machine.told("dure"))
     loads = [("baseline", Plan(), False), ("baseline, preemption", Plan(), True)]
     if not short:
-        loads.append(("large scale", Plan(10, 100, (35, 11, 4)), False))
-    print("\n| load | workloads | events | cycles | CPU-s | workloads per CPU-s | aim | Kueue, elsewhere | times |")
-    print("|---|---|---|---|---|---|---|---|---|")
+        loads.append(("large scale, 1,000 queues", Plan(10, 100, (35, 11, 4)), False))
+    print("\n| load of Kueue's performance tests | workloads | events | cycles | workloads per CPU-s | aim |", end="")
+    print(" Kueue, measured elsewhere | times |\n|---|---|---|---|---|---|---|---|")
     for name, plan, preempting in loads:
         simulation = Simulation(plan, preempting=preempting)
         began = time.process_time()
         log = simulation.run()
-        spent = time.process_time() - began
-        rate, peer = plan.total / spent, KUEUE.get(name)
+        rate, peer = plan.total / (time.process_time() - began), KUEUE.get(name)
+        told = f"{AIM:,.0f}: {'held' if rate >= AIM else '**missed**'}"
         beside = f"{peer:.0f} | {rate / peer:.1f}×" if peer else "– | –"
         cycles = simulation.engine.number
-        print(f"| {name} | {plan.total} | {len(log)} | {cycles} | {spent:.1f} | {rate:.0f} | {AIM:.0f} | {beside} |")
-    print("\n| one decision with … waiting (CPU time) | p50 | p99 | aim for p99 |\n|---|---|---|---|")
+        print(f"| {name} | {plan.total:,} | {len(log):,} | {cycles:,} | {rate:,.0f} | {told} | {beside} |")
+    print("\n| one decision with … waiting, CPU time | p50 | p99 | aim for p99 |\n|---|---|---|---|")
     for waiting in (1_000, 10_000) if short else (1_000, 10_000, 100_000):
         found = Timed(tuple(decisions(waiting)))
-        aim = f"{DECISION_AIM_S * 1000:.0f} ms" if waiting == 10_000 else "–"
-        print(f"| {waiting} | {found.p50 * 1000:.2f} ms | {found.quantile(0.99) * 1000:.2f} ms | {aim} |")
+        slow = found.quantile(0.99)
+        aim = f"{DECISION_AIM_S * 1000:.0f} ms: {'held' if slow <= DECISION_AIM_S else '**missed**'}"
+        print(
+            f"| {waiting:,} | {found.p50 * 1000:.1f} ms | {slow * 1000:.1f} ms |",
+            aim if waiting == 10_000 else "–",
+            "|",
+        )
 
 
 def decisions(waiting: int) -> Iterator[float]:

@@ -4,11 +4,13 @@ import os
 import re
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from dure.hub.spawner import STARTUP
+from dure.notebook.sessions import notebook_name
 from dure.state import FolderBlobs
 from tests.api.plane import Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
@@ -25,7 +27,9 @@ class Desk:
         self.kernels: list[NotebookKernel] = []
         home.mkdir(parents=True, exist_ok=True)
 
-    def open(self, notebook: str = "train.ipynb", python: str | None = None, **environment: str) -> NotebookKernel:
+    def open(
+        self, notebook: str = "train.ipynb", python: str | None = None, before: str = WARM, **environment: str
+    ) -> NotebookKernel:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DURE_", "JPY_", "XDG_"))}
         own = {
             "HOME": str(self.home),
@@ -36,7 +40,7 @@ class Desk:
             "DURE_SESSIONS": "on",
         }
         environment = {**kept, **own, **environment}
-        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), WARM, python)
+        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), before, python)
         self.kernels.append(kernel)
         if "has not answered yet" in told(kernel.loaded):  # a busy machine
             time.sleep(5)
@@ -145,6 +149,50 @@ def test_the_workspace_start_up_restores_in_the_first_cell(desk):
     assert "Restored 1 variable of" in told(again.loaded)
     assert again.value("x + 1") == "42"
     assert again.value("'x = 41' in In") == "True"
+
+
+VSCODE = "if '__vsc_ipynb_file__' not in globals():\n    __vsc_ipynb_file__ = {path!r}"
+
+
+def test_as_vs_code_opens_notebooks_the_same_file_is_the_same_session(desk):
+    """On a server each opening has another name; the file's own is told in a silent cell before the first."""
+    told_path = VSCODE.format(path=str(desk.home / "deep" / "train.ipynb"))
+    for at in range(2):
+        name = f"train-jvsc-{uuid.uuid4()}{uuid.uuid4()}.ipynb"
+        kernel = desk.open(name, PYTHONSTARTUP=str(STARTUP), before=told_path)
+        if at == 0:
+            kernel.run("x = 41")
+            until(lambda: desk.saved("deep/train.ipynb") >= 2)
+            os.kill(pid_of(kernel), signal.SIGKILL)
+    assert "Restored 1 variable of train.ipynb" in told(kernel.loaded)
+    assert kernel.value("x") == "41"
+
+
+def test_where_vs_code_tells_no_file_the_name_on_the_server_counts_without_its_number(desk):
+    kernel = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
+    kernel.run("y = 5")
+    until(lambda: desk.saved("other.ipynb") >= 2)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
+    assert "Restored 1 variable of other.ipynb" in told(again.loaded)
+
+
+@pytest.mark.parametrize(
+    ("server", "code", "name"),
+    [
+        ("/home/x/a/train.ipynb", None, "/home/x/a/train.ipynb"),
+        (f"/home/x/train-jvsc-{uuid.UUID(int=1)}.ipynb", "/home/x/a/train.ipynb", "/home/x/a/train.ipynb"),
+        (f"/home/x/Interactive-1.interactive-jvsc-{uuid.UUID(int=1)}.ipynb", None, None),
+        (None, "Untitled-1.ipynb", None),
+        (None, "/home/x/Untitled.ipynb", "/home/x/Untitled.ipynb"),
+        (f"/home/x/console-1-{uuid.UUID(int=1)}", None, None),
+    ],
+)
+def test_which_names_are_notebooks(monkeypatch, server, code, name):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if server:
+        monkeypatch.setenv("JPY_SESSION_NAME", server)
+    assert notebook_name({"__vsc_ipynb_file__": code} if code else {}) == name
 
 
 def test_who_restarts_the_kernel_begins_anew_and_may_have_it_back(desk):

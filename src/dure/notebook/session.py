@@ -7,6 +7,7 @@ is kept only as long as both are the same.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPLETION_WAIT_S = 0.8
 _PLATFORM_AGE_S = 30.0
+_VSCODE = re.compile(r"-jvsc-[0-9a-f-]{36,}(\.ipynb)?$")
 
 _lock = threading.Lock()
 _kept: dict[str, Any] = {}
@@ -106,11 +108,24 @@ class PlatformCache:
 
 def notebook_id(namespace: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> str:
     """Return what tells this notebook from others when it is opened again: its path, else the folder."""
-    environ = os.environ if environ is None else environ
-    for found in (namespace.get("__session__"), environ.get("JPY_SESSION_NAME"), namespace.get("__vsc_ipynb_file__")):
+    server, renamed = server_name(namespace, environ)
+    code = namespace.get("__vsc_ipynb_file__")
+    for found in (code, server) if renamed else (server, code):
         if isinstance(found, str) and found:
             return found
     return str(Path.cwd())
+
+
+def server_name(namespace: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> tuple[str | None, bool]:
+    """Return what the Jupyter server calls the notebook, and whether VS Code made that name up (`a-jvsc-UUID.ipynb`,
+    another one at each opening), of which then only the notebook's part is returned.
+    """
+    environ = os.environ if environ is None else environ
+    for found in (namespace.get("__session__"), environ.get("JPY_SESSION_NAME")):
+        if isinstance(found, str) and found:
+            name = _VSCODE.sub(r"\1", found)
+            return name, name != found
+    return None, False
 
 
 def python_minor() -> str:

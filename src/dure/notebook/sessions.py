@@ -18,6 +18,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.session import server_name
 from dure.notebook.session_journal import Journal, folder
 from dure.notebook.session_words import say
 
@@ -33,7 +34,7 @@ EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to r
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
-_CONSOLE = re.compile(r"console-\d+-[0-9a-f-]{36}")
+_UNNAMED = re.compile(r"console-\d+-[0-9a-f-]{36}|(^|/)(Interactive-\d+[^/]*|Untitled-\d+\.ipynb)$")
 
 
 class NotebookSession:
@@ -73,8 +74,9 @@ class NotebookSession:
         self.shell.events.register("post_run_cell", self._cell_ended)
         _watch_shutdown(kernel, self)
         _watch_sigterm(self)
-        self._find_name()
-        if self.name is not None and _in_a_cell(kernel):
+        in_a_cell = _in_a_cell(kernel)
+        self._find_name(in_a_cell=in_a_cell)
+        if self.name is not None and in_a_cell:
             self.running = True
             self._begin()
 
@@ -134,8 +136,8 @@ class NotebookSession:
 
     # --- opening ---
 
-    def _find_name(self) -> None:
-        name = notebook_name(self.shell.user_ns)
+    def _find_name(self, *, in_a_cell: bool = True) -> None:
+        name = notebook_name(self.shell.user_ns, in_a_cell=in_a_cell)
         if name is not None:
             self.name_it(name)
 
@@ -341,16 +343,19 @@ class NotebookSession:
         self.shell.display_pub.publish(data={"text/plain": sentence}, metadata={})
 
 
-def notebook_name(namespace: Mapping[str, Any]) -> str | None:
+def notebook_name(namespace: Mapping[str, Any], *, in_a_cell: bool = True) -> str | None:
     """Return the notebook's path below the person's home, so that it is the same on another machine; None when it is
-    not known, or is a console, which nobody opens again.
+    not known, or is a console or an unnamed notebook, which nobody opens again.
+
+    VS Code gives a server another name at each opening (`train-jvsc-UUID.ipynb`, without its folder) and tells the
+    kernel the file's own name just before the first cell; until then (`in_a_cell`) it is not known.
     """
-    for found in (
-        namespace.get("__session__"),
-        os.environ.get("JPY_SESSION_NAME"),
-        namespace.get("__vsc_ipynb_file__"),
-    ):
-        if isinstance(found, str) and found and not _CONSOLE.search(found):
+    code = namespace.get("__vsc_ipynb_file__")
+    server, renamed = server_name(namespace)
+    if renamed and (isinstance(code, str) or not in_a_cell):
+        server = None
+    for found in (server, code):
+        if isinstance(found, str) and found and not _UNNAMED.search(found):
             path = Path(found)
             with contextlib.suppress(ValueError, OSError):
                 return path.resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]

@@ -1,7 +1,7 @@
 """Runs Starburst's own simulator over tasks, once per waiting policy, and prints completion, cloud and CPU time.
 
-`python starburst.py FOLDER NODES POLICY:FACTOR:ERROR … < tasks.json`: FOLDER is its repository, which is fetched apart
-and never kept here; it needs numpy, pandas, tabulate and tqdm. Queue in order of submission without a blocking head
+`python starburst.py FOLDER NODES POLICY:FACTOR:ERROR:SEED … < tasks.json`: FOLDER is its repository, fetched apart and
+never kept here; it needs numpy, pandas, tabulate and tqdm. Queue in order of submission without a blocking head
 (`loop`), first fit, as its defaults are; times are in hours. The trap: its own totals leave out what happens at the
 edges, so completion and cloud GPU-hours are added up from its jobs.
 """
@@ -19,12 +19,12 @@ from skyburst import Job, run_simulator  # type: ignore[import-not-found]  # noq
 
 tasks = json.load(sys.stdin)
 for words in asked:
-    policy, factor, error = words.split(":")
+    policy, factor, error, seed = words.split(":")
     jobs = [
         Job(i, arrival=at / 3600, runtime=run_s / 3600, resources={"GPUs": gpus, "CPUs": 0}, cost=run_s / 3600 * gpus)
         for i, (at, run_s, gpus) in enumerate(tasks)
     ]
-    np.random.seed(1)  # noqa: NPY002 - the peer draws from the global generator
+    np.random.seed(int(seed))  # noqa: NPY002 - the peer draws from the global generator
     settings = {
         "cluster_size": int(nodes), "waiting_policy": policy, "waiting_factor": float(factor), "loop": True,
         "warmup_jobs": 0, "time_estimator_error": float(error), "jobgen_spec": {},

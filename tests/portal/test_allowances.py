@@ -1,7 +1,8 @@
 """The pages of use and reservations as plain HTML: numbers and bars, the calendar, making and releasing by forms."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -65,3 +66,32 @@ def test_members_see_the_calendar_and_no_form(plane, lively):
     assert answer.status_code == 403
     for odd in ("9999-12-31", "0001-01-01", "soon"):
         assert http.get(f"reservations?week={odd}").status_code == 200
+
+
+def test_times_are_of_the_readers_zone_and_typed_in_it(plane, lively):
+    http = plane.http(ADA)
+    http.cookies.set("dure-zone", "Asia/Seoul")
+    page = http.get("reservations").text
+    assert "All times are of the zone Asia/Seoul." in page
+    assert '<input type="hidden" name="zone" value="Asia/Seoul">' in page
+    assert "Asia/Seoul 시간대" in http.get("reservations?lang=ko").text
+    there = datetime.fromtimestamp(plane.queries.queue(ADA, "en").now, UTC) + timedelta(days=2)
+    there = there.replace(hour=17, minute=0, second=0, microsecond=0)
+    here = there.astimezone(ZoneInfo("Asia/Seoul"))
+    fields = {"begins": f"{here:%Y-%m-%dT%H:%M}", "ends": f"{here:%Y-%m-%d}T04:00", "zone": "Asia/Seoul"}
+    http.post("reservations", data=typed(plane, 0, 0, **fields), headers={"Origin": plane.url.rstrip("/")})
+    (made,) = plane.commands.reservations.listed(ADA, None, None).reservations
+    assert (made.begins_at, made.ends_at) == (there.timestamp(), there.timestamp() + 7200.0)
+    assert f"{here:%Y-%m-%d} 02:00" in http.get(f"reservations?week={here:%Y-%m-%d}").text
+    plain = plane.http(ADA).get(f"reservations?week={there:%Y-%m-%d}").text  # without the script: UTC, said to be so
+    assert f"{there:%Y-%m-%d} 17:00" in plain
+    assert "All times are of the zone UTC." in plain
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../../etc/passwd", "UTC/", "a" * 500, "Asia"])
+def test_a_zone_that_is_none_is_utc(plane, lively, zone):
+    http = plane.http(ADA)
+    http.cookies.set("dure-zone", zone)
+    page = http.get("reservations")
+    assert page.status_code == 200
+    assert "All times are of the zone UTC." in page.text

@@ -101,6 +101,12 @@ def test_spans_tick_and_times_are_local(plane, open_page):
     assert (int(utc) + 9) % 24 == int(times.first.text_content()[:2])
 
 
+def test_the_calendar_comes_again_in_the_browsers_zone(plane, open_page):
+    page = open_page(timezone_id="Asia/Seoul")
+    page.goto(f"{plane.url}reservations")
+    expect(page.locator("[data-zone]")).to_have_text("All times are of the zone Asia/Seoul.")
+
+
 def test_the_picture_of_the_last_hour_is_drawn(plane, open_page):
     page = open_page()
     expect(page.locator("#usage canvas")).to_be_visible()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dure.amounts import money
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when, zone_name
 from dure.client.errors import failure
 from dure.client.options import parse_deadline
 
@@ -87,6 +87,8 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
     )
     rows = [_row(one, lang) for one in found.reservations]
     table(columns, rows, "예약이 없습니다." if korean else "Nothing is reserved.")
+    if rows:
+        say(f"시각은 {zone_name()} 기준입니다." if korean else f"Times are {zone_name()}.")
 
 
 @reserve.command("add")
@@ -118,7 +120,7 @@ def add(
     if as_json:
         print_json(made)
         return
-    span = f"{when(made.begins_at)} – {when(made.ends_at)}"
+    span = f"{when(made.begins_at)} – {when(made.ends_at)} {zone_name()}"
     if lang == "ko":
         say(f"{made.id}: {made.tier} GPU {made.gpus:g}개를 {made.team} 팀에 예약했습니다({span}).")
         say(f"{made.grace_s / 60:g}분 안에 쓰지 않으면 해제됩니다. 취소: dure reserve release {made.id}")

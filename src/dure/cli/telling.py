@@ -125,6 +125,11 @@ def when(at: float | None) -> str:
     return moment.strftime("%H:%M:%S" if moment.date() == today.date() else "%Y-%m-%d %H:%M")
 
 
+def zone_name() -> str:
+    """Return what the local zone is called, such as KST or UTC."""
+    return datetime.now().astimezone().tzname() or "local time"
+
+
 class Line:
     """One line on stderr that the next one replaces. Silent where stderr is not a terminal."""
 

@@ -1,19 +1,23 @@
 """The portal's pages of use and limits, and the calendar of reservations: a week at a time, made and released by forms.
 
-The trap: forms have no time zone, so everything about reservations is told and typed in UTC, and says so.
+Times are the reader's own, as the browser's script tells its zone in a cookie; without that they are UTC, and the page
+says which. The trap: a form's fields have no zone, so each form carries the one that it was shown in.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
+from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 from pydantic import ValidationError
 
-from dure.core.spoken_limits import moment
-from dure.core.usage import DAY_S
 from dure.portal.site import Portal
 from dure.wire.problems import CodedError
 from dure.wire.usage import ReservationRequest, ReservationView
@@ -23,6 +27,8 @@ _HOUR_S = 3600.0
 _FIRST_YEAR, _LAST_YEAR = 1971, 4000
 ReservationId = Annotated[str, Path(max_length=64)]
 Field = Annotated[str, Form(max_length=200)]
+ZONE_COOKIE = "dure-zone"  # the script's, portal.js
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +73,25 @@ def _calendar(request: Request, week: str, *, refused: CodedError | None = None,
     portal = _portal(request)
     principal, lang = portal.caller(request), portal.lang(request)
     now = portal.clock.now()
-    first = _monday(week, now)
-    begins = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()
-    listing = portal.commands.reservations.listed(principal, begins, begins + WEEK * DAY_S)
+    zone = zone_of(typed.pop("zone", None) or request.cookies.get(ZONE_COOKIE))
+    first = _monday(week, now, zone)
+    midnights = [_midnight(first + timedelta(days=number), zone) for number in range(WEEK + 1)]
+    listing = portal.commands.reservations.listed(principal, midnights[0], midnights[-1])
     days = []
-    for number in range(WEEK):
-        since = begins + number * DAY_S
-        there = [one for one in listing.reservations if one.begins_at < since + DAY_S and one.ends_at > since]
+    for number, (since, until) in enumerate(pairwise(midnights)):
+        there = [one for one in listing.reservations if one.begins_at < until and one.ends_at > since]
         by_tier = {tier: [one for one in there if one.tier == tier] for tier in listing.tiers}
-        days.append(Day(first + timedelta(days=number), since <= now < since + DAY_S, by_tier))
+        days.append(Day(first + timedelta(days=number), since <= now < until, by_tier))
     values: dict[str, Any] = {
         "listing": listing,
         "days": days,
         "before": first - timedelta(days=WEEK),
         "after": first + timedelta(days=WEEK),
-        "moment": moment,
+        "moment": partial(_moment, zone),
+        "zone": zone.key,
         "refused": refused.sentence(lang) if refused else None,
         "typed": dict.fromkeys(("team", "user", "tier", "note"), "")
-        | {"begins": _minute(now), "ends": _minute(now + _HOUR_S), "gpus": "1"}
+        | {"begins": _minute(now, zone), "ends": _minute(now + _HOUR_S, zone), "gpus": "1"}
         | typed,
     }
     status = refused.entry.status if refused else 200
@@ -93,7 +100,7 @@ def _calendar(request: Request, week: str, *, refused: CodedError | None = None,
 
 def reserve(  # noqa: PLR0917 -- the form's fields
     request: Request, tier: Field, begins: Field, ends: Field, gpus: Field = "1", team: Field = "", user: Field = "",
-    note: Field = "",
+    note: Field = "", zone: Field = "UTC",
 ) -> Response:  # fmt: skip
     """Make a reservation; a refused one comes back with the sentence and what was typed."""
     portal = _portal(request)
@@ -103,8 +110,8 @@ def reserve(  # noqa: PLR0917 -- the form's fields
             {
                 "tier": tier,
                 "gpus": gpus,
-                "begins_at": _at(begins),
-                "ends_at": _at(ends),
+                "begins_at": _at(begins, zone_of(zone)),
+                "ends_at": _at(ends, zone_of(zone)),
                 "team": team or None,
                 "user": user or None,
                 "note": note,
@@ -120,9 +127,9 @@ def reserve(  # noqa: PLR0917 -- the form's fields
             raise
         refusal = error
     else:
-        return portal.back(f"{portal.base}/reservations?week={_day(made.begins_at)}")
+        return portal.back(f"{portal.base}/reservations?week={_day(made.begins_at, zone_of(zone))}")
     return _calendar(request, begins[:10], refused=refusal, tier=tier, begins=begins, ends=ends, gpus=gpus,
-                     team=team, user=user, note=note)  # fmt: skip
+                     team=team, user=user, note=note, zone=zone)  # fmt: skip
 
 
 def ask_release(request: Request, reservation_id: ReservationId) -> Response:
@@ -130,9 +137,9 @@ def ask_release(request: Request, reservation_id: ReservationId) -> Response:
     portal = _portal(request)
     principal = portal.caller(request)
     found = _found(portal, request, reservation_id)
-    return portal.page(
-        request, "release.html", principal, section="reservations", one=found, moment=moment, week=_day(found.begins_at)
-    )
+    zone = zone_of(request.cookies.get(ZONE_COOKIE))
+    values: dict[str, Any] = {"moment": partial(_moment, zone), "zone": zone.key, "week": _day(found.begins_at, zone)}
+    return portal.page(request, "release.html", principal, section="reservations", one=found, **values)
 
 
 def release(request: Request, reservation_id: ReservationId) -> Response:
@@ -151,28 +158,44 @@ def _found(portal: Portal, request: Request, reservation_id: str) -> Reservation
     raise CodedError("reservation_not_found", reservation=reservation_id)
 
 
-def _monday(day: str, now: float) -> date:
+def zone_of(name: str | None) -> ZoneInfo:
+    """Return the time zone of that name; UTC for none, and for one that this machine does not know."""
+    if name and _ZONE.fullmatch(name):
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+            return ZoneInfo(name)
+    return ZoneInfo("UTC")
+
+
+def _midnight(day: date, zone: tzinfo) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
+
+def _monday(day: str, now: float, zone: tzinfo) -> date:
     named: date | None
     try:
         named = date.fromisoformat(day)
     except ValueError:
         named = None
     if named is None or not _FIRST_YEAR <= named.year <= _LAST_YEAR:
-        named = datetime.fromtimestamp(now, UTC).date()
+        named = datetime.fromtimestamp(now, zone).date()
     return named - timedelta(days=named.weekday())
 
 
-def _at(text: str) -> float | None:
-    """Return the time that a form's field names, in UTC; None when it names none."""
+def _at(text: str, zone: tzinfo) -> float | None:
+    """Return the time that a form's field names in a zone; None when it names none."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
-def _minute(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M")
+def _moment(zone: tzinfo, at: float) -> str:
+    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M")
 
 
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+def _minute(at: float, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%dT%H:%M")
+
+
+def _day(at: float, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d")

@@ -25,6 +25,16 @@
     }
   }
 
+  // The server shows calendars and forms in this zone from then on; a page that it showed in another one comes again.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const kept = `dure-zone=${zone}`;
+  const known = () => document.cookie.split("; ").includes(kept);
+  if (!known()) {
+    document.cookie = `${kept}; path=${document.body.dataset.base}/; max-age=31536000; SameSite=Lax`;
+    const shown = document.querySelector("[data-zone]");
+    if (known() && shown && shown.dataset.zone !== zone && !document.querySelector("[role=alert]")) location.reload();
+  }
+
   const today = new Intl.DateTimeFormat(root.lang, { timeStyle: "medium", hourCycle: "h23" });
   const other = new Intl.DateTimeFormat(root.lang, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
   function localTimes() {

@@ -79,8 +79,8 @@ class Leaving:
         for place, node in enumerate(self._books.private[tier]):
             for holder in self._books.on_node.get((node.cluster, node.name), {}).values():
                 job, lease = holder.job, holder.lease
-                if not preemptible(job):
-                    continue
+                if job.phase.holds_gpus and not preemptible(job):
+                    continue  # what this very plan gives can be taken back whatever it is
                 parts = [share.gpus for share in lease.shares if share.node == node.name]
                 size = len(node.free_milli)
                 gpus = tuple((gpu.index, gpu.share_milli) for part in parts for gpu in part if gpu.index < size)

@@ -85,7 +85,10 @@ class Cycle:
         return result
 
     def _take_turns(self, result: CycleResult) -> None:
-        for entry in in_order(result.entries, self.settings):
+        turns = result.entries
+        if not self.settings.fair_sharing:
+            turns = [entry for entry in turns if not entry.requeue or self._keeps(entry)]
+        for entry in in_order(turns, self.settings):
             self._process(entry, result)
         self.snapshot.take_all(self._replaced_slices)
         for node, usage, placed in reversed(self._reserved):
@@ -241,10 +244,13 @@ class Cycle:
         self.snapshot.settle_places(placed)
         self._reserved.append((node, usage, placed))
 
+    def _keeps(self, entry: Entry) -> bool:
+        """Return whether a blocked head keeps what it may claim from those after it: its queue cannot reclaim it."""
+        reclaims = entry.node.spec.preemption.reclaim == "Any"
+        return not reclaims or (self.settings.gates.prioritize_preemptors and entry.preemptor)
+
     def _reserve_blocked(self, entry: Entry) -> None:
-        """Keep what a blocked head may claim from those after it, unless its queue can always reclaim it."""
-        always = entry.node.spec.preemption.reclaim == "Any"
-        if always and not (self.settings.gates.prioritize_preemptors and entry.preemptor):
+        if not self._keeps(entry):
             return
         kept: Amounts = {}
         for key, amount in entry.usage().items():

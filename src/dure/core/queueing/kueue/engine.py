@@ -311,9 +311,8 @@ class Engine:
         if info is None:
             return False
         self._free(info, now_ns)
-        workload = replace(info.workload, admission=None, requeue_at_ns=requeue_at_ns)
-        kept = tuple(one for one in workload.conditions if one.type not in {"QuotaReserved", "Admitted"})
-        self.submit(replace(workload, conditions=kept), now_ns)
+        kept = tuple(one for one in info.workload.conditions if one.type not in {"QuotaReserved", "Admitted"})
+        self.submit(replace(info.workload, admission=None, requeue_at_ns=requeue_at_ns, conditions=kept), now_ns)
         return True
 
     def wake(self, queue: str | None = None, now_ns: int = 0) -> None:

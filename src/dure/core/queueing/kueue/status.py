@@ -122,4 +122,6 @@ def evicted(workload: Workload, reason: str, message: str, now_ns: int) -> Workl
         else CheckState(check.name, "Pending", f"Reset to Pending after eviction. Previously: {check.state}")
         for check in changed.checks
     )
+    if not (checks or changed.open_gates or changed.unhealthy):
+        return changed
     return replace(changed, checks=checks, open_gates=frozenset(), unhealthy=())

@@ -141,6 +141,21 @@ def test_after_kill_nine_the_variables_are_back_and_one_line_says_what_is_not(de
     assert again.value("list(rows)") == "['a', 'b', 'c']"
 
 
+def test_running_a_cell_again_tells_what_else_it_set_and_undo_takes_that_back(desk):
+    kernel = desk.open()
+    kernel.run("import math; data = [1]; rows = (row for row in 'ab')")
+    kernel.run("data.append(2)")
+    desk.crash(kernel)
+    again = desk.open()
+    line = told(again.run("%session rerun"))
+    assert "There again: rows." in line
+    assert "set anew: data. `%session undo`" in line
+    assert again.value("data") == "[1]"
+    settled(desk)
+    assert "data" in told(again.run("%session undo"))
+    assert again.value("data, list(rows)") == "([1, 2], ['a', 'b'])"
+
+
 def test_the_workspace_start_up_restores_in_the_first_cell(desk):
     kernel = desk.open()
     kernel.run("x = 41")

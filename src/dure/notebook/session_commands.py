@@ -298,14 +298,22 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
         notebook.show(say("nothing_lost"))
         return
     namespace = notebook.shell.user_ns
+    missing, back, anew = set(notebook.lost), set[str](), set[str]()
     for cell, source in sorted(cells.items()):
         notebook.show(say("rerunning", cell=cell))
-        before = {name: id(value) for name, value in namespace.items()}
+        before = dict(namespace)
         result = notebook.shell.run_cell(source, store_history=False, silent=True)
-        for name in [name for name, value in namespace.items() if before.get(name) != id(value)]:
-            notebook.rerun_made(name, cell)
+        for name, value in list(namespace.items()):
+            if before.get(name) is not value:
+                (back if name in missing else anew).add(name)
+                notebook.rerun_made(name, cell)
         if not result.success:
             return
+    if back:
+        notebook.show(say("rerun_back", names=", ".join(sorted(back))))
+    shown = sorted(name for name in anew if name in _known_names(notebook))
+    if shown:
+        notebook.show(say("rerun_anew", names=", ".join(shown)))
 
 
 def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:

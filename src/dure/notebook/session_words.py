@@ -124,6 +124,11 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "빠진 변수가 없어 다시 실행할 셀이 없습니다.",
     ),
     "rerunning": ("Running cell {cell} again:", "셀 {cell}을(를) 다시 실행합니다:"),
+    "rerun_back": ("There again: {names}.", "다시 생겼습니다: {names}."),
+    "rerun_anew": (
+        "What else these cells set was set anew: {names}. `%session undo` brings back what was restored.",
+        "이 셀들이 다른 변수도 새로 설정했습니다: {names}. 복원한 값은 `%session undo`로 되돌릴 수 있습니다.",
+    ),
     "forked": (
         "Version {number} is kept as the session {fork}, too: `%session restore {fork}` brings it back.",
         "버전 {number}을(를) {fork} 세션으로도 저장했습니다. `%session restore {fork}`로 복원할 수 있습니다.",

@@ -50,6 +50,7 @@ STATE_BYTES = (2e5, 2e6, 2e8)  # median, p75 and p95 of what a cell reads that c
 HELD_NOTEBOOKS = 64  # a node's cache holds the blobs of so many notebooks, those used last
 SEED = 7
 COLOURS, DASHES = ("#6b7280", "#0f766e", "#7c3aed", "#b45309"), ("6 4", "none", "1 4", "2 3")
+GANGS = (4, 8)  # GPUs on one node that others might ask for meanwhile
 PEER_SAME = 0.8945  # NotebookOS: cells that the executor of the last one took
 MARKS = {0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h"}
 
@@ -75,10 +76,16 @@ class Found:
     same_node: int = 0
     again: int = 0
     most_gpus: int = 0
+    gang_s: dict[int, float] = field(default_factory=lambda: dict.fromkeys(GANGS, 0.0))
+    told_s: float = 0.0
 
     def part_at_once(self, within_s: float = 1.0) -> float:
         """Return the part of tasks that had a GPU within a second."""
         return sum(delay <= within_s for delay in self.delays_s) / len(self.delays_s)
+
+    def room_for(self, gpus: int) -> float:
+        """Return how many gangs of so many GPUs would have had room, on average over the day."""
+        return self.gang_s[gpus] / self.told_s
 
 
 def main() -> None:
@@ -238,6 +245,10 @@ class _Day:
         return {f"{person}-{number}": size for number, size in largest}
 
     def _decide(self, now: float) -> None:
+        for gpus in GANGS:
+            free = (node.whole_free // gpus for node in self._decider.books.private["gold"])
+            self.found.gang_s[gpus] += (now - self.found.told_s) * sum(free)
+        self.found.told_s = now
         plan = self._decider.decide(now, {}, frozenset())
         for admission in plan.admissions:
             job, person, task = self._jobs[admission.job_id]
@@ -327,9 +338,11 @@ def _print(found: dict[str, Found], gpus: int) -> None:
                 f"{same:.1%}",
                 f"{same / PEER_SAME:.2f}",
                 f"{one.moved_bytes / 2**30:.1f} GiB of {total / 2**30:.1f} GiB ({one.moved_bytes / total:.1%})",
+                " / ".join(f"{one.room_for(gpus):.2f}" for gpus in GANGS),
             ]
         )
     head = ["policy", "later cells on a node with their blobs", f"of NotebookOS's {PEER_SAME:.2%}", "state moved"]
+    head.append(f"room meanwhile for gangs of {' / '.join(map(str, GANGS))} GPUs")
     figures.table("Where the blobs are", head, rows)
     held = ours.part_at_once() >= 0.9
     print(f"Aim: a GPU bound at once for at least 90 % of cells: {'held' if held else 'NOT held'}.")

@@ -51,7 +51,7 @@ def near(nodes, gpus_milli, **held):
     return None if found is None else found[0][0].name
 
 
-def test_of_places_that_waste_as_little_the_one_with_most_of_the_inputs_is_taken():
+def test_the_place_with_most_of_the_inputs_is_taken():
     nodes = [node("a", *[1000] * 7, 0), node("b", *[1000] * 6, 0, 0), node("c", *[1000] * 5, 0, 0, 0)]
     assert near(nodes, 1000) == "c", "without inputs anywhere: the tightest"
     assert near(nodes, 1000, a=1) == "a"
@@ -67,9 +67,10 @@ def test_inputs_break_no_untouched_node_and_open_no_whole_gpu_for_a_part():
     assert near([node("part", 500), node("whole", 1000)], 500, whole=10**12) == "part"
 
 
-def test_a_place_that_wastes_more_is_never_taken_for_its_inputs():
+def test_inputs_come_before_waste_and_without_any_waste_decides():
     nodes = [node("last", 1000, 0, 0, 0), node("pair", 1000, 1000, 0, 0)]
-    assert near(nodes, 1000, pair=10**12) == "last", "the pair stays together for who asks for two"
+    assert near(nodes, 1000, pair=1) == "pair"
+    assert near(nodes, 1000) == "last", "the pair stays together for who asks for two"
 
 
 def gang(nodes, gpus_milli, count):

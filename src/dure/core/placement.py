@@ -17,7 +17,6 @@ from dure.core.packing import USUAL, Ask, Mix
 
 _ASKS_KEPT = 512
 _CHANGES_PER_NODE = 64
-_SAME_WASTE_MILLI = 1e-6
 
 Places = tuple[tuple["NodeState", tuple[GpuShare, ...]], ...]
 """The nodes of one lease, each with its GPUs there."""
@@ -149,8 +148,8 @@ class Pool:
 
         A part of a GPU never opens a whole one while a shared one has room. Otherwise the place that wastes least for
         the mix is best, then the tightest. Ties: the order of nodes. `near` tells how many bytes of the job's inputs a
-        node has: of the places that waste no more than the best, the one with the most is taken, but no untouched node
-        is broken for that.
+        node has: the one with the most comes before waste, but no untouched node is broken for that and no whole GPU
+        opened for a part.
         """
         spots = self._ranked(ask)
         if near is not None or able is not None:
@@ -249,14 +248,9 @@ class Pool:
         left = [*spots]
         found: list[_Spot] = []
         while len(found) < count:
-            (opens, waste, *_), whole = left[0][0], self.nodes[left[0][1]].untouched
-            equal = [
-                spot
-                for spot in left
-                if spot[0][0] == opens and spot[0][1] - waste < _SAME_WASTE_MILLI
-                if whole or not self.nodes[spot[1]].untouched
-            ]
-            found.append(max(equal, key=lambda spot: near(self.nodes[spot[1]])))  # of equal ones the first
+            opens, whole = left[0][0][0], self.nodes[left[0][1]].untouched
+            able = [spot for spot in left if spot[0][0] == opens and (whole or not self.nodes[spot[1]].untouched)]
+            found.append(max(able, key=lambda spot: near(self.nodes[spot[1]])))  # of equal ones the best
             left.remove(found[-1])
         return found
 

@@ -41,7 +41,7 @@ class JobRequest(Wire):
 
     `gpus` and `memory_bytes` are those of each of its `nodes`: it gets all of them or none. They stand together in one
     domain of the topology's level `required_topology`, or if it can be in one of `preferred_topology`.
-    `inputs` are the largest blobs that it reads, with their bytes: of equally good nodes it goes to one that has them.
+    `inputs` are the largest blobs that it reads, with their bytes: of nodes in use it goes to one that has them.
     """
 
     kind: Kind

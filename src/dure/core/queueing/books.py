@@ -253,7 +253,7 @@ class Books:
     def take(self, job: Job, pools: Iterable[Pool], end_at: float | None) -> Lease | None:
         """Give the job GPUs on the best nodes that are open to it, of the first pool that has room; return its lease.
 
-        None without room. Of places that waste as little, it takes the one where most of its inputs have been read.
+        None without room. It takes the place where most of its inputs have been read, as `Pool.choose` says.
         """
 
         def able(node: NodeState) -> bool:

@@ -1,7 +1,7 @@
 """Which nodes ran jobs that read which blobs: what lets a cell go where its values lie already.
 
 Told of every job that holds GPUs, and forgetful: a bounded number of digests for each node, those used last. The trap:
-it is a preference and not the truth about any cache, so nothing but a choice between equal places may depend on it.
+it is a preference and not the truth about any cache, so nothing but a choice between places may depend on it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from dure.core.model import Job, Platform
 
-DIGESTS_PER_NODE = 256
+DIGESTS_PER_NODE = 1024
 
 
 class Warm:

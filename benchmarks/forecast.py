@@ -47,8 +47,9 @@ from dure.core.queueing.forward import What, Work, forward
 from dure.core.reasons import Ended
 
 DEFAULT_S = 600.0
-DECIDED = 2
-POINTS = 60
+DECIDED_JOBS = 1_200
+"""Courses by decisions are made until they have decided on so many jobs: at least two."""
+POINTS = 40
 """At how many moments of a trace estimates are made: of every job that waits then and has none yet."""
 _NODES = {
     "6214e9*": 5,
@@ -110,7 +111,7 @@ def main() -> None:
         "started before p90",
         "median error",
         "p90 of error",
-        "CPU-s of a refresh",
+        "CPU of a refresh, s",
     )
     table("Starts, second half of each trace (* looked at while estimates were built or mended)", titles, queues)
     if left_out:
@@ -321,7 +322,7 @@ class _Lab:
             present,
             lambda job, part: sampled(held[job.id], job, now, part),
             watched=watched,
-            more=lambda done: done < DECIDED,
+            more=lambda done: done * len(present.jobs) < DECIDED_JOBS,
             seen=lambda job: found[job.id].seen,
         )
         self.took["ours"].append(time.process_time() - began)

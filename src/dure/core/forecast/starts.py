@@ -30,6 +30,7 @@ COURSES = 16
 DECIDED = 3
 _LEAST_DECIDED = 2
 _NEIGHBOURS = 10
+_USUALLY = 2.0  # differences between courses that a factor of 1 counts as: so it is where the order is fixed
 _FLOOR_S = 60.0  # starts are compared as (start + 1 min), or what begins at once could not move
 _LEAST_STEP_S = 0.5
 _ROUNDS = 3  # decisions at one instant: what they place may be over already by then
@@ -251,13 +252,21 @@ def _moved(
 
 
 def _factor(pairs: Iterable[Sequence[tuple[float, float]]]) -> float:
-    """Return by what factor starts follow replays, by least squares within jobs; between 0 and 1."""
+    """Return by what factor starts follow replays: by least squares within jobs, drawn towards 1; between 0 and 1.
+
+    Few courses say little of it, for jobs of one course are late together: 1 counts as `_USUALLY` more of them.
+    """
     both = own = 0.0
+    most = 1
     for some in pairs:
+        most = max(most, len(some))
         log, off = (sum(values) / len(some) for values in zip(*some, strict=True))
         both += sum((one - log) * (other - off) for one, other in some)
         own += sum((other - off) ** 2 for _, other in some)
-    return min(1.0, max(0.0, both / own)) if own > 0.0 else 1.0
+    if own <= 0.0:
+        return 1.0
+    fitted = min(1.0, max(0.0, both / own))
+    return (fitted * (most - 1) + _USUALLY) / (most - 1 + _USUALLY)
 
 
 def _chance(rest: Mapping[str, list[float]], middles: Mapping[str, float]) -> dict[str, float]:

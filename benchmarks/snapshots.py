@@ -1,9 +1,10 @@
 """Snapshots beside what people use today: a cloudpickled dict, a whole-dict pickle 5, `dill.dump_module` and kishu.
 
 `python -m benchmarks.snapshots` from the repository's root prints a table; dill and kishu are installed outside of what
-Dure runs in, or taken from `--peers PYTHON`. Every figure is the median of `--rounds` processes. `cells` is what saving
-after every cell adds to the cells' own time. The trap: files go to memory (/dev/shm), so that a disk's speed is no part
-of it.
+Dure runs in, or taken from `--peers PYTHON`. Figures are medians of `--rounds` processes (one of a peer that is slow);
+`cells` is what saving after every cell adds to the CPU of the thread that runs cells, in one process. A step of a peer
+may take `--limit` seconds, and what has not begun after `TOTAL_S` is not run: all ends within three minutes. The
+trap: files go to memory (/dev/shm), so that a disk's speed is no part of it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TOTAL_S = 165.0
+TURNS = 5
+SLOW_S = 5.0  # a peer whose round takes longer has one
 COMMON = "import numpy as np\ncounter = 0\n"
 NAMESPACES = {
     "many small, a 187 MB frame, a model": COMMON
@@ -141,6 +145,7 @@ def main() -> None:
     parser.add_argument("--peers", help="a Python that has dill and kishu; without it one is made")
     parser.add_argument("--one", nargs=4, metavar=("METHOD", "NAMESPACE", "STEP", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=20.0, help="what a step of a peer may take, in seconds")
     asked = parser.parse_args()
     if asked.one:
         method, name, step, folder = asked.one
@@ -151,29 +156,54 @@ def main() -> None:
     print(machine.told("dure", "numpy", "pandas", "scikit-learn", "cloudpickle"))
     peers = asked.peers or peers_python()
     methods = ["dure", "cloudpickle", "pickle 5", *(["dill", "kishu"] if peers else [])]
-    print("| namespace | method | save s | MB | after one small change s | bytes written | load s | checks | cells |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name in NAMESPACES:
-        for method in methods:
-            python = peers if method in ("dill", "kishu") and peers else sys.executable
-            rounds = [measured(method, name, python) for _ in range(asked.rounds)]
-            print(row(method, name, rounds), flush=True)
+    began = time.monotonic()
     chunk(asked.rounds)
+    rows: dict[str, list[str]] = {name: [] for name in NAMESPACES}
+    for method in methods:  # ours first and the slowest last
+        python = peers if method in ("dill", "kishu") and peers else sys.executable
+        for name in NAMESPACES:
+            found = rounds_of(method, name, python, asked.rounds, limit_s=asked.limit, began=began)
+            rows[name].append(row(method, name, found))
+            print(f"{time.monotonic() - began:.0f} s: {method}, {name}", file=sys.stderr)
+    print("\n| namespace | method | save s | MB | after one small change s | bytes written | load s | checks | cells |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n".join(line for name in NAMESPACES for line in rows[name]))
+
+
+def rounds_of(
+    method: str, name: str, python: str, rounds: int, *, limit_s: float, began: float
+) -> list[dict[str, Any]]:
+    """Return what the rounds of one row found: no more than one where it fails or is slow."""
+    found: list[dict[str, Any]] = []
+    for number in range(rounds):
+        start = time.monotonic()
+        if method != "dure" and start - began > TOTAL_S - limit_s:
+            return found or [{"none": "not run: the program's time was up"}]
+        if number and start - began > TOTAL_S / 3:
+            break
+        steps = ["save", "load", *(["cells"] if method in ("dure", "kishu") and number == 0 else [])]
+        left_s = None if method == "dure" else min(limit_s, TOTAL_S - (start - began))
+        found.append(measured(method, name, python, steps, left_s))
+        slow = method != "dure" and time.monotonic() - start > SLOW_S
+        if slow or "late" in found[-1] or "error" in found[-1]:
+            break
+    return found
 
 
 def row(method: str, name: str, rounds: list[dict[str, Any]]) -> str:
     """Return a row of medians, or what went wrong."""
-    failed = next((one["error"] for one in rounds if "error" in one), None)
-    if failed is not None:
-        return f"| {name} | {method} | fails to {failed} | | | | | 0/{len(CHECKS[name])} | |"
-    middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-    overhead = f"{100 * middle['overhead']:+.1f} %" if "overhead" in middle else ""
-    return (
-        f"| {name} | {method} | {middle['first_s']:.2f} | {middle['first_bytes'] / 1e6:.0f} "
-        f"| {middle['second_s']:.3f} | {middle['second_bytes']:.0f} | {middle['load_s']:.2f} "
-        f"| {middle['checks']:.0f}/{len(CHECKS[name])} "
-        f"| {overhead} |"
-    )
+    of = len(CHECKS[name])
+    if "none" in rounds[0]:
+        return f"| {name} | {method} | {rounds[0]['none']} | | | | | | |"
+    if "error" in rounds[-1]:
+        return f"| {name} | {method} | fails to {rounds[-1]['error']} | | | | | 0/{of} | |"
+    late = rounds[-1].get("late", {})
+    middle = {key: statistics.median(one[key] for one in rounds if key in one) for key in rounds[0] if key != "late"}
+    saved = late.get("save") or f"{middle['first_s']:.2f} | {middle['first_bytes'] / 1e6:.0f}"
+    again = " | |" if "save" in late else f"{middle['second_s']:.3f} | {middle['second_bytes']:.0f}"
+    loaded = f"{middle['load_s']:.2f} | {middle['checks']:.0f}/{of}" if "load_s" in middle else ""
+    overhead = f"{100 * middle['overhead']:+.1f} %" if "overhead" in middle else late.get("cells", "")
+    return f"| {name} | {method} | {saved} | {again} | {loaded or late.get('load', '') + ' |'} | {overhead} |"
 
 
 def peers_python() -> str | None:
@@ -197,20 +227,23 @@ def peers_python() -> str | None:
     return str(found)
 
 
-def measured(method: str, name: str, python: str) -> dict[str, Any]:
-    """Save in one process, load in another, and run cells in a third, with saving and without."""
+def measured(method: str, name: str, python: str, steps: list[str], limit_s: float | None) -> dict[str, Any]:
+    """Save in one process, load in another, and run cells in a third, with saving and without; each for `limit_s`."""
     folder = tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
     found: dict[str, Any] = {}
-    steps = ["save", "load", *(["cells"] if method in ("dure", "kishu") else [])]
     try:
         for step in steps:
-            done = subprocess.run(
-                [python, "-m", "benchmarks.snapshots", "--one", method, name, step, folder],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={**os.environ, "ENV_KISHU_TEST_MODE": "1", "KISHU_PATH_ROOT": folder},
-            )
+            try:
+                done = subprocess.run(
+                    [python, "-m", "benchmarks.snapshots", "--one", method, name, step, folder],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=limit_s,
+                    env={**os.environ, "ENV_KISHU_TEST_MODE": "1", "KISHU_PATH_ROOT": folder},
+                )
+            except subprocess.TimeoutExpired:
+                return found | {"late": {step: f"did not finish in {limit_s:.0f} s"}}
             if done.returncode != 0:
                 return {"error": f"{step}: {(done.stderr.strip().splitlines() or ['no word'])[-1][:120]}"}
             found |= json.loads(done.stdout.splitlines()[-1])
@@ -265,49 +298,64 @@ def load(method: str, name: str, folder: Path) -> dict[str, float]:
 
 
 def cells(method: str, name: str, folder: Path) -> dict[str, float]:
-    """Run cells that make the namespace and work on it, with a save after each and without; return what it added."""
+    """Run cells that work on the namespace, in turns saved and not; return what saving added to the CPU of this thread:
+    freezes, and cells that take longer after one.
+    """
     if method == "kishu":
         from benchmarks.peers.kishu_saves import cells as kishu_cells
 
         return {"overhead": kishu_cells([NAMESPACES[name], *WORK[name]], folder)}
-    spent = {}
-    for saving in (False, True):
-        scope = space(method)
-        keeper = Keeper(folder) if saving else None
-        start = time.perf_counter()
-        for cell in [NAMESPACES[name], *WORK[name] * 4]:
-            exec(compile(cell, "<cell>", "exec"), scope)
-            if keeper is not None:
-                keeper.after_cell(scope)
-        spent[saving] = time.perf_counter() - start
-        if keeper is not None:
+    scope = space(method)
+    exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
+    keeper = Keeper(folder)
+    keeper.after_cell(scope, 0.0)  # a first save is no cell's cost
+    keeper.wait()
+    spent: dict[tuple[bool, int], list[float]] = {}
+    froze_s = 0.0
+    for turn in range(TURNS):
+        for saving in ((True, False), (False, True))[turn % 2]:  # neither is always first
+            for number, cell in enumerate(WORK[name]):
+                start, began = time.thread_time(), time.perf_counter()
+                exec(compile(cell, "<cell>", "exec"), scope)
+                worked = time.thread_time()
+                if saving:
+                    keeper.after_cell(scope, time.perf_counter() - began)
+                    froze_s += time.thread_time() - worked
+                spent.setdefault((saving, number), []).append(worked - start)
             keeper.wait()
-        scope.clear()
-    return {"overhead": spent[True] / spent[False] - 1}
+    # the lower quartile of what a cell itself takes: above it are the machine's other work and memory new to it
+    cells_s = {saving: sum(lower(spent[saving, n]) for n in range(len(WORK[name]))) for saving in (False, True)}
+    return {"overhead": (cells_s[True] + froze_s / TURNS) / cells_s[False] - 1}
+
+
+def lower(figures: list[float]) -> float:
+    return sorted(figures)[len(figures) // 4]
 
 
 class Keeper:
-    """Saves after cells as a session does: frozen for at most a fortieth of the time, and saved by a thread."""
+    """Saves after cells that follow at once as a session does, and has a thread write what was frozen."""
 
     def __init__(self, folder: Path) -> None:
+        from dure.notebook.session_saving import SHARE, SHORT_S
         from dure.state import FolderBlobs, freeze
 
         self.freeze = freeze
+        self.share, self.short_s = SHARE, SHORT_S
         self.blobs = FolderBlobs(folder / "cells")
         self.last: Any = None
         self.thread: threading.Thread | None = None
-        self.spent_s = 0.0
-        self.began = time.perf_counter()
+        self.froze_s = self.worked_s = 0.0
 
-    def after_cell(self, scope: dict[str, Any]) -> None:
+    def after_cell(self, scope: dict[str, Any], worked_s: float) -> None:
         """Freeze what a session would freeze, and let a thread save it."""
+        self.worked_s += worked_s
         busy = self.thread is not None and self.thread.is_alive()
-        began = time.perf_counter()
-        if not busy and self.spent_s <= 0.025 * (began - self.began):
+        if not busy and (self.froze_s <= self.short_s or self.froze_s <= self.share * self.worked_s):
+            began = time.perf_counter()
             frozen = self.freeze(scope, base=self.last, blobs=self.blobs)
+            self.froze_s, self.worked_s = time.perf_counter() - began, 0.0
             self.thread = threading.Thread(target=self._save, args=(frozen,))
             self.thread.start()
-            self.spent_s += time.perf_counter() - began
 
     def _save(self, frozen: Any) -> None:
         self.last = frozen.save()
@@ -339,8 +387,8 @@ def chunk(rounds: int) -> None:
             spent_s = time.perf_counter() - start
             after = written(Path(folder))
             figures.append((spent_s, sum(size for path, size in after.items() if path not in before)))
-    spent_s, size = statistics.median(figures)
-    print(f"\nOne changed chunk of 4 MiB in 500 MB: {spent_s:.3f} s, {size / 1e6:.1f} MB written.")
+    spent_s, size = sorted(figures)[len(figures) // 2]
+    print(f"\nOne changed chunk of 4 MiB in 500 MB: {spent_s:.3f} s, {size / 1e6:.1f} MB written.", flush=True)
 
 
 def holds(check: str, scope: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ The trap: `idle` is what a person sees as the end, and it comes after all output
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import time
 from collections.abc import Mapping
@@ -21,17 +22,20 @@ DEADLINE_S = 180.0
 class Kernel:
     """One kernel of the interpreter `python`, with `environment`, in `folder`."""
 
-    def __init__(self, python: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, python: str, environment: Mapping[str, str], folder: Path, deadline_s: float = DEADLINE_S
+    ) -> None:
         spec = folder / "kernels" / "bench"
         spec.mkdir(parents=True, exist_ok=True)
         argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "bench", "language": "python"}))
         found = KernelSpecManager(kernel_dirs=[str(spec.parent)])
+        self._deadline_s = deadline_s
         self._manager = KernelManager(kernel_name="bench", kernel_spec_manager=found)
         self._manager.start_kernel(env=dict(environment), cwd=str(folder), stderr=subprocess.DEVNULL)
         self._client = self._manager.client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=DEADLINE_S)
+        self._client.wait_for_ready(timeout=deadline_s)
 
     @property
     def pid(self) -> int:
@@ -40,13 +44,18 @@ class Kernel:
         return int(provisioner.pid)
 
     def run(self, code: str) -> str:
-        """Run a cell to its end and return what it printed or showed. Raises RuntimeError with its error."""
+        """Run a cell to its end and return what it printed or showed. Raises RuntimeError with its error, or for one
+        that takes too long.
+        """
         sent = self._client.execute(code, store_history=True, allow_stdin=False)
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self._deadline_s
         shown: list[str] = []
         error = ""
         while True:
-            message = self._client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+            try:
+                message = self._client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+            except queue.Empty:
+                raise RuntimeError(f"no end within {self._deadline_s:g} s: {code}") from None
             if message["parent_header"].get("msg_id") != sent:
                 continue
             kind, content = message["msg_type"], message["content"]

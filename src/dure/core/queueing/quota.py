@@ -326,10 +326,9 @@ class Quota:
             rules, key = self._spec(team).preemption, (tier, RESOURCE)
             others, most = rules.reclaim, None
             path = (self._node(team), *self._node(team).path())
-            if not self._policy.share_preempts and all(
-                node.account(key).over(gpus_milli) for node in path if node.parent
-            ):
-                # All of it would be borrowed: then of others only those whom the policy for borrowers lets go.
+            owns = any(node.account(key).subtree >= gpus_milli for node in path if node.parent)
+            if not self._policy.share_preempts and not owns:
+                # However many of its own leave, some of it is borrowed: of others only whom borrowers may let go.
                 others = "Never" if rules.borrow_forbidden or others == "Never" else "LowerPriority"
                 most = rules.borrow_max_priority
             known = self._reaches[asked] = stamp, Reach(rules.within_queue, others, most)

@@ -140,12 +140,15 @@ class Verdicts(Mapping[str, Verdict]):
         money = (job.predicted_s, job.expected_s, job.timeout_s, job.cost)
         mine = (job.user, *money, job.budget, job.data_class, job.burstable)
         refusal = state.refusal(job)
-        key = (id(state), place.scope, min(place.ahead, FIRST), head and bool(state.victims), mine)
+        burst = self._burst(job, state) if refusal is None else None
+        leaves = None if burst is None else burst.failing
+        key = (id(state), place.scope, min(place.ahead, FIRST), head and bool(state.victims), mine, leaves)
         story = self._stories.get(key)
         if story is None:
             story = self._stories[key] = self._story(place, state.victims if head else ())
         helps = story.helps
-        burst = self._burst(job, state) if refusal is None else None
+        if refusal is None and state.tiers and story.data["why"] != "leaving":
+            helps += _money_help(burst)
         if burst is not None and set(burst.failing) <= {"wait"}:
             due = min(due_at(job, self._picture.platform, offer) for _, offer in state.offers)
             helps = (*helps, self._burst_help(burst, due))
@@ -197,7 +200,7 @@ class Verdicts(Mapping[str, Verdict]):
         if burst is not None:
             data["burst"] = told(burst)
         blockers = (*(holder.job.id for holder in holders[:MAX_HOLDERS]), *ahead)
-        helps = self._helps(job, why, place.ahead, burst)
+        helps = self._helps(job, why, place.ahead)
         return _Story(_CODES.get(why, Waiting.WAITING_FOR_QUOTA), data, blockers, helps)
 
     def _reason(self, job: Job, state: State, tier: str, victims: Sequence[str]) -> dict[str, Any]:
@@ -243,13 +246,13 @@ class Verdicts(Mapping[str, Verdict]):
             return [holder for holder in holders if holder.job.team == job.team]
         return holders
 
-    def _helps(self, job: Job, why: str, ahead: int, burst: BurstDecision | None) -> tuple[Mapping[str, Any], ...]:
+    def _helps(self, job: Job, why: str, ahead: int) -> tuple[Mapping[str, Any], ...]:
         if why == "leaving":
             return ()
         helps = self._other_tiers(job)
         if ahead == 0 and job.request.tier is not None and why != "cluster_unavailable":
             helps += self._fewer_gpus(job, job.request.tier)
-        return (*helps, *_money_help(burst))
+        return helps
 
     def _refused_helps(self, job: Job, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         most = data.get("most_milli", 0)

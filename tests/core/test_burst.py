@@ -130,3 +130,15 @@ def test_the_decision_is_told_with_its_rule_its_price_and_the_alternative():
         "20분 대기 후 cloud로 보내기로 했습니다(허용 대기 20분(GPU 2시간, 시간당 10분), 예상 비용 7,203원, "
         "기다렸다면 800원에 일러도 30분 뒤 시작)."
     )
+
+
+def test_what_staying_would_have_meant_looks_at_nodes_that_stand_together():
+    rack = [replace(a_node(f"n{i}", "gold"), labels={"rack": one}) for i, one in enumerate("abb")]
+    platform = replace(a_platform(a_lab(*rack), burst=FIXED), topology=("rack",))
+    held = (running(a_job("other", predicted_s=300.0), "lab", "n2", 0),)
+    apart = replace(a_job(), request=Request(2000, "gold", nodes=2))
+    together = replace(a_job(), request=Request(2000, "gold", nodes=2, required_topology="rack"))
+    assert staying(apart, NOW, platform, held)["stays_until"] == NOW
+    assert staying(together, NOW, platform, held)["stays_until"] == NOW + 290.0
+    three = replace(a_job(), request=Request(3000, "gold", nodes=3, required_topology="rack"))
+    assert staying(three, NOW, platform, held)["stays_until"] is None

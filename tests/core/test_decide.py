@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.model import BurstPolicy, Goal, Queue
+from dure.core.model import BurstPolicy, Goal, Limit, Queue
 from dure.core.queueing.decide import decide
 from dure.core.queueing.explain import visible
 from dure.core.reasons import Waiting
@@ -382,3 +382,37 @@ def test_ten_thousand_equal_jobs_are_explained_one_by_one():
     plan = the_plan(HELD, *(a_job(f"j-{n:05}", at=NOW + n) for n in range(10_000)))
     assert plan.verdicts["j-09999"].position == 10_000
     assert plan.verdicts["j-09999"].data is plan.verdicts["j-09998"].data
+
+
+@pytest.mark.parametrize("kept", [{"budget": STRICT}, {"burstable": False}, {"data_class": "private"}])
+def test_one_that_may_not_leave_keeps_no_other_of_its_person_from_a_tier_that_only_clouds_have(kept):
+    platform = a_platform(a_lab(a_node("n1", "silver")), a_cloud(2), burst=BurstPolicy(rule="fixed", wait_s=0.0))
+    stays = a_job("j-1", at=NOW - 9, **({"budget": FLEX} | kept))
+    others = [a_job(f"j-{i}", at=NOW - 9 + i, budget=FLEX) for i in (2, 3, 4)]
+    plan = decide(a_snapshot(stays, *others, platform=platform))
+    assert sorted(placed(plan)) == ["j-2", "j-3"]
+    assert plan.verdicts["j-1"].data["why"] == "public_only"
+    assert plan.verdicts["j-4"].data["why"] == "public_busy", "it may leave, and is told that there is no room"
+
+
+def test_one_too_dear_for_its_budget_keeps_no_cheaper_one_from_a_tier_that_only_clouds_have():
+    platform = a_platform(a_lab(a_node("n1", "silver")), a_cloud(2), burst=BurstPolicy(rule="fixed", wait_s=0.0))
+    dear = a_job("j-1", at=NOW - 9, budget=amount(500.0), predicted_s=900.0)
+    cheap = a_job("j-2", at=NOW - 8, budget=amount(500.0), predicted_s=90.0)
+    assert sorted(placed(decide(a_snapshot(dear, cheap, platform=platform)))) == ["j-2"]
+
+
+def test_no_more_leave_for_a_public_cluster_than_the_limits_let_run():
+    rule = BurstPolicy(rule="fixed", wait_s=0.0)
+    jobs = [a_job(f"j-{i}", user=user, at=NOW - 9 + i, budget=FLEX) for i, user in enumerate(("ann", "ann", "bob"))]
+
+    def left(**limits):
+        team = replace(a_team("vision"), **limits)
+        platform = a_platform(a_lab(a_node("n1", "silver")), a_cloud(4), teams=[team], burst=rule)
+        plan = decide(a_snapshot(*jobs, platform=platform))
+        told = {job_id: plan.verdicts[job_id].data.get("limit") for job_id in plan.verdicts}
+        return sorted(placed(plan)), told
+
+    assert left() == (["j-0", "j-1", "j-2"], {})
+    assert left(limits=Limit(jobs=2)) == (["j-0", "j-1"], {"j-2": "jobs"})
+    assert left(user_limits=Limit(gpus_milli=1000)) == (["j-0", "j-2"], {"j-1": "gpus"})

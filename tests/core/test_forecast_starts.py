@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from dure.core.forecast.distribution import Distribution, lognormal
 from dure.core.forecast.draws import Remaining, drawn, place, sampled
 from dure.core.forecast.record import AGES_S, Issued, Record
+from dure.core.forecast.replay import Begun, Replay
 from dure.core.forecast.starts import Eta, Present, course, courses, etas
-from dure.core.model import GpuShare, Job, Lease, Phase
-from tests.core.builders import NOW, a_job, a_platform
+from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Request
+from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform
 
 
 def running(job_id: str, for_s: float) -> Job:
@@ -230,3 +231,22 @@ def test_with_runtimes_known_a_replay_begins_jobs_when_the_decisions_do() -> Non
     assert len(found) == 8
     for known in found[1:]:
         assert all(abs(start.in_s - found[0].starts[one].in_s) < 1.0 for one, start in known.starts.items())
+
+
+def test_a_replay_lets_jobs_that_must_stand_together_wait_for_a_rack() -> None:
+    nodes = [replace(a_node(f"n{i}", "gold"), labels={"rack": one}) for i, one in enumerate("abb")]
+    platform = replace(a_platform(a_lab(*nodes)), topology=("rack",))
+    busy = Lease("lab", "n2", "gold", (GpuShare(0),))
+    long = a_job("long", phase=Phase.RUNNING, lease=busy, began_at=NOW)
+    lease = Lease("lab", "n1", "gold", (GpuShare(0),), 0.0, (NodeShare("n2", (GpuShare(0),)),))
+    for level, begins in ((None, 0.0), ("rack", 500.0)):
+        gang = replace(a_job("gang"), request=Request(2000, "gold", nodes=2, required_topology=level))
+        known = Replay(platform, [long], [Begun(gang, 0.0, lease)], {("vision", "gold"): 3000})
+        assert known.starts(lambda _job: 500.0) == [begins]
+
+
+def test_a_quota_smaller_than_the_smallest_part_of_a_replay_holds_one_job_at_a_time() -> None:
+    part = replace(a_job("small"), request=Request(30, "gold"))
+    lease = Lease("lab", "n3", "gold", (GpuShare(0, 30),))
+    known = Replay(a_platform(), [], [Begun(part, 0.0, lease)] * 2, {("vision", "gold"): 30})
+    assert known.starts(lambda _job: 500.0) == [0.0, 500.0]

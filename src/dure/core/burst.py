@@ -188,14 +188,15 @@ def staying(job: Job, now: float, platform: Platform, jobs: Iterable[Job]) -> di
         for cluster in platform.clusters:
             if cluster.kind is not ClusterKind.PRIVATE:
                 continue
-            times = sorted(
-                at
-                for node in cluster.nodes
-                if node.tier == tier.name
-                and (at := _free_at(node, job.request, now, held.get((cluster.name, node.name), ()))) is not None
-            )
-            if len(times) >= job.request.nodes and (best is None or times[job.request.nodes - 1] < best[0]):
-                best = (times[job.request.nodes - 1], tier.name)
+            domains: dict[tuple[str, ...], list[float]] = {}
+            for node in cluster.nodes:
+                at = _free_at(node, job.request, now, held.get((cluster.name, node.name), ()))
+                if node.tier == tier.name and at is not None:
+                    domains.setdefault(node.domain(job.request.required_topology), []).append(at)
+            enough = [sorted(times) for times in domains.values() if len(times) >= job.request.nodes]
+            starts = [times[job.request.nodes - 1] for times in enough]
+            if starts and (best is None or min(starts) < best[0]):
+                best = (min(starts), tier.name)
     if best is None:
         return {"stays_until": None, "stays_cost": None}
     price = next(tier.price_per_gpu_hour for tier in platform.tiers if tier.name == best[1])

@@ -215,6 +215,12 @@ class Sharing(StrEnum):
     MIG = "mig"
 
 
+def domain_of(labels: Mapping[str, str], level: str | None) -> tuple[str, ...]:
+    """Return the values of a node's labels, which are outermost first, down to a level; none for None."""
+    levels = [] if level is None else [*labels]
+    return tuple(labels[one] for one in levels[: levels.index(level) + 1 if level in levels else None])
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine with GPUs of one tier. `simulated` GPUs only exist in the books and are said to be so.
@@ -232,6 +238,10 @@ class Node:
     uuids: tuple[str, ...] = ()
     sharing: Sharing = Sharing.TIME_SLICE
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def domain(self, level: str | None) -> tuple[str, ...]:
+        """Return the domain of a level that it is in: its values down to that level; None is its whole cluster."""
+        return domain_of(self.labels, level)
 
 
 @dataclass(frozen=True, slots=True)

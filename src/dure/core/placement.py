@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dure.core.model import WHOLE_GPU_MILLI, GpuShare, Request
+from dure.core.model import WHOLE_GPU_MILLI, GpuShare, Request, domain_of
 from dure.core.packing import USUAL, Ask, Mix
 
 _ASKS_KEPT = 512
@@ -39,13 +39,7 @@ class NodeState:
 
     def domain(self, level: str | None) -> tuple[str, ...]:
         """Return the domain of a level that it is in: its cluster, and its values down to that level."""
-        if level is None:
-            return (self.cluster,)
-        levels = [*self.labels]
-        return (
-            self.cluster,
-            *(self.labels[one] for one in levels[: levels.index(level) + 1 if level in levels else None]),
-        )
+        return (self.cluster, *domain_of(self.labels, level)) if level is not None else (self.cluster,)
 
     @property
     def untouched(self) -> bool:

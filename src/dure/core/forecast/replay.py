@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Lease, Platform
+from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Job, Lease, Platform, Request
 
 _LEAST_MILLI = 50  # a GPU has at most twenty slots
 
@@ -44,19 +44,16 @@ class Replay:
         self._holding = [(job, job.lease) for job in holding if job.lease is not None and job.lease.cluster in private]
         self._begun = [(one, one.lease.cluster in private) for one in begun]
         self._unit = max(_LEAST_MILLI, math.gcd(WHOLE_GPU_MILLI, *(one.job.request.node_milli for one in begun)))
-        nodes = [
-            (cluster.name, node.name, node.tier, node.gpus)
-            for cluster in platform.clusters
-            if cluster.name in private
-            for node in cluster.nodes
+        self._nodes = [
+            (cluster.name, node) for cluster in platform.clusters if cluster.name in private for node in cluster.nodes
         ]
-        self._places = {(cluster, name): number for number, (cluster, name, _, _) in enumerate(nodes)}
-        self._sizes = [gpus * (WHOLE_GPU_MILLI // self._unit) for *_, gpus in nodes]
+        self._places = {(cluster, node.name): number for number, (cluster, node) in enumerate(self._nodes)}
+        self._sizes = [node.gpus * (WHOLE_GPU_MILLI // self._unit) for _, node in self._nodes]
         self._tiers: dict[str, list[int]] = {}
-        for number, (_, _, tier, _) in enumerate(nodes):
-            self._tiers.setdefault(tier, []).append(number)
+        for number, (_, node) in enumerate(self._nodes):
+            self._tiers.setdefault(node.tier, []).append(number)
         self._shares = {
-            key: milli // self._unit
+            key: max(1, milli // self._unit)
             for key, milli in most_milli.items()
             if milli // self._unit < sum(self._sizes[number] for number in self._tiers.get(key[1], ()))
         }
@@ -94,13 +91,11 @@ class Replay:
             able = [number for number in self._tiers.get(tier, ()) if self._sizes[number] >= need]
             heap = heaps[tier, need] = [(slots[number][need - 1], number) for number in able]
             heapq.heapify(heap)
-        chosen: list[tuple[float, int]] = []
-        while heap and len(chosen) < request.nodes:
-            known_s, number = heap[0]
-            if slots[number][need - 1] > known_s:  # times of slots only grow: what is stale here comes too early
-                heapq.heapreplace(heap, (slots[number][need - 1], number))
-            else:
-                chosen.append(heapq.heappop(heap))
+        if request.nodes > 1 and request.required_topology is not None:
+            chosen = self._together(request, [number for _, number in heap], need, slots)
+            heap = []  # what is known of these nodes there is stale now, and looked at again when it comes
+        else:
+            chosen = _soonest(heap, request.nodes, need, slots)
         if len(chosen) < request.nodes:
             return one.in_s
         at_s = max(one.came_s, chosen[-1][0])
@@ -112,6 +107,30 @@ class Replay:
             _take(slots[number], need, at_s, at_s + run_s)
             heapq.heappush(heap, (slots[number][need - 1], number))
         return at_s
+
+    def _together(
+        self, request: Request, able: Sequence[int], need: int, slots: list[list[float]]
+    ) -> list[tuple[float, int]]:
+        """Return the nodes that are free soonest of one domain of the required level; none where it has too few."""
+        domains: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+        for number in able:
+            cluster, node = self._nodes[number]
+            domain = (cluster, *node.domain(request.required_topology))
+            domains.setdefault(domain, []).append((slots[number][need - 1], number))
+        found = [sorted(times)[: request.nodes] for times in domains.values() if len(times) >= request.nodes]
+        return min(found, key=lambda times: times[-1], default=[])
+
+
+def _soonest(heap: list[tuple[float, int]], count: int, need: int, slots: list[list[float]]) -> list[tuple[float, int]]:
+    """Take so many nodes off the heap that are free soonest; fewer where there are not so many."""
+    chosen: list[tuple[float, int]] = []
+    while heap and len(chosen) < count:
+        known_s, number = heap[0]
+        if slots[number][need - 1] > known_s:  # times of slots only grow: what is stale here comes too early
+            heapq.heapreplace(heap, (slots[number][need - 1], number))
+        else:
+            chosen.append(heapq.heappop(heap))
+    return chosen
 
 
 def _take(slots: list[float], need: int, at_s: float, until_s: float) -> None:

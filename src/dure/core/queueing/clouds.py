@@ -11,10 +11,11 @@ from typing import Any
 
 from dure.core.burst import decide_burst
 from dure.core.model import WHOLE_GPU_MILLI, Job
+from dure.core.queueing import gates
 from dure.core.queueing.explain import told
 from dure.core.queueing.gates import Refusal
 from dure.core.queueing.holds import Hold
-from dure.core.queueing.lines import Line
+from dure.core.queueing.lines import Line, rank_of
 from dure.core.queueing.picture import State
 from dure.core.queueing.rounds import Outlook, Round
 from dure.core.reasons import Waiting
@@ -26,15 +27,18 @@ class Clouds:
     def __init__(self, work: Round) -> None:
         self._work = work
 
-    def leave(self, line: Line, state: State) -> None:
-        """Place those of a line on public clusters whose wait is over; note when the next one's will be."""
+    def leave(self, line: Line, state: State, head: Job) -> None:
+        """Place those of a line on public clusters whose wait is over; note when the next one's will be.
+
+        `head` has passed the gates already; what this plan places may close them to the others.
+        """
         work, due = self._work, line.due
         first_later = bisect_right(due, (work.now, float("inf"), ""))
         for _, _, job_id in due[:first_later]:
             if state.full:
                 break
-            if job_id not in work.placed:
-                self._burst(work.lines.job(job_id), state)
+            if job_id not in work.placed and not self._refused(job := work.lines.job(job_id), state, head):
+                self._burst(job, state)
         for index in range(first_later, len(due)):
             at, _, job_id = due[index]
             if work.wake_at is not None and at >= work.wake_at:
@@ -43,6 +47,15 @@ class Clouds:
                 if self._payable(work.lines.job(job_id), state):
                     work.wake_at = at
                 return
+
+    def _refused(self, job: Job, state: State, head: Job) -> bool:
+        """Return whether a limit keeps out a job whose wait is over, and note it for all of its rank."""
+        if state.refusal(job) is not None:
+            return True
+        refusal = gates.refusal(job, self._work.standing)
+        if refusal is not None and (state.given or rank_of(job) != rank_of(head)):
+            state.refused[rank_of(job)] = refusal
+        return refusal is not None
 
     def _payable(self, job: Job, state: State) -> bool:
         """Return whether only time keeps the job from leaving, and not money."""

@@ -187,7 +187,12 @@ class _Decision:
     def _serve(self, line: Line, job: Job) -> None:
         """Place the head of a line, or note why it and those behind it wait."""
         work, state = self.work, self.work.state(line)
-        refusal = line.outlook.refusal or gates.refusal(job, work.standing) or self.clouds.nowhere(job, line.outlook)
+        refusal = line.outlook.refusal or gates.refusal(job, work.standing)
+        if refusal is None and line.due and not line.outlook.tiers:  # what its head may not pay others of it may
+            self.clouds.leave(line, state, job)
+            if job.id in work.placed:
+                return
+        refusal = refusal or self.clouds.nowhere(job, line.outlook)
         if refusal is not None:
             state.refused[rank_of(job)] = refusal
             return
@@ -200,7 +205,7 @@ class _Decision:
             elif self.private.place(job, state):
                 return
         if line.due:
-            self.clouds.leave(line, state)
+            self.clouds.leave(line, state, job)
         head: Job | None = job
         if work.version != before:
             head, hopeless = self.turns.head(line), self.private.hopeless(line)

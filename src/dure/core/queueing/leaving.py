@@ -14,6 +14,7 @@ from dure.core.queueing.books import Books
 from dure.core.queueing.quota import Quota, Reach, preemptible
 
 _KEPT = 8192
+_NODES_KEPT = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Leaving:
         key, stamp = (job.team, tier, job.priority_value, reach), self._books.stamps[tier]
         known = self._without.get(key)
         if known is None or known[0] != stamp:
-            if len(self._without) > _KEPT:
+            if len(self._without) * len(self._books.private[tier]) > _NODES_KEPT:  # each has all nodes of its tier
                 self._without.clear()
             nodes = [replace(node, free_milli=[*node.free_milli]) for node in self._books.private[tier]]
             queue, pool = self._quota.queue_of(job.team), self._quota.pool_of(job.team)

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import Job, Request
+from dure.core.model import Budget, Job, Request
 
 Place = tuple[float, str, Job]
 """(submitted_at, id, job): the order within a rank; ids differ, so jobs are never compared."""
 
-Rank = tuple[str, int, float | None, tuple[float | None, float | None] | None]
-"""(user, priority value, deadline, and where there is one: predicted runtime and time limit)."""
+Rank = tuple[str, int, float | None, tuple[float | None, float | None] | None, tuple[Budget, str, bool]]
+"""(user, priority value, deadline, where there is one: predicted runtime and time limit, what may be paid and leave).
+
+The last is the job's budget, its class of data, and whether it may run on a public cluster at all.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +55,9 @@ def kind_of(job: Job) -> tuple[Any, ...]:
 
 
 def rank_of(job: Job) -> Rank:
-    """Return what orders a job within its line, but for time."""
-    urgent = job.deadline_at is not None
-    return job.user, job.priority_value, job.deadline_at, (job.predicted_s, job.timeout_s) if urgent else None
+    """Return what orders a job within its line, but for time, and what says whether it may leave the house."""
+    times = None if job.deadline_at is None else (job.predicted_s, job.timeout_s)
+    return job.user, job.priority_value, job.deadline_at, times, (job.budget, job.data_class, job.burstable)
 
 
 def bound_s(job: Job) -> float | None:

@@ -184,6 +184,19 @@ def test_an_unknown_kind_of_store_is_refused():
         open_blobs({"kind": "ftp"})
 
 
+def test_what_cannot_be_read_again_is_named_and_the_rest_is_looked_at(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    rng = np.random.default_rng(1)
+    snapshot = capture({"big": rng.random(1_500_000), "other": rng.random(1_500_000)}, blobs=blobs)
+    report = restore(snapshot, blobs, into={}, verify_bytes=0)
+    stored(blobs, snapshot.groups[snapshot.variables["big"].group].buffers[0].chunks[0]).unlink()
+    other = stored(blobs, snapshot.groups[snapshot.variables["other"].group].buffers[0].chunks[0])
+    whole = other.read_bytes()
+    other.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert set(report.verify_rest()) == {"big", "other"}
+    assert not report.unverified
+
+
 def test_a_restore_may_hash_the_rest_later_and_then_names_what_is_damaged(tmp_path):
     blobs = FolderBlobs(tmp_path)
     rng = np.random.default_rng(1)

@@ -322,3 +322,18 @@ def same(one, other):
     if isinstance(one, dict):
         return same(one["deep"][0], other["deep"][0])
     return one.equals(other) if isinstance(one, pd.DataFrame) else bool(np.array_equal(one, other))
+
+
+@needs_marks
+def test_memory_that_is_known_as_one_thing_is_not_known_as_another():
+    array = pages()
+    current = written.current()
+    assert current is not None
+    watch, private = current
+    address = written.address_of(memoryview(array))
+    for known in ([None] * 3, ["unwritten"] * 3):
+        look = watch.look(address, array.nbytes, private, "elements")
+        assert look is not None
+        assert look.digests == known
+        watch.learn(look, ["unwritten"] * 3)
+    assert digests(array) == truth(array)

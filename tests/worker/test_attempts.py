@@ -473,6 +473,18 @@ def test_sweep_finds_what_is_left_when_fork_server_and_runner_are_dead(new_serve
     gone(attempt, daemon, attempt.user_pid())
 
 
+def test_sweep_removes_no_cgroup_of_an_attempt_whose_number_begins_alike(tmp_path):
+    folder = tmp_path / "job.1"
+    folder.mkdir()
+    groups = [tmp_path / name for name in ("dure-job.1-0", "dure-job.1-1", "dure-job.10", "x-job.1")]
+    for group in groups:
+        group.mkdir()
+    first, *others = ({"cgroup": str(group)} for group in groups)
+    (folder / processes.PROCESSES_FILE).write_text(json.dumps({**first, "others": others}))
+    assert processes.sweep(folder) == []
+    assert [group.exists() for group in groups] == [False, False, True, True]
+
+
 def test_sweep_may_end_a_living_runner(server):
     attempt = server.cell("print('go')\nimport time\ntime.sleep(600)")
     attempt.wait_text("go")

@@ -164,6 +164,29 @@ def test_an_end_that_was_asked_for_ends_all(server, what):
     gone(attempt)
 
 
+TOLD_ONCE = """
+import os, signal, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+print("go", flush=True)
+while not told:
+    time.sleep(0.01)
+if os.environ["RANK"] == "1":
+    time.sleep(0.2)
+    os._exit(1)
+time.sleep(1.0)  # it saves its work, while the other rank goes
+print("told", len(told))
+"""
+
+
+def test_a_rank_that_saves_its_work_is_told_to_end_once_though_the_others_go_at_once(server):
+    attempt = gang(server, TOLD_ONCE)
+    wait_until(lambda: attempt.text().count("go") == 2, "both ranks")
+    attempt.send(op="stop")
+    assert attempt.result()["status"] == "killed"
+    assert "told 1\n" in attempt.text()
+
+
 def test_ranks_that_ignore_the_end_are_killed(server):
     code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print('go', flush=True); time.sleep(600)"
     attempt = gang(server, f"{code} if os.environ['RANK'] == '0' else os._exit(1)", limits={"grace_s": 0.2})

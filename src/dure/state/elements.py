@@ -69,7 +69,7 @@ def _remembered(array: Any, watched: Watched) -> Coded | None:
     """Return the array's codes, remembered from the last time where no pointer is another one."""
     address = array.__array_interface__["data"][0]
     memory = words_at(address, array.size)
-    look = watched[0].look(address, array.nbytes, watched[1]) if watched is not None else None
+    look = watched[0].look(address, array.nbytes, watched[1], _MARK) if watched is not None else None
     held, known = _known.get(id(array), (None, None))
     if known is None or held is None or held() is not array or not _still(known, memory, look):
         _known.pop(id(array), None)

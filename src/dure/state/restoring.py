@@ -74,13 +74,18 @@ class Report:
         memory = bytearray(CHUNK_BYTES)
         while self.unverified:
             item = self.unverified.pop()
-            with item.path.open("rb", buffering=0) as handle:
-                size = handle.readinto(memory) or 0
-                if digest_of(memoryview(memory)[:size]) != item.digest:
-                    reason = f"blob {item.digest[:12]}… is damaged (its hash differs): restore another version"
-                    damaged.update(dict.fromkeys(item.names, reason))
-                else:
+            try:
+                with item.path.open("rb", buffering=0) as handle:
+                    size = handle.readinto(memory) or 0
+            except OSError as error:  # a bad disk, or a blob that went meanwhile: nothing vouches for the bytes
+                why = f"cannot be read ({error.strerror})"
+            else:
+                if digest_of(memoryview(memory)[:size]) == item.digest:
                     verified.note(item.path, item.digest)
+                    continue
+                why = "is damaged (its hash differs)"
+            reason = f"blob {item.digest[:12]}… {why}: restore another version"
+            damaged.update(dict.fromkeys(item.names, reason))
         return damaged
 
 

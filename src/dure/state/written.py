@@ -87,7 +87,7 @@ class Watch:
         self._faults = faults
         self._pagemap = pagemap
         self._lock = threading.Lock()
-        self._looks: dict[tuple[int, int], Look] = {}
+        self._looks: dict[tuple[int, int, str], Look] = {}
         self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
 
     @classmethod
@@ -116,15 +116,16 @@ class Watch:
         os.close(self._faults)
         os.close(self._pagemap)
 
-    def look(self, start: int, size_bytes: int, private: Private | None) -> Look | None:
+    def look(self, start: int, size_bytes: int, private: Private | None, kind: str = "bytes") -> Look | None:
         """Return what is known of a run of memory, after clearing its marks; None where it cannot be watched.
 
-        Without `private` the caller vouches that nobody else can write this memory.
+        Without `private` the caller vouches that nobody else can write this memory. `kind` says of what the digests
+        are: memory that was given back and taken again unwritten is not known as something else.
 
         The marks are cleared before the caller hashes, so what is written meanwhile counts at the next look.
         """
         with self._lock:
-            known = self._looks.pop((start, size_bytes), None)
+            known = self._looks.pop((start, size_bytes, kind), None)
             look = Look(start, size_bytes, [None] * -(-size_bytes // CHUNK_BYTES))
             try:
                 written = self._written(look.low, look.high)
@@ -149,7 +150,7 @@ class Watch:
             look.written.clear()
             while len(self._looks) >= _LOOKS:
                 del self._looks[next(iter(self._looks))]
-            self._looks[start, size_bytes] = look
+            self._looks[start, size_bytes, kind] = look
             return look
 
     def learn(self, look: Look, digests: list[str]) -> None:

@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -231,7 +232,7 @@ def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
         time.sleep(0.01)  # a killed process needs a moment to leave the table
     for record in _records(folder):
         group = record.get("cgroup")
-        if isinstance(group, str) and Path(group).name.partition("-")[2].startswith(folder.name):
+        if isinstance(group, str) and re.fullmatch(rf"dure-{re.escape(folder.name)}(-\d+)?", Path(group).name):
             with contextlib.suppress(OSError):
                 Path(group).rmdir()
     return killed

@@ -388,8 +388,9 @@ class Runner:
         if self._began is None:
             self._kill()
             return
-        for pid in self._running.keys() - {failed.pid}:
-            processes.kill_group(pid, signal.SIGTERM)
+        if not (self._facts.stopping or self._facts.timed_out):  # else told already: twice may break off a checkpoint
+            for pid in self._running.keys() - {failed.pid}:
+                processes.kill_group(pid, signal.SIGTERM)
         self._kill_at = min(self._kill_at, time.monotonic() + self._spec.limits.grace_s)
 
     # --- time and children -----------------------------------------------------------------------------------------
@@ -459,7 +460,7 @@ class Runner:
         if rank.memory and rank.memory.killed():  # of a subprocess too, whose end the cell may have overlooked
             self._facts.over_memory = True
         processes.kill_group(rank.pid, signal.SIGKILL)
-        if status or not rank.ready:
+        if status or not rank.ready or self._facts.over_memory:
             self._end_others(rank)
         if self._running:
             return

@@ -129,15 +129,24 @@ class Private:
         victims = [work.books.holders[victim.job_id].job for victim in answer.victims]
         given = [victim for victim in victims if victim.id in work.placed]
         if given:  # what this very plan gave away is taken back before anybody is stopped
-            for victim in given:
-                self._again(work.revoke(victim))
-            return self._ask(job, tier, state, end_at, preempts=preempts)
+            return job.id not in work.settled and self._take_back(given, job, tier, state, end_at)
         work.quota.preempt(job, answer, victims, work.now)
         state.victims = tuple(victim.id for victim in victims)
         reasons = [told_of.reason for told_of in answer.victims]
         work.preempt(job, zip(victims, reasons, strict=True))
         self._keeping.keep_nodes(job, (tier,), end_at, closed=True)
         return False
+
+    def _take_back(self, given: Iterable[Job], job: Job, tier: str, state: State, end_at: float | None) -> bool:
+        """Ask once more without those whom this plan placed. Two may be each other's victims: so only once."""
+        work = self._work
+        for victim in given:
+            self._again(work.revoke(victim))
+            work.settled.add(victim.id)
+        placed = self._ask(job, tier, state, end_at, preempts=True)
+        if not placed:
+            work.settled.add(job.id)
+        return placed
 
     def _search(self, job: Job, tier: str, *, preempts: bool) -> Any:
         """Return what a search reads of the job."""

@@ -71,7 +71,10 @@ class Kept:
 
 
 class Round:
-    """One run of `Decider.decide`. `version` counts how often the plan gave GPUs or took them back, `moves` by team."""
+    """One run of `Decider.decide`. `version` counts how often the plan gave GPUs or took them back, `moves` by team.
+
+    `settled` are jobs that take back nothing more of what the plan gave, or two might do so from each other for ever.
+    """
 
     def __init__(
         self, kept: Kept, bounds: Bounds, now: float, spent: Mapping[str, float], used: Mapping[Person, float]
@@ -92,6 +95,7 @@ class Round:
         self.ends = Ends(kept.platform, now)
         self.states: dict[int, State] = {}
         self.placed: set[str] = set()
+        self.settled: set[str] = set()
         self.version = 0
         self.moves: dict[str, int] = {}
         self.admissions: dict[str, Admission] = {}

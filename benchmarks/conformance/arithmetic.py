@@ -17,10 +17,11 @@ from benchmarks.conformance.reading import (
     quota_document,
     same,
 )
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import Gates, Quota
 from dure.core.queueing.kueue.quantity import parse_float
 from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, machine_of, topology_of, workload_of
-from dure.core.queueing.kueue.snapshot import Snapshot, build, info_of
+from dure.core.queueing.kueue.snapshot import Snapshot, build
 from dure.core.queueing.kueue.status import holds
 from dure.core.queueing.kueue.tree import Group, Node, Share
 

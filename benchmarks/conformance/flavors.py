@@ -28,11 +28,12 @@ from dure.core.queueing.kueue.assignment import (
     Attempt,
     PodSetResult,
 )
+from dure.core.queueing.kueue.infos import Info, Requests, info_of
 from dure.core.queueing.kueue.objects import Flavor, FlavorResource, Gates, Settings, Topology
 from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.pods import pod_set_of
 from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, fungibility_of, machines_of, topology_of, workload_of
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Requests, build, info_of
+from dure.core.queueing.kueue.snapshot import QueueNode, build
 
 Oracle = Callable[[QueueNode, Info, FlavorResource, int], tuple[int, int]]
 

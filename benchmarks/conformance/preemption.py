@@ -20,10 +20,11 @@ from benchmarks.conformance.reading import (
 from dure.core.queueing.kueue.assignment import MODE_NAMES, Assignment, FlavorChoice, PodSetResult
 from dure.core.queueing.kueue.candidates import Target, compare, satisfies
 from dure.core.queueing.kueue.fair import QueueOrder
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import Gates, Settings
 from dure.core.queueing.kueue.preemption import Preemptor, path_text, preemption_message
 from dure.core.queueing.kueue.shapes import cohort_of, flavor_of, workload_of
-from dure.core.queueing.kueue.snapshot import Snapshot, build, info_of
+from dure.core.queueing.kueue.snapshot import Snapshot, build
 from dure.core.queueing.kueue.status import holds, preempted
 
 NOW_NS = 2 * 10**18

@@ -20,6 +20,7 @@ from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused, admission_of
 from dure.core.queueing.kueue.entries import Entry
+from dure.core.queueing.kueue.infos import Info, info_of
 from dure.core.queueing.kueue.objects import Condition, Settings, UsagePolicy, Workload
 from dure.core.queueing.kueue.pending import PendingQueue
 from dure.core.queueing.kueue.preemption import JOB_UID, path_text, preemption_message
@@ -32,7 +33,7 @@ from dure.core.queueing.kueue.shapes import (
     topology_of,
     workload_of,
 )
-from dure.core.queueing.kueue.snapshot import Info, Snapshot, build, info_of
+from dure.core.queueing.kueue.snapshot import Snapshot, build
 from dure.core.queueing.kueue.usage import UsageLedger, natural, priced
 
 NOW_NS = 2 * 10**18

@@ -13,9 +13,10 @@ from benchmarks.conformance.reading import Case, Document, amounts_of, gates_of,
 from dure.core.queueing.kueue.assigner import Assigner
 from dure.core.queueing.kueue.assignment import MODE_NAMES
 from dure.core.queueing.kueue.engine import Engine
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import Flavor, Machine, Settings, Topology
 from dure.core.queueing.kueue.shapes import flavor_of, local_queue_of, workload_of
-from dure.core.queueing.kueue.snapshot import build, info_of
+from dure.core.queueing.kueue.snapshot import build
 
 HOST = "kubernetes.io/hostname"
 CYCLES = 4

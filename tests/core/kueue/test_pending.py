@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import Settings
 from dure.core.queueing.kueue.pending import (
     FAILED_AFTER_NOMINATION,
@@ -15,7 +16,6 @@ from dure.core.queueing.kueue.pending import (
     PENDING_PREEMPTION,
     PendingQueue,
 )
-from dure.core.queueing.kueue.snapshot import Info
 from tests.core.kueue.world import a_workload, waiting
 
 REASONS = (NO_FIT, NO_CANDIDATES, NAMESPACE_MISMATCH, FAILED_AFTER_NOMINATION, PENDING_PREEMPTION)

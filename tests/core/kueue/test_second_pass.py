@@ -9,6 +9,7 @@ from dure.core.queueing.kueue.documents import to_document
 from dure.core.queueing.kueue.domains import HOSTNAME
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import (
     CheckState,
     ClusterQueue,
@@ -23,7 +24,7 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.shapes import machines_of, workload_of
-from dure.core.queueing.kueue.snapshot import MULTI_KUEUE, PROVISIONING, build, inactive_reasons, info_of
+from dure.core.queueing.kueue.snapshot import MULTI_KUEUE, PROVISIONING, build, inactive_reasons
 from dure.core.queueing.kueue.spreads import packed, unpacked
 
 GPU = ("tas", "gpu")

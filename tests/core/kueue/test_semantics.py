@@ -8,6 +8,7 @@ from dure.core.queueing.kueue.assignment import CAN_PREEMPT, NO_FIT
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED, NOMINATED
 from dure.core.queueing.kueue.features import gates_from, unknown
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.matching import affinity_holds, tolerates
 from dure.core.queueing.kueue.objects import (
     Admission,
@@ -26,7 +27,7 @@ from dure.core.queueing.kueue.objects import (
 from dure.core.queueing.kueue.pending import NO_CANDIDATES, PENDING_PREEMPTION, PendingQueue
 from dure.core.queueing.kueue.pods import Ranges, adjusted, misfits_of, pod_requests, pod_set_of, problems_of
 from dure.core.queueing.kueue.shapes import queue_of, workload_of
-from dure.core.queueing.kueue.snapshot import build, info_of
+from dure.core.queueing.kueue.snapshot import build
 from dure.core.queueing.kueue.tree import Share
 from tests.core.kueue.world import CPU, a_queue, a_snapshot, a_workload, cycle, one_of, running, waiting
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from dure.core.queueing.kueue.cycle import Cycle
+from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import (
     Admission,
     ClusterQueue,
@@ -16,7 +17,7 @@ from dure.core.queueing.kueue.objects import (
     Settings,
     Workload,
 )
-from dure.core.queueing.kueue.snapshot import build, info_of
+from dure.core.queueing.kueue.snapshot import build
 
 CPU = ("default", "cpu")
 GATES = Gates()

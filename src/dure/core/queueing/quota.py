@@ -20,6 +20,7 @@ from dure.core.queueing.kueue.assignment import FIT, PREEMPT
 from dure.core.queueing.kueue.candidates import Target
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED, Entry
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import (
     Admission,
     Amounts,
@@ -31,7 +32,7 @@ from dure.core.queueing.kueue.objects import (
     Workload,
 )
 from dure.core.queueing.kueue.preemption import Preemptor
-from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 
 _MAIN = "main"
 _NS = 10**9

@@ -21,11 +21,12 @@ from dure.core.queueing.kueue.assignment import (
     most_severe,
     no_fit_reason,
 )
+from dure.core.queueing.kueue.infos import Info, Progress, Requests
 from dure.core.queueing.kueue.matching import affinity_holds, taint_text, untolerated_taint
 from dure.core.queueing.kueue.objects import Amounts, Flavor, FlavorResource, Fungibility, ResourceGroup, Settings
 from dure.core.queueing.kueue.placing import asks_topology, place
 from dure.core.queueing.kueue.quantity import add, limit_text_of, sub, text_of
-from dure.core.queueing.kueue.snapshot import Info, Progress, QueueNode, Requests
+from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import lowest_fit
 
 Oracle = Callable[[QueueNode, Info, FlavorResource, int], tuple[int, int]]

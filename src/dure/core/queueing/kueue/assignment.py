@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dure.core.queueing.kueue.domains import Spread
+from dure.core.queueing.kueue.infos import Progress
 from dure.core.queueing.kueue.objects import Amounts
-from dure.core.queueing.kueue.snapshot import Progress, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 
 if TYPE_CHECKING:
     from dure.core.queueing.kueue.objects import FlavorResource

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
+from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot
 
 IN_QUEUE = "InClusterQueue"
 IN_COHORT = "InCohortReclamation"

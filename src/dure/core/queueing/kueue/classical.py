@@ -20,9 +20,10 @@ from dure.core.queueing.kueue.candidates import (
     eligible,
     place_of,
 )
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.memory import bar_of
 from dure.core.queueing.kueue.objects import Amounts
-from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import Group, Node
 
 

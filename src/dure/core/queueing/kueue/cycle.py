@@ -14,6 +14,7 @@ from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import pending
 from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT
 from dure.core.queueing.kueue.entries import Entry
+from dure.core.queueing.kueue.infos import Info, Placed, Requests, placed_of, usage_of
 from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.nomination import Nominator
@@ -22,7 +23,7 @@ from dure.core.queueing.kueue.ordering import in_order
 from dure.core.queueing.kueue.placing import levels_of, placed_in
 from dure.core.queueing.kueue.quantity import add, sub
 from dure.core.queueing.kueue.second import lost_a_node, no_replacement
-from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode, Requests, Snapshot, placed_of, usage_of
+from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot
 
 OVERLAP = "Workload has overlapping preemption targets with another workload"
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
 from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry
+from dure.core.queueing.kueue.infos import Info, info_of
 from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.objects import (
@@ -29,10 +30,10 @@ from dure.core.queueing.kueue.objects import (
     Topology,
     Workload,
 )
-from dure.core.queueing.kueue.pending import PendingQueue, Saved, Waking
+from dure.core.queueing.kueue.pending import PendingQueue, Waking
 from dure.core.queueing.kueue.second import NODE_FAILURES, retry_s, stands_on, wants_second_pass
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot, build, inactive_reasons, info_of
-from dure.core.queueing.kueue.tree import Node
+from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot, build, inactive_reasons
+from dure.core.queueing.kueue.trials import Trial
 from dure.core.queueing.kueue.usage import UsageLedger, priced
 
 Labels = Mapping[str, str]
@@ -66,18 +67,6 @@ class Waiting:
     as_like: str | None = None
 
 
-@dataclass(slots=True)
-class _Touched:
-    """What a trial changed so far, as it was before."""
-
-    pending: dict[str, Saved] = field(default_factory=dict)
-    workloads: dict[str, dict[str, Info]] = field(default_factory=dict)
-    nodes: dict[int, Node] = field(default_factory=dict)
-    usage: dict[int, int] = field(default_factory=dict)
-    infos: dict[int, tuple[Info, Info]] = field(default_factory=dict)
-    counts: dict[int, tuple[Waking, int]] = field(default_factory=dict)
-
-
 class Engine:
     """A scheduler. `placeable` is asked before a head is admitted or preempts: False leaves it waiting."""
 
@@ -99,7 +88,7 @@ class Engine:
         self._told: dict[str, Entry | Refused] = {}
         self._due: list[tuple[int, str]] = []
         self._again: dict[str, tuple[int, int]] = {}
-        self._trial: _Touched | None = None
+        self._trial: Trial | None = None
 
     def configure(
         self,
@@ -385,8 +374,7 @@ class Engine:
             queue = self._queues[index]
             if queue.name in self.snapshot.inactive:
                 continue
-            if self._trial is not None:
-                self._touch(queue.name)
+            self._touch(queue.name)
             info = queue.head()
             if info is not None:
                 self._remember(info)
@@ -483,14 +471,10 @@ class Engine:
         if self._trial is not None:
             message = "a trial is under way already: end it before the next"
             raise RuntimeError(message)
-        self._trial = _Touched()
+        self._trial = Trial(self.snapshot, self.pending)
         before = (self.number, dict(self._homes), dict(self._told), dict(self.strays), dict(self._again))
         due, awake = list(self._due), set(self._awake)
         ledger = self.ledger.copy() if self.ledger is not None else None
-        used = [
-            (where.used, {values: dict(held) for values, held in where.used.items()})
-            for where in self.snapshot.places.values()
-        ]
         try:
             yield self
         finally:
@@ -501,43 +485,16 @@ class Engine:
             self._awake.update(awake)
             if self.ledger is not None and ledger is not None:
                 self.ledger.restore(ledger)
-            self._undo(touched)
-            for now, kept in used:
-                now.clear()
-                now.update(kept)
+            touched.undo()
 
     def _touch(self, name: str) -> None:
-        """Remember how a queue and the cohorts above it are, before the first change of a trial."""
-        if self._trial is None or name in self._trial.pending:
-            return
-        node = self.snapshot.queues[name]
-        self._touch_tree(self.pending[name].waking)
-        self._trial.pending[name] = self.pending[name].save()
-        self._trial.workloads[name] = dict(node.workloads)
-        for one in (node, *node.path()):
-            if id(one) not in self._trial.nodes:
-                self._trial.nodes[id(one)] = one
-                self._trial.usage.update({id(account): account.usage for account in one.accounts.values()})
+        if self._trial is not None:
+            self._trial.touch(name)
 
     def _touch_tree(self, tree: Waking) -> None:
         if self._trial is not None:
-            self._trial.counts.setdefault(id(tree), (tree, tree.count))
+            self._trial.touch_tree(tree)
 
     def _remember(self, info: Info) -> None:
         if self._trial is not None:
-            self._trial.infos.setdefault(id(info), (info, replace(info)))
-
-    def _undo(self, touched: _Touched) -> None:
-        for tree, count in touched.counts.values():
-            tree.count = count
-        for name, saved in touched.pending.items():
-            self.pending[name].load(saved)
-            self.snapshot.queues[name].hold(touched.workloads[name])
-        for node in touched.nodes.values():
-            for account in node.accounts.values():
-                account.usage = touched.usage.get(id(account), 0)
-        for info, kept in touched.infos.values():
-            info.workload, info.evicted, info.order = kept.workload, kept.evicted, kept.order
-            info.progress, info.nominated = kept.progress, kept.nominated
-            info.evaluated_generation, info.local_usage = kept.evaluated_generation, kept.local_usage
-            info.reserved_ns = kept.reserved_ns
+            self._trial.remember(info)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from dure.core.queueing.kueue.assignment import Assignment
 from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import Amounts
 from dure.core.queueing.kueue.pending import GENERIC
-from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 
 NOT_NOMINATED, SKIPPED, GATED, NOMINATED, ASSUMED = "", "skipped", "preemptionGated", "nominated", "assumed"
 EVICTED = "evicted"

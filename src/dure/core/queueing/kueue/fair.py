@@ -19,7 +19,8 @@ from dure.core.queueing.kueue.candidates import (
     eligible,
     place_of,
 )
-from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.infos import Info
+from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import LOWEST_SHARE, Group, Node, Share
 
 FINAL_SHARE = "LessThanOrEqualToFinalShare"

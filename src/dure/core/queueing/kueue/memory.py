@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import FlavorResource
-from dure.core.queueing.kueue.snapshot import Info, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import Account
 
 LIMIT = 50_000

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from dure.core.queueing.kueue.assigner import Assigner, Oracle
 from dure.core.queueing.kueue.assignment import FIT, PREEMPT, Assignment
 from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.memory import Asked, Memory, Question, Remembered
 from dure.core.queueing.kueue.objects import FlavorResource, Settings
 from dure.core.queueing.kueue.partial import search
 from dure.core.queueing.kueue.placing import place_after
 from dure.core.queueing.kueue.preemption import Preemptor, requests_for
 from dure.core.queueing.kueue.second import lost_a_node
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
+from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot
 
 Nomination = tuple[Assignment, list[Target]]
 

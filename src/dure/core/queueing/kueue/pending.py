@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.queueing.kueue.candidates import queue_time
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import Settings
-from dure.core.queueing.kueue.snapshot import Info
 
 GENERIC = ""
 FAILED_AFTER_NOMINATION = "FailedAfterNomination"

@@ -11,9 +11,10 @@ from typing import Any
 
 from dure.core.queueing.kueue.assignment import FIT, NO_FIT, PREEMPT, Assignment, PodSetResult
 from dure.core.queueing.kueue.domains import Ask, Spread, Used
+from dure.core.queueing.kueue.infos import Info, Placed
 from dure.core.queueing.kueue.objects import Admission, PodSet, Settings
 from dure.core.queueing.kueue.second import PENDING, READY
-from dure.core.queueing.kueue.snapshot import Info, Placed, QueueNode
+from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.topology import Unplaced
 
 _EXPLICIT = ("required", "preferred", "unconstrained", "podSetSliceRequiredTopology", "podSetSliceSize")

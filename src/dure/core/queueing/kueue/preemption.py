@@ -13,10 +13,11 @@ from dure.core.queueing.kueue.assignment import CAN_PREEMPT, CAN_RECLAIM, NO_CAN
 from dure.core.queueing.kueue.candidates import BY_SHARE, IN_COHORT, IN_QUEUE, WHILE_BORROWING, Attack, Target
 from dure.core.queueing.kueue.classical import classical_targets, futile
 from dure.core.queueing.kueue.fair import fair_targets
+from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.objects import Amounts, FlavorResource, Settings, Workload
 from dure.core.queueing.kueue.placing import asks_of, find
 from dure.core.queueing.kueue.quantity import add
-from dure.core.queueing.kueue.snapshot import Info, QueueNode, Snapshot
+from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot
 from dure.core.queueing.kueue.topology import Unplaced
 from dure.core.queueing.kueue.tree import Node, lowest_fit
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
+from dure.core.queueing.kueue.infos import Requests
 from dure.core.queueing.kueue.objects import Settings, UsagePolicy
-from dure.core.queueing.kueue.snapshot import QueueNode, Requests
+from dure.core.queueing.kueue.snapshot import QueueNode
 
 Amounts = Mapping[str, Fraction]
 _CUT = 10**9
@@ -62,7 +63,7 @@ class UsageLedger:
     _penalties: dict[str, dict[str, dict[str, Fraction]]] = field(default_factory=dict)
 
     def enter(self, local_queue: str, workload: str, amounts: Mapping[str, int]) -> None:
-        """Charge the queue for an admitted workload."""
+        """Charge the queue for an admitted workload, until whoever measures its use (`consumed`) lets it `leave`."""
         alpha = fading(self.policy.sampling_s, self.policy.half_life_s)
         price = {name: scaled(amount, alpha) for name, amount in natural(amounts).items()}
         self._penalties.setdefault(local_queue, {})[workload] = price

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from dure.cli.app import COMMANDS
+from dure.cli import misuse
+from dure.cli.app import COMMANDS, main
 from dure.main import commands as server_commands
 from tests.api.plane import served, token
 
@@ -190,6 +191,44 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(dure):
     for words in (["nonsense"], ["jobs", "--nonsense"], ["why"]):
         done = dure(*words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "english", "korean"),
+    [
+        (["ps"], "No such command 'ps'. Type `dure jobs`.", "ps 명령은 없습니다. `dure jobs` 명령을 쓰세요."),
+        (
+            ["kill", "1"],
+            "No such command 'kill'. Type `dure cancel`.",
+            "kill 명령은 없습니다. `dure cancel` 명령을 쓰세요.",
+        ),
+        (
+            ["why"],
+            "Missing argument 'JOB'. See `dure why --help`.",
+            "JOB 값이 필요합니다. `dure why --help`를 참고하세요.",
+        ),
+        (["sessions", "ps"], "No such command 'ps'.", "ps 명령은 없습니다. `dure sessions --help`를 참고하세요."),
+        (["jobs", "--nope"], "No such option '--nope'.", "--nope 옵션은 없습니다."),
+        (["jobs", "--limit", "x"], "Invalid value for '--limit'", "--limit 값이 올바르지 않습니다. ('x'"),
+        (["jobs", "--limit"], "Option '--limit' requires", "--limit 옵션의 값이 없거나 쓸 수 없는 값입니다."),
+        (["queue", "a"], "Got unexpected extra argument (a).", "남는 인자가 있습니다: a."),
+        (["completion", "x"], "Invalid value", "값이 올바르지 않습니다. 사용 가능: bash, zsh, fish."),
+    ],
+)
+def test_wrong_usage_is_told_in_the_readers_language_with_the_command_that_was_meant(
+    capsys, monkeypatch, words, english, korean
+):
+    for lang, said in (("en", english), ("ko", korean)):
+        monkeypatch.setenv("DURE_LANG", lang)
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_every_word_of_another_tool_stands_for_a_command_that_is_there():
+    assert misuse.MEANT.keys() <= COMMANDS.keys()
+    assert not {theirs for words in misuse.MEANT.values() for theirs in words} & COMMANDS.keys()
 
 
 def test_the_version_is_told(dure):

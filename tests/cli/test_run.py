@@ -189,6 +189,7 @@ def test_a_plan_is_shown_for_every_tier_and_nothing_is_submitted(dure):
     assert plan["deadline_at"] is None
     assert all(row["asked"] for row in plan["rows"])
     assert all(row["cost_p50"] <= row["cost_p90"] for row in plan["rows"])
+    assert any(row["eta"] and row["eta"]["short"] == "now" for row in plan["rows"]), plan["rows"]  # a free GPU's
     assert json.loads(dure("jobs", "--json").stdout)["jobs"] == before
     korean = dure("--lang", "ko", "run", "--plan", "--", PY, "-c", "1").stdout
     assert "제출하지 않았습니다" in korean

@@ -128,6 +128,12 @@ def test_every_option_and_forecast_has_a_sentence_in_both_languages() -> None:
     for basis in Basis:
         assert "5 min" in spoken_forecasts.runs(300.0, 900.0, basis, "en")
         assert "5분" in spoken_forecasts.runs(300.0, 900.0, basis, "ko")
+    assert spoken_forecasts.short(0.0, 0.2, "en", start=True) == "now"
+    assert spoken_forecasts.short(0.0, 65.0, "ko", start=True) == "지금 – 1분"
+    assert spoken_forecasts.short(0.0, 0.2, "en") == "5 s"  # a run is no moment
+    none = Accuracy(0, None, None)
+    assert spoken_forecasts.starts(0.0, 0.2, none, "en") == "Starts at any moment."
+    assert spoken_forecasts.starts(0.0, 65.0, none, "ko") == "곧 시작하고, 10번 중 9번은 1분 안에 시작합니다."
     told = spoken_forecasts.starts(1500.0, 4200.0, Accuracy(214, 0.91, 240.0), "en")
     assert told == (
         "Starts in about 25 min; nine times in ten within 1 h 15 min. "

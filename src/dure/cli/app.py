@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dure.cli import misuse
 from dure.cli.telling import lang_of, warn
 from dure.client.config import LANGUAGES, language
 from dure.client.errors import DureError, failure
@@ -204,9 +205,8 @@ def _run(words: list[str]) -> int:
 def _usage(error: click.UsageError) -> int:
     path = error.ctx.command_path if error.ctx else "dure"
     lang = lang_of(error.ctx) if error.ctx else language()
-    see = f"`{path} --help`를 참고하세요." if lang == "ko" else f"See `{path} --help`."
-    message = error.format_message()
-    warn(f"{message if message.endswith(('.', '?')) else message + '.'} {see}")
+    see = misuse.meant(error, lang) or (f"`{path} --help`를 참고하세요." if lang == "ko" else f"See `{path} --help`.")
+    warn(f"{misuse.sentence(error, lang)} {see}")
     return error.exit_code
 
 

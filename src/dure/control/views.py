@@ -148,7 +148,7 @@ def eta_view(eta: Eta, accuracy: Accuracy, now: float, lang: str) -> EtaView:
         record_count=accuracy.count,
         record_within_p90=accuracy.within_p90,
         record_median_error_s=accuracy.median_error_s,
-        short=spoken_forecasts.short(p50_s, p90_s, lang),
+        short=spoken_forecasts.short(p50_s, p90_s, lang, start=True),
         sentence=spoken_forecasts.starts(p50_s, p90_s, accuracy, lang),
     )
 

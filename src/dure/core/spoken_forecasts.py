@@ -17,6 +17,7 @@ _DAY_STEP_S = 6 * 3600.0
 _ENOUGH = 10  # of fewer estimates a percentage says nothing
 
 _SOON_S = 5.0
+_NOW_S = 1.0  # what is free is begun on within milliseconds
 _HARD = {
     "en": {
         "disabled": "bursting is switched off",
@@ -64,14 +65,15 @@ def about(seconds: float, lang: str) -> str:
     return duration(max(step, round(seconds / step) * step), lang)
 
 
-def short(p50_s: float | None, p90_s: float | None, lang: str) -> str:
-    """Return a start for a column of a table: `25 min – 1 h 10 min`; `?` when it is not known."""
+def short(p50_s: float | None, p90_s: float | None, lang: str, *, start: bool = False) -> str:
+    """Return a span for a column of a table: `25 min – 1 h 10 min`; `?` when it is not known. A `start` may be now."""
     korean = lang.startswith("ko")
     if p50_s is None:
         return "?"
     if p90_s is None:
         return f"{about(p50_s, lang)} 이상" if korean else f"over {about(p50_s, lang)}"
-    middle, late = about(p50_s, lang), about(p90_s, lang)
+    now = "지금" if korean else "now"
+    middle, late = (now if start and at_s < _NOW_S else about(at_s, lang) for at_s in (p50_s, p90_s))
     return middle if middle == late else f"{middle} – {late}"
 
 
@@ -81,7 +83,15 @@ def starts(p50_s: float | None, p90_s: float | None, accuracy: Accuracy, lang: s
     if p50_s is None:
         return "언제 시작할지 알 수 없습니다." if korean else "When it starts cannot be told."
     middle = about(p50_s, lang)
-    if p90_s is None:
+    if p90_s is not None and p50_s < _NOW_S:
+        late = about(p90_s, lang)
+        if p90_s < _NOW_S:
+            said = "곧 시작합니다." if korean else "Starts at any moment."
+        elif korean:
+            said = f"곧 시작하고, 10번 중 9번은 {late} 안에 시작합니다."
+        else:
+            said = f"Starts at any moment; nine times in ten within {late}."
+    elif p90_s is None:
         said = f"약 {middle} 뒤 또는 그보다 늦게 시작합니다." if korean else f"Starts in about {middle} or much later."
     elif korean:
         said = f"약 {middle} 뒤 시작하고, 10번 중 9번은 {about(p90_s, lang)} 안에 시작합니다."

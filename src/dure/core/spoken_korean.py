@@ -47,7 +47,7 @@ def ended(code: str, data: Told, currency: str) -> str:
     rank, nodes = data.number("rank"), data.names("nodes")
     if rank is None or not 0 <= rank < len(nodes) or "Rank " in said:
         return said
-    return f"{said}(노드 {nodes[int(rank)]}의 rank {rank:g}, 나머지도 함께 종료)"
+    return f"{said}(노드 {nodes[int(rank)]}의 rank {rank:g}에서 발생, 나머지 rank도 종료)"
 
 
 def happened(kind: str, data: Told, currency: str) -> str:
@@ -108,7 +108,10 @@ def _apart(data: Told) -> str:
     need, free = data.number("gpus_milli"), data.number("free_milli")
     if data.number("nodes"):
         where = f"한 {data.text('topology')} 안에 " if data.text("topology") else ""
-        return f"{josa(_nodes(data), '이/가')} {where}동시에 비어 있지 않습니다(지금 {data.number('fitting') or 0:g}개)"
+        room, nodes = data.number("fitting") or 0, data.number("nodes")
+        each = f"{_tier(data)} {gpus((need or 0) / (nodes or 1))}"
+        now = f"{room:g}개뿐입니다" if room else "없습니다"
+        return f"{where}{josa(each, '이/가')} 비어 있는 노드가 지금 {now}({nodes:g}개 필요)"
     where = "한 GPU" if need is not None and need < 1000 else "한 노드"
     largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
     return f"{_tier(data)}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"
@@ -402,7 +405,7 @@ EVENTS: dict[str, Say] = {
         f"셀 {int(data.number('cells') or 1)}개를 실행하고 다음 셀을 기다리며 GPU를 유지합니다"
     ),
     "job.resumed": lambda data, _c: f"유지하던 프로세스에서 {int(data.number('cells') or 2)}번째 셀을 실행합니다",
-    "job.checkpointed": lambda _data, _c: "중간 결과를 저장했습니다. GPU를 내주게 되면 그 뒤의 작업만 잃습니다",
+    "job.checkpointed": lambda _data, _c: "중간 결과를 저장했습니다. GPU를 내주더라도 그 뒤에 계산한 것만 잃습니다",
     "job.preempted": lambda data, _c: (
         f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다{_lost(data)}"
     ),

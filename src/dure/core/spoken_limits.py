@@ -45,7 +45,7 @@ def over(data: Told, currency: str, lang: str) -> str:
 def last(lang: str) -> str:
     """Return that a team's soft budget is used up."""
     if lang == "ko":
-        return "팀이 이번 달 예산을 다 써서 다른 모든 팀 다음에 실행됩니다(dure usage)."
+        return "팀이 이번 달 예산을 다 써서 다른 팀의 작업이 모두 먼저 실행됩니다(dure usage)."
     return "Its team has used up this month's budget, so it runs after all other teams' jobs (dure usage)."
 
 

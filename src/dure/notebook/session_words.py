@@ -124,7 +124,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "빠진 변수가 없어 다시 실행할 셀이 없습니다.",
     ),
     "rerunning": ("Running cell {cell} again:", "셀 {cell}을(를) 다시 실행합니다:"),
-    "rerun_back": ("There again: {names}.", "다시 생겼습니다: {names}."),
+    "rerun_back": ("There again: {names}.", "다시 만든 변수: {names}."),
     "rerun_anew": (
         "What else these cells set was set anew: {names}. `%session undo` brings back what was restored.",
         "이 셀들이 다른 변수도 새로 설정했습니다: {names}. 복원한 값은 `%session undo`로 되돌릴 수 있습니다.",

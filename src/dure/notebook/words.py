@@ -113,7 +113,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         ),
         (
             "함수가 실행 중에 이름을 찾으므로(globals(), eval 등) 모든 변수를 함께 보내지만, "
-            "다음은 보낼 수 없습니다: {names}."
+            "다음 변수는 보낼 수 없습니다: {names}."
         ),
     ),
     "need_all_refused": (
@@ -122,7 +122,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "take them for missing:\n{reasons}"
         ),
         (
-            "셀이 모든 변수를 한꺼번에 살펴봅니다(globals(), dir() 등). {names}은(는) 보내지 못하여 없는 것으로 "
+            "셀이 모든 변수를 한꺼번에 살펴봅니다(globals(), dir() 등). {names}은(는) 보내지 못해 없는 것으로 "
             "처리될 수 있습니다:\n{reasons}"
         ),
     ),

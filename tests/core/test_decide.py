@@ -416,3 +416,30 @@ def test_no_more_leave_for_a_public_cluster_than_the_limits_let_run():
     assert left() == (["j-0", "j-1", "j-2"], {})
     assert left(limits=Limit(jobs=2)) == (["j-0", "j-1"], {"j-2": "jobs"})
     assert left(user_limits=Limit(gpus_milli=1000)) == (["j-0", "j-2"], {"j-1": "gpus"})
+
+
+def test_nothing_is_kept_for_one_whom_a_limit_keeps_out_now_that_the_one_before_it_left():
+    rule = BurstPolicy(rule="fixed", wait_s=60.0)
+    vision = replace(a_team("vision"), user_limits=Limit(jobs=1))
+    lab = a_lab(a_node("n1", "gold", 2))
+    platform = a_platform(lab, a_cloud(2), teams=[vision, a_team("speech")], burst=rule)
+    held = running(a_job("j-held", user="bob", team="speech"), "lab", "n1", 0)
+    jobs = [a_job(f"j-{i}", gpus=2, at=NOW - 90 / i, budget=FLEX) for i in (1, 2)]
+    other = a_job("k-1", at=NOW - 1, user="eve", team="speech", burstable=False)
+    plan = the_plan(held, *jobs, other, platform=platform)
+    assert placed(plan) == {"j-1": ("cloud", "c1", (0, 1)), "k-1": ("lab", "n1", (1,))}
+    assert plan.verdicts["j-2"].data["limit"] == "jobs"
+
+
+def test_a_job_for_which_others_leave_does_not_leave_itself():
+    rule = BurstPolicy(rule="fixed", wait_s=0.0)
+    vision = replace(a_team("vision"), quota_milli={"gold": 1000})
+    platform = a_platform(a_lab(a_node("n1", "gold")), a_cloud(2), teams=[vision, a_team("speech")], burst=rule)
+    held = running(a_job("j-held", user="bob", team="speech"), "lab", "n1", 0)
+    jobs = [a_job(f"j-{i}", at=NOW - 9 + i, budget=FLEX) for i in (1, 2)]
+    plan = the_plan(held, *jobs, platform=platform)
+    assert [(one.job_id, one.by) for one in plan.preemptions] == [("j-held", "j-1")]
+    assert placed(plan) == {"j-2": ("cloud", "c1", (0,))}
+    verdict = plan.verdicts["j-1"]
+    assert verdict.data["why"] == "leaving"
+    assert [told["code"] for told in verdict.helps] == ["wait"]

@@ -37,7 +37,7 @@ class Clouds:
         for _, _, job_id in due[:first_later]:
             if state.full:
                 break
-            if job_id not in work.placed and not self._refused(job := work.lines.job(job_id), state, head):
+            if job_id not in work.placed and not self._stays(job := work.lines.job(job_id), state, head):
                 self._burst(job, state)
         for index in range(first_later, len(due)):
             at, _, job_id = due[index]
@@ -48,8 +48,10 @@ class Clouds:
                     work.wake_at = at
                 return
 
-    def _refused(self, job: Job, state: State, head: Job) -> bool:
-        """Return whether a limit keeps out a job whose wait is over, and note it for all of its rank."""
+    def _stays(self, job: Job, state: State, head: Job) -> bool:
+        """Return whether a job whose wait is over stays: others leave for it, or a limit keeps out all of its rank."""
+        if state.victims and job is head:
+            return True
         if state.refusal(job) is not None:
             return True
         refusal = gates.refusal(job, self._work.standing)

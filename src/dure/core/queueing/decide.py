@@ -206,14 +206,14 @@ class _Decision:
                 return
         if line.due:
             self.clouds.leave(line, state, job)
-        head: Job | None = job
-        if work.version != before:
-            head, hopeless = self.turns.head(line), self.private.hopeless(line)
-        if head is not None and state.tiers and not state.victims:
-            state.job = head
+        if (
+            work.version != before and not state.victims
+        ):  # what left may close a gate to the next one: the line is served again
+            return
+        if state.tiers and not state.victims:
             if not hopeless and queue not in self.strict and self.private.backfill(line, state):
                 return
-            self._keep(line, state, head, hopeless=hopeless)
+            self._keep(line, state, job, hopeless=hopeless)
             if work.quota.strict(job.team):
                 self.strict.add(queue)
         state.over = True

@@ -149,7 +149,8 @@ class Verdicts(Mapping[str, Verdict]):
         helps = story.helps
         if refusal is None and state.tiers and story.data["why"] != "leaving":
             helps += _money_help(burst)
-        if burst is not None and set(burst.failing) <= {"wait"}:
+        stays = head and bool(state.victims)  # others leave for it: it does not leave itself
+        if burst is not None and not stays and set(burst.failing) <= {"wait"}:
             due = min(due_at(job, self._picture.platform, offer) for _, offer in state.offers)
             helps = (*helps, self._burst_help(burst, due))
         elif not helps and refusal is None:

@@ -41,10 +41,10 @@ class Leaving:
     def would_fit(self, job: Job, tier: str, closed: int) -> bool:
         """Return whether the job could be placed on nodes that are not `closed` if all left whom it could preempt."""
         request, stamp = job.request, self._books.stamps[tier]
-        reach = self._quota.reach(job.team, tier, request.gpus_milli)
+        reach = self._quota.reach(job.team, tier, request.gpus_milli, job.priority_value)
         key = (job.team, tier, job.priority_value, request.shape, closed)
         known = self._answers.get(key)
-        if known is None or known[0] != stamp or known[1] is not reach:
+        if known is None or known[0] != stamp or known[1] != reach:
             if len(self._answers) > _KEPT:
                 self._answers.clear()
             nodes = self._free_of(job, tier, reach)

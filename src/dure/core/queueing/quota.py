@@ -18,6 +18,7 @@ from dure.core.model import Job, Lease, Platform
 from dure.core.queueing.compile import RESOURCE, TIER_LABEL, compiled, local_queue_name
 from dure.core.queueing.kueue.assignment import FIT, PREEMPT
 from dure.core.queueing.kueue.candidates import Target
+from dure.core.queueing.kueue.classical import reclaims
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED, Entry
 from dure.core.queueing.kueue.infos import Info
@@ -131,7 +132,7 @@ class Quota:
         self._shares: dict[tuple[str, str, int], tuple[int, tuple[object, ...]]] = {}
         self._own_room: dict[tuple[str, str], tuple[int, int | None]] = {}
         self._rows: dict[str, tuple[tuple[int, ...], Mapping[str, TeamRoom]]] = {}
-        self._reaches: dict[tuple[str, str, int], tuple[int, Reach]] = {}
+        self._reaches: dict[tuple[str, str, int, int], tuple[int, Reach]] = {}
         self._worth: dict[tuple[str, str, int], tuple[int, bool]] = {}
 
     def hold(self, job: Job, lease: Lease, milli: int) -> None:
@@ -319,21 +320,32 @@ class Quota:
         queue = self._node(team)
         return any(not node.account(key).over(gpus_milli) for node in (queue, *queue.path()) if node.parent)
 
-    def reach(self, team: str, tier: str, gpus_milli: int) -> Reach:
+    def reach(self, team: str, tier: str, gpus_milli: int, priority: int) -> Reach:
         """Return whom policies could let a request of the team preempt, at most."""
-        stamp, asked = self.own_stamp(team), (team, tier, gpus_milli)
+        stamp, asked = self.own_stamp(team), (team, tier, gpus_milli, priority)
         known = self._reaches.get(asked)
         if known is None or known[0] != stamp:
-            rules, key = self._spec(team).preemption, (tier, RESOURCE)
-            others, most = rules.reclaim, None
-            path = (self._node(team), *self._node(team).path())
-            owns = any(node.account(key).subtree >= gpus_milli for node in path if node.parent)
-            if not self._policy.share_preempts and not owns:
-                # However many of its own leave, some of it is borrowed: of others only whom borrowers may let go.
-                others = "Never" if rules.borrow_forbidden or others == "Never" else "LowerPriority"
-                most = rules.borrow_max_priority
-            known = self._reaches[asked] = stamp, Reach(rules.within_queue, others, most)
+            known = self._reaches[asked] = stamp, self._reach(*asked)
         return known[1]
+
+    def _reach(self, team: str, tier: str, gpus_milli: int, priority: int) -> Reach:
+        rules = self._spec(team).preemption
+        full = Reach(rules.within_queue, rules.reclaim, None)
+        if self._policy.share_preempts or self._owns(team, tier, gpus_milli, priority, full):
+            return full
+        # However many of its own leave, some of it is borrowed: of others only whom borrowers may let go.
+        others = "Never" if rules.borrow_forbidden or rules.reclaim == "Never" else "LowerPriority"
+        return Reach(rules.within_queue, others, rules.borrow_max_priority)
+
+    def _owns(self, team: str, tier: str, gpus_milli: int, priority: int, reach: Reach) -> bool:
+        """Return whether it ends within the quota of a subtree as it is used, or of its queue without victims."""
+        key, queue = (tier, RESOURCE), self._node(team)
+        if reclaims(queue, {key: gpus_milli}):
+            return True
+        held = queue.workloads.values()
+        leaving = sum(one.usage.get(key, 0) for one in held if reach.includes(priority, one.priority, own=True))
+        account = queue.account(key)
+        return account.nominal >= account.usage - leaving + gpus_milli
 
     def by_time(self, team: str) -> bool:
         """Return whether whom a job may preempt depends on when it was submitted."""

@@ -135,7 +135,12 @@ def futile(queue: QueueNode, info: Info, needs: Amounts) -> bool:
         return True
     if not policy.borrow_forbidden or _fits_alone(queue, needs):
         return False
-    return not any(advantage for _, advantage in _levels(queue, needs))
+    return not reclaims(queue, needs)
+
+
+def reclaims(queue: QueueNode, needs: Amounts) -> bool:
+    """Return whether the preemptor ends within the quota of a subtree, as usage is, and so may reclaim."""
+    return any(advantage for _, advantage in _levels(queue, needs))
 
 
 def _sorted(attack: Attack, found: list[_Candidate]) -> list[_Candidate]:

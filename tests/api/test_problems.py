@@ -163,3 +163,11 @@ def test_the_description_and_its_page_need_nothing_from_elsewhere(http):
     assert "src=" not in page.text
     assert "http" not in page.text.replace("<meta http-equiv", "")
     assert http(None).get("/api/openapi.json").json()["paths"]["/api/jobs"]["post"]["responses"]["400"]
+
+
+def test_words_of_ours_in_a_sentence_are_korean_there():
+    asked = {"nodes": 3, "gpus": "4", "of_tier": "gold ", "most": 1}
+    told = CodedError("too_many_nodes", **asked, place="cluster").sentence("ko")
+    assert told.startswith("gold GPU 4개씩 있는 노드 3개를 한 클러스터 안에서 제공할 수 없습니다.")
+    assert "한 rack 안에서" in CodedError("too_many_nodes", **asked, place="rack").sentence("ko")
+    assert CodedError("one_node", kind="cell", nodes=2).sentence("ko").startswith("셀 작업은")

@@ -110,8 +110,8 @@ def _apart(data: Told) -> str:
         where = f"한 {data.text('topology')} 안에 " if data.text("topology") else ""
         room, nodes = data.number("fitting") or 0, data.number("nodes")
         each = f"{_tier(data)} {gpus((need or 0) / (nodes or 1))}"
-        now = f"{room:g}개뿐입니다" if room else "없습니다"
-        return f"{where}{josa(each, '이/가')} 비어 있는 노드가 지금 {now}({nodes:g}개 필요)"
+        now = f"지금은 {room:g}개뿐입니다" if room else "지금은 없습니다"
+        return f"{where}{each}씩 비어 있는 노드 {nodes:g}개가 필요하지만 {now}"
     where = "한 GPU" if need is not None and need < 1000 else "한 노드"
     largest = f"(최대 {gpus(data.number('largest_milli'))})" if "largest_milli" in data else ""
     return f"{_tier(data)}에 {josa(gpus(free), '이/가')} 남았지만 {where}에 모여 있지 않습니다{largest}"

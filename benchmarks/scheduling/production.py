@@ -37,6 +37,7 @@ from dure.core.model import (
 )
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.plan import Plan
+from dure.main.cycles import look_seldom
 
 TEAMS, PEOPLE = 8, 40
 SIZES = (250, 500, 1000, 2000, 8000)
@@ -154,6 +155,7 @@ def platform() -> Platform:
 def report(*, short: bool = False) -> None:
     """Print one row for each length of the queue, and for each rule that a file may add to it."""
     print(told("dure"))
+    look_seldom()  # as the control plane does before it loads its jobs
     usual = platform()
     priorities = replace(usual, queueing=QueueingPolicy(within_cluster_queue="LowerPriority"))
     at_most, each = Limit(jobs=30), Limit(gpus_milli=6000)

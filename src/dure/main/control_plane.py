@@ -7,7 +7,6 @@ this one serves requests at once and begins to act when leadership has run out.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
 import logging.config
@@ -19,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from dure.main import cycles
 from dure.main.compose import Composition, compose
 from dure.main.serving import application
 from dure.main.succession import Succession
@@ -27,7 +27,6 @@ from dure.settings import Settings
 
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _SHUTDOWN_S = 3
-_GC_AFTER_OBJECTS = 50_000
 
 
 class JsonLines(logging.Formatter):
@@ -82,9 +81,7 @@ def run(settings: Settings) -> None:
     succession.follow(parts.holder, parts.store)
     parts.start()
     chores.start()
-    # A long queue is a million objects that live on: looking through them after every 700 new ones doubles a tick.
-    gc.freeze()
-    gc.set_threshold(_GC_AFTER_OBJECTS, 20, 100)
+    cycles.look_seldom()
     try:
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again after a clean end
             _Server(config, web.state.streams.close).run()

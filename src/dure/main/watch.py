@@ -15,6 +15,7 @@ from pathlib import Path
 from dure.adapters import platform_file
 from dure.adapters.executors.forkservers import ForkServerError
 from dure.core.events import Draft
+from dure.main import cycles
 from dure.main.compose import Composition
 from dure.ports import BlobStoreError, Changes
 from dure.wire.messages import MAX_KEEP_S
@@ -24,6 +25,7 @@ log = logging.getLogger("dure.watch")
 _FILE_EVERY_S = 1.0
 _WARM_EVERY_S = 3.0
 _COLLECT_EVERY_S = 600.0
+_CYCLES_EVERY_S = 600.0
 _DAY_S = 86_400.0
 _YOUNG_BLOB_S = 2 * MAX_KEEP_S  # what a kept cell left is on record only when the keep has ended
 
@@ -38,6 +40,7 @@ class Chores:
             (self._follow_file, _FILE_EVERY_S),
             (self._keep_warm, _WARM_EVERY_S),
             (self._collect, _COLLECT_EVERY_S),
+            (cycles.look_through, _CYCLES_EVERY_S),
         )
         self._threads = [threading.Thread(target=self._repeat, args=chore, daemon=True) for chore in chores]
         self._main = ""

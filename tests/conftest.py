@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +17,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 # The looptime plugin asks for the event loop even in plain tests, and asyncio makes one that nobody closes unless it
 # has been told that there is none. Left open, it fails whichever test runs when it is collected.
 asyncio.set_event_loop(None)
+
+# A shell that starts this in the background has it ignore Ctrl-C, and every program that a test starts would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

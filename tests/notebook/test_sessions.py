@@ -240,6 +240,22 @@ def test_the_last_cell_is_saved_before_a_kernel_ends(desk, how):
     assert again.value("len(x)") == "200000"
 
 
+def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
+    kernel = desk.open()
+    kernel.run(
+        "import os, signal\n"
+        "class Ends:\n"
+        "    def __reduce__(self):\n"
+        "        if os.getpid() == first:\n"
+        "            os.kill(first, signal.SIGTERM)\n"
+        "        return Ends, ()\n"
+        "first, last, x = os.getpid(), Ends(), 41"
+    )
+    until(lambda: not kernel.manager.is_alive(), 20.0)
+    again = desk.open()
+    assert again.value("x") == "41", told(again.loaded)
+
+
 def test_a_large_namespace_that_was_never_saved_is_saved_within_the_grace_of_sigterm(desk):
     kernel = desk.open()
     kernel.run("import numpy as np")
@@ -250,7 +266,7 @@ def test_a_large_namespace_that_was_never_saved_is_saved_within_the_grace_of_sig
     until(lambda: not kernel.manager.is_alive(), 20.0)
     again = desk.open()
     assert "as of" in told(again.loaded)
-    assert again.value("big.sum()") == total
+    assert again.value("big.sum()") == total, told(again.loaded)
     assert again.value("len(table), table[49_999]") == "(50000, [49999])"
 
 

@@ -62,7 +62,8 @@ def test_starting_twice_starts_once(server):
     assert second["ok"]
     attempt.wait_message("input_request")
     third = server.request(op="start", folder=str(attempt.folder))
-    assert (third["pid"], third["again"]) == (first["pid"], True)
+    assert third["again"] is True
+    assert third["pid"] in {first["pid"], second["pid"]}  # whichever claimed the attempt; the other ended at once
     attempt.send(op="stdin", text="")
     attempt.result()
     assert attempt.text() == "once\n"
@@ -70,7 +71,8 @@ def test_starting_twice_starts_once(server):
 
 
 def test_stopping_before_user_code_begins(server):
-    attempt = server.cell("print('never')\nglobals()['x']", payload={"provide_timeout_s": 60})
+    asks_beforehand = "print('never')\ntable.query('a > @x')"
+    attempt = server.cell(asks_beforehand, payload={"provide_timeout_s": 60})
     attempt.wait_message("need")
     assert attempt.send(op="stop", grace_s=30)["ok"]
     assert attempt.result()["status"] == "killed"

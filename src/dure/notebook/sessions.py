@@ -23,7 +23,7 @@ from dure.notebook.session_journal import Journal, folder
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dure.notebook.session_opening import Opened, Saved
     from dure.notebook.session_restoring import Brought, Lost
@@ -59,6 +59,8 @@ class NotebookSession:
         self._said: set[str] = set()
         self._cells = 0
         self._dirty = False
+        self._under_way = 0  # saves that SIGTERM must not cut short
+        self._ends_after = False
         self._began = False
         self._began_at = time.monotonic()
         self._asked_at = float("-inf")
@@ -274,8 +276,9 @@ class NotebookSession:
         namespace = self.shell.user_ns
         cell = max(0, self.shell.execution_count - 1)
         facts = Facts(cell, dict(self.made), inputs_of(namespace, self.made), label, self.origin)
-        self._dirty, self.origin = False, None
-        return saver.take(facts, waited_for=waited_for)
+        with self._to_its_end():
+            self._dirty, self.origin = False, None
+            return saver.take(facts, waited_for=waited_for)
 
     def flush(self, timeout_s: float = GRACE_S) -> bool:
         """Save what the last cell changed, if that is not done yet, and wait for it."""
@@ -283,11 +286,28 @@ class NotebookSession:
         if saver is None:
             return False
         until = time.monotonic() + timeout_s
-        if not saver.wait(timeout_s):
-            return False
-        if self._dirty:
-            self.take()
-        return saver.wait(max(0.0, until - time.monotonic()))
+        with self._to_its_end():
+            if not saver.wait(timeout_s):
+                return False
+            if self._dirty:
+                self.take()
+            return saver.wait(max(0.0, until - time.monotonic()))
+
+    @contextlib.contextmanager
+    def _to_its_end(self) -> Iterator[None]:
+        """Let SIGTERM wait for what is inside: a freeze that it cut short would be a save that nobody makes again."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._ends_after and not self._under_way:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def may_end(self) -> bool:
+        """Whether SIGTERM may end the process now; if not, it comes again when it may."""
+        self._ends_after = self._under_way > 0
+        return not self._ends_after
 
     def last_save(self) -> None:
         """The kernel is about to end: save, unless a cell is under way, whose half-changed state is nobody's."""
@@ -437,6 +457,8 @@ def _watch_sigterm(watching: NotebookSession) -> None:
 
     def end(number: int, _frame: object) -> None:
         if os.getpid() == owner:  # a child that was forked from this kernel ends as ever
+            if not watching.may_end():
+                return
             watching.last_save()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

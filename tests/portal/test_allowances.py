@@ -74,7 +74,7 @@ def test_times_are_of_the_readers_zone_and_typed_in_it(plane, lively):
     page = http.get("reservations").text
     assert "All times are of the zone Asia/Seoul." in page
     assert '<input type="hidden" name="zone" value="Asia/Seoul">' in page
-    assert "Asia/Seoul 시간대" in http.get("reservations?lang=ko").text
+    assert "Asia/Seoul 기준" in http.get("reservations?lang=ko").text
     there = datetime.fromtimestamp(plane.queries.queue(ADA, "en").now, UTC) + timedelta(days=2)
     there = there.replace(hour=17, minute=0, second=0, microsecond=0)
     here = there.astimezone(ZoneInfo("Asia/Seoul"))

@@ -43,10 +43,11 @@ class Clouds:
             at, _, job_id = due[index]
             if work.wake_at is not None and at >= work.wake_at:
                 return
-            if job_id not in work.placed:
-                if self._payable(work.lines.job(job_id), state):
-                    work.wake_at = at
-                return
+            if job_id in work.placed or (state.victims and job_id == head.id):
+                continue
+            if self._payable(work.lines.job(job_id), state):
+                work.wake_at = at
+            return
 
     def _stays(self, job: Job, state: State, head: Job) -> bool:
         """Return whether a job whose wait is over stays: others leave for it, or a limit keeps out all of its rank."""

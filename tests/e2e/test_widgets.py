@@ -63,9 +63,9 @@ def test_a_slider_and_a_progress_bar_live_while_the_cell_runs_elsewhere(whole):
         handle = page.locator(".widget-slider .noUi-handle")
         expect(handle).to_be_visible(timeout=60_000)
         handle.focus()
-        for _step in range(2):
+        for value in (2, 3):
             page.keyboard.press("ArrowRight")
-        expect(page.locator(".widget-label", has_text="heard 3")).to_be_visible(timeout=30_000)
+            expect(page.locator(".widget-label", has_text=f"heard {value}")).to_be_visible(timeout=30_000)
         expect(page.locator(".jp-OutputArea-output", has_text="moved to 3")).to_be_visible(timeout=30_000)
         if PICTURES:
             page.screenshot(path=Path(PICTURES) / "slider.png")

@@ -28,7 +28,7 @@ class Clouds:
         self._work = work
 
     def leave(self, line: Line, state: State, head: Job) -> None:
-        """Place those of a line on public clusters whose wait is over; note when the next one's will be.
+        """Place those of a line on public clusters whose wait is over; note that others follow (`wake_at`).
 
         `head` has passed the gates already; what this plan places may close them to the others.
         """
@@ -39,15 +39,23 @@ class Clouds:
                 break
             if job_id not in work.placed and not self._stays(job := work.lines.job(job_id), state, head):
                 self._burst(job, state)
-        for index in range(first_later, len(due)):
-            at, _, job_id = due[index]
-            if work.wake_at is not None and at >= work.wake_at:
-                return
-            if job_id in work.placed or (state.victims and job_id == head.id):
-                continue
-            if self._payable(work.lines.job(job_id), state):
-                work.wake_at = at
-            return
+        if first_later < len(due):
+            work.later[id(line)] = line, state, head
+
+    def wake_at(self) -> float | None:
+        """Return when the next wait is over of those that this plan leaves waiting; None where there is none."""
+        work, soonest = self._work, None
+        for line, state, head in work.later.values():
+            for index in range(bisect_right(line.due, (work.now, float("inf"), "")), len(line.due)):
+                at, _, job_id = line.due[index]
+                if soonest is not None and at >= soonest:
+                    break
+                if job_id in work.placed or (state.victims and job_id == head.id):
+                    continue
+                if self._payable(work.lines.job(job_id), state):
+                    soonest = at
+                break
+        return soonest
 
     def _stays(self, job: Job, state: State, head: Job) -> bool:
         """Return whether a job whose wait is over stays: others leave for it, or a limit keeps out all of its rank."""

@@ -167,14 +167,14 @@ class _Decision:
             self.turns.enter(turn[0])
         admissions, preemptions = tuple(work.admissions.values()), tuple(work.preemptions.values())
         if not self.explains:
-            return Plan(admissions, {}, work.wake_at, preemptions)
+            return Plan(admissions, {}, self.clouds.wake_at(), preemptions)
         picture = Picture.of(
             work.books, work.quota, work.standing, work.left, self.keeping.owners(), work.usage, work.memory.told
         )
         waiting = [(work.state(line), line.roll()) for line in work.lines]
         verdicts = Verdicts(picture, waiting, frozenset(work.placed))
         changed = tuple(sorted(verdicts.changed()))
-        return Plan(admissions, verdicts, work.wake_at, preemptions, changed, work.overdrawn)
+        return Plan(admissions, verdicts, self.clouds.wake_at(), preemptions, changed, work.overdrawn)
 
     def _preemptors(self) -> list[Line]:
         """Return the lines of jobs for which others are leaving: they go first, or others would take what is freed."""

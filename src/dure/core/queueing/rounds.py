@@ -100,7 +100,7 @@ class Round:
         self.moves: dict[str, int] = {}
         self.admissions: dict[str, Admission] = {}
         self.preemptions: dict[str, Preemption] = {}
-        self.wake_at: float | None = None
+        self.later: dict[int, tuple[Line, State, Job]] = {}  # lines of which some fall due after now
         for line in self.lines:
             self.states[id(line)] = State(line.outlook.tiers, line.outlook.offers, self._barred(line))
 

@@ -16,12 +16,11 @@ from dure.client.options import (
     complete,
     help_text,
     job_request,
-    parse_deadline,
-    parse_duration,
     parse_values,
     parse_words,
     wants_help,
 )
+from dure.client.times import parse_deadline, parse_duration
 from dure.wire.messages import EnvironmentView, PlatformView, TierView
 
 NOON = datetime(2026, 5, 1, 12, 0, 0).astimezone().timestamp()

@@ -5,14 +5,18 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from dure.worker import processes
+from dure.worker.meeting import arrange
 from dure.worker.ranks import Merged
+from dure.worker.spec import SpecError
 from tests.worker.conftest import leftovers, wait_until
 
 OTHER = {"node": "node-2", "gpus": [{"index": 0, "uuid": None, "share": 1.0}], "simulated": True}
@@ -257,3 +261,32 @@ def test_a_bar_shows_its_last_state_and_a_line_without_end_does_not_stay_for_eve
     one(b"x" * 20_000)
     assert written["stderr"].startswith(b"[rank1]: 100%\n[rank1]: xxx")
     assert written["stderr"].count(b"\n") == 3
+
+
+def test_no_two_jobs_get_one_port_and_none_that_is_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = taken.getsockname()[1]
+        spare = next(port for port in range(20_000, 30_000) if free(port))
+        meeting = arrange([used, spare])
+        assert meeting.port == spare
+        with pytest.raises(SpecError, match="Run it again"):
+            arrange([used, spare])
+        with socket.create_server(("127.0.0.1", meeting.port), reuse_port=False):
+            pass  # rank 0 can listen there while it is held
+        meeting.hold.close()
+        arrange([spare]).hold.close()
+
+
+def free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_port_is_none_that_a_program_is_given_which_asks_for_any():
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    meetings = [arrange() for _ in range(20)]
+    ports = {meeting.port for meeting in meetings}
+    assert len(ports) == 20
+    assert not any(low <= port <= high for port in ports)
+    for meeting in meetings:
+        meeting.hold.close()

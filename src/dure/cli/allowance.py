@@ -13,7 +13,7 @@ import click
 from dure.amounts import money
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when, zone_name
 from dure.client.errors import failure
-from dure.client.options import parse_deadline
+from dure.client.times import parse_deadline
 
 if TYPE_CHECKING:
     from dure.wire.usage import PersonUsage, ReservationView, TeamUsage

@@ -1,21 +1,20 @@
 """The job options, defined once for `%%gpu`, `dure run` and `@dure.gpu`: parsing, help, completion, the request.
 
-Standard library only until a request is built, so that help and completion are instant. The trap: clock times are the
-user's own (the local zone of the kernel or shell), while a request carries seconds since the epoch.
+Standard library only until a request is built, so that help and completion are instant. The trap: an option is added in
+one place, `OPTIONS`, and what it takes decides how its value is read; how times are read is in `times`.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from dure.client.errors import failure
+from dure.client.times import deadline_of, number_of, parse_duration
 
 if TYPE_CHECKING:
     from dure.client.errors import DureError
@@ -30,11 +29,6 @@ MAX_NODES = 1024
 MAX_RETRIES = 10
 _COUNTS = {"nodes": (1, MAX_NODES), "retries": (0, MAX_RETRIES)}
 MAX_KEEP_S = 3600.0
-MAX_SPAN_S = 3650 * 86400.0  # ten years; what lies beyond is a slip of the finger
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|min|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
-_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +311,7 @@ def parse_values(
         if value is None:
             continue
         if option.takes == "deadline":
-            parsed["deadline_at"], note = _deadline_of(value, now, lang)
+            parsed["deadline_at"], note = deadline_of(value, now, lang)
             notes += [note] if note else []
         else:
             choice = option.takes == "choice"
@@ -427,82 +421,25 @@ def job_request(
         raise failure("payload_invalid", lang, kind=kind, problem=f"{where}: {first['msg']}") from error
 
 
-def parse_duration(text: str, *, option: str = "--timeout", lang: str = "en") -> float:
-    """Return seconds for "90", "90s", "5m", "1h30m" or "2d"; raises DureError `invalid_option`."""
-    seconds = _seconds(text)
-    if seconds is None:
-        expected = "90s, 5m, 1h30m 같은 시간" if lang == "ko" else "a time such as 90s, 5m or 1h30m"
-        raise failure("invalid_option", lang, option=option, value=text, expected=expected)
-    return seconds
-
-
-def parse_deadline(text: str, now: float, *, lang: str = "en") -> tuple[float, str | None]:
-    """Return seconds since the epoch for a clock time, a duration from `now` or an ISO time, and a note or None.
-
-    A clock time that has passed today means tomorrow, which the note says. Raises DureError `invalid_option`.
-    """
-    clean = text.strip()
-    clock = _CLOCK.fullmatch(clean)
-    if clock:
-        return _next_time(clean, [int(part or 0) for part in clock.groups()], now, lang)
-    seconds = _seconds(clean)
-    if seconds:
-        return now + seconds, None
-    try:
-        when = datetime.fromisoformat(clean) if len(clean) > len("2026-05-01") else None
-        at = when.timestamp() if when else 0.0
-    except (ValueError, OverflowError, OSError):
-        at = 0.0
-    if at <= now:
-        expected = (
-            "18:00, 2h 또는 2026-05-01T18:00처럼 미래의 시각"
-            if lang == "ko"
-            else "a time to come: 18:00, 2h or 2026-05-01T18:00"
-        )
-        raise failure("invalid_option", lang, option="--deadline", value=text, expected=expected)
-    return at, None
-
-
-def _next_time(text: str, clock: list[int], now: float, lang: str) -> tuple[float, str | None]:
-    today = datetime.fromtimestamp(now).astimezone().replace(tzinfo=None)
-    when = today.replace(hour=clock[0], minute=clock[1], second=clock[2], microsecond=0)
-    if when.timestamp() > now:
-        return when.timestamp(), None
-    when += timedelta(days=1)
-    shown = when.strftime("%Y-%m-%d %H:%M")
-    note = f"{text} has passed today, so the deadline is tomorrow, {shown}."
-    if lang == "ko":
-        note = f"오늘 {text}은(는) 지났으므로 마감은 내일 {shown}입니다."
-    return when.timestamp(), note
-
-
-def _deadline_of(value: Any, now: float, lang: str) -> tuple[float, str | None]:
-    if isinstance(value, timedelta):
-        return parse_deadline(f"{value.total_seconds()}s", now, lang=lang)
-    if isinstance(value, datetime):
-        return parse_deadline(value.isoformat(), now, lang=lang)
-    return parse_deadline(str(value), now, lang=lang)
-
-
 def _value_of(option: Option, value: Any, lang: str) -> Any:
     if option.takes in {"switch", "flag"}:
         if isinstance(value, bool):
             return value
         expected = "True or False"
     elif option.takes == "gpus":
-        number = _number(value)
+        number = number_of(value)
         if number is not None and 0 < number <= MAX_GPUS:
             return number
         expected = (
             f"1~{MAX_GPUS} 또는 0.5 같은 수" if lang == "ko" else f"a number up to {MAX_GPUS}, or a part such as 0.5"
         )
     elif option.takes == "count":
-        number, (least, most) = _number(value), _COUNTS[option.name]
+        number, (least, most) = number_of(value), _COUNTS[option.name]
         if number is not None and number == int(number) and least <= number <= most:
             return int(number)
         expected = f"{least}~{most}의 정수" if lang == "ko" else f"a whole number from {least} to {most}"
     elif option.takes == "budget":
-        number = _number(value)
+        number = number_of(value)
         if value in {"flex", "strict"}:
             return value
         if number is not None and number >= 0:
@@ -533,24 +470,3 @@ def _duration_of(option: Option, value: Any, lang: str) -> float:
         expected = "최대 1시간의 시간(예: 5m)" if lang == "ko" else "at most 1h, since a kept GPU is used by nobody: 5m"
         raise failure("invalid_option", lang, option=option.flags[0], value=str(value), expected=expected)
     return seconds
-
-
-def _seconds(text: str) -> float | None:
-    clean = text.strip().lower().replace(" ", "")
-    bare = _number(clean)
-    if bare is not None:
-        return bare if 0 <= bare <= MAX_SPAN_S else None
-    if not _DURATION.fullmatch(clean):
-        return None
-    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(clean))
-    return seconds if seconds <= MAX_SPAN_S else None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

@@ -10,19 +10,21 @@ import contextlib
 import os
 from pathlib import Path
 
-from dure.worker.processes import descendants, table
+from dure.worker.processes import tree
 
-POLL_S = 0.1
+_POLL_S = (0.1, 1.0)
+_FILL_BYTES_S = 4 * 2**30  # how fast a job is taken to fill memory: with much left it is looked at less often
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class MemoryLimit:
-    """One attempt's limit; `over()` says whether it was broken."""
+    """The limit of one user process; `over()` says whether it was broken, `again_s` when to ask for it next."""
 
     def __init__(self, limit_bytes: int, group: Path | None, kills_file: str = "") -> None:
         self.limit_bytes = limit_bytes
         self.group = group
         self._kills_file = kills_file
+        self.again_s = _POLL_S[0]
 
     def join(self) -> None:
         """Put the calling process, and all it will fork, under the limit."""
@@ -31,11 +33,14 @@ class MemoryLimit:
                 (self.group / "cgroup.procs").write_text("0")
 
     def over(self, root: int) -> bool:
-        """Return whether the tree below `root` (included) has used more than it may."""
-        if self.killed():
-            return True
-        pids = {root, *descendants([root], table())}
-        if sum(_resident_bytes(pid) for pid in pids) <= self.limit_bytes:
+        """Return whether the tree below `root` (included) has used more than it may, and note when to ask again."""
+        self.again_s = _POLL_S[0]
+        if self.group:
+            return self.killed()
+        pids = tree(root)
+        left_bytes = self.limit_bytes - sum(_resident_bytes(pid) for pid in pids)
+        if left_bytes >= 0:
+            self.again_s = min(max(left_bytes / _FILL_BYTES_S, _POLL_S[0]), _POLL_S[1])
             return False
         return sum(_proportional_bytes(pid) for pid in pids) > self.limit_bytes
 

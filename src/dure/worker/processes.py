@@ -30,6 +30,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 SWEEP_S = 5.0
 _LINUX = sys.platform.startswith("linux")
+_CHILDREN = Path("/proc/self/task", str(os.getpid()), "children").exists()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -109,9 +110,32 @@ def descendants(roots: Iterable[int], processes: dict[int, Process]) -> set[int]
 
 def own_children() -> set[int]:
     """Return the pids of this process's direct children, orphans that came back to it included."""
+    found = _children(os.getpid())
+    return {one.pid for one in table().values() if one.ppid == os.getpid()} if found is None else found
+
+
+def tree(root: int) -> set[int]:
+    """Return `root` and the pids below it: the kernel's lists of children are followed, not the whole table read."""
+    found, todo = {root}, [root]
+    while todo:
+        children = _children(todo.pop())
+        if children is None:
+            return found | descendants([root], table())
+        todo += children - found
+        found |= children
+    return found
+
+
+def _children(pid: int) -> set[int] | None:
+    """Return the children of all threads of a process, none when it is gone; None where the kernel keeps no lists."""
+    if not _CHILDREN:
+        return None
+    found: set[int] = set()
     with contextlib.suppress(OSError):
-        return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
-    return {found.pid for found in table().values() if found.ppid == os.getpid()}
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 -- as above
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
+                found.update(map(int, file.read().split()))
+    return found
 
 
 def become_subreaper() -> bool:

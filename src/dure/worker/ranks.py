@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from dure.worker import processes
-from dure.worker.channel import Frames
+from dure.worker.channel import ACK, COMM, Frames, frame
+from dure.worker.meeting import Meeting, arrange
 from dure.worker.memory import MemoryLimit, limit_memory
 from dure.worker.prepared import Prepared
 from dure.worker.spec import AttemptSpec
 from dure.worker.spool import STREAMS
 from dure.worker.userprocess import UserEnds, UserOrder, become_user_process
 
+ANSWER_S = 2.0
 LINE_CHARS = 8192  # a longer line of a rank is written in pieces
 
 
@@ -37,6 +39,7 @@ class Rank:
     messages: socket.socket
     questions: socket.socket
     incoming: socket.socket
+    meeting: Meeting | None
     frames: dict[str, Frames] = field(default_factory=lambda: {"messages": Frames(), "questions": Frames()})
     ready: bool = False
 
@@ -48,22 +51,41 @@ class Rank:
             found["cgroup"] = str(self.memory.group)
         return found
 
+    def answer(self, told: dict[str, Any]) -> bool:
+        """Answer what the process asked; False when it does not take it."""
+        try:
+            self.questions.settimeout(ANSWER_S)
+            self.questions.sendall(frame(ACK, told))
+            self.questions.setblocking(False)
+        except OSError:
+            return False
+        return True
+
+    def hear(self, said: dict[str, Any]) -> bool:
+        """Give the process what a widget's end in the browser said; False when it does not listen."""
+        try:
+            self.incoming.settimeout(ANSWER_S)
+            self.incoming.sendall(frame(COMM, said))
+        except OSError:
+            return False
+        return True
+
 
 def start(spec: AttemptSpec, folder: Path, prepared: Prepared) -> list[Rank]:
     """Fork the user processes of an attempt and return them in order of rank."""
-    specs = of_nodes(spec)
+    meeting = arrange() if spec.others else None
     found: list[Rank] = []
-    for one in specs:
-        found.append(_forked(one, folder, prepared, found, alone=len(specs) == 1))
+    for one in of_nodes(spec, meeting.port if meeting else 0):
+        found.append(_forked(one, folder, prepared, found, meeting))
     return found
 
 
-def of_nodes(spec: AttemptSpec) -> list[AttemptSpec]:
+def of_nodes(spec: AttemptSpec, port: int) -> list[AttemptSpec]:
     """Return the order of each rank: its node and GPUs, and where rank 0 may be met."""
     if not spec.others:
         return [spec]
     names = (spec.node, *(other.node for other in spec.others))
-    gang = replace(spec, others=(), nodes=names, port=_free_port())
+    gang = replace(spec, others=(), nodes=names, port=port)
     return [
         gang,
         *(
@@ -73,22 +95,18 @@ def of_nodes(spec: AttemptSpec) -> list[AttemptSpec]:
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _forked(spec: AttemptSpec, folder: Path, prepared: Prepared, before: list[Rank], *, alone: bool) -> Rank:
+def _forked(spec: AttemptSpec, folder: Path, prepared: Prepared, before: list[Rank], meeting: Meeting | None) -> Rank:
     memory = None
     if spec.limits.memory_bytes:
-        name = f"dure-{spec.job}.{spec.attempt}" + ("" if alone else f"-{spec.rank}")
+        name = f"dure-{spec.job}.{spec.attempt}" + (f"-{spec.rank}" if meeting else "")
         memory = limit_memory(name, spec.limits.memory_bytes, cgroups=prepared.cgroups)
     outputs = [os.pipe() for _ in STREAMS]
     messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
     ours = [*(reader for reader, _ in outputs), *(pair[0].fileno() for pair in (messages, questions, incoming))]
     for rank in before:
         ours += [*rank.outputs.values(), *(end.fileno() for end in (rank.messages, rank.questions, rank.incoming))]
+    if meeting:
+        ours.append(meeting.hold.fileno())
     ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1], incoming[1])
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     runner = os.getpid()
@@ -102,7 +120,7 @@ def _forked(spec: AttemptSpec, folder: Path, prepared: Prepared, before: list[Ra
     for pair in (messages, questions, incoming):
         pair[1].close()
     readers = {name: reader for (reader, _), name in zip(outputs, STREAMS, strict=True)}
-    return Rank(spec, pid, memory, readers, messages[0], questions[0], incoming[0])
+    return Rank(spec, pid, memory, readers, messages[0], questions[0], incoming[0], meeting)
 
 
 class Merged:

@@ -24,14 +24,14 @@ from typing import Any
 
 from dure.worker import artifacts, processes, ranks
 from dure.worker.batch import Batch
-from dure.worker.channel import ACK, ASK, CELL_END, COMM, END, READY, TOO_LARGE, frame
+from dure.worker.channel import ACK, ASK, CELL_END, END, READY, TOO_LARGE
 from dure.worker.channel import MESSAGE as MESSAGE_FRAME
 from dure.worker.control import Door, listen
 from dure.worker.keeping import Keeping
-from dure.worker.memory import POLL_S
 from dure.worker.outcome import Facts, outcome
 from dure.worker.pipes import Pipes
 from dure.worker.prepared import Prepared
+from dure.worker.questions import QUESTIONS, Questions
 from dure.worker.ranks import Rank
 from dure.worker.spec import AttemptSpec, SpecError, read_spec
 from dure.worker.spool import Spool, SpoolError
@@ -39,7 +39,6 @@ from dure.worker.spool import Spool, SpoolError
 EXIT_S = 10.0
 PREPARE_S = 1800.0
 DRAIN_S = 2.0
-ANSWER_S = 2.0
 _MESSAGES = frozenset(
     {
         "display_data",
@@ -97,7 +96,7 @@ class Runner:
         self._selector = selectors.DefaultSelector()
         self._batch = Batch(self._spool, self._check_spool)
         self._pipes = Pipes(self._selector)
-        self._question: dict[str, Any] | None = None
+        self._questions = Questions(self._spool)
         self._seen: set[str] = set()
         self._ranks: list[Rank] = []
         self._running: dict[int, Rank] = {}
@@ -275,28 +274,18 @@ class Runner:
 
     def _answer_next(self) -> None:
         told = self._keeping.answer()
-        if told is None:
-            return
-        try:
-            self._ranks[0].questions.settimeout(ANSWER_S)
-            self._ranks[0].questions.sendall(frame(ACK, told))
-            self._ranks[0].questions.setblocking(False)
-        except OSError:  # it is going, or takes no orders any more
+        if told is not None and not self._ranks[0].answer(told):  # it is going, or takes no orders any more
             self._kill()
 
     def _on_question(self, content: dict[str, Any]) -> None:
         if content["type"] == "next":
             self._keeping.question = int(content["id"])
             self._answer_next()
-        if content["type"] not in {"input_request", "need"}:
-            return
-        self._pipes.drain()
-        self._batch.flush()
-        self._question = content  # the user process asks one thing at a time: an older question was given up
-        asked = self._spool.message(content["type"], {key: content[key] for key in content.keys() - {"id", "type"}})
-        if not asked:  # thousands of questions after the bound: nobody would see this one
-            self._answer_question(content["type"], {"text": None, "names": {}}, None)
-        self._check_spool()
+        elif content["type"] in QUESTIONS:
+            self._pipes.drain()
+            self._batch.flush()
+            self._questions.ask(self._ranks[0], content)
+            self._check_spool()
 
     def _check_spool(self) -> None:
         if self._spool.failure and not self._facts.unwritable:
@@ -316,10 +305,8 @@ class Runner:
             "cell": lambda: self._take_cell(dict(message["cell"])),
             "finish": self._go,
             "comm": lambda: self._pass_on(dict(message["comm"])),
-            "stdin": lambda: self._answer_question("input_request", {"text": message["text"]}, None),
-            "provide": lambda: self._answer_question(
-                "need", {"names": message["names"], "snapshot": message.get("snapshot")}, set(message["names"])
-            ),
+            "stdin": lambda: self._questions.type(message["text"]),
+            "provide": lambda: self._questions.provide(message["names"], message.get("snapshot")),
         }
         operation = operations.get(str(message["op"]))
         if operation is None:
@@ -329,27 +316,11 @@ class Runner:
             self._seen.add(known)
         return {"ok": problem is None, **({"error": problem} if problem else {})}
 
-    def _answer_question(self, kind: str, answer: dict[str, Any], names: set[str] | None) -> str | None:
-        question = self._question
-        if question is None or question["type"] != kind or (names is not None and not set(question["names"]) <= names):
-            return "The job asks for nothing of the kind at present."
-        self._question = None
-        with contextlib.suppress(OSError):
-            self._ranks[0].questions.settimeout(ANSWER_S)
-            self._ranks[0].questions.sendall(frame(ACK, {**answer, "id": question["id"]}))
-            self._ranks[0].questions.setblocking(False)
-        return None
-
     def _pass_on(self, said: dict[str, Any]) -> str | None:
         """Give the cell what a widget's end in the browser said."""
         if self._cell_began is None or self._keeping.rests:
             return "No cell runs that could hear it."
-        try:
-            self._ranks[0].incoming.settimeout(ANSWER_S)
-            self._ranks[0].incoming.sendall(frame(COMM, said))
-        except OSError:
-            return "The cell does not listen."
-        return None
+        return None if self._ranks[0].hear(said) else "The cell does not listen."
 
     def _interrupt(self) -> None:
         if self._keeping.rests:
@@ -421,18 +392,20 @@ class Runner:
                 self._facts.refusal = f"The job's data could not be restored within {PREPARE_S:.0f} s. Run it again."
             self._kill()
         if self._facts.limits.memory_bytes and self._running and now >= self._memory_at:
-            self._memory_at = now + POLL_S
-            self._check_memory()
+            self._memory_at = now + self._check_memory()
         if now >= self._drain_until:  # somebody outside the job holds our pipe open
             self._pipes.close()
 
-    def _check_memory(self) -> None:
-        for rank in () if self._facts.over_memory else tuple(self._running.values()):
-            if rank.memory and rank.memory.over(rank.pid):
+    def _check_memory(self) -> float:
+        """End all when one is over its limit; return in how many seconds to look again."""
+        limits = [(rank, rank.memory) for rank in self._running.values() if rank.memory]
+        for rank, limit in () if self._facts.over_memory else limits:
+            if limit.over(rank.pid):
                 self._facts.over_memory = True
                 self._end_others(rank)
                 self._kill()
-                return
+                break
+        return min((limit.again_s for _, limit in limits), default=float("inf"))
 
     def _on_signal(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -134,7 +134,8 @@ class Lab:
         turns = Turns(work)
         for line in self.decider.lines:
             jobs = [place[2] for places in line.ranks.values() for place in places]
-            free = [job for job in jobs if work.state(line).refusal(job) is None]
+            state = work.state(line)
+            free = [job for job in jobs if state.refusal(job) is None and (not state.barred or work.standing.lets(job))]
             assert turns.head(line) is min(free, key=work.usage.key, default=None)
 
     def check(self, plan):

@@ -11,11 +11,10 @@ from typing import Any
 
 from dure.core.burst import decide_burst
 from dure.core.model import WHOLE_GPU_MILLI, Job
-from dure.core.queueing import gates
 from dure.core.queueing.explain import told
 from dure.core.queueing.gates import Refusal
 from dure.core.queueing.holds import Hold
-from dure.core.queueing.lines import Line, rank_of
+from dure.core.queueing.lines import Line
 from dure.core.queueing.picture import State
 from dure.core.queueing.rounds import Outlook, Round
 from dure.core.reasons import Waiting
@@ -58,15 +57,10 @@ class Clouds:
         return soonest
 
     def _stays(self, job: Job, state: State, head: Job) -> bool:
-        """Return whether a job whose wait is over stays: others leave for it, or a limit keeps out all of its rank."""
+        """Return whether a job whose wait is over stays: others leave for it, or a gate or limit keeps it out."""
         if state.victims and job is head:
             return True
-        if state.refusal(job) is not None:
-            return True
-        refusal = gates.refusal(job, self._work.standing)
-        if refusal is not None and (state.given or rank_of(job) != rank_of(head)):
-            state.refused[rank_of(job)] = refusal
-        return refusal is not None
+        return state.refusal(job) is not None or not self._work.standing.lets(job)
 
     def _payable(self, job: Job, state: State) -> bool:
         """Return whether only time keeps the job from leaving, and not money."""

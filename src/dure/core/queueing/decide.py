@@ -171,6 +171,9 @@ class _Decision:
         picture = Picture.of(
             work.books, work.quota, work.standing, work.left, self.keeping.owners(), work.usage, work.memory.told
         )
+        for line in work.lines:
+            if line.team in work.standing.limited and line.outlook.refusal is None:
+                work.state(line).limited = work.standing.bound(line.team)
         waiting = [(work.state(line), line.roll()) for line in work.lines]
         verdicts = Verdicts(picture, waiting, frozenset(work.placed))
         changed = tuple(sorted(verdicts.changed()))
@@ -185,9 +188,15 @@ class _Decision:
         return [*dict.fromkeys(lines.line_of(job.id) for job in found)]
 
     def _serve(self, line: Line, job: Job) -> None:
-        """Place the head of a line, or note why it and those behind it wait."""
-        work, state = self.work, self.work.state(line)
-        refusal = line.outlook.refusal or gates.refusal(job, work.standing)
+        """Place the head of a line, or note why it and those behind it wait; one over a limit waits by itself."""
+        state = self.work.state(line)
+        if line.outlook.refusal is None and not self.work.standing.lets(job):
+            state.bounded = True
+        else:
+            self._place(line, state, job)
+
+    def _place(self, line: Line, state: State, job: Job) -> None:
+        work, refusal = self.work, line.outlook.refusal
         if refusal is None and line.due and not line.outlook.tiers:  # what its head may not pay others of it may
             self.clouds.leave(line, state, job)
             if job.id in work.placed:

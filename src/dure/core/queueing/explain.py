@@ -115,15 +115,18 @@ class Verdicts(Mapping[str, Verdict]):
         for state, roll in self._waiting:
             usual = None if state.job is None else self._code(state, state.job, ())
             refuses = state.refused or state.barred
-            if not refuses and not state.victims and len(roll.told) == 1 and usual in roll.told:
+            limited = state.limited is not None and usual != Waiting.WAITING_FOR_QUOTA.value
+            if not refuses and not state.victims and not limited and len(roll.told) == 1 and usual in roll.told:
                 continue
             for (rank, places), reason in zip(roll.ranks, roll.reasons(), strict=True):
                 refusal = state.refusal_of(rank) if refuses else None
                 code = usual if refusal is None else refusal[0].value
-                if reason == code and not state.victims:
+                if reason == code and not state.victims and not limited:
                     continue
                 for _, job_id, job in places:
                     own = self._code(state, job, state.victims) if job is state.job else code
+                    if limited and refusal is None and not state.lets(job):
+                        own = Waiting.WAITING_FOR_QUOTA.value
                     if job.reason != own and job_id not in self._placed:
                         yield job_id
 
@@ -170,6 +173,8 @@ class Verdicts(Mapping[str, Verdict]):
         ahead = place.first
         if (refusal := state.refusal(job)) is not None:
             code, facts = refusal
+            if "burst" in facts and (burst := self._burst(job, state)) is not None:
+                facts = {**facts, "burst": told(burst)}
             return _Story(code, facts, (), self._refused_helps(job, facts))
         burst = self._burst(job, state)
         if not state.tiers:

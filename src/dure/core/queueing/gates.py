@@ -12,7 +12,7 @@ from typing import Any
 
 from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Lease, Platform, Team
 from dure.core.queueing import limits
-from dure.core.queueing.limits import NOTHING, Bounds, Holding
+from dure.core.queueing.limits import NOTHING, Bounds, Holding, Limited
 from dure.core.reasons import Waiting
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
@@ -44,7 +44,7 @@ class Standing:
     holders: Mapping[str, Mapping[str, Holder]] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     limited: Mapping[str, Team] = field(default_factory=dict)
-    _holdings: dict[str, Mapping[str | None, Holding]] = field(default_factory=dict)
+    _bound: dict[str, Limited] = field(default_factory=dict)
 
     def held(self) -> Iterator[tuple[Job, Lease]]:
         """Yield who has GPUs now, and which."""
@@ -52,19 +52,28 @@ class Standing:
 
     def holding(self, team: str, user: str) -> Mapping[str, Holding]:
         """Return what a team and one person of it hold, as `limits.levels` reads it."""
-        found = self._holdings.get(team)
+        held = self.bound(team).held
+        return {"team": held[None], "user": held.get(user, NOTHING)}
+
+    def bound(self, team: str) -> Limited:
+        """Return what keeps the jobs of a limited team out, as it is now."""
+        found = self._bound.get(team)
         if found is None:
             held = [(holder.job, holder.lease) for holder in self.holders.get(team, {}).values()]
-            found = self._holdings[team] = limits.held_by(self.platform, team, held, self.now)
-        return {"team": found[None], "user": found.get(user, NOTHING)}
+            now_held = limits.held_by(self.platform, team, held, self.now)
+            found = self._bound[team] = Limited(self.limited[team], self.platform, self.bounds.past, now_held)
+        return found
 
-    def changed(self) -> None:
-        """Look again at who has GPUs."""
-        self._holdings.clear()
+    def lets(self, job: Job) -> bool:
+        """Return whether no limit of its team or person keeps the job out."""
+        return job.team not in self.limited or self.bound(job.team).lets(job)
+
+    def changed(self, team: str) -> None:
+        """Look again at who of a team has GPUs."""
+        self._bound.pop(team, None)
 
 
 FixedGate = Callable[[Job, Platform], Refusal | None]
-Gate = Callable[[Job, Standing], Refusal | None]
 
 
 def cancelling(job: Job, _platform: Platform) -> Refusal | None:
@@ -104,18 +113,8 @@ def possible(job: Job, _platform: Platform) -> Refusal | None:
     return None
 
 
-def limited(job: Job, standing: Standing) -> Refusal | None:
-    """Refuse what is over a limit of its team or person."""
-    team = standing.limited.get(job.team)
-    if team is None:
-        return None
-    return limits.refusal(job, team, standing.platform, standing.bounds.past, standing.holding(job.team, job.user))
-
-
 FIXED: tuple[FixedGate, ...] = (cancelling, on_hold, known, possible)
 """Look at what is equal in a line and at the platform file alone: the answer stands as long as the line does."""
-
-GATES: tuple[Gate, ...] = (limited,)
 
 
 def fixed_refusal(job: Job, platform: Platform) -> Refusal | None:
@@ -127,8 +126,3 @@ def bar(job: Job, standing: Standing) -> Refusal | None:
     """Return what keeps out all that its person asks for like this until somebody of the team gets or gives GPUs."""
     team = standing.limited.get(job.team)
     return None if team is None else limits.bar(job, team, standing.holding(job.team, job.user))
-
-
-def refusal(job: Job, standing: Standing) -> Refusal | None:
-    """Return what keeps the job out now, or None when all gates let it pass."""
-    return next((answer for gate in GATES if (answer := gate(job, standing)) is not None), None)

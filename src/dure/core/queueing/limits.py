@@ -7,6 +7,7 @@ limit; only a budget, which is not to be overspent, refuses it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from dure.core.reservations import Held, Reservation
 from dure.core.usage import DAY_S, HOUR_S, Past
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
+
+_AT_ONCE = frozenset({"jobs", "gpus"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,69 @@ class Level:
     most: float
     until: float | None = None
 
+    @property
+    def left(self) -> float:
+        """How much more a job may need. The first of a day may need anything, or a long one would never run."""
+        if self.limit == "gpu_hours_per_day" and self.used <= 0 < self.most:
+            return math.inf
+        return self.most - self.used
+
+
+@dataclass(frozen=True, slots=True)
+class Leeway:
+    """What limits and a hard budget still let one person of a team take: jobs, thousandths of GPUs, hours, money.
+
+    Hours and money are predicted ones. Whoever fits each of the four passes every limit, and nobody else does.
+    """
+
+    jobs: float = math.inf
+    gpus_milli: float = math.inf
+    gpu_hours: float = math.inf
+    money: float = math.inf
+
+    @property
+    def bounds_time(self) -> bool:
+        """True when it matters how long a job runs."""
+        return min(self.gpu_hours, self.money) < math.inf
+
+    def lets(self, job: Job, platform: Platform) -> bool:
+        """Return whether a job of this person passes."""
+        if self.jobs < 1 or job.request.gpus_milli > self.gpus_milli:
+            return False
+        if not self.bounds_time:
+            return True
+        hours = _gpu_hours(job, platform)
+        return hours <= self.gpu_hours and _price(job, platform) * hours <= self.money
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What a team with limits and its people hold once a plan is carried out, which says whom its limits keep out."""
+
+    team: Team
+    platform: Platform
+    past: Past
+    held: Mapping[str | None, Holding]
+    _known: dict[str, Leeway] = field(default_factory=dict)
+
+    def refusal(self, job: Job) -> Refusal | None:
+        """Return why a limit keeps the job out, with its numbers, or None."""
+        return refusal(job, self.team, self.platform, self.past, self._holding(job.user))
+
+    def lets(self, job: Job) -> bool:
+        """Return whether no limit keeps the job out."""
+        return self.leeway(job.user).lets(job, self.platform)
+
+    def leeway(self, user: str) -> Leeway:
+        """Return what limits let one person still take."""
+        found = self._known.get(user)
+        if found is None:
+            found = self._known[user] = leeway(self.team, user, self.past, self._holding(user))
+        return found
+
+    def _holding(self, user: str) -> Mapping[str, Holding]:
+        return {"team": self.held[None], "user": self.held.get(user, NOTHING)}
+
 
 def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holding]) -> list[Level]:
     """Return every limit of the team, or of one person of it, with how far it is used up.
@@ -84,13 +150,28 @@ def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holdi
 def refusal(job: Job, team: Team, platform: Platform, past: Past, holding: Mapping[str, Holding]) -> Refusal | None:
     """Return why a limit of its team keeps the job out now, with the numbers, or None when none does."""
     needs = _needs(job, platform)
-    for user in (job.user, None):
-        for level in levels(team, user, past, holding):
-            if level.limit.startswith("budget") and team.budget_action is not BudgetAction.HARD:
-                continue
-            if not _fits(level, needs[level.limit]):
-                return _answer(job, level, needs[level.limit])
-    return None
+    found = _binding(team, job.user, past, holding)
+    found.sort(key=lambda level: level.limit not in _AT_ONCE)  # what is held at once is true of all that ask for this
+    return next((_answer(job, level, needs[level.limit]) for level in found if needs[level.limit] > level.left), None)
+
+
+def leeway(team: Team, user: str, past: Past, holding: Mapping[str, Holding]) -> Leeway:
+    """Return what limits still let a person take: `refusal` is None exactly for those jobs that it lets pass."""
+    left = {"jobs": math.inf, "gpus": math.inf, "hours": math.inf, "budget": math.inf}
+    for level in _binding(team, user, past, holding):
+        unit = "hours" if "hours" in level.limit else level.limit
+        left[unit] = min(left[unit], level.left)
+    return Leeway(*left.values())
+
+
+def _binding(team: Team, user: str, past: Past, holding: Mapping[str, Holding]) -> list[Level]:
+    """Return the limits that keep jobs of a person out once they are used up."""
+    return [
+        level
+        for whose in (user, None)
+        for level in levels(team, whose, past, holding)
+        if team.budget_action is BudgetAction.HARD or not level.limit.startswith("budget")
+    ]
 
 
 def bar(job: Job, team: Team, holding: Mapping[str, Holding]) -> Refusal | None:
@@ -155,26 +236,28 @@ def _with(held: Holding, job: Job, lease: Lease, platform: Platform, now: float)
 
 
 def _needs(job: Job, platform: Platform) -> Mapping[str, float]:
-    gpus_milli, run_s = job.request.gpus_milli, predicted_s(job, platform)
-    hours = gpus_milli / WHOLE_GPU_MILLI * run_s / HOUR_S
-    prices = [tier.price_per_gpu_hour for tier in platform.tiers if job.request.tier in {None, tier.name}]
+    hours = _gpu_hours(job, platform)
     return {
         "jobs": 1,
-        "gpus": gpus_milli,
+        "gpus": job.request.gpus_milli,
         "gpu_hours_per_day": hours,
         "budget_gpu_hours": hours,
-        "budget": min(prices, default=0.0) * hours,
+        "budget": _price(job, platform) * hours,
     }
 
 
-def _fits(level: Level, need: float) -> bool:
-    if level.limit == "gpu_hours_per_day":
-        return level.most > 0 and level.used + min(need, level.most) <= level.most
-    return level.used + need <= level.most
+def _gpu_hours(job: Job, platform: Platform) -> float:
+    return job.request.gpus_milli / WHOLE_GPU_MILLI * predicted_s(job, platform) / HOUR_S
+
+
+def _price(job: Job, platform: Platform) -> float:
+    """Return the least that one GPU-hour may cost the job."""
+    tier = job.request.tier
+    return min((one.price_per_gpu_hour for one in platform.tiers if tier in {None, one.name}), default=0.0)
 
 
 def _answer(job: Job, level: Level, need: float) -> Refusal:
-    never = level.limit in {"jobs", "gpus"} and need > level.most
+    never = level.limit in _AT_ONCE and need > level.most
     data: dict[str, Any] = {
         "why": "limit",
         "limit": level.limit,
@@ -187,6 +270,8 @@ def _answer(job: Job, level: Level, need: float) -> Refusal:
         "need": round(need, 3),
         "most": level.most,
     }
+    if never and level.limit == "gpus" and job.request.nodes == 1:
+        data["most_milli"] = level.most if level.most < WHOLE_GPU_MILLI else level.most // 1000 * 1000
     return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data
 
 

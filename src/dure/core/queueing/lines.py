@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import Budget, Job, Request
+from dure.core.model import Budget, BudgetMode, Job, Request
 
 Place = tuple[float, str, Job]
 """(submitted_at, id, job): the order within a rank; ids differ, so jobs are never compared."""
 
-Rank = tuple[str, int, float | None, tuple[float | None, float | None] | None, tuple[Budget, str, bool]]
-"""(user, priority value, deadline, where there is one: predicted runtime and time limit, what may be paid and leave).
+Rank = tuple[str, int, float | None, tuple[float | None, ...] | None, tuple[Budget, str, bool]]
+"""(user, priority value, deadline, times where they matter, what may be paid and leave).
 
+Times are the predicted runtime and the time limit of jobs with a deadline or a budget of so much money.
 The last is the job's budget, its class of data, and whether it may run on a public cluster at all.
 """
 
@@ -56,7 +57,9 @@ def kind_of(job: Job) -> tuple[Any, ...]:
 
 def rank_of(job: Job) -> Rank:
     """Return what orders a job within its line, but for time, and what says whether it may leave the house."""
-    times = None if job.deadline_at is None else (job.predicted_s, job.timeout_s)
+    times: tuple[float | None, ...] | None = None if job.deadline_at is None else (job.predicted_s, job.timeout_s)
+    if job.budget.mode is BudgetMode.AMOUNT:  # what it would cost decides whether it may leave at all
+        times = job.predicted_s, job.timeout_s, job.expected_s, job.cost
     return job.user, job.priority_value, job.deadline_at, times, (job.budget, job.data_class, job.burstable)
 
 

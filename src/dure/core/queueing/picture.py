@@ -15,13 +15,15 @@ from dure.core.model import WHOLE_GPU_MILLI, Job, Platform
 from dure.core.placement import NodeState, has_room, most_together
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Holder, Refusal, Standing
-from dure.core.queueing.lines import Rank, rank_of
+from dure.core.queueing.limits import Leeway, Limited
+from dure.core.queueing.lines import Place, Rank, rank_of
 from dure.core.queueing.order import Usage
 from dure.core.queueing.quota import Quota, TeamRoom
 from dure.core.reservations import Kept
 
 Scope = tuple[str, ...]
 _NO_ROOM = TeamRoom()
+_UNBOUND = Leeway()
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +32,8 @@ class State:
 
     `barred` are people whom a limit keeps out and `refused` ranks that a gate does; `given` counts its jobs that the
     plan places; `over` when nothing more is placed, `full` when the public clusters are; `reserved` has the tiers that
-    a reservation keeps from it.
+    a reservation keeps from it. `bounded` when a limit refused one of its heads; `limited` says once the plan is made
+    whom limits keep out.
     """
 
     tiers: tuple[str, ...]
@@ -43,18 +46,34 @@ class State:
     over: bool = False
     full: bool = False
     reserved: Mapping[str, Kept] = field(default_factory=dict)
+    bounded: bool = False
+    limited: Limited | None = None
 
     def refusal(self, job: Job) -> Refusal | None:
         """Return what keeps the job out, if a gate does."""
-        return self.refusal_of(rank_of(job)) if self.refused or self.barred else None
+        found = self.refused.get(rank_of(job)) if self.refused else None
+        if found is None and self.limited is not None:
+            return None if self.lets(job) else self.limited.refusal(job)
+        return found or self.barred.get(job.user)
 
     def refusal_of(self, rank: Rank) -> Refusal | None:
-        """Return what keeps the jobs of a rank out, if a gate does."""
+        """Return what keeps all jobs of a rank out, if a gate does."""
         return self.barred.get(rank[0]) or self.refused.get(rank)
 
-    def refuses(self, rank: Rank) -> bool:
-        """Return whether a gate keeps the jobs of a rank out."""
-        return rank[0] in self.barred or rank in self.refused
+    def parted(self, rank: Rank, places: Sequence[Place]) -> tuple[Sequence[Place], Sequence[Place]]:
+        """Return the jobs of a rank that no gate keeps out, and those that one does."""
+        if rank[0] in self.barred or rank in self.refused:
+            return (), places
+        if self.limited is None or self.limited.leeway(rank[0]) == _UNBOUND:
+            return places, ()
+        free = [place for place in places if self.lets(place[2])]
+        return free, [place for place in places if not self.lets(place[2])]
+
+    def lets(self, job: Job) -> bool:
+        """Return whether no limit keeps the job out, which none does with one for which others leave already."""
+        if self.limited is None or (self.victims and self.job is not None and self.job.id == job.id):
+            return True
+        return self.limited.lets(job)
 
 
 @dataclass(frozen=True, slots=True)

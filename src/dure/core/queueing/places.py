@@ -98,7 +98,7 @@ class Places:
             raise KeyError(job_id)
         state, roll = self._waiting[number]
         rank, job = roll.where()[job_id]
-        if state.refuses(rank):
+        if state.refusal(job) is not None:
             scopes: tuple[Any, ...] = ((number, rank),)
         else:
             scopes = self._scopes_of(number)
@@ -147,12 +147,13 @@ class Places:
         if scope not in self._members:  # a line's rank that a gate keeps out
             number, rank = scope
             places = next(places for one, places in self._waiting[number][1].ranks if one == rank)
-            return _Pool({self._key(rank, places[0][2]): [places]}, self._placed)
+            refused = self._waiting[number][0].parted(rank, places)[1]
+            return _Pool({self._key(rank, places[0][2]): [refused]}, self._placed)
         for number in self._members[scope]:
             state, roll = self._waiting[number]
             for rank, places in roll.ranks:
-                if not state.refuses(rank):
-                    groups.setdefault(self._key(rank, places[0][2]), []).append(places)
+                if free := state.parted(rank, places)[0]:
+                    groups.setdefault(self._key(rank, places[0][2]), []).append(free)
         return _Pool(groups, self._placed)
 
     def _key(self, rank: Rank, job: Job) -> tuple[float, float]:

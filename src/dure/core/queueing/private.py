@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from dure.core.model import Job, Lease
-from dure.core.queueing import gates
 from dure.core.queueing.books import Books
 from dure.core.queueing.keeping import Keeping
 from dure.core.queueing.lines import Line
@@ -21,6 +21,7 @@ from dure.core.reservations import Kept, keeps_out
 
 _FAILED_KEPT = 16384
 _CLOSED_KEPT = 8
+_BEHIND = 64  # that limits may keep out before nobody of so many seconds is tried
 
 
 @dataclass(slots=True)
@@ -85,11 +86,12 @@ class Private:
         """Place the first job behind the head that ends before what is kept is needed; the shortest kinds first."""
         if not (self._keeping.any or state.reserved):
             return False
-        placed = self._work.placed
+        placed, lets = self._work.placed, self._work.standing.lets
         for power in line.shortest_first():
-            job = next((place[2] for place in line.powers[power] if place[1] not in placed), None)
-            if job is not None and state.refusal(job) is None:
-                return gates.refusal(job, self._work.standing) is None and self.place(job, state)
+            behind = (place[2] for place in line.powers[power] if place[1] not in placed)
+            job = next((one for one in islice(behind, _BEHIND) if state.refusal(one) is None and lets(one)), None)
+            if job is not None:
+                return self.place(job, state)
         return False
 
     def reserved(self, job: Job, tiers: Iterable[str]) -> dict[str, Kept]:

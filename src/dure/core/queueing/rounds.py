@@ -151,7 +151,7 @@ class Round:
     def _moved(self, job: Job) -> None:
         self.version += 1
         self.moves[job.team] = self.moves.get(job.team, 0) + 1
-        self.standing.changed()
+        self.standing.changed(job.team)
 
     def preempt(self, job: Job, victims: Iterable[tuple[Job, str]]) -> None:
         """Let jobs leave for another, each for Kueue's reason; one that leaves already does so for whom it does."""

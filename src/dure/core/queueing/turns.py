@@ -8,10 +8,13 @@ The trap: a deadline lifts a job as time goes by, so those whose lift has begun 
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_left
 from typing import Any
 
-from dure.core.model import Job
-from dure.core.queueing.lines import Line, Rank
+from dure.core.burst import predicted_s
+from dure.core.model import Job, Platform
+from dure.core.queueing.lines import Line, Place, Rank
 from dure.core.queueing.order import effective_priority, lifted_from
 from dure.core.queueing.picture import State
 from dure.core.queueing.rounds import Round
@@ -141,7 +144,7 @@ class Turns:
     def head(self, line: Line) -> Job | None:
         """Return the first job of a line that this round may still place."""
         state = self._work.state(line)
-        if state.given or state.refused or state.barred:
+        if state.given or state.refused or state.barred or state.bounded:
             return self._left(line, state)
         number, places = self._places(line.team)
         known = line.recalled.get("head")
@@ -163,6 +166,31 @@ class Turns:
                 if key < best:
                     best, job = key, lifted
         return job
+
+    def _first_of(self, line: Line, rank: Rank, jobs: list[Place]) -> Job | None:
+        """Return the first job of a rank that is not placed and that limits let pass."""
+        placed, standing = self._work.placed, self._work.standing
+        left = (place[2] for place in jobs if place[1] not in placed)
+        if line.team not in standing.limited:
+            return next(left, None)
+        bound = standing.bound(line.team)
+        first = jobs[0][2]
+        if first.id not in placed and bound.lets(first):
+            return first
+        if not bound.leeway(rank[0]).bounds_time:
+            return next(left, None) if bound.lets(first) else None
+        known = line.recalled.get("stairs")
+        if known is None or known[0] != line.version:
+            known = line.recalled["stairs"] = line.version, {}
+        kept: dict[Rank, list[Job]] = known[1]
+        stairs = kept.get(rank)
+        if stairs is None:
+            stairs = kept[rank] = _stairs(jobs, self._work.platform)
+        passes = bisect_left(stairs, True, key=bound.lets)
+        if passes == len(stairs):
+            return None
+        found: Job = stairs[passes]
+        return found if found.id not in placed else next((job for job in left if bound.lets(job)), None)
 
     def _rank_key(self, job: Job, places: dict[str, int]) -> tuple[float, int, float, str]:
         value = float(job.priority_value) if job.deadline_at is None else self._priority(job)
@@ -189,11 +217,11 @@ class Turns:
         at = line.version, order, state.given, self._work.moves.get(line.team, 0)
         known = self._heads.get(id(line))
         if known is None or known[0] != at:
-            placed, found = self._work.placed, []
+            found = []
             for rank, jobs in line.ranks.items():
                 if rank[0] in state.barred:
                     continue
-                job = next((job for _, job_id, job in jobs if job_id not in placed), None)
+                job = self._first_of(line, rank, jobs)
                 if job is not None:
                     found.append((self._rank_key(job, places), rank, job))
             found.sort(key=lambda one: one[0], reverse=True)
@@ -202,6 +230,18 @@ class Turns:
         while left and left[-1][1] in state.refused:
             left.pop()
         return left[-1][2] if left else None
+
+
+def _stairs(jobs: list[Place], platform: Platform) -> list[Job]:
+    """Return those before whom none is predicted to run as short: the first to pass a limit is among them."""
+    found: list[Job] = []
+    shortest_s = math.inf
+    for _, _, job in jobs:
+        seconds = predicted_s(job, platform)
+        if seconds < shortest_s:
+            shortest_s = seconds
+            found.append(job)
+    return found
 
 
 def _lifts(line: Line, work: Round) -> list[tuple[float, float, Rank]]:

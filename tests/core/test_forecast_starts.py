@@ -70,14 +70,31 @@ def test_quantiles_of_a_job_are_spread_evenly_over_the_courses() -> None:
     assert all(abs(found - (at + 0.5) / 16) < 0.07 for at, found in enumerate(places))
 
 
+def spread(jobs: list[Job], seen: float) -> float:
+    """Return how far the mean of all jobs' deviations goes from one course to the next."""
+    means = [sum(drawn(job, number, seen) for job in jobs) / len(jobs) for number in range(32)]
+    return max(means) - min(means)
+
+
 def test_jobs_of_one_kind_deviate_together_the_less_the_more_of_it_was_seen() -> None:
-    jobs = [a_job(f"j-{number}") for number in range(200)]
+    jobs = [a_job(f"j-{number}", at=NOW + 3600.0 * number) for number in range(200)]
+    assert spread(jobs, 500.0) < 0.4 * spread(jobs, 0.0)
 
-    def spread(seen: float) -> float:
-        means = [sum(drawn(job, number, seen) for job in jobs) / len(jobs) for number in range(32)]
-        return max(means) - min(means)
 
-    assert spread(500.0) < 0.4 * spread(0.0)
+def test_a_burst_of_equal_jobs_is_long_or_short_as_a_whole_whatever_was_seen() -> None:
+    burst = [a_job(f"j-{number}", at=NOW - NOW % 600.0 + 0.1 * number) for number in range(200)]
+    apart = [a_job(f"j-{number}", at=NOW + 3600.0 * number) for number in range(200)]
+    sizes = [a_job(f"j-{number}", at=NOW - NOW % 600.0, gpus=1 + number) for number in range(200)]
+    for seen in (0.0, 100.0):
+        assert spread(burst, seen) > 1.3 * spread(apart, seen)
+        assert spread(burst, seen) > 1.3 * spread(sizes, seen)
+    assert spread(burst, 0.0) > 0.8 > spread(burst, 500.0) > 0.4
+
+
+def test_each_job_of_a_burst_still_has_all_quantiles_of_its_runtime() -> None:
+    for seen in (0.0, 5.0, 1e6):
+        parts = sorted(drawn(a_job("j-1"), number, seen) for number in range(400))
+        assert all(abs(part - (at + 0.5) / 400) < 0.06 for at, part in enumerate(parts))
 
 
 def test_what_runs_is_drawn_given_how_long_it_has_run() -> None:

@@ -18,8 +18,12 @@ from dure.core.model import Job, Phase
 
 _GOLDEN = 0.6180339887498949
 _SILVER = 0.4142135623730951
-_TOGETHER = 0.4
-_DOUBT = 20.0  # ended jobs of a kind after which half of what its jobs shared is known
+_BRONZE = 0.3027756377319946
+_OF_A_KIND = 0.4
+_KIND_DOUBT = 20.0  # ended jobs of a kind after which half of what its jobs share is known
+_OF_A_BURST, _OF_A_NEW_BURST = 0.4, 0.9
+_BURST_DOUBT = 3.0
+_BURST_S = 600.0
 _EDGE = 1e-3
 _NORMAL = NormalDist()
 _DIGITS = re.compile(r"[0-9]+")
@@ -39,14 +43,19 @@ def place(name: str, number: int, stride: float = _GOLDEN) -> float:
 def drawn(job: Job, number: int, seen: float = 0.0) -> float:
     """Return the quantile at which the `number`-th course draws how long a job runs.
 
-    A person's jobs of one kind are long together or short together: what is not known of the first is not known of the
-    others either, and a queue of them would else look more certain than it is (a Gaussian copula). The more ended jobs
-    (`seen`) that rests on, the less they share: what is known by then is no longer in doubt.
+    A person's jobs of one kind are long together or short together, and those of one size that were submitted within
+    the same ten minutes much more so: what is not known of the first is not known of the others either (a Gaussian
+    copula with two common factors). The more ended jobs (`seen`) a prediction rests on, the less of that is left;
+    jobs of one burst go on sharing two fifths, for a person tries something new in bursts. The shares are those that
+    deviations of such jobs had in Eagle's and in Philly's traces (docs/decisions/0015).
     """
     kind = f"{job.team}/{job.user}/{_DIGITS.sub('#', job.name)}"
-    own, shared = deviation_of(place(job.id, number)), deviation_of(place(kind, number, _SILVER))
-    together = _TOGETHER * _DOUBT / (_DOUBT + seen)
-    return _NORMAL.cdf(math.sqrt(together) * shared + math.sqrt(1.0 - together) * own)
+    burst = f"{kind}/{job.request.gpus_milli}/{int(job.submitted_at // _BURST_S)}"
+    of_kind = _OF_A_KIND * _KIND_DOUBT / (_KIND_DOUBT + seen)
+    together = _OF_A_BURST + (_OF_A_NEW_BURST - _OF_A_BURST) * _BURST_DOUBT / (_BURST_DOUBT + seen)
+    parts = (of_kind, together - of_kind, 1.0 - together)
+    places = (place(kind, number, _SILVER), place(burst, number, _BRONZE), place(job.id, number))
+    return _NORMAL.cdf(sum(math.sqrt(part) * deviation_of(at) for part, at in zip(parts, places, strict=True)))
 
 
 def deviation_of(part: float) -> float:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dure.core.queueing.kueue.domains import Spread
-from dure.core.queueing.kueue.infos import Progress
-from dure.core.queueing.kueue.objects import Amounts
+from dure.core.queueing.kueue.infos import Progress, Requests
+from dure.core.queueing.kueue.objects import Amounts, PodSetAdmission
 from dure.core.queueing.kueue.snapshot import QueueNode
 
 if TYPE_CHECKING:
@@ -77,15 +77,28 @@ class PodSetResult:
         return min((choice.mode for choice in self.flavors.values()), default=NO_FIT)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a workload holds once it is admitted with an assignment: nobody changes any of it."""
+
+    pod_sets: tuple[PodSetAdmission, ...]
+    requests: tuple[Requests, ...]
+    usage: Amounts
+
+
 @dataclass(slots=True)
 class Assignment:
-    """The assignment of a workload; `usage` is what it adds, `borrowing` the height of the subtree that it needs."""
+    """The assignment of a workload; `usage` is what it adds, `borrowing` the height of the subtree that it needs.
+
+    `held` is made when it is first admitted.
+    """
 
     pod_sets: list[PodSetResult] = field(default_factory=list)
     usage: Amounts = field(default_factory=dict)
     borrowing: int = 0
     progress: Progress | None = None
     no_fit_reason: str = ""
+    held: Held | None = None
     _mode: int | None = None
     _message: str | None = None
 

@@ -7,12 +7,13 @@ victims keeps what it needs reserved for the rest of the cycle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import pending
-from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT
+from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT, Held
+from dure.core.queueing.kueue.copies import altered
 from dure.core.queueing.kueue.entries import Entry
 from dure.core.queueing.kueue.infos import Info, Placed, Requests, placed_of, usage_of
 from dure.core.queueing.kueue.matching import selector_holds
@@ -80,16 +81,15 @@ class Cycle:
         result = CycleResult([], [])
         for info, preemptor in heads:
             self._nominate(info, preemptor, result)
-        hopeful = [entry for entry in result.entries if not self._waits(entry)]
-        if hopeful:
+        if any(not entry.waits for entry in result.entries):
             self._take_turns(result)
         return result
 
     def _take_turns(self, result: CycleResult) -> None:
-        turns = result.entries
+        turns: Iterable[Entry] = in_order(result.entries, self.settings)
         if not self.settings.fair_sharing:
-            turns = [entry for entry in turns if not entry.requeue or self._keeps(entry)]
-        for entry in in_order(turns, self.settings):
+            turns = self._mattering(result.entries)
+        for entry in turns:
             self._process(entry, result)
         self.snapshot.take_all(self._replaced_slices)
         for node, usage, placed in reversed(self._reserved):
@@ -98,19 +98,33 @@ class Cycle:
         self._reserved.clear()
         self._replaced_slices.clear()
         for entry in result.entries:
-            if entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
+            if not entry.waits and entry.status != states.NOT_NOMINATED and entry.requeue == pending.GENERIC:
                 entry.requeue = pending.FAILED_AFTER_NOMINATION
+
+    def _mattering(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return in their order the heads that may be accepted, and of those that wait the ones that keep something.
+
+        After the last that may be accepted there is nobody from whom anything could be kept.
+        """
+        turns = [*in_order([entry for entry in entries if not entry.waits or self._keeps(entry)], self.settings)]
+        while turns[-1].waits:
+            turns.pop()
+        return turns
 
     def _nominate(self, info: Info, preemptor: bool, result: CycleResult) -> None:  # noqa: FBT001 - one fact of a head
         refusal = self._refusal(info)
         if refusal is not None:
             result.refused.append(refusal)
             return
-        info.evaluated_generation = info.workload.generation
+        workload = info.workload
+        info.evaluated_generation = workload.generation
         node = self.snapshot.queues[info.queue]
         assignment, targets = self.nominator.nominate(info, node)
-        result.entries.append(Entry(info, node, assignment, targets, assignment.message, preemptor))
+        entry = Entry(info, node, assignment, targets, assignment.message, preemptor)
         info.progress = assignment.resumable
+        if not (node.places or workload.unhealthy or self.settings.gates.concurrent_admission):
+            entry.waits = self._refused(entry)
+        result.entries.append(entry)
 
     def _refusal(self, info: Info) -> Refused | None:
         checks = info.workload.checks
@@ -134,10 +148,6 @@ class Cycle:
             return Refused(info, info.problem, "Misconfigured")
         return None
 
-    def _waits(self, entry: Entry) -> bool:
-        """Return whether a head waits whatever becomes of those before it."""
-        return not (entry.node.places or self.settings.gates.concurrent_admission) and self._refused(entry)
-
     def _refused(self, entry: Entry) -> bool:
         """Return whether a head has neither quota nor victims, and tell it so."""
         mode = entry.assignment.mode
@@ -153,13 +163,15 @@ class Cycle:
         if self.settings.gates.concurrent_admission and self._better_sibling_runs(entry):
             self._skip(entry, "A more favorable variant is already admitted", "PendingEvaluation")
             return
-        fits = self._waits(entry) or self._recheck(entry, result)
+        if entry.waits:
+            self._reserve_blocked(entry)
+            return
+        fits = self._recheck(entry, result)
         mode = entry.assignment.mode
         if mode != FIT and self.settings.gates.replacement_fail_fast and lost_a_node(entry.info.workload):
             entry.status, entry.message = states.EVICTED, no_replacement(entry.info.workload)
         elif self._refused(entry):
-            if mode == PREEMPT:
-                self._reserve_blocked(entry)
+            self._reserve_blocked(entry)
         elif mode == PREEMPT and self._gated(entry.info.workload):
             entry.status, entry.reason = states.GATED, "AdmissionGated"
             entry.message, entry.requeue = "Workload requires preemption, but it's gated", pending.PREEMPTION_GATED
@@ -251,7 +263,7 @@ class Cycle:
         return not reclaims or (self.settings.gates.prioritize_preemptors and entry.preemptor)
 
     def _reserve_blocked(self, entry: Entry) -> None:
-        if not self._keeps(entry):
+        if entry.assignment.mode != PREEMPT or not self._keeps(entry):
             return
         kept: Amounts = {}
         for key, amount in entry.usage().items():
@@ -354,36 +366,42 @@ def _place(workload: Workload, flavors: Sequence[str]) -> int | None:
     return flavors.index(workload.allowed_flavors[0])
 
 
-def admission_of(entry: Entry) -> Admission:
-    """Return the admission that an accepted head gets."""
-    return Admission(
-        cluster_queue=entry.node.name,
-        pod_sets=tuple(
+def _held_by(entry: Entry) -> Held:
+    """Return what an accepted head holds from now on; all heads of one remembered assignment hold the same."""
+    assignment, node = entry.assignment, entry.node
+    if assignment.held is None or node.places:
+        pod_sets = tuple(
             PodSetAdmission(
                 name=one.name,
                 flavors={resource: choice.flavor for resource, choice in one.flavors.items()},
                 usage={resource: one.requests.get(resource, 0) for resource in one.flavors},
                 count=one.count,
                 topology=one.topology,
-                levels=levels_of(one, entry.node),
+                levels=levels_of(one, node),
                 delayed=one.delayed,
             )
-            for one in entry.assignment.pod_sets
-        ),
-    )
+            for one in assignment.pod_sets
+        )
+        requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors, one) for one in pod_sets)
+        assignment.held = Held(pod_sets, requests, usage_of(requests))
+    return assignment.held
+
+
+def admission_of(entry: Entry) -> Admission:
+    """Return the admission that an accepted head gets."""
+    return Admission(entry.node.name, _held_by(entry).pod_sets)
 
 
 def admitted_info(entry: Entry, now_ns: int) -> Info:
     """Return the record of an accepted head as it holds quota since now."""
-    admission = admission_of(entry)
-    requests = tuple(Requests(one.name, one.count or 0, one.usage, one.flavors, one) for one in admission.pod_sets)
-    workload = replace(entry.info.workload, admission=admission, unhealthy=())
-    return replace(
+    held = _held_by(entry)
+    workload = altered(entry.info.workload, admission=admission_of(entry), unhealthy=())
+    return altered(
         entry.info,
         workload=workload,
-        requests=requests,
+        requests=held.requests,
         placed=placed_of(workload) if entry.node.places else (),
-        usage=usage_of(requests),
+        usage=held.usage,
         progress=None,
         reserved_ns=now_ns,
     )

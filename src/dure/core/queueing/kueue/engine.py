@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from dure.core.queueing.kueue import status
+from dure.core.queueing.kueue.copies import altered
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
 from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry
 from dure.core.queueing.kueue.infos import Info, info_of
@@ -301,7 +302,7 @@ class Engine:
             return False
         self._free(info, now_ns)
         kept = tuple(one for one in info.workload.conditions if one.type not in {"QuotaReserved", "Admitted"})
-        self.submit(replace(info.workload, admission=None, requeue_at_ns=requeue_at_ns, conditions=kept), now_ns)
+        self.submit(altered(info.workload, admission=None, requeue_at_ns=requeue_at_ns, conditions=kept), now_ns)
         return True
 
     def wake(self, queue: str | None = None, now_ns: int = 0) -> None:
@@ -370,15 +371,18 @@ class Engine:
     def _heads(self) -> list[tuple[Info, bool]]:
         """Return the head of every queue that has one, and whether it is a preemptor whose victims still leave."""
         heads = []
+        inactive, trial = self.snapshot.inactive, self._trial
         for index in sorted(self._awake):
             queue = self._queues[index]
-            if queue.name in self.snapshot.inactive:
+            if queue.name in inactive:
                 continue
-            self._touch(queue.name)
+            if trial is not None:
+                trial.touch(queue.name)
             info = queue.head()
             if info is not None:
-                self._remember(info)
-                heads.append((info, queue.is_preemptor(info)))
+                if trial is not None:
+                    trial.remember(info)
+                heads.append((info, queue.sticky is not None and queue.is_preemptor(info)))
         return heads
 
     def _end_backoffs(self, now_ns: int) -> None:
@@ -404,6 +408,25 @@ class Engine:
 
     def _settle(self, entry: Entry, now_ns: int) -> None:
         """Put what a cycle decided about one head into effect."""
+        if not entry.waits:
+            self._settle_others(entry, now_ns)
+        info = entry.info
+        if info.key in self._again:
+            self._settle_again(entry, now_ns)
+            return
+        if entry.status != ASSUMED:
+            self._told[info.key] = entry
+            self.pending[info.queue].requeue(info, entry.requeue, now_ns)
+            return
+        self._told.pop(entry.info.key, None)
+        self.pending[entry.info.queue].forget(entry.info.key)
+        if self.ledger is not None and entry.node.spec.usage_based:
+            workload = entry.info.workload
+            price = priced(entry.info.requests, entry.node, self.settings)
+            self.ledger.enter(f"{workload.namespace}/{workload.queue}", entry.info.key, price)
+
+    def _settle_others(self, entry: Entry, now_ns: int) -> None:
+        """Let those go for whom a head was decided on: victims, the slice before, the variant that migrates."""
         for target in entry.preempting:
             if not target.info.evicted:
                 self._remember(target.info)
@@ -412,19 +435,6 @@ class Engine:
             self._free(entry.replacing, now_ns)
         if entry.migrating is not None:
             self.evict(entry.migrating.key, "FlavorMigration", "", now_ns)
-        if entry.info.key in self._again:
-            self._settle_again(entry, now_ns)
-            return
-        if entry.status != ASSUMED:
-            self._told[entry.info.key] = entry
-            self.pending[entry.info.queue].requeue(entry.info, entry.requeue, now_ns)
-            return
-        self._told.pop(entry.info.key, None)
-        self.pending[entry.info.queue].forget(entry.info.key)
-        if self.ledger is not None and entry.node.spec.usage_based:
-            workload = entry.info.workload
-            price = priced(entry.info.requests, entry.node, self.settings)
-            self.ledger.enter(f"{workload.namespace}/{workload.queue}", entry.info.key, price)
 
     def _settle_again(self, entry: Entry, now_ns: int) -> None:
         """Put into effect what a cycle decided about a workload that holds quota already."""

@@ -17,7 +17,10 @@ EVICTED = "evicted"
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A head within a cycle. `message` and `reason` say why it waits; `requeue` where it goes."""
+    """A head within a cycle. `message` and `reason` say why it waits; `requeue` where it goes.
+
+    One that `waits` has neither quota nor victims, whatever becomes of those before it.
+    """
 
     info: Info
     node: QueueNode
@@ -25,6 +28,7 @@ class Entry:
     targets: list[Target]
     message: str
     preemptor: bool = False
+    waits: bool = False
     status: str = NOT_NOMINATED
     reason: str = ""
     requeue: str = GENERIC

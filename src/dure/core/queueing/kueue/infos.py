@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dure.core.queueing.kueue.domains import Values
-from dure.core.queueing.kueue.objects import Amounts, Gates, PodSetAdmission, Workload
+from dure.core.queueing.kueue.objects import Amounts, Gates, PodSet, PodSetAdmission, Workload
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import UNLIMITED, add
 
@@ -100,21 +100,21 @@ def _counts(workload: Workload, gates: Gates) -> dict[str, int]:
 def _requests(workload: Workload, gates: Gates) -> tuple[Requests, ...]:
     counts = _counts(workload, gates)
     if workload.admission is None:
-        return tuple(
-            Requests(
-                one.name, counts[one.name], {res: amount * counts[one.name] for res, amount in one.requests.items()}
-            )
-            for one in workload.pod_sets
-        )
+        return tuple([_scaled(one, counts[one.name]) for one in workload.pod_sets])
     full = {podset.name: podset.count for podset in workload.pod_sets}
     held = []
     for one in workload.admission.pod_sets:
         count = full.get(one.name, 0) if one.count is None else one.count
-        requests = Requests(one.name, count, dict(one.usage), one.flavors)
+        amounts = {name: min(amount, UNLIMITED) for name, amount in one.usage.items()}
+        requests = Requests(one.name, count, amounts, one.flavors)
         left = counts.get(one.name, 0)
         requests = requests.scaled(left) if left < count else requests
         held.append(replace(requests, held=one))
     return tuple(held)
+
+
+def _scaled(one: PodSet, count: int) -> Requests:
+    return Requests(one.name, count, {name: min(amount * count, UNLIMITED) for name, amount in one.requests.items()})
 
 
 def usage_of(requests: Iterable[Requests]) -> Amounts:
@@ -149,6 +149,8 @@ def _shape(workload: Workload, requests: tuple[Requests, ...], priority: int, ga
 
 def _problem(workload: Workload) -> str:
     """Return what is wrong with the resources of its pods, for a message; the first kind of problem counts."""
+    if not any(podset.problems or podset.misfits for podset in workload.pod_sets):
+        return ""
     for told, found in (
         ("resources validation failed", [text for podset in workload.pod_sets for text in podset.problems]),
         (
@@ -177,10 +179,7 @@ def placed_of(workload: Workload) -> tuple[Placed, ...]:
 
 def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
     """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
-    requests = tuple(
-        Requests(r.name, r.count, {k: min(v, 2**63 - 1) for k, v in r.amounts.items()}, r.flavors, r.held)
-        for r in _requests(workload, gates)
-    )
+    requests = _requests(workload, gates)
     name = queue or ""
     if workload.admission is not None and queue is None:
         name = workload.admission.cluster_queue
@@ -193,11 +192,11 @@ def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
         requests=requests,
         priority=priority,
         shape=shape,
-        usage=usage_of(requests),
+        usage=usage_of(requests) if workload.admission is not None else {},
         evicted=workload.has("Evicted"),
         key=workload.key,
         reserved_ns=reserved.at_ns if reserved is not None and reserved.status else None,
         shrinks=can_shrink(workload.pod_sets),
         problem=_problem(workload),
-        placed=placed_of(workload) if gates.topology else (),
+        placed=placed_of(workload) if gates.topology and workload.admission is not None else (),
     )

@@ -42,7 +42,7 @@ class Nominator:
         """Return the assignment and its targets: of all pods if that may be, else of as many as may be."""
         if info.progress is not None and self._outdated(info, queue):
             info.progress = None
-        replaced = self._replaced(info, queue)
+        replaced = None if info.workload.replaces is None else self._replaced(info, queue)
         full, hunts = self._full(info, queue, replaced)
         if replaced is None and not (hunts or info.shrinks or queue.places):
             return full, []
@@ -77,10 +77,9 @@ class Nominator:
         return queue.generation > progress.generation
 
     def _replaced(self, info: Info, queue: QueueNode) -> Info | None:
-        replaces = info.workload.replaces
-        if replaces is None or not self.settings.gates.elastic_slices:
+        if not self.settings.gates.elastic_slices:
             return None
-        found = queue.workloads.get(replaces)
+        found = queue.workloads.get(info.workload.replaces or "")
         return found if found is not None and found.workload.namespace == info.workload.namespace else None
 
     def _full(self, info: Info, queue: QueueNode, replaced: Info | None) -> tuple[Assignment, bool]:

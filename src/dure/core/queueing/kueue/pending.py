@@ -198,7 +198,8 @@ class PendingQueue:
 
     def head(self) -> Info | None:
         """Return the first who may be admitted, or None when nobody may. It waits on until it is forgotten."""
-        self._look()
+        if self._looked != self.waking.count:
+            self._look()
         place: Place | None = None
         if self.usage is not None:
             place = min(self._active(), key=self._ranked, default=None)
@@ -265,7 +266,8 @@ class PendingQueue:
         """Say why the head was not admitted: it stays among those that may be head, or waits for change."""
         if reason in _STICKY:
             self.sticky = (info.key, info.evaluated_generation)
-        known = self._classes.get(self._class_of(info))
+        kind = None if self.strict else info.shape
+        known = self._classes.get(kind)
         if known is not None:
             known.told = info.key
         at_once = reason != NAMESPACE_MISMATCH if self.strict else reason in _AT_ONCE
@@ -273,10 +275,10 @@ class PendingQueue:
         due = backoff_over(info, now_ns)
         if due and (at_once or unfinished or self._looked != self.waking.count):
             return
-        by_shape = not self.strict and info.shape is not None and reason in _BY_SHAPE
+        by_shape = kind is not None and reason in _BY_SHAPE
         if by_shape:
             self._look()
-            self._stuck.add(info.shape)
+            self._stuck.add(kind)
             self._any()
         if not by_shape or not due:
             self.park(info)

@@ -6,8 +6,7 @@ gone.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from dure.core.queueing.kueue.copies import altered
 from dure.core.queueing.kueue.objects import Admission, CheckState, ClusterQueue, Condition, Gates, Workload
 from dure.core.queueing.kueue.second import places_wait
 
@@ -22,14 +21,14 @@ def with_condition(workload: Workload, condition: Condition) -> Workload:
     told = condition.message.encode()
     if len(told) > CONDITION_LIMIT:
         cut = told[: CONDITION_LIMIT - len(_CUT)].decode(errors="ignore") + _CUT
-        condition = replace(condition, message=cut)
+        condition = altered(condition, message=cut)
     before = workload.condition(condition.type)
     if before is None:
-        return replace(workload, conditions=(*workload.conditions, condition))
+        return altered(workload, conditions=(*workload.conditions, condition))
     if before.status == condition.status:
-        condition = replace(condition, at_ns=before.at_ns)
+        condition = altered(condition, at_ns=before.at_ns)
     kept = tuple(condition if one.type == condition.type else one for one in workload.conditions)
-    return replace(workload, conditions=kept)
+    return altered(workload, conditions=kept)
 
 
 def admissible(workload: Workload, gates: Gates) -> bool:
@@ -81,7 +80,7 @@ def reserved(
 
     `granular` is the gate UnadmittedWorkloadsObservability, here and below.
     """
-    changed = replace(workload, admission=admission, unhealthy=())
+    changed = altered(workload, admission=admission, unhealthy=())
     message = f"Quota reserved in ClusterQueue {admission.cluster_queue}"
     changed = with_condition(changed, Condition("QuotaReserved", True, "QuotaReserved", message, now_ns))
     for kind in _ENDED_BY_RESERVATION:
@@ -97,7 +96,7 @@ def reserved(
 def refused(workload: Workload, reason: str, message: str, now_ns: int, *, granular: bool = True) -> Workload:
     """Return the workload as it waits, with the reason token and the sentence."""
     changed = with_condition(workload, Condition("QuotaReserved", False, reason, message, now_ns))
-    return _with_admitted(replace(changed, admission=None), now_ns, granular=granular)
+    return _with_admitted(altered(changed, admission=None), now_ns, granular=granular)
 
 
 def gated(workload: Workload, message: str, now_ns: int) -> Workload:
@@ -124,4 +123,4 @@ def evicted(workload: Workload, reason: str, message: str, now_ns: int) -> Workl
     )
     if not (checks or changed.open_gates or changed.unhealthy):
         return changed
-    return replace(changed, checks=checks, open_gates=frozenset(), unhealthy=())
+    return altered(changed, checks=checks, open_gates=frozenset(), unhealthy=())

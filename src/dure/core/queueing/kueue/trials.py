@@ -7,13 +7,26 @@ any of these in a trial says so before (`touch`, `touch_tree`, `remember`), or t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 
 from dure.core.queueing.kueue.domains import Used
 from dure.core.queueing.kueue.infos import Info
 from dure.core.queueing.kueue.pending import PendingQueue, Saved, Waking
 from dure.core.queueing.kueue.snapshot import Snapshot
 from dure.core.queueing.kueue.tree import Node
+
+_CHANGING = (
+    "workload",
+    "evicted",
+    "order",
+    "progress",
+    "nominated",
+    "evaluated_generation",
+    "local_usage",
+    "reserved_ns",
+)
+_facts: attrgetter[tuple[object, ...]] = attrgetter(*_CHANGING)
 
 
 @dataclass(slots=True)
@@ -26,7 +39,7 @@ class Trial:
     _workloads: dict[str, dict[str, Info]] = field(default_factory=dict)
     _nodes: dict[int, Node] = field(default_factory=dict)
     _usage: dict[int, int] = field(default_factory=dict)
-    _infos: dict[int, tuple[Info, Info]] = field(default_factory=dict)
+    _infos: dict[int, tuple[Info, tuple[object, ...]]] = field(default_factory=dict)
     _counts: dict[int, tuple[Waking, int]] = field(default_factory=dict)
     _used: list[tuple[Used, Used]] = field(init=False)
 
@@ -55,7 +68,8 @@ class Trial:
 
     def remember(self, info: Info) -> None:
         """Remember how a workload is, before its first change."""
-        self._infos.setdefault(id(info), (info, replace(info)))
+        if id(info) not in self._infos:
+            self._infos[id(info)] = info, _facts(info)
 
     def undo(self) -> None:
         """Put everything back."""
@@ -68,10 +82,8 @@ class Trial:
             for account in node.accounts.values():
                 account.usage = self._usage.get(id(account), 0)
         for info, kept in self._infos.values():
-            info.workload, info.evicted, info.order = kept.workload, kept.evicted, kept.order
-            info.progress, info.nominated = kept.progress, kept.nominated
-            info.evaluated_generation, info.local_usage = kept.evaluated_generation, kept.local_usage
-            info.reserved_ns = kept.reserved_ns
+            for name, fact in zip(_CHANGING, kept, strict=True):
+                setattr(info, name, fact)
         for now, used in self._used:
             now.clear()
             now.update(used)

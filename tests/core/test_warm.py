@@ -31,6 +31,15 @@ def test_the_next_cell_goes_to_the_node_of_the_last_one(node):
     assert after(Decider(TWINS), a_job("next", inputs={"a": 100})) == {"next": "n1"}, "which is the first otherwise"
 
 
+def test_the_next_cell_goes_where_the_last_one_wrote_what_it_reads():
+    decider = Decider(TWINS)
+    first = running(a_job("first"), "lab", "n2", 0)
+    decider.put(first)
+    wrote = replace(ended(first), result={"outputs": {"made": 100}})
+    assert after(decider, wrote, a_job("next", inputs={"made": 100})) == {"next": "n2"}
+    assert after(decider, a_job("other", inputs={"else": 100})) == {"next": "n2", "other": "n1"}
+
+
 def test_it_does_not_wait_for_that_node():
     decider = Decider(TWINS)
     first = running(a_job("first", inputs={"a": 100}), "lab", "n2", 0)

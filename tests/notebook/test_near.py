@@ -1,4 +1,4 @@
-"""A cell that reads a large array goes to the node that has read it."""
+"""A cell that reads a large array goes to the node that has read or written it."""
 
 from __future__ import annotations
 
@@ -61,9 +61,11 @@ def test_the_second_cell_goes_to_the_node_of_the_first_when_both_are_free(tmp_pa
                 job = until(client, client.jobs().jobs[0].id, "running")
                 assert node_of(job) == "first"
                 assert node_after(kernel, client, "int(big.sum())") == "second"
+                assert node_after(kernel, client, "made = np.arange(3_000_000) * 2") == "second"
                 client.cancel(job.id)
                 until(client, job.id, "cancelled")
                 assert node_after(kernel, client, "int(big.max())") == "second", "where the array has been read"
+                assert node_after(kernel, client, "int(made[-1])") == "second", "where it was written"
                 assert node_after(kernel, client, "1 + 1") == "first", "which is the first of equal ones"
         finally:
             kernel.kill()

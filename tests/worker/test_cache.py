@@ -37,6 +37,17 @@ def blobs(tmp_path: Path) -> Blobs:
     return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
 
 
+def test_what_was_written_here_is_not_fetched(blobs: Blobs, tmp_path: Path):
+    far: Any = Far(blobs)
+    near: Any = NodeBlobs(far, tmp_path / "cache")
+    array = np.random.default_rng(1).random(1_500_000)
+    snapshot = capture({"array": array}, ["array"], blobs=near)
+    found = restore(snapshot, near, into={"__name__": "__main__"})
+    assert np.array_equal(found.values["array"], array)
+    assert far.fetched == []
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
 def test_what_was_read_once_is_mapped_then(blobs: Blobs, tmp_path: Path):
     far: Any = Far(blobs)
     array = np.random.default_rng(1).random(1_500_000)

@@ -7,7 +7,7 @@ immutable value, so a change is always a new value with `version + 1` made by `l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -198,6 +198,12 @@ class Job:
     failure: Mapping[str, Any] = field(default_factory=dict)  # ename, evalue, exit_code: also where jobs are listed
     result: Mapping[str, Any] | None = None
     version: int = 0
+
+    @property
+    def outputs(self) -> Collection[str]:
+        """The largest of the blobs that it wrote, known at its end."""
+        wrote: Mapping[str, int] = (self.result or {}).get("outputs") or {}
+        return wrote.keys()
 
 
 class ClusterKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Keeps blobs that a node has read as plain files of its own, so that the next cell there maps instead of fetching.
+"""Keeps blobs that a node has read or written as plain files of its own, so that the next cell there maps them.
 
 For blobs in S3, and for those that a folder holds compressed. Bounded; what was not used for longest goes first. The
 trap: a team's encrypted blobs must not lie here in the clear, so they are never kept.
@@ -73,7 +73,15 @@ class NodeBlobs:
             self._keep(own, data)
         return data
 
-    def _keep(self, own: Path, data: bytes) -> None:
+    def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
+        """Keep the bytes in the store, and here what is to be mapped from another store than files."""
+        digest = self._blobs.put(data, digest=digest, mapped=mapped)
+        own = self._folder / digest
+        if mapped and self._blobs.path(digest) is None and not own.exists():
+            self._keep(own, data)
+        return digest
+
+    def _keep(self, own: Path, data: Any) -> None:
         with contextlib.suppress(OSError):  # a full disk, or a folder that is not ours: then it is fetched again
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial = own.with_name(f".{own.name}.{os.getpid()}.{id(data)}")
@@ -82,7 +90,7 @@ class NodeBlobs:
                 partial.replace(own)
             finally:
                 partial.unlink(missing_ok=True)
-            self._size_bytes = self._size() + len(data)
+            self._size_bytes = self._size() + memoryview(data).nbytes
             bound = min(self._max_bytes, shutil.disk_usage(self._folder).free * _PART_OF_FREE + self._size_bytes)
             if self._size_bytes > bound:
                 self._shrink(int(bound * _DOWN_TO))

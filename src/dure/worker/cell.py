@@ -22,7 +22,7 @@ from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
 from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
-from dure.worker.spec import AttemptSpec, SpecError
+from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 PROVIDE_TIMEOUT_S = 30.0
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
@@ -392,7 +392,8 @@ class _Session:
         changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
-        digest = changes.snapshot.store(self._blobs) if changes.snapshot and changes.changed else None
+        brought = changes.snapshot if changes.snapshot is not None and changes.changed else None
+        digest = brought.store(self._blobs) if brought is not None else None
         unsaved = {name: why for name, why in changes.unsaved.items() if self._told.get(name) != id(names.get(name))}
         if self._spec.keep_s > 0:
             self._hold(changes)
@@ -405,6 +406,7 @@ class _Session:
             "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "error": None,
+            **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),
         }
 
     def _without_aside(self, changes: Changes, aside: set[str]) -> Changes:

@@ -14,7 +14,7 @@ from dure.state import BlobError, Blobs, Snapshot, capture, open_blobs, restore
 from dure.worker.cell import exit_code, failed
 from dure.worker.channel import READY, Outlet
 from dure.worker.shell import CellShell, safe_text
-from dure.worker.spec import AttemptSpec, SpecError
+from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 RESULT, EXCEPTION, CALL = "__result__", "__exception__", "__call__"
 
@@ -50,7 +50,8 @@ def _store(blobs: Blobs, value: Any) -> dict[str, Any]:
     if RESULT in saved.unsaved:
         reason = f"The function ended well, but its result cannot be sent back: {saved.unsaved[RESULT]}"
         return failed("error", 1, "UnsavedResult", reason)
-    return {"status": "ok", "exit_code": 0, "snapshot": saved.store(blobs), "changed": [RESULT], "error": None}
+    told = {"snapshot": saved.store(blobs), "changed": [RESULT], "outputs": saved.largest(MAX_OUTPUTS)}
+    return {"status": "ok", "exit_code": 0, **told, "error": None}
 
 
 def _failure(shell: CellShell, blobs: Blobs, error: BaseException) -> dict[str, Any]:

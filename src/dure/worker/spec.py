@@ -15,6 +15,7 @@ from typing import Any, Literal
 KINDS = ("cell", "command", "function")
 OUTPUT_BYTES = 16 * 1024 * 1024
 GRACE_S = 10.0
+MAX_OUTPUTS = 16  # of the largest blobs written: the queue is told, so that what reads them comes to this node
 
 
 class SpecError(Exception):

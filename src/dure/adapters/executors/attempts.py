@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ CONTROL_SOCKET = "control.sock"
 WORK = "work"
 _AT_MAX = 10**11  # seconds since the epoch
 _CELLS_MAX = 10**9
+_OUTPUTS_MAX = 16
+_SIZE_MAX = 2**50
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,9 @@ def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
     artifacts = checked.pop("artifacts", None)
     if isinstance(artifacts, list):
         checked["artifacts"] = [entry for entry in artifacts if _is_artifact(entry)]
+    outputs = checked.pop("outputs", None)
+    if isinstance(outputs, dict) and 0 < len(outputs) <= _OUTPUTS_MAX and all(map(_is_output, outputs.items())):
+        checked["outputs"] = outputs
     if not isinstance(checked.get("error"), dict):
         checked.pop("error", None)
     if type(checked.get("exit_code")) is not int:
@@ -158,6 +165,11 @@ def _is_artifact(entry: object) -> bool:
         and isinstance(entry["digest"], str)
         and type(entry["size_bytes"]) is int
     )
+
+
+def _is_output(item: tuple[str, object]) -> bool:
+    digest, size = item
+    return _DIGEST.fullmatch(digest) is not None and type(size) is int and 0 < size <= _SIZE_MAX
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

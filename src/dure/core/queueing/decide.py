@@ -77,6 +77,7 @@ class Decider:
         if known is job:
             return
         if job.phase.terminal:
+            self.books.warm.learn(job)
             self.drop(job.id)
             return
         self._jobs[job.id] = job

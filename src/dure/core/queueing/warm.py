@@ -1,7 +1,7 @@
-"""Which nodes ran jobs that read which blobs: what lets a cell go where its values lie already.
+"""Which nodes ran jobs that read or wrote which blobs: what lets a cell go where its values lie already.
 
-Told of every job that holds GPUs, and forgetful: a bounded number of digests for each node, those used last. The trap:
-it is a preference and not the truth about any cache, so nothing but a choice between places may depend on it.
+Told of every job that holds GPUs or has ended, and forgetful: a bounded number of digests for each node, those used
+last. The trap: it is a preference and not the truth about any cache, so nothing but a choice of place may depend on it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ class Warm:
         self._nodes: dict[tuple[str, str], OrderedDict[str, None]] = {}
 
     def learn(self, job: Job) -> None:
-        """Note that the nodes of the job's lease read its inputs."""
-        if job.lease is None or not job.inputs:
+        """Note that the nodes of the job's lease have what it read and, once it has ended, what it wrote."""
+        digests = (*job.inputs, *job.outputs)
+        if job.lease is None or not digests:
             return
         for share in job.lease.shares:
             known = self._nodes.setdefault((job.lease.cluster, share.node), OrderedDict())
-            for digest in job.inputs:
+            for digest in digests:
                 known[digest] = None
                 known.move_to_end(digest)
             while len(known) > DIGESTS_PER_NODE:
@@ -38,6 +39,6 @@ class Warm:
         self._nodes = {place: known for place, known in self._nodes.items() if place in there}
 
     def on_node(self, cluster: str, node: str, inputs: Mapping[str, int]) -> int:
-        """Return how many bytes of `inputs` (digest to bytes) the node has read."""
+        """Return how many bytes of `inputs` (digest to bytes) the node has."""
         known = self._nodes.get((cluster, node))
         return sum(size for digest, size in inputs.items() if digest in known) if known else 0

@@ -16,6 +16,7 @@ from benchmarks.conformance.reading import (
     queue_of,
     quota_document,
     same,
+    with_all_flavors,
 )
 from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import Gates, Quota
@@ -30,8 +31,9 @@ def available(case: Case) -> None:
     """TestAvailable: what queues may take before, during and after usage."""
     case.known("clusterQueues", "cohorts", "wantAvailable", "wantPotentiallyAvailable", "usage")
     tc = case.tc
+    specs = [queue_of(one) for one in tc["clusterQueues"]]
     snapshot = build(
-        [queue_of(one) for one in tc["clusterQueues"]], [cohort_of(one) for one in tc.get("cohorts") or ()]
+        specs, [cohort_of(one) for one in tc.get("cohorts") or ()], with_all_flavors(specs), (), frozenset()
     )
     now = {name: amounts_of(one) for name, one in tc["wantAvailable"].items()}
     most = {name: amounts_of(one) for name, one in tc["wantPotentiallyAvailable"].items()}
@@ -45,9 +47,10 @@ def available(case: Case) -> None:
 
 
 def _same_available(snapshot: Snapshot, now: Document, most: Document, when: str) -> None:
-    got = {name: {key: node.available(key) for key in node.quotas} for name, node in snapshot.queues.items()}
+    active = {name: node for name, node in snapshot.queues.items() if node.active}
+    got = {name: {key: node.available(key) for key in node.quotas} for name, node in active.items()}
     same(f"available {when}", now, got)
-    got = {name: {key: node.potential(key) for key in node.quotas} for name, node in snapshot.queues.items()}
+    got = {name: {key: node.potential(key) for key in node.quotas} for name, node in active.items()}
     same(f"potentially available {when}", most, got)
 
 
@@ -56,11 +59,14 @@ def dominant_share(case: Case) -> None:
     case.known("clusterQueue", "lendingClusterQueue", "cohorts", "usage", "flvResQ", "want")
     tc = case.tc
     queues = [tc["clusterQueue"], *([tc["lendingClusterQueue"]] if tc.get("lendingClusterQueue") else [])]
-    snapshot = build([queue_of(one) for one in queues], [cohort_of(one) for one in tc.get("cohorts") or ()])
+    specs = [queue_of(one) for one in queues]
+    snapshot = build(
+        specs, [cohort_of(one) for one in tc.get("cohorts") or ()], with_all_flavors(specs), (), frozenset()
+    )
     named("queue", snapshot.queues, "cq").take(amounts_of(tc.get("usage")))
     more = amounts_of(tc.get("flvResQ"))
     got = set()
-    nodes: list[tuple[Node, bool]] = [(node, False) for node in snapshot.queues.values()]
+    nodes: list[tuple[Node, bool]] = [(node, False) for node in snapshot.queues.values() if node.active]
     nodes += [(node, True) for node in snapshot.cohorts.values()]
     for node, is_cohort in nodes:
         share = node.share(more)

@@ -161,16 +161,18 @@ class World:
         key = one.info.key
         self.pending[one.info.queue].requeue(one.info, one.requeue, NOW_NS)
         kind = one.status if isinstance(one, Entry) else states.NOT_NOMINATED
-        if self.broken or kind not in {states.NOT_NOMINATED, states.SKIPPED, states.GATED}:
+        if kind not in {states.NOT_NOMINATED, states.SKIPPED, states.GATED}:
             return
         granular = self.settings.gates.observability
         reason = one.reason if granular else "Pending"
+        self.events.append(("Warning", key, reason))
+        if self.broken:
+            return
         changed = status.refused(self.workloads[key], reason, one.message, NOW_NS, granular=granular)
         if kind == states.GATED:
             changed = status.gated(changed, one.message, NOW_NS)
         self.workloads[key] = changed
         self.requests[key] = [(entry.name, dict(entry.amounts)) for entry in one.info.requests]
-        self.events.append(("Warning", key, reason))
 
 
 def _found(document: Document) -> list[Document]:

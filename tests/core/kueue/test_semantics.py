@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.assigner import Assigner
 from dure.core.queueing.kueue.assignment import CAN_PREEMPT, NO_FIT
@@ -26,6 +28,7 @@ from dure.core.queueing.kueue.objects import (
 )
 from dure.core.queueing.kueue.pending import NO_CANDIDATES, PENDING_PREEMPTION, PendingQueue
 from dure.core.queueing.kueue.pods import Ranges, adjusted, misfits_of, pod_requests, pod_set_of, problems_of
+from dure.core.queueing.kueue.quantity import resource_rank
 from dure.core.queueing.kueue.shapes import queue_of, workload_of
 from dure.core.queueing.kueue.snapshot import build
 from dure.core.queueing.kueue.tree import Share
@@ -242,3 +245,28 @@ def test_a_small_share_is_written_without_exponent():
     assert Share(ratio=1e-05).text == "0.00001"
     assert Share(ratio=1e22).text == "1" + "0" * 22
     assert Share(ratio=12.5).text == "12.5"
+
+
+def test_the_resources_of_a_pod_set_are_judged_by_the_hash_of_their_names():
+    assert resource_rank("cpu")[0] == 17701673320873923785
+    ranked = sorted(("cpu", "memory", "pods", "nvidia.com/gpu"), key=resource_rank)
+    assert ranked != sorted(ranked)
+    pods = PodSet("main", 1, {"cpu": 9000, "memory": 1})
+    info = info_of(replace(a_workload("w", 1), pod_sets=(pods,)), Gates())
+    queue = a_snapshot(a_queue("q", 1000)).queues["q"]
+    got = Assigner(info, queue, {"default": Flavor("default")}, lambda *_: (CAN_PREEMPT, 0)).assign()
+    told = {
+        "memory": "resource memory unavailable in ClusterQueue",
+        "cpu": "insufficient quota for cpu in flavor default, previously considered podsets requests (0) + current "
+        "podset request (9) > maximum capacity (1)",
+    }
+    first = next(name for name in ranked if name in told)
+    assert got.message == f"couldn't assign flavors to pod set main: {told[first]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "boost"), [("5", 5), ("-2", -2), ("+3", 3), ("3000000000", 0), ("1_000", 0), (" 4", 0), ("high", 0)]
+)
+def test_a_boost_that_is_no_32_bit_number_counts_for_nothing(text, boost):
+    metadata = {"name": "w", "annotations": {"kueue.x-k8s.io/priority-boost": text}}
+    assert workload_of({"metadata": metadata, "spec": {"podSets": []}}).boost == boost

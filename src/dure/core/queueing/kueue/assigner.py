@@ -25,7 +25,7 @@ from dure.core.queueing.kueue.infos import Info, Progress, Requests
 from dure.core.queueing.kueue.matching import affinity_holds, taint_text, untolerated_taint
 from dure.core.queueing.kueue.objects import Amounts, Flavor, FlavorResource, Fungibility, ResourceGroup, Settings
 from dure.core.queueing.kueue.placing import asks_topology, place
-from dure.core.queueing.kueue.quantity import add, limit_text_of, sub, text_of
+from dure.core.queueing.kueue.quantity import add, limit_text_of, resource_rank, sub, text_of
 from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import lowest_fit
 
@@ -130,7 +130,7 @@ class Assigner:
         reasons: list[str] = []
         error = ""
         known: dict[str, Attempt] = {}
-        for resource in sorted(total):
+        for resource in sorted(total, key=resource_rank):
             if self.queue.group_of(resource) is None and (total[resource] == 0 or self.settings.ignores_undeclared):
                 continue
             if chosen is None or resource in chosen:
@@ -303,7 +303,7 @@ class Assigner:
         choices: dict[str, FlavorChoice] = {}
         grade, most_borrow, worst_reason = BEST, 0, ""
         reasons: list[str] = []
-        for resource in sorted(needed):
+        for resource in sorted(needed, key=resource_rank):
             amount = needed[resource]
             other = self._other_flavor(name, members, resource)
             if other is not None:

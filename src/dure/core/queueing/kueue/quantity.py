@@ -41,6 +41,15 @@ def _exact(text: str) -> Decimal:
 
 
 @lru_cache(maxsize=4096)
+def resource_rank(name: str) -> tuple[int, str]:
+    """Return where a resource stands among those of a pod set: by the 64-bit FNV-1a hash of its name, as in Kueue."""
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value, name
+
+
+@lru_cache(maxsize=4096)
 def parse(resource: str, text: str) -> int:
     """Return the amount of a resource: thousandths for cpu, units otherwise, rounded up, at most `UNLIMITED`.
 

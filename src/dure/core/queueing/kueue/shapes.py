@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -275,10 +276,10 @@ def _owned_by_pod(metadata: Document) -> bool:
 
 
 def _boost(annotations: Document) -> int:
-    try:
-        return int(annotations.get(BOOST, "0"))
-    except ValueError:
-        return 0
+    """Return the boost of a workload's priority; what is no whole number of 32 bits counts for nothing."""
+    text = str(annotations.get(BOOST, "0"))
+    boost = int(text) if re.fullmatch("[+-]?[0-9]+", text) else 0
+    return boost if -(2**31) <= boost < 2**31 else 0
 
 
 def _condition(entry: Document) -> Condition:

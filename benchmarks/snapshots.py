@@ -240,7 +240,7 @@ def measured(method: str, name: str, python: str, steps: list[str], limit_s: flo
                     text=True,
                     check=False,
                     timeout=limit_s,
-                    env={**os.environ, "ENV_KISHU_TEST_MODE": "1", "KISHU_PATH_ROOT": folder},
+                    env={**os.environ, "ENV_KISHU_TEST_MODE": "1", "KISHU_PATH_ROOT": folder, "TMPDIR": folder},
                 )
             except subprocess.TimeoutExpired:
                 return found | {"late": {step: f"did not finish in {limit_s:.0f} s"}}

@@ -1,8 +1,13 @@
-"""What all tests share: how long hypothesis may look, and that CI looks the same way every time."""
+"""What all tests share: how long hypothesis may look, that CI looks the same way every time, and one folder for
+everything temporary, which goes when the run ends.
+"""
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -21,3 +26,18 @@ asyncio.set_event_loop(None)
 # A shell that starts this in the background has it ignore Ctrl-C, and every program that a test starts would, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config):
+    """Give programs that tests start, and end without a word, a place whose contents do not stay behind.
+
+    pytest's own folders stay where they are: the last three are kept to look into, and sockets in them have long paths.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # it has the folder of the run that started it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix="dure-")
+    Path(folder).chmod(0o711)  # tests with other accounts pass through
+    os.environ["TMPDIR"] = folder
+    tempfile.tempdir = None
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -94,6 +94,7 @@ def _server(deadline_s):
                     **os.environ,
                     "GOMEMLIMIT": "256MiB",
                     "GOGC": "50",
+                    "TMPDIR": folder,  # its own logs
                     "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                     "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
                 },
@@ -121,6 +122,9 @@ def _server(deadline_s):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            for port in ports:  # it makes them there whatever TMPDIR says, and leaves them
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def _wait(process, access, log, deadline):

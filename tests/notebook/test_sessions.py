@@ -6,16 +6,27 @@ import signal
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dure.hub.spawner import STARTUP
+from dure.notebook.session_lookup import meant
 from dure.notebook.sessions import notebook_name
 from dure.state import FolderBlobs
 from tests.api.plane import Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
 
 # On a busy machine a kernel's first cell comes long before these are imported aside, and does not wait for them.
+SLOW = """
+import sys, time
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dure.state.restoring":
+            time.sleep(2)
+sys.meta_path.insert(0, Slow())
+del Slow
+"""
 WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring; del dure"
 
 
@@ -281,6 +292,27 @@ def test_a_cell_that_is_under_way_at_the_end_leaves_no_half_changed_state(desk):
     assert desk.open().value("x") == "[1]"
 
 
+def test_a_first_cell_waits_for_what_this_machine_knows_and_says_nothing_where_there_is_nothing(desk):
+    kernel = desk.open(before=SLOW)
+    assert told(kernel.loaded) == ""
+    kernel.run("x = 41")
+    desk.crash(kernel)
+    again = desk.open(before=SLOW)
+    assert "Restored 1 variable of" in told(again.loaded)
+    assert again.value("x") == "41"
+
+
+def test_where_nobody_waited_the_line_says_that_the_next_cell_brings_it_back(desk, another_desk):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    settled(desk)
+    kernel.kill()
+    there = another_desk().open(before=SLOW.replace("sleep(2)", "sleep(1.5)"))  # which never saved it
+    if "Restored" not in told(there.loaded):
+        until(lambda: "Restored 1 variable of" in told(there.run("import time; time.sleep(1)")))
+    assert there.value("x") == "41"
+
+
 def test_undo_takes_back_the_last_cell_that_changed_anything(desk):
     kernel = desk.open()
     for code in ("x = [1]; same = 5", "x.append(2); extra = 'new'", "del same", "print(x)"):
@@ -323,6 +355,40 @@ def test_what_changed_since_a_version_and_since_a_time(desk):
     assert re.search(r"^d +new", since, re.MULTILINE)
     assert not re.search(r"^c ", since, re.MULTILINE)
     assert "neither a version" in kernel.run("%session diff soon").traceback
+    minute = kernel.run(f"%session diff {time.strftime('%H:%M')}")
+    assert minute.ok or f"Nothing was saved before {time.strftime('%H:')}" in minute.traceback
+    assert "train.ipynb" not in kernel.run("%session diff 999").traceback
+    assert re.search(r"Session s-\w+ has no version 999", kernel.run("%session diff 999").traceback)
+    assert "does not hold nothere" in kernel.run("%session restore @1 nothere").traceback
+    kernel.run("rows = (row for row in 'ab')")
+    settled(desk)
+    line = told(kernel.run("%session restore a rows nothere"))
+    assert "Restored 1 variable of" in line
+    assert re.search(r"does not hold rows \(cell \d+: a generator.*, nothere\.", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("14:01", 1), ("14:02", 2), ("14:02:10", 1), ("14:03", 2), ("15:00", 0), ("14:03:10", 3), ("2", 2)],
+)
+def test_which_version_a_time_means(monkeypatch, text, number):
+    day = time.mktime((2026, 3, 4, 0, 0, 0, 0, 0, -1))
+    at = [day - 9 * 3600, day + 14 * 3600 + 60, day + 14 * 3600 + 140, day + 14 * 3600 + 189]
+    versions = [SimpleNamespace(number=index, at=saved_at) for index, saved_at in enumerate(at)]
+    monkeypatch.setattr(time, "time", lambda: day + 14 * 3600 + 200.0)
+    localtime = time.localtime
+    monkeypatch.setattr(time, "localtime", lambda at=None: localtime(time.time() if at is None else at))
+    detail = SimpleNamespace(versions=versions, session=SimpleNamespace(id="s-1"))
+    assert meant(text, detail).number == number  # type: ignore[arg-type]
+
+
+def test_a_fork_takes_no_other_sessions_name(desk):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    assert kernel.run("%session fork mine").ok
+    assert "a session mine already" in kernel.run("%session fork mine").traceback
+    assert "a session train.ipynb already" in kernel.run("%session fork train.ipynb").traceback
 
 
 def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):

@@ -130,7 +130,8 @@ def _platform_file(state_dir: Path, platform: Platform | str | None) -> Finding:
         return Finding("platform.yaml", "bad", f"{first}{others}", f"edit {path}")
     nodes = [node for cluster in platform.clusters for node in cluster.nodes]
     simulated = sum(node.gpus for node in nodes if node.simulated)
-    told = f"valid: {sum(node.gpus for node in nodes)} GPUs ({simulated} simulated), {len(platform.teams)} teams"
+    gpus, teams = sum(node.gpus for node in nodes), len(platform.teams)
+    told = f"valid: {gpus} GPU{'s' * (gpus != 1)} ({simulated} simulated), {teams} team{'s' * (teams != 1)}"
     return Finding("platform.yaml", "ok", told)
 
 

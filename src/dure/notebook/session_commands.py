@@ -6,29 +6,26 @@ what another person saved is loaded only with `--trust` and that person's name.
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dure.client.session_refs import Reference, found, newest_before, parsed
+from dure.client.session_refs import Reference, found, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
 from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short
 from dure.notebook.session_words import say
 from dure.notebook.tables import Table, show
 
 if TYPE_CHECKING:
-    from dure.client import Client
     from dure.notebook.session_opening import Saved
     from dure.notebook.session_saving import Saver
     from dure.notebook.sessions import NotebookSession
     from dure.state import Snapshot
-    from dure.wire.sessions import SessionDetail, VersionView
+    from dure.wire.sessions import VersionView
 
 _SHOWN = 20
 _UNDO_STEPS = 100
-_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _HELP = {
     "en": """%session                     what is saved of this notebook, and what is not
 %session save [LABEL]        save now, under a label if you like
@@ -78,7 +75,7 @@ def complete(text: str) -> list[str]:
 def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     from dure.state.inspection import size_text
 
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     notebook.flush()
     name = short(notebook.name or "")
     if saver.fenced or saver.paused:
@@ -109,7 +106,7 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
     from dure.state.inspection import size_text
 
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     if not notebook.journal or notebook.journal.off:
         raise QuietError(say("is_off", name=short(notebook.name or "")))
     saver.paused = False
@@ -129,7 +126,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
         return
     from dure.state.inspection import size_text
 
-    _saver(notebook)
+    saver_of(notebook)
     notebook.flush()
     keys = ("version", "at", "cell", "variables", "size", "new", "label")
     columns = [say(f"column_{key}") for key in keys]
@@ -143,7 +140,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
             size_text(version.new_bytes),
             version.label or (say("from_version", origin=version.origin) if version.origin else ""),
         )
-        for version in _detail(notebook).versions[:_SHOWN]
+        for version in detail_of(notebook).versions[:_SHOWN]
     ]
     title = say("title_versions", name=short(notebook.name or ""))
     show(notebook.shell, Table(title, columns, rows, frozenset({columns[0], *columns[2:6]})))
@@ -178,6 +175,10 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if _has(notebook):
         notebook.flush()
     saved, blobs, theirs = _content(notebook, reference, trusted)
+    absent = [name for name in names if name not in saved.snapshot.variables]
+    told = say("not_in_version", number=saved.number, names=_absent(saved, absent)) if absent else ""
+    if absent and len(absent) == len(names):
+        raise QuietError(told)
     brought = bring_back(notebook.shell.user_ns, saved, blobs, names=names or None, beside=not theirs and not names)
     notebook.took(brought)
     notebook.origin = None if theirs or reference.name else saved.number
@@ -185,7 +186,17 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
         notebook.saver.fenced = False
         if notebook.opened is not None and notebook.saver.journal.newest < saved.number:
             notebook.saver.journal.newest = saved.number
-    notebook.show(restored_line(brought, reference.name or notebook.name or ""))
+    line = restored_line(brought, reference.name or notebook.name or "")
+    notebook.show(f"{line} {told}".rstrip())
+
+
+def _absent(saved: Saved, names: Sequence[str]) -> str:
+    from dure.notebook.session_restoring import Lost, lost_names
+
+    unsaved, made = saved.snapshot.unsaved, saved.document.made
+    lost = {name: Lost(unsaved[name].removeprefix(f"{name}: "), made.get(name)) for name in names if name in unsaved}
+    known = [lost_names(lost)] if lost else []
+    return ", ".join([*known, *(name for name in names if name not in lost)])
 
 
 def _content(notebook: NotebookSession, reference: Reference, trusted: str | None) -> tuple[Saved, Any, bool]:
@@ -198,13 +209,13 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
         detail = client.session(found(client, reference.name).id)
     else:
         notebook.ready()
-        detail = _detail(notebook)
+        detail = detail_of(notebook)
     theirs = detail.session.user != client.me().name
     if theirs and trusted != detail.session.user:
         number = f"@{reference.number}" if reference.number is not None else ""
         typed = f"{detail.session.user}/{detail.session.name}{number}"
         raise QuietError(say("trust_needed", user=detail.session.user, reference=typed))
-    version = _numbered(detail, reference.number)
+    version = numbered(detail, reference.number)
     if version.document is None:
         raise failure("session_not_found", client.lang, session=detail.session.id)
     blobs = client.blobs(detail.session.team)
@@ -212,15 +223,15 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
 
 
 def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     notebook.flush()
-    versions = list(reversed(_detail(notebook).versions))
-    if saver.base is None or not versions:
+    detail = detail_of(notebook)
+    if saver.base is None or not detail.versions:
         raise QuietError(say("no_session"))
-    first = _meant(rest[0], versions) if rest else (versions[-2] if len(versions) > 1 else versions[-1])
-    second = _meant(rest[1], versions) if len(rest) > 1 else None
-    before = _snapshot(notebook, first)
-    after = _snapshot(notebook, second) if second is not None else saver.base
+    first = meant(rest[0], detail) if rest else detail.versions[:2][-1]
+    second = meant(rest[1], detail) if len(rest) > 1 else None
+    before = snapshot_of(notebook, first)
+    after = snapshot_of(notebook, second) if second is not None else saver.base
     told = {
         "before": say("version_word", number=first.number, at=clock(first.at)),
         "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
@@ -249,10 +260,10 @@ def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> T
 
 
 def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     if not notebook.flush() or saver.base is None:
         raise QuietError(say("not_saved", reason=saver.problem or "?"))
-    versions = {version.number: version for version in _detail(notebook).versions}
+    versions = {version.number: version for version in detail_of(notebook).versions}
     version = versions[max(versions)]
     for _step in range(_UNDO_STEPS):
         undone = _origin(version, versions)
@@ -260,7 +271,7 @@ def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
         if earlier is None:
             break
         version = earlier
-        before = _saved(notebook, earlier)
+        before = saved_version(notebook, earlier)
         added, removed, changed = differences(before.snapshot, saver.base)
         if not (added or removed or changed):
             continue
@@ -321,8 +332,11 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
     if not rest:
         raise QuietError(say("name_needed", command="fork"))
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     name = rest[0]
+    client = session.client()
+    if client.sessions(user=client.me().name, name=name).sessions:
+        raise QuietError(say("fork_taken", fork=name))
     if saver.fenced:
         saver.retarget(name, saver.journal.team)
         notebook.name = name
@@ -331,7 +345,7 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
         notebook.show(say("forked_away", fork=name))
         return
     notebook.flush()
-    version = _detail(notebook).versions[0]
+    version = detail_of(notebook).versions[0]
     if version.document is None:
         raise QuietError(say("no_session"))
     kept = version.model_dump(include={"cell", "size_bytes", "variables", "unsaved", "python", "label"})
@@ -343,34 +357,35 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
         document=version.document,
         **kept,
     )
-    session.client().save_session(request)
+    client.save_session(request)
     notebook.show(say("forked", number=version.number, fork=name))
 
 
 def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if not rest:
         raise QuietError(say("name_needed", command="share"))
-    _saver(notebook)
+    saver_of(notebook)
     notebook.flush()
     people = ["*"] if "--team" in rest else [word for word in rest if not word.startswith("-")]
-    detail = _detail(notebook)
-    shared = [] if "--only" in rest else detail.session.shared
-    client = session.client()
-    detail = client.share_session(detail.session.id, [*shared, *people])
+    detail = detail_of(notebook)
+    people = [person for person in people if person != detail.session.user]
+    if not people:
+        raise QuietError(say("name_needed", command="share"))
+    detail = session.client().share_session(detail.session.id, [*detail.session.shared, *people])
     key = "shared_all" if "*" in people else "shared"
     told = {"team": detail.session.team, "name": detail.session.name, "me": detail.session.user}
     notebook.show(say(key, people=", ".join(people), **told))
 
 
 def _unshare(notebook: NotebookSession, _: Sequence[str]) -> None:
-    _saver(notebook)
-    detail = _detail(notebook)
+    saver_of(notebook)
+    detail = detail_of(notebook)
     session.client().share_session(detail.session.id, [])
     notebook.show(say("unshared", name=short(detail.session.name)))
 
 
 def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     saver.wait()
     saver.paused = saver.journal.off = True
     saver.journal.write()
@@ -384,7 +399,7 @@ def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
             notebook.saver = None
         notebook.name_it(rest[0])
         notebook.began_by_hand()
-    saver = _saver(notebook)
+    saver = saver_of(notebook)
     saver.paused = saver.journal.off = False
     saver.problem = ""
     saver.journal.write()
@@ -414,78 +429,6 @@ def _has(notebook: NotebookSession) -> bool:
 def _known_names(notebook: NotebookSession) -> frozenset[str]:
     base = notebook.saver.base if notebook.saver is not None else None
     return frozenset(base.variables) if base is not None else frozenset()
-
-
-def _saver(notebook: NotebookSession) -> Saver:
-    """Return the saver; raises what tells why there is none."""
-    if notebook.name is None:
-        raise QuietError(say("no_name"))
-    if not notebook.ready():
-        if notebook.failure is not None:
-            raise notebook.failure
-        opened = notebook.opened
-        off = opened is not None and opened.policy is not None and not opened.policy.save
-        raise QuietError(say("platform_off") if off else say("late"))
-    assert notebook.saver is not None
-    return notebook.saver
-
-
-def _detail(notebook: NotebookSession) -> SessionDetail:
-    """Return this notebook's session as the platform has it."""
-    client: Client = session.client()
-    session_id = notebook.journal.session if notebook.journal is not None else None
-    if session_id is None:
-        mine = client.sessions(user=client.me().name, name=notebook.name).sessions if notebook.name else []
-        if not mine:
-            raise QuietError(say("no_session"))
-        session_id = mine[0].id
-    detail: SessionDetail = client.session(session_id)
-    return detail
-
-
-def _numbered(detail: SessionDetail, number: int | None) -> VersionView:
-    from dure.client.errors import failure
-
-    for version in detail.versions:
-        if number is None or version.number == number:
-            return version
-    raise failure("version_not_found", session.language(), session=detail.session.id, number=number)
-
-
-def _meant(text: str, versions: Sequence[VersionView]) -> VersionView:
-    """Return the version that a number or a time of day means; a time that is still to come is yesterday's."""
-    by_number = {version.number: version for version in versions}
-    at = _CLOCK.fullmatch(text)
-    if at is not None:
-        now = time.localtime()
-        hour, minute, second = (int(part or 59) for part in at.groups())
-        moment = time.mktime((*now[:3], hour, minute, second, 0, 0, -1))
-        if moment > time.time():
-            moment = time.mktime((now[0], now[1], now[2] - 1, hour, minute, second, 0, 0, -1))
-        number = newest_before([(version.number, version.at) for version in versions], moment)
-        if number is None:
-            raise QuietError(say("no_version_at", at=text))
-        return by_number[number]
-    reference = parsed(text)
-    if reference.name or reference.number is None:
-        raise QuietError(say("bad_time", text=text))
-    if reference.number not in by_number:
-        from dure.client.errors import failure
-
-        raise failure("version_not_found", session.language(), session="", number=reference.number)
-    return by_number[reference.number]
-
-
-def _saved(notebook: NotebookSession, version: VersionView) -> Saved:
-    from dure.notebook.session_opening import load
-
-    assert notebook.saver is not None
-    assert version.document is not None
-    return load(notebook.saver.blobs, version.document, version.number, version.at)
-
-
-def _snapshot(notebook: NotebookSession, version: VersionView) -> Snapshot:
-    return _saved(notebook, version).snapshot
 
 
 def _trusted(rest: Sequence[str]) -> tuple[list[str], str | None]:

@@ -58,6 +58,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The platform has not answered yet, so nothing is restored yet: run another cell in a moment.",
         "플랫폼이 아직 응답하지 않아 복원하지 못했습니다. 잠시 후 다른 셀을 실행하세요.",
     ),
+    "late_found": (
+        "What {name} held is found only now: it comes back with the next cell that you run.",
+        "{name}의 저장된 상태를 지금 찾았습니다. 다음 셀을 실행하면 복원합니다.",
+    ),
     "restore_failed": (
         "The session of {name} could not be restored ({reason}): `%session restore` tries again.",
         "{name}의 세션을 복원하지 못했습니다({reason}). `%session restore`로 다시 시도하세요.",
@@ -132,6 +136,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "forked": (
         "Version {number} is kept as the session {fork}, too: `%session restore {fork}` brings it back.",
         "버전 {number}을(를) {fork} 세션으로도 저장했습니다. `%session restore {fork}`로 복원할 수 있습니다.",
+    ),
+    "fork_taken": (
+        "You have a session {fork} already: take another name, or `dure sessions delete {fork}` first.",
+        "{fork} 세션이 이미 있습니다. 다른 이름을 쓰거나 먼저 `dure sessions delete {fork}`로 삭제하세요.",
+    ),
+    "not_in_version": (
+        "Version {number} does not hold {names}.",
+        "버전 {number}에 없는 변수: {names}.",
     ),
     "forked_away": (
         "This kernel is saved as the session {fork} from now on: `%session restore {fork}` brings it back.",

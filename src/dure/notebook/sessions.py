@@ -33,6 +33,7 @@ OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
+_LOOK_S = 0.05
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 _UNNAMED = re.compile(r"console-\d+-[0-9a-f-]{36}|(^|/)(Interactive-\d+[^/]*|Untitled-\d+\.ipynb)$")
 
@@ -52,6 +53,8 @@ class NotebookSession:
         self.origin: int | None = None
         self.running = False
         self._failure: BaseException | None = None
+        self._expected: bool | None = None  # whether a kernel of this machine saved it; None: not looked yet
+        self._late = False
         self._opening: threading.Thread | None = None
         self._importing: threading.Thread | None = None
         self._ids: dict[str, int] = {}
@@ -104,13 +107,15 @@ class NotebookSession:
             self._tell()
         self._began_at = time.monotonic()
 
-    def _cell_ended(self, _result: object) -> None:
+    def _cell_ended(self, result: Any) -> None:
         self.running = False
         with self._guarded():
             if self.saver is not None:
                 self.saver.worked_s += time.monotonic() - self._began_at
             if self.name is None:
                 return
+            if self._late:
+                self._tell_late(missed=not result.success)
             self._note_bound(max(1, self.shell.execution_count - 1))
             self._dirty = True
             if self._began:
@@ -146,7 +151,7 @@ class NotebookSession:
     def name_it(self, name: str) -> None:
         """Begin to look for the session `name`, aside."""
         self.name = name
-        self._began, self.opened, self._failure = False, None, None
+        self._began, self.opened, self._failure, self._expected = False, None, None, None
         self._asked_at = time.monotonic()
         self._opening = threading.Thread(target=self._open, args=(name,), name="dure-session-open", daemon=True)
         self._opening.start()
@@ -156,6 +161,7 @@ class NotebookSession:
             from dure.notebook.session_opening import a_client, open_session
 
             client = a_client()
+            self._expected = any(folder(name, client.login.url).glob("*.json"))  # opening takes the files away
             with client:
                 self.journal = Journal(name, client.login.url, self.kernel_id, _connection(self.shell))
                 self.opened = open_session(client, name, self.journal.connection)
@@ -166,6 +172,20 @@ class NotebookSession:
                 self._import_aside(self.opened.saved)
         except BaseException as error:
             self._failure = error
+        with contextlib.suppress(Exception):
+            self.shell.kernel.io_loop.add_callback(self._opened_late)
+
+    def _opened_late(self) -> None:
+        """A cell ended before the session was opened: save it now, for no other may follow. What is to be brought back
+        waits for the next cell all the same.
+        """
+        with self._guarded():
+            found = self.opened
+            if self.running or self._began or not self._dirty or found is None or found.saved is not None:
+                return
+            self._began = True
+            self.ready(0.0)
+            self._settled(self._cells)
 
     def _import_aside(self, saved: Saved) -> None:
         """Import what the variables need while nobody waits; whoever imports it meanwhile waits for this."""
@@ -180,10 +200,11 @@ class NotebookSession:
         """In the first cell: bring the newest version back, and save from now on."""
         assert self._opening is not None
         self._opening.join(OPEN_WAIT_S)
-        if self._opening.is_alive() and _expected(self.name or ""):
-            self._opening.join(EXPECTED_WAIT_S - OPEN_WAIT_S)
+        until = time.monotonic() + EXPECTED_WAIT_S - OPEN_WAIT_S
+        while self._opening.is_alive() and self._expected is not False and time.monotonic() < until:
+            self._opening.join(_LOOK_S)
         if self._opening.is_alive():
-            self._say_once(say("late"))  # and the next cell looks again
+            self._late = True  # the next cell looks again
             return
         self._began = True
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
@@ -353,6 +374,17 @@ class NotebookSession:
             lost = {name: Lost(reason.removeprefix(f"{name}: "), self.made.get(name)) for name, reason in new.items()}
             self.show(say("not_saved_names", names=lost_names(lost)))
 
+    def _tell_late(self, *, missed: bool) -> None:
+        """After a cell that did not wait for the platform: whether the next one has something to bring back. Where
+        nothing is known of that, only a cell that failed (it may have `missed` a name) is worth the words.
+        """
+        self._late = False
+        if self._opening is not None and self._opening.is_alive():
+            if missed or self._expected:
+                self._say_once(say("late"))
+        elif self.opened is not None and self.opened.saved is not None and not (self.opened.fresh or self.opened.off):
+            self._say_once(say("late_found", name=_short(self.name or "")))
+
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
             self._said.add(sentence)
@@ -381,15 +413,6 @@ def notebook_name(namespace: Mapping[str, Any], *, in_a_cell: bool = True) -> st
                 return path.resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]
             return found[-1024:]
     return None
-
-
-def _expected(name: str) -> bool:
-    """Whether a kernel of this machine has saved the notebook before."""
-    with contextlib.suppress(Exception):
-        from dure.client.config import find_login
-
-        return any(folder(name, find_login().url).glob("*.json"))
-    return False
 
 
 def _report_restored(session_id: str, number: int, restored: int, lost: int) -> None:

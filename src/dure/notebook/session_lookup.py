@@ -1,0 +1,97 @@
+"""What a `%session` command means by its words: the notebook's saver, its session, a version by number or by time.
+
+The trap: a minute that is over means its end, so that a version listed as of 14:02 is the one of 14:02; of the present
+minute it is the beginning, or nothing could have changed since.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from dure.client.session_refs import newest_before, parsed
+from dure.notebook import session
+from dure.notebook.failures import QuietError
+from dure.notebook.session_words import say
+
+if TYPE_CHECKING:
+    from dure.client import Client
+    from dure.notebook.session_opening import Saved
+    from dure.notebook.session_saving import Saver
+    from dure.notebook.sessions import NotebookSession
+    from dure.state import Snapshot
+    from dure.wire.sessions import SessionDetail, VersionView
+
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+
+def saver_of(notebook: NotebookSession) -> Saver:
+    """Return the saver; raises what tells why there is none."""
+    if notebook.name is None:
+        raise QuietError(say("no_name"))
+    if not notebook.ready():
+        if notebook.failure is not None:
+            raise notebook.failure
+        opened = notebook.opened
+        off = opened is not None and opened.policy is not None and not opened.policy.save
+        raise QuietError(say("platform_off") if off else say("late"))
+    assert notebook.saver is not None
+    return notebook.saver
+
+
+def detail_of(notebook: NotebookSession) -> SessionDetail:
+    """Return this notebook's session as the platform has it."""
+    client: Client = session.client()
+    session_id = notebook.journal.session if notebook.journal is not None else None
+    if session_id is None:
+        mine = client.sessions(user=client.me().name, name=notebook.name).sessions if notebook.name else []
+        if not mine:
+            raise QuietError(say("no_session"))
+        session_id = mine[0].id
+    detail: SessionDetail = client.session(session_id)
+    return detail
+
+
+def numbered(detail: SessionDetail, number: int | None) -> VersionView:
+    """Return the version of that number, the newest for None. Raises DureError `version_not_found`."""
+    from dure.client.errors import failure
+
+    for version in detail.versions:
+        if number is None or version.number == number:
+            return version
+    raise failure("version_not_found", session.language(), session=detail.session.id, number=number)
+
+
+def meant(text: str, detail: SessionDetail) -> VersionView:
+    """Return the version that a number or a time of day means; a time that is still to come is yesterday's."""
+    at = _CLOCK.fullmatch(text)
+    if at is None:
+        reference = parsed(text)
+        if reference.name or reference.number is None:
+            raise QuietError(say("bad_time", text=text))
+        return numbered(detail, reference.number)
+    now, present = time.time(), time.localtime()
+    hour, minute, second = (int(part or 0) for part in at.groups())
+    begins = time.mktime((*present[:3], hour, minute, second, 0, 0, -1))
+    if begins > now:
+        begins = time.mktime((present[0], present[1], present[2] - 1, hour, minute, second, 0, 0, -1))
+    moment = begins + 59 if at[3] is None and begins + 59 <= now else begins
+    number = newest_before([(version.number, version.at) for version in detail.versions], moment)
+    if number is None:
+        raise QuietError(say("no_version_at", at=text))
+    return numbered(detail, number)
+
+
+def saved_version(notebook: NotebookSession, version: VersionView) -> Saved:
+    """Return what a version holds, not loaded yet."""
+    from dure.notebook.session_opening import load
+
+    assert notebook.saver is not None
+    assert version.document is not None
+    return load(notebook.saver.blobs, version.document, version.number, version.at)
+
+
+def snapshot_of(notebook: NotebookSession, version: VersionView) -> Snapshot:
+    """Return the snapshot of a version."""
+    return saved_version(notebook, version).snapshot

@@ -1,15 +1,32 @@
-"""How money and spans of time are written for people, the same on both sides of the platform.
+"""How money, spans and moments are written for people, the same on both sides of the platform.
 
-Imports nothing: server sentences and client lines both stand on it. The trap: a won has no smaller coin, so a cell
-that cost less than one says "under ₩1" and never "₩0".
+Server sentences and client lines both stand on it. The trap: a won has no smaller coin, so a cell that cost less than
+one says "under ₩1" and never "₩0". A server knows no reader's zone: its sentences carry `moment`, and whoever shows
+them, a terminal, a notebook or the portal, writes that moment in the reader's own zone.
 """
 
 from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
 
 _SIGNS = {"KRW": "₩", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 _WHOLE = ("KRW", "JPY")  # currencies without cents
 _UNITS = ((86_400, "d", "일"), (3_600, "h", "시간"), (60, "min", "분"), (1, "s", "초"))
 _MILLISECONDS = ("ms", "밀리초")
+
+MOMENT = re.compile(r"(?<![A-Za-z0-9])\d{4}-\d\d-\d\dT\d\d:\d\dZ(?![A-Za-z0-9])")
+"""A moment as `moment` writes it; a Korean particle may follow."""
+
+
+def moment(at: float) -> str:
+    """Return a moment for a sentence, to the minute, such as `2026-05-01T09:00Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def moment_at(text: str) -> float:
+    """Return the time of a moment that `moment` wrote, in seconds since the epoch."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC).timestamp()
 
 
 def money(amount: float | None, currency: str = "KRW", lang: str = "en") -> str:

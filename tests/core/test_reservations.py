@@ -37,9 +37,26 @@ def test_others_are_kept_out_and_told_for_whom():
     verdict = found.verdicts["j-1"]
     assert verdict.code == "WaitingForQuota"
     assert verdict.data["why"] == "reserved"
-    told = "1st in line for gold: 1 GPU of gold is reserved for team speech, and it is not predicted to end before"
+    told = "1st in line for gold: 1 GPU of gold is reserved for team speech until 1970-01-12T15:46Z"
     assert verdict_sentence(verdict, "en").startswith(told)
-    assert "speech 팀에 예약" in verdict_sentence(verdict, "ko")
+    assert "1970-01-12T15:46Z까지 speech 팀에 예약되어 있습니다" in verdict_sentence(verdict, "ko")
+
+
+def test_one_that_is_to_come_is_told_with_its_times_and_that_the_job_would_not_be_gone():
+    found = plan(a_job("j-1", gpus=2, predicted_s=2 * HOUR), reservations=[reserved(begins=NOW + HOUR)])
+    said = verdict_sentence(found.verdicts["j-1"], "en")
+    assert "reserved for team speech from 1970-01-12T14:46Z to 1970-01-12T" in said
+    assert "and this job is not predicted to end before" in said
+    assert "끝날 것으로 예측되지 않습니다" in verdict_sentence(found.verdicts["j-1"], "ko")
+
+
+def test_for_whom_of_a_team_it_is_only_that_team_is_told():
+    mine = reserved(2, user="carol")
+    own = plan(a_job(team="speech", user="dave"), reservations=[mine]).verdicts["j-1"]
+    assert "carol of team speech" in verdict_sentence(own, "en")
+    assert "speech 팀 carol님에게" in verdict_sentence(own, "ko")
+    other = plan(a_job(), reservations=[mine]).verdicts["j-1"]
+    assert "carol" not in str(other)
 
 
 def test_what_is_left_is_for_everyone_and_what_is_kept_for_its_owner():
@@ -106,9 +123,8 @@ def test_one_plan_never_gives_more_than_a_limit():
     assert set(placed(found)) == {"j-0", "j-1", "bob"}
     verdict = found.verdicts["j-2"]
     assert (verdict.code, verdict.data["why"], verdict.data["used"]) == ("WaitingForQuota", "limit", 2)
-    assert (
-        "alice in team vision is at 2 jobs, the limit of jobs at once is 2 jobs, and this needs 1 job"
-        in verdict_sentence(verdict, "en")
+    assert "alice in team vision has 2 jobs on GPUs, and the limit of jobs at once is 2 jobs" in verdict_sentence(
+        verdict, "en"
     )
     assert "한도" in verdict_sentence(verdict, "ko")
 

@@ -8,7 +8,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
 import dure.portal
-from dure.portal.wording import LOCALE, catalogue, chosen_language, environment, linked
+from dure.portal.wording import LOCALE, catalogue, chosen_language, environment, linked, told
 
 TEMPLATES = Path(dure.portal.__file__).parent / "templates"
 PLACEHOLDER = re.compile(r"%\(\w+\)s")
@@ -79,3 +79,10 @@ def test_values_are_escaped_in_both_languages():
 )
 def test_the_language_is_the_cookies_then_the_browsers(cookie, accepted, chosen):
     assert chosen_language(cookie, accepted) == chosen
+
+
+def test_moments_in_a_sentence_are_for_the_script_to_write_in_the_reader_s_zone():
+    time = '<time datetime="2026-05-01T09:00Z" data-minute="1777626000.0">2026-05-01 09:00 UTC</time>'
+    assert told("<b> reserved until 2026-05-01T09:00Z.") == f"&lt;b&gt; reserved until {time}."
+    assert told("2026-05-01T09:00Z까지 예약") == f"{time}까지 예약"
+    assert "data-minute" in linked("j-abcdefgh waits until 2026-05-01T09:00Z", "/base")

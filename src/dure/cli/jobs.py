@@ -122,7 +122,8 @@ def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
         print_json(story)
         return
     job = story.job
-    say(end_line(job, lang) if job.ended_at else waiting_line(job, lang))
+    # When it starts has a line of its own below.
+    say(end_line(job, lang) if job.ended_at else waiting_line(job.model_copy(update={"eta": None}), lang))
     if job.reason_sentence:
         say(job.reason_sentence)
     for line in why_lines(story, lang) if job.phase == "queued" else ():

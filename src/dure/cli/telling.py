@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dure.client.config import language
+from dure.client.moments import own_times
 
 # C0, DEL and C1; line and paragraph separators; marks, embeddings, overrides and isolates of writing direction.
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
@@ -78,12 +79,12 @@ def visible(text: str, keep: str = "") -> str:
 
 def say(sentence: str) -> None:
     """Write one sentence to stdout."""
-    click.echo(visible(sentence, keep="\n\t"))
+    click.echo(visible(own_times(sentence), keep="\n\t"))
 
 
 def warn(sentence: str) -> None:
     """Write one sentence to stderr."""
-    click.echo(visible(sentence, keep="\n\t"), err=True)
+    click.echo(visible(own_times(sentence), keep="\n\t"), err=True)
 
 
 def print_json(value: BaseModel | Any) -> None:
@@ -97,7 +98,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     if not rows:
         warn(empty)
         return
-    rows = [[visible(cell) for cell in row] for row in rows]
+    rows = [[visible(own_times(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -138,7 +139,7 @@ class Line:
 
     def show(self, text: str) -> None:
         """Replace the line by `text`, cut to the terminal's width; "" removes it."""
-        text = visible(text)
+        text = visible(own_times(text))
         if not sys.stderr.isatty() or text == self._shown:
             return
         columns = shutil.get_terminal_size().columns - 1

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dure.client.moments import own_times
+
 if TYPE_CHECKING:
     from dure.wire.messages import Problem
 
@@ -15,7 +17,7 @@ class DureError(Exception):
     """A failure that a person can meet. `str(error)` is the whole sentence: what, where and what to do."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
+        super().__init__(own_times(problem.detail))
         self.problem = problem
 
     @property

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dure.amounts import duration, money
+from dure.client.moments import own_times
 
 if TYPE_CHECKING:
     from dure.wire.messages import JobView, LeaseView, WhyView
@@ -71,9 +72,16 @@ def waiting_line(job: JobView, lang: str = "en") -> str:
     if job.phase == "queued":
         if job.verdict is None:
             return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
-        return f"{job.id}: {job.verdict.sentence}{starts_in(job, lang)}"  # the sentence begins with the place in line
+        return f"{job.id}: {told(job, lang)}"  # the sentence begins with the place in line
     where = place(job, lang)
     return " · ".join(filter(None, [f"{job.id}: {state_word(job, lang)}", where, _apart(job)]))
+
+
+def told(job: JobView, lang: str = "en") -> str:
+    """Return why a job waits and when it is expected to start, or how it ended, in this machine's own time."""
+    if job.verdict is None:
+        return own_times(job.reason_sentence or "")
+    return own_times(job.verdict.sentence) + starts_in(job, lang)
 
 
 def starts_in(job: JobView, lang: str = "en") -> str:
@@ -86,7 +94,7 @@ def starts_in(job: JobView, lang: str = "en") -> str:
 def why_lines(story: WhyView, lang: str = "en") -> list[str]:
     """Return what is told of a waiting job below its reason: start, what is missing, what stands before, what helps."""
     job, korean = story.job, lang == "ko"
-    lines = [job.eta.sentence] if job.eta else []
+    lines = [own_times(line) for line in (job.eta.sentence if job.eta else None, story.deadline) if line]
     for lacks in story.deficits:
         if lacks.more <= 0:
             continue
@@ -96,15 +104,15 @@ def why_lines(story: WhyView, lang: str = "en") -> list[str]:
             lines.append(f"{lacks.tier}: GPU {lacks.more:g}개 부족(여유 {lacks.free:g}개{quota})")
         else:
             quota = f", the team uses {quota} of its quota" if quota else ""
-            lines.append(f"{lacks.tier}: {lacks.more:g} more GPU needed ({lacks.free:g} free{quota})")
+            more = f"{lacks.more:g} more GPU{'s' if lacks.more > 1 else ''}"
+            lines.append(f"{lacks.tier}: {more} needed ({lacks.free:g} free{quota})")
     if story.ahead:
-        lines.append(story.ahead.sentence)
-    if story.sooner:
-        return [*lines, *(f"→ {option.sentence}" for option in story.sooner)]
+        lines.append(own_times(story.ahead.sentence))
+    lines += [f"→ {own_times(option.sentence)}" for option in story.sooner]
     # The sentence names what helps most; only the rest is new.
     said = job.verdict.sentence.lower() if job.verdict else ""
     helps = [told for told in (job.verdict.helps if job.verdict else ()) if told.rstrip(".").lower() not in said]
-    return [*lines, *(f"→ {told}" for told in helps)]
+    return [*lines, *(f"→ {own_times(told)}" for told in helps)]
 
 
 def end_line(job: JobView, lang: str = "en") -> str:

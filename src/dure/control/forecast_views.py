@@ -12,13 +12,13 @@ from typing import Any
 
 from dure.control import access, views
 from dure.control.planning import Row, Sooner
-from dure.core import spoken_forecasts
+from dure.core import sentences, spoken_forecasts
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Errors, Likelihood
 from dure.core.model import WHOLE_GPU_MILLI, Job
 from dure.core.queueing.whatif import Option
 from dure.core.reasons import Verdict
-from dure.wire.messages import AheadView, DeficitView, EtaView, SoonerView
+from dure.wire.messages import AheadView, DeficitView, EtaView, SoonerView, WhyView
 from dure.wire.plans import PlanRow, PlanView, RuntimeErrors
 
 _HELPS = 3  # told beside a job's line; `why` tells all
@@ -69,6 +69,23 @@ def helped(verdict: Verdict, found: Sequence[Option]) -> Verdict:
     sure = [told for told in verdict.helps if "due_at" in told or told.get("now") is False]
     helps = (*(option.told() for option in found[:_HELPS]), *sure)
     return replace(verdict, helps=helps or ({"code": "wait"},))
+
+
+def add_found(story: WhyView, viewer: views.Viewer, job: Job, found: Sooner) -> None:
+    """Add to a waiting job's story what stands before it, what would start it sooner, and whether it ends in time.
+
+    Where it would never start as things are, nothing is said of those before it.
+    """
+    lang, currency = viewer.lang, viewer.platform.currency
+    if found.eta.p50_s is not None:
+        story.ahead = ahead_view(viewer, found)
+    story.sooner = [sooner_view(viewer, option) for option in found.options]
+    if story.job.verdict is not None and found.options:  # what was found is told there, with what it would be instead
+        tried = {sentences.help_sentence(option.told(), lang, currency) for option in found.options}
+        story.job.verdict.helps = [told for told in story.job.verdict.helps if told not in tried]
+    if job.deadline_at is not None and found.in_time is not None:
+        story.deadline_chance = found.in_time
+        story.deadline = spoken_forecasts.deadline(job.deadline_at, found.at, found.in_time, lang)
 
 
 def ahead_view(viewer: views.Viewer, found: Sooner) -> AheadView:

@@ -50,12 +50,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sooner:
-    """What stands before a waiting job and what would start it sooner, as found at `at`."""
+    """What stands before a waiting job and what would start it sooner, as found at `at`.
+
+    `in_time` is the chance to be done by the deadline, None without one.
+    """
 
     at: float
     eta: Eta
     ahead: Ahead
     options: tuple[Option, ...]
+    in_time: float | None = None
 
 
 class Planning:
@@ -115,8 +119,19 @@ class Planning:
             before = before if waiting <= ALONE else self._courses(present, frozenset({job.id}))
             eta = self._forecasts.corrected(etas(present.now, before, [job.id])[job.id])
         if eta.p50_s is not None:  # the middle future is not the middle of all futures, and one time is told
-            found = tuple(replace(one, instead_s=eta.p50_s) for one in found if one.in_s < eta.p50_s)
-        return Sooner(present.now, eta, ahead(present, job, remaining, before), found)
+            instead_s = max(0.0, eta.issued_at + eta.p50_s - present.now)
+            found = tuple(replace(one, instead_s=instead_s) for one in found if one.in_s < instead_s)
+        in_time = self._in_time(job, present.now, before)
+        return Sooner(present.now, eta, ahead(present, job, remaining, before), found, in_time)
+
+    def _in_time(self, job: Job, now: float, courses: list[Course]) -> float | None:
+        """Return the chance that the job ends by its deadline, over these futures; None without a deadline."""
+        if job.deadline_at is None:
+            return None
+        starts = [start for course in courses if (start := course.starts.get(job.id)) is not None]
+        runs = self._forecasts.success(job)
+        left = [job.deadline_at - now - start.in_s for start in starts]
+        return sum(runs.chance_within(seconds) for seconds in left) / max(1, len(courses))
 
     def _rows(self, present: Present, job: Job, tier: str, courses: list[Course]) -> Iterator[Row]:
         platform = present.platform

@@ -190,19 +190,23 @@ class Queries:
     def why(self, principal: Principal, job_id: str, lang: str) -> WhyView:
         """Return a job's story and, while it waits, what is missing, what stands before it and what would help."""
         job = access.require_seen(principal, self._ports.store.job(job_id), job_id)
-        view = self.shown(principal, job, lang)
         events = self._ports.store.events(0, _STORY_EVENTS, subject=job_id)
         viewer = self._viewer(principal, lang)
-        told = WhyView(job=view, events=[views.event_view(viewer, event) for event in events])
-        if job.phase is Phase.QUEUED and job.goal is Goal.RUN:
-            told.deficits = forecast_views.deficits(job, self._plan().verdicts.get(job_id))
-            found = self._planning.sooner(job)
-            if found is not None:
-                if told.job.eta is None:  # it came after the last estimates
-                    accuracy = self._forecasts.outlook.accuracy
-                    told.job.eta = views.eta_view(found.eta, accuracy, self._ports.clock.now(), lang)
-                told.ahead = forecast_views.ahead_view(viewer, found)
-                told.sooner = [forecast_views.sooner_view(viewer, option) for option in found.options]
+        told = WhyView(
+            job=self.shown(principal, job, lang), events=[views.event_view(viewer, event) for event in events]
+        )
+        if job.phase is not Phase.QUEUED or job.goal is not Goal.RUN:
+            return told
+        plan = self._plan()
+        verdict, found = plan.verdicts.get(job_id), self._planning.sooner(job)
+        told.deficits = forecast_views.deficits(job, verdict)
+        if found is not None:
+            if told.job.eta is None:  # it came after the last estimates
+                accuracy = self._forecasts.outlook.accuracy
+                told.job.eta = views.eta_view(found.eta, accuracy, self._ports.clock.now(), lang)
+            helped = verdict and forecast_views.helped(verdict, found.options)
+            told.job = views.job_view(viewer, job, helped, told.job.eta, last=job.team in plan.overdrawn)
+            forecast_views.add_found(told, viewer, job, found)
         return told
 
     def plan(self, principal: Principal, job: Job, lang: str) -> PlanView:

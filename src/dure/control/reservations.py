@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from dure.amounts import moment
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Draft
@@ -104,8 +104,8 @@ class Reservations:
         if late or not 0 < lasts_s <= MOST_DAYS * DAY_S:
             raise CodedError(
                 "reservation_times",
-                begins=_moment(request.begins_at),
-                ends=_moment(request.ends_at),
+                begins=moment(request.begins_at),
+                ends=moment(request.ends_at),
                 ahead_days=f"{ahead_days:g}",
                 most_days=f"{MOST_DAYS:g}",
             )
@@ -202,7 +202,3 @@ def _check_quota(platform: Platform, known: Iterable[Reservation], made: Reserva
     own = [one for one in known if one.team == made.team]
     if most_reserved_milli(own, made.tier, made.begins_at, made.ends_at) + made.gpus_milli > quota:
         raise CodedError("reservation_quota", team=made.team, most=f"{quota / WHOLE_GPU_MILLI:g}", tier=made.tier)
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

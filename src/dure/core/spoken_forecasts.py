@@ -6,7 +6,7 @@ ten keep to, and figures are rounded to what they are worth.
 
 from __future__ import annotations
 
-from dure.amounts import duration, money
+from dure.amounts import duration, moment, money
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Basis
 from dure.core.queueing.whatif import Ahead, Change, Option
@@ -81,7 +81,7 @@ def starts(p50_s: float | None, p90_s: float | None, accuracy: Accuracy, lang: s
     """Return when a job starts and how far such words held so far, as sentences."""
     korean = lang.startswith("ko")
     if p50_s is None:
-        return "언제 시작할지 알 수 없습니다." if korean else "When it starts cannot be told."
+        return "지금 상태로는 언제 시작할지 알 수 없습니다." if korean else "As things stand, no start is in sight."
     middle = about(p50_s, lang)
     if p90_s is not None and p50_s < _NOW_S:
         late = about(p90_s, lang)
@@ -109,6 +109,16 @@ def record(accuracy: Accuracy, lang: str) -> str:
     if lang.startswith("ko"):
         return f"최근 예측 {accuracy.count}건 중 {part}가 그 안에 시작했고, 오차 중앙값은 {error}입니다."
     return f"Of the last {accuracy.count} estimates, {part} started within theirs; median error {error}."
+
+
+def deadline(deadline_at: float, now: float, chance: float, lang: str) -> str:
+    """Return how likely a waiting job is done by its deadline, as a sentence."""
+    at, part, korean = moment(deadline_at), f"{chance:.0%}", lang.startswith("ko")
+    if deadline_at <= now:
+        return f"마감({at})이 지났습니다." if korean else f"Its deadline, {at}, has passed."
+    if korean:
+        return f"지금 상태로 마감({at})까지 끝날 가능성은 {part}입니다."
+    return f"As things stand, it is done by its deadline, {at}, with a chance of {part}."
 
 
 def runs(p50_s: float, p90_s: float, basis: Basis, lang: str) -> str:
@@ -172,17 +182,15 @@ def stands_before(found: Ahead, after: str | None, lang: str) -> str:
     """Return what stands before a job as a sentence; `after` names whose end makes room for it, as far as told."""
     held, waiting = f"{found.held_gpu_hours:.1f}", f"{found.waiting_gpu_hours:.1f}"
     if lang.startswith("ko"):
-        said = f"실행 중인 작업에 약 {held} GPU시간이 남았고, 먼저 시작할 작업은 없습니다."
+        said = f"실행 중인 작업이 GPU를 약 {held} GPU시간 더 쓰고, 먼저 시작할 대기 작업은 없습니다."
         if found.waiting_jobs:
-            said = (
-                f"실행 중인 작업에 약 {held} GPU시간, 먼저 시작할 작업 {found.waiting_jobs}개에 약 {waiting} GPU시간이"
-            )
-            said = f"{said} 남았습니다."
+            more = f"먼저 시작할 대기 작업 {found.waiting_jobs}개가 약 {waiting} GPU시간을 씁니다"
+            said = f"실행 중인 작업이 GPU를 약 {held} GPU시간 더 쓰고, {more}."
         return f"{said} {josa(after, '이/가')} 끝나면 차례가 올 가능성이 큽니다." if after else said
-    said = f"About {held} GPU-hours are left to what runs, and nothing that waits starts before it."
+    said = f"What runs will use about {held} GPU-hours more, and nothing that waits starts before it."
     if found.waiting_jobs:
         jobs = "1 job that starts" if found.waiting_jobs == 1 else f"{found.waiting_jobs} jobs that start"
-        said = f"About {held} GPU-hours are left to what runs, and {waiting} to {jobs} before it."
+        said = f"What runs will use about {held} GPU-hours more, and {jobs} before it about {waiting}."
     return f"{said} Most likely it starts when {after} ends." if after else said
 
 

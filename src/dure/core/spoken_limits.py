@@ -5,8 +5,7 @@ The trap: data of other versions lacks keys; what is absent is not told, and no 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+from dure.amounts import moment
 from dure.core.model import WHOLE_GPU_MILLI
 from dure.core.wording import Told, gpus, josa, money
 
@@ -21,12 +20,21 @@ def limited(data: Told, currency: str, lang: str) -> str:
     used = amount(limit, data.number("used") or 0.0, currency, lang)
     most = amount(limit, data.number("most") or 0.0, currency, lang)
     need = amount(limit, data.number("need") or 0.0, currency, lang)
+    predicted, day = limit not in {"jobs", _GPUS}, f"{_moment(data, 'until')}" if "until" in data else ""
     if korean:
-        who = f"{team} 팀의 {josa(user, '은/는')}" if person else josa(f"{team} 팀", "은/는")
-        what = label(limit, lang)
-        return f"{who} {what} 한도 {most} 중 {used}를 쓰고 있고 이 작업에 {need}가 필요합니다"
+        who = f"{team} 팀의 {josa(f'{user}님', '은/는')}" if person else josa(f"{team} 팀", "은/는")
+        told = f"{who} {label(limit, lang)} 한도 {most} 중 {josa(used, '을/를')} 쓰고 있"
+        if limit == "jobs":
+            return f"{told}습니다"
+        needs = f"이 작업에는 {josa(need, '이/가')} {'더 필요할 것으로 예측됩니다' if predicted else '더 필요합니다'}"
+        return f"{told}고 {needs}{f'({day}에 새로 셉니다)' if day else ''}"
     who = f"{user} in team {team}" if person else f"team {team}"
-    return f"{who} is at {used}, the limit of {label(limit, lang)} is {most}, and this needs {need}"
+    if limit == "jobs":
+        return f"{who} has {used} on GPUs, and the limit of {label(limit, lang)} is {most}"
+    at = f"{who} {'is at' if predicted else 'holds'} {used}{' with what runs' if predicted else ''}"
+    at = f"{at}, the limit of {label(limit, lang)} is {most}"
+    needs = f"this {'is predicted to need' if predicted else 'needs'} {need} more"
+    return f"{at}, and {needs}{f'; the count begins anew at {day}' if day else ''}"
 
 
 def over(data: Told, currency: str, lang: str) -> str:
@@ -74,12 +82,21 @@ def number(limit: str, value: float) -> float:
 
 
 def reserved(data: Told, lang: str) -> str:
-    """Return that GPUs are kept for a reservation."""
+    """Return that GPUs are kept for a reservation; one that is still to come, that the job would not end before."""
     count, tier, team = gpus(data.number("reserved_milli"), lang), data.text("tier", "?"), data.text("for_team", "?")
+    comes, ends = "begins_at" in data, _moment(data, "until") if "until" in data else ""
     if lang == "ko":
-        return f"{tier}의 {count}가 {team} 팀에 예약되어 있어 그 전에 끝날 수 없습니다"
+        whose = f"{team} 팀 {data.text('for_user')}님에게" if "for_user" in data else f"{team} 팀에"
+        since = f"{_moment(data, 'begins_at')}부터 " if comes else ""
+        kept = f"{tier}의 {josa(count, '이/가')} {since}{f'{ends}까지 ' if ends else ''}{whose} 예약되어 있"
+        return f"{kept}고, 이 작업은 그 전에 끝날 것으로 예측되지 않습니다" if comes else f"{kept}습니다"
     verb = "is" if (data.number("reserved_milli") or 0) <= WHOLE_GPU_MILLI else "are"
-    return f"{count} of {tier} {verb} reserved for team {team}, and it is not predicted to end before"
+    whose = f"{data.text('for_user')} of team {team}" if "for_user" in data else f"team {team}"
+    kept = f"{count} of {tier} {verb} reserved for {whose}"
+    if comes:
+        span = f"from {_moment(data, 'begins_at')} to {ends}" if ends else f"from {_moment(data, 'begins_at')}"
+        return f"{kept} {span}, and this job is not predicted to end before"
+    return f"{kept} until {ends}" if ends else kept
 
 
 _LABELS = {
@@ -104,7 +121,7 @@ def happened(kind: str, data: Told, lang: str) -> str:
     what = kind.removeprefix("reservation.")
     unused = data.text("why") == "unused"
     count, tier, team = gpus(data.number("gpus_milli"), lang), data.text("tier", "?"), data.text("team", "?")
-    begins, ends = (moment(data.number(key)) for key in ("begins_at", "ends_at"))
+    begins, ends = _moment(data, "begins_at"), _moment(data, "ends_at")
     if lang == "ko":
         whose = f"{team} 팀" + (f" {data.text('for_user')}님" if "for_user" in data else "")
         which = f"{whose}의 {tier} {count} 예약({begins}부터 {ends}까지)"
@@ -122,6 +139,6 @@ def happened(kind: str, data: Told, lang: str) -> str:
     return f"The reservation of {which} ended"
 
 
-def moment(at: float | None) -> str:
-    """Return a time in UTC, said to be so."""
-    return "?" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _moment(data: Told, key: str) -> str:
+    at = data.number(key)
+    return "?" if at is None else moment(at)

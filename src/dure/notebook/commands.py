@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dure.client.moments import own_times
 from dure.notebook import fitting, keeping, records, session
 from dure.notebook.attaching import attach_job
 from dure.notebook.cell import split_words
@@ -109,10 +110,10 @@ def _why(kernel: Kernel, rest: Sequence[str]) -> None:
     job_id = rest[0] if rest else _latest(kernel, "why")
     story = client.why(job_id)
     job = story.job
-    sentence = job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job)
+    sentence = own_times(job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job))
     below = why_lines(story, session.language()) if job.phase == "queued" else []
     columns = [say("column_at"), say("column_event")]
-    rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), event.sentence) for event in story.events]
+    rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), own_times(event.sentence)) for event in story.events]
     show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=below))
 
 
@@ -253,11 +254,9 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
 
 
 def _told(job: JobView) -> str:
-    from dure.client.words import starts_in
+    from dure.client.words import told
 
-    if job.verdict is None:
-        return job.reason_sentence or ""
-    return job.verdict.sentence + starts_in(job, session.language())
+    return told(job, session.language())
 
 
 def _place(job: JobView) -> str:

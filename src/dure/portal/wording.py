@@ -19,12 +19,14 @@ from babel.support import Translations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from dure.amounts import MOMENT, moment_at
 from dure.core.model import TERMINAL
 from dure.core.wording import duration, money
 
 LANGUAGES = ("en", "ko")
 LOCALE = Path(__file__).parent / "locale"
 _JOB_ID = re.compile(r"\b(j-[0-9a-z]{8})\b")
+_MINUTE = Markup('<time datetime="{}" data-minute="{}">{}</time>')
 _ENDED = frozenset(str(phase) for phase in TERMINAL)
 
 
@@ -43,6 +45,7 @@ def environment(lang: str) -> Environment:
         money=lambda amount, currency: money(amount, currency, lang),
         gpus="{:g}".format,
         linked=linked,
+        told=told,
         urlencode=lambda path: quote(path, errors="replace"),  # paths that a job made may hold half a surrogate pair
         iso=iso,
         clock=clock,
@@ -64,10 +67,23 @@ def catalogue(lang: str) -> Translations:
 
 
 def linked(sentence: str, base: str) -> Markup:
-    """Return the sentence, escaped, with every job that it names as a link to that job's page."""
+    """Return the sentence as `told` does, with every job that it names as a link to that job's page."""
     link = Markup('<a class="id" href="{}/jobs/{}">{}</a>')
     parts = _JOB_ID.split(sentence)
-    return Markup("").join(link.format(base, part, part) if at % 2 else escape(part) for at, part in enumerate(parts))
+    return Markup("").join(link.format(base, part, part) if at % 2 else told(part) for at, part in enumerate(parts))
+
+
+def told(sentence: str) -> Markup:
+    """Return a sentence of the control plane, escaped, whose moments the script shows in the reader's own zone."""
+    shown, since = [], 0
+    for found in MOMENT.finditer(sentence):
+        plain = found[0].replace("T", " ").replace("Z", " UTC")
+        shown += [
+            escape(sentence[since : found.start()]),
+            _MINUTE.format(found[0], moment_at(found[0]), plain),
+        ]
+        since = found.end()
+    return Markup("").join([*shown, escape(sentence[since:])])
 
 
 def iso(at: float) -> str:

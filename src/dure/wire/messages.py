@@ -261,7 +261,8 @@ class AheadView(View):
 class WhyView(View):
     """A job's story: what it is now, why, and every event in order.
 
-    While it waits: what is missing of each tier, what stands before it, and what would start it sooner, soonest first.
+    While it waits: what is missing of each tier, what stands before it, and what would start it sooner, soonest first;
+    with a deadline, the chance to be done by then, as a number and as a sentence.
     """
 
     job: JobView
@@ -269,6 +270,8 @@ class WhyView(View):
     deficits: list[DeficitView] = Field(default_factory=list)
     ahead: AheadView | None = None
     sooner: list[SoonerView] = Field(default_factory=list)
+    deadline_chance: float | None = None
+    deadline: str | None = None
 
 
 class GpuView(View):

@@ -38,7 +38,7 @@ _PLACELESS = ("no_gpus", "public_only", "team_quota", "larger_than_node")
 _TOLD = {
     "team_quota": ("quota_milli", "used_milli"),
     "cluster_unavailable": ("clusters",),
-    "reserved": ("reserved_milli", "for_team", "until", "tier"),
+    "reserved": ("reserved_milli", "for_team", "for_user", "begins_at", "until", "tier"),
 }
 _CODES = {
     "not_on_one_node": Waiting.TOPOLOGY_PLACEMENT_FAILED,
@@ -216,6 +216,10 @@ class Verdicts(Mapping[str, Verdict]):
             return reason
         one = kept.reservation
         reserved = {"reserved_milli": kept.reserved_milli, "for_team": one.team, "until": one.ends_at}
+        if one.begins_at > self._picture.now:
+            reserved["begins_at"] = one.begins_at
+        if one.user is not None and one.team == job.team:  # of other teams' reservations only the team is told
+            reserved["for_user"] = one.user
         return reason | {"why": "reserved"} | reserved
 
     def _kueue(self, job: Job, tiers: Sequence[str]) -> str:

@@ -270,6 +270,8 @@ def _answer(job: Job, level: Level, need: float) -> Refusal:
         "need": round(need, 3),
         "most": level.most,
     }
+    if level.until is not None:
+        data["until"] = level.until
     if never and level.limit == "gpus" and job.request.nodes == 1:
         data["most_milli"] = level.most if level.most < WHOLE_GPU_MILLI else level.most // 1000 * 1000
     return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data

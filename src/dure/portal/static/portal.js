@@ -35,13 +35,21 @@
     if (known() && shown && shown.dataset.zone !== zone && !document.querySelector("[role=alert]")) location.reload();
   }
 
+  const MOMENT = /\b\d{4}-\d\d-\d\dT\d\d:\d\dZ(?![A-Za-z0-9])/g; // as the control plane's sentences have it (dure/amounts.py)
   const today = new Intl.DateTimeFormat(root.lang, { timeStyle: "medium", hourCycle: "h23" });
   const other = new Intl.DateTimeFormat(root.lang, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+  const minute = new Intl.DateTimeFormat(root.lang, { timeStyle: "short", hourCycle: "h23" });
+  const minuteOfDay = new Intl.DateTimeFormat(root.lang, { dateStyle: "short", timeStyle: "short", hourCycle: "h23" });
+  function written(at, exact) {
+    const recent = at.toDateString() === new Date().toDateString();
+    if (exact) return (recent ? today : other).format(at);
+    return (recent ? minute : minuteOfDay).format(at);
+  }
   function localTimes() {
-    for (const element of document.querySelectorAll("time[data-at]")) {
-      const at = new Date(Number(element.dataset.at) * 1000);
-      const recent = at.toDateString() === new Date().toDateString();
-      const text = (recent ? today : other).format(at);
+    for (const element of document.querySelectorAll("time[data-at], time[data-minute]")) {
+      const exact = element.dataset.at !== undefined;
+      const at = new Date(Number(exact ? element.dataset.at : element.dataset.minute) * 1000);
+      const text = written(at, exact);
       if (element.textContent !== text) element.textContent = text;
       element.title = at.toString();
     }
@@ -77,7 +85,7 @@
     stream.addEventListener("dure:open", () => show(true));
     stream.addEventListener("htmx:sse:error", () => show(false));
     stream.addEventListener("htmx:sse:close", () => show(false));
-    stream.addEventListener("dure:mine", (event) => announce(JSON.parse(event.detail.data).text));
+    stream.addEventListener("dure:mine", (event) => announce(JSON.parse(event.detail.data).text.replace(MOMENT, (at) => written(new Date(at), false))));
   }
 
   const usage = document.getElementById("usage");

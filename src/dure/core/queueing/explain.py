@@ -16,6 +16,7 @@ from dure.core.model import WHOLE_GPU_MILLI, Job
 from dure.core.placement import has_room
 from dure.core.queueing.compile import RESOURCE
 from dure.core.queueing.gates import Holder
+from dure.core.queueing.lines import Roll
 from dure.core.queueing.picture import Picture, State, free_milli
 from dure.core.queueing.places import FIRST, Places, Stand, Waits
 from dure.core.reasons import Verdict, Waiting
@@ -114,21 +115,42 @@ class Verdicts(Mapping[str, Verdict]):
         """Yield the jobs on whose record another waiting code stands than the one of this plan, or none."""
         for state, roll in self._waiting:
             usual = None if state.job is None else self._code(state, state.job, ())
-            refuses = state.refused or state.barred
-            limited = state.limited is not None and usual != Waiting.WAITING_FOR_QUOTA.value
-            if not refuses and not state.victims and not limited and len(roll.told) == 1 and usual in roll.told:
+            out = self._kept_out(state, roll)
+            settled = out is not None and not state.refused and not state.victims
+            if settled and roll.agreed == (usual, out):
                 continue
-            for (rank, places), reason in zip(roll.ranks, roll.reasons(), strict=True):
-                refusal = state.refusal_of(rank) if refuses else None
-                code = usual if refusal is None else refusal[0].value
-                if reason == code and not state.victims and not limited:
-                    continue
-                for _, job_id, job in places:
-                    own = self._code(state, job, state.victims) if job is state.job else code
-                    if limited and refusal is None and not state.lets(job):
-                        own = Waiting.WAITING_FOR_QUOTA.value
-                    if job.reason != own and job_id not in self._placed:
-                        yield job_id
+            found = [*self._changed_in(state, roll, usual, out)]
+            yield from found
+            if settled and not found and not self._placed:
+                roll.agreed = usual, out
+
+    def _kept_out(self, state: State, roll: Roll) -> dict[str, str] | None:
+        """Return the people whom a limit keeps out, with the code; None where it depends on how long a job runs."""
+        out = {}
+        if state.limited is not None:
+            for user, job in roll.people().items():
+                if state.limited.leeway(user).bounds_time:
+                    return None
+                if not state.limited.lets(job):
+                    out[user] = Waiting.WAITING_FOR_QUOTA.value
+        return out | {user: code.value for user, (code, _) in state.barred.items()}
+
+    def _changed_in(self, state: State, roll: Roll, usual: str | None, out: dict[str, str] | None) -> Iterator[str]:
+        quota, victims = Waiting.WAITING_FOR_QUOTA.value, state.victims
+        barred = {user: code.value for user, (code, _) in state.barred.items()} if out is None else out
+        refused = {rank: code.value for rank, (code, _) in state.refused.items()}
+        for (rank, places), reason in zip(roll.ranks, roll.reasons(), strict=True):
+            refusal = barred.get(rank[0]) or (refused.get(rank) if refused else None)
+            code = refusal or usual
+            each = out is None and refusal is None and usual != quota
+            if reason == code and not victims and not each:
+                continue
+            for _, job_id, job in places:
+                own = self._code(state, job, victims) if job is state.job and (victims or refusal is None) else code
+                if each and not state.lets(job):
+                    own = quota
+                if job.reason != own and job_id not in self._placed:
+                    yield job_id
 
     def _code(self, state: State, job: Job, victims: Sequence[str]) -> str:
         if not state.tiers:

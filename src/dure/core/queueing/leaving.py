@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dure.core.model import Job
+from dure.core.model import Job, Request
 from dure.core.placement import NodeState, has_room
 from dure.core.queueing.books import Books
+from dure.core.queueing.lines import Line
 from dure.core.queueing.quota import Quota, Reach, preemptible
 
 _KEPT = 8192
@@ -40,29 +41,39 @@ class Leaving:
 
     def would_fit(self, job: Job, tier: str, closed: int) -> bool:
         """Return whether the job could be placed on nodes that are not `closed` if all left whom it could preempt."""
-        request, stamp = job.request, self._books.stamps[tier]
-        reach = self._quota.reach(job.team, tier, request.gpus_milli, job.priority_value)
-        key = (job.team, tier, job.priority_value, request.shape, closed)
+        return self._would_fit(job.team, job.request, job.priority_value, tier, closed)
+
+    def would_fit_any(self, line: Line, tier: str) -> bool:
+        """Return whether a job of a line could be: who may preempt most is the one of the highest priority."""
+        known = line.recalled.get("highest")
+        if known is None or known[0] != line.version:
+            known = line.recalled["highest"] = line.version, max(rank[1] for rank in line.ranks)
+        return self._would_fit(line.team, line.request, known[1], tier, 0)
+
+    def _would_fit(self, team: str, request: Request, priority: int, tier: str, closed: int) -> bool:
+        stamp = self._books.stamps[tier]
+        reach = self._quota.reach(team, tier, request.gpus_milli, priority)
+        key = (team, tier, priority, request.shape, closed)
         known = self._answers.get(key)
         if known is None or known[0] != stamp or known[1] != reach:
             if len(self._answers) > _KEPT:
                 self._answers.clear()
-            nodes = self._free_of(job, tier, reach)
+            nodes = self._free_of(team, priority, tier, reach)
             if closed:
                 nodes = [node for place, node in enumerate(nodes) if not closed >> place & 1]
             known = self._answers[key] = stamp, reach, has_room(nodes, request)
         return known[2]
 
-    def _free_of(self, job: Job, tier: str, reach: Reach) -> list[NodeState]:
-        key, stamp = (job.team, tier, job.priority_value, reach), self._books.stamps[tier]
+    def _free_of(self, team: str, priority: int, tier: str, reach: Reach) -> list[NodeState]:
+        key, stamp = (team, tier, priority, reach), self._books.stamps[tier]
         known = self._without.get(key)
         if known is None or known[0] != stamp:
             if len(self._without) * len(self._books.private[tier]) > _NODES_KEPT:  # each has all nodes of its tier
                 self._without.clear()
             nodes = [replace(node, free_milli=[*node.free_milli]) for node in self._books.private[tier]]
-            queue, pool = self._quota.queue_of(job.team), self._quota.pool_of(job.team)
+            queue, pool = self._quota.queue_of(team), self._quota.pool_of(team)
             for held in self._holding(tier, stamp):
-                if held.pool == pool and reach.includes(job.priority_value, held.priority, own=held.queue == queue):
+                if held.pool == pool and reach.includes(priority, held.priority, own=held.queue == queue):
                     free = nodes[held.node].free_milli
                     for index, milli in held.gpus:
                         free[index] += milli

@@ -212,26 +212,43 @@ def held_by(platform: Platform, team: str, holders: Iterable[Held], now: float) 
     """Return what each person of a team holds who has GPUs, and under None what all of them do."""
     found: dict[str | None, Holding] = {None: NOTHING}
     for job, lease in sorted((one for one in holders if one[0].team == team), key=lambda one: one[0].id):
-        found[None] = _with(found[None], job, lease, platform, now)
-        found[job.user] = _with(found.get(job.user, NOTHING), job, lease, platform, now)
+        own = _holding(job, lease, platform, now)
+        found[None] = _sum(found[None], own)
+        found[job.user] = _sum(found.get(job.user, NOTHING), own)
     return found
 
 
-def _with(held: Holding, job: Job, lease: Lease, platform: Platform, now: float) -> Holding:
+def _holding(job: Job, lease: Lease, platform: Platform, now: float) -> Holding:
+    """Return what one job holds."""
     since = job.admitted_at if job.admitted_at is not None else now
     until = max(now, since + predicted_s(job, platform))
-    gpus = lease.gpus_milli / WHOLE_GPU_MILLI
+    gpus_milli = lease.gpus_milli
+    gpus, per_s = gpus_milli / WHOLE_GPU_MILLI, cost_of(lease, 1.0)
     day = now // DAY_S * DAY_S
     today_s = min(until, day + DAY_S) - max(since, day)
+    used_s = max(0.0, now - since)
     return Holding(
-        held.jobs + 1,
-        held.gpus_milli + lease.gpus_milli,
-        held.day_gpu_s + gpus * max(0.0, today_s),
-        held.gpu_s + gpus * (until - since),
-        held.cost + cost_of(lease, until - since),
-        held.used_day_gpu_s + gpus * max(0.0, now - max(since, day)),
-        held.used_gpu_s + gpus * max(0.0, now - since),
-        held.used_cost + cost_of(lease, max(0.0, now - since)),
+        1,
+        gpus_milli,
+        gpus * max(0.0, today_s),
+        gpus * (until - since),
+        per_s * (until - since),
+        gpus * max(0.0, now - max(since, day)),
+        gpus * used_s,
+        per_s * used_s,
+    )
+
+
+def _sum(left: Holding, right: Holding) -> Holding:
+    return Holding(
+        left.jobs + right.jobs,
+        left.gpus_milli + right.gpus_milli,
+        left.day_gpu_s + right.day_gpu_s,
+        left.gpu_s + right.gpu_s,
+        left.cost + right.cost,
+        left.used_day_gpu_s + right.used_day_gpu_s,
+        left.used_gpu_s + right.used_gpu_s,
+        left.used_cost + right.used_cost,
     )
 
 

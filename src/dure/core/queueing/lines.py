@@ -29,12 +29,23 @@ The last is the job's budget, its class of data, and whether it may run on a pub
 
 @dataclass(slots=True, eq=False)
 class Roll:
-    """The jobs of a line by rank, and how often each reason stands on their record: a copy that stays as it is."""
+    """The jobs of a line by rank, and how often each reason stands on their record: a copy that stays as it is.
+
+    `agreed` is what was told when all of the records were last found to be right: the usual code, and others by person.
+    """
 
     ranks: tuple[tuple[Rank, tuple[Place, ...]], ...]
     told: Mapping[str | None, int]
+    agreed: tuple[str | None, Mapping[str, str] | None] | None = None
+    _people: Mapping[str, Job] | None = None
     _where: dict[str, tuple[Rank, Job]] | None = None
     _reasons: tuple[str | None, ...] | None = None
+
+    def people(self) -> Mapping[str, Job]:
+        """Return who waits here, each with one job: what they ask for is the same."""
+        if self._people is None:
+            self._people = {rank[0]: places[0][2] for rank, places in self.ranks}
+        return self._people
 
     def reasons(self) -> tuple[str | None, ...]:
         """Return by rank the reason on the record of all of its jobs; "" where they differ."""

@@ -56,10 +56,6 @@ class State:
             return None if self.lets(job) else self.limited.refusal(job)
         return found or self.barred.get(job.user)
 
-    def refusal_of(self, rank: Rank) -> Refusal | None:
-        """Return what keeps all jobs of a rank out, if a gate does."""
-        return self.barred.get(rank[0]) or self.refused.get(rank)
-
     def parted(self, rank: Rank, places: Sequence[Place]) -> tuple[Sequence[Place], Sequence[Place]]:
         """Return the jobs of a rank that no gate keeps out, and those that one does."""
         if rank[0] in self.barred or rank in self.refused:

@@ -52,12 +52,14 @@ class Private:
         self._again = again
 
     def hopeless(self, line: Line) -> bool:
-        """Return whether no job of a line can get private GPUs now: no node has room, and nobody may have to leave."""
+        """Return whether no job of a line can get private GPUs now: no node has room, whoever must leave for it."""
         books, quota, request, team = self._work.books, self._work.quota, line.request, line.team
-        return not any(
-            books.fits(request, tier) or quota.may_preempt(team, tier, request.gpus_milli)
-            for tier in line.outlook.tiers
-        )
+        for tier in line.outlook.tiers:
+            if books.fits(request, tier):
+                return False
+            if quota.may_preempt(team, tier, request.gpus_milli) and self._work.leaving.would_fit_any(line, tier):
+                return False
+        return True
 
     def place(self, job: Job, state: State) -> bool:
         """Place the job, or let others leave for it; return whether it was placed."""

@@ -106,6 +106,11 @@ def read_cell(code: str, found: Names, certain: set[str] | None = None) -> None:
         reader.visit(statement)
 
 
+def read_tree(tree: ast.AST, found: Names) -> None:
+    """Add what a cell that IPython has parsed reads and binds."""
+    _Reader(found, set()).generic_visit(tree)
+
+
 def _read_interpolated(text: str, found: Names, certain: set[str]) -> None:
     """Find the names that IPython puts into a shell or magic line: `{expression}`, `$name`."""
     reader = _Reader(found, certain)

@@ -15,9 +15,10 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.reading import Names, code_names, read_cell
+from dure.notebook.reading import Names, code_names, read_cell, read_tree
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterable, Mapping
 
 _MEMBERS = 10_000  # functions and classes followed from one cell
@@ -45,6 +46,13 @@ def cell_reads(code: str, namespace: Mapping[str, Any]) -> Reads:
     """
     found = Names()
     read_cell(code, found)
+    return _followed(found, namespace)
+
+
+def tree_reads(tree: ast.AST, namespace: Mapping[str, Any]) -> Reads:
+    """Return the same of a cell that IPython has parsed already."""
+    found = Names()
+    read_tree(tree, found)
     return _followed(found, namespace)
 
 

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from dure.notebook.session_opening import Saved
     from dure.state import Blobs, Report, Snapshot
+    from dure.state.later import Later
 
 _NAMED = 6  # reasons that the line tells
 _TOGETHER = 20  # names that it tells for one of them
 _REASON = 90  # letters of a reason
 _DAY_S = 86_400.0
+_AT_ONCE_BYTES = 8 * 1024**2  # more of one group is read while the person works
 _HASHED_FIRST_BYTES = 64 * 1024**2  # the rest while the person works, so that opening takes no longer at any size
 
 
@@ -47,6 +49,8 @@ class Brought:
     beside: dict[str, str] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     unloadable: bool = False  # something that is saved does not load here
+    later: Later | None = None  # what is being loaded still, and counts as restored
+    check: Callable[[], object] = lambda: None  # returns when all that came back was compared with its hashes
 
     @property
     def cells(self) -> list[int]:
@@ -62,9 +66,11 @@ def bring_back(
     names: Collection[str] | None = None,
     keep: Collection[str] = (),
     beside: bool = True,
+    lazily: bool = False,
 ) -> Brought:
     """Load a version into `namespace`: all of it or `names`, never those in `keep`; with `beside` random states and
-    folder, too. What does not load is in `lost`; everything else is there in one step.
+    folder, too. What does not load is in `lost`; everything else is there in one step. With `lazily` what takes long
+    comes `later`, and the caller has each cell wait for what it needs of that.
     """
     from dure.state import apply_extras, restore
 
@@ -76,27 +82,46 @@ def bring_back(
         names=wanted,
         commit=False,
         verify_bytes=_HASHED_FIRST_BYTES,
+        at_once_bytes=_AT_ONCE_BYTES if lazily else None,
     )
     report.commit()
-    if report.unverified:
-        threading.Thread(target=_verify_rest, args=(report,), name="dure-verify", daemon=True).start()
+    came = report.restored
+    report.values = {}  # the namespace's now, to keep or to let go
     extras = report.extras
     inputs = [str(cell) for cell in extras.get("In", [])]
-    made, sources = saved.document.made, saved.document.sources
     reasons = {name: reason for name, reason in report.failed.items() if name not in saved.snapshot.extras}
     unloadable = bool(reasons)
     if names is None:
         reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
+    told = apply_extras(extras) if beside else {}
+    brought = Brought(saved, came, {}, told, inputs, unloadable, report.later, report.verify_rest)
+    brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
+    if report.later is not None:
+        brought.names = tuple(sorted({*came, *report.later.names}))
+    if report.later is not None or report.unverified:
+        threading.Thread(target=_go_on, args=(report,), name="dure-restore-rest", daemon=True).start()
+    return brought
+
+
+def lost_of(brought: Brought, reasons: Mapping[str, str]) -> dict[str, Lost]:
+    """Return what is missing, with the cell that made it and its source where that is known."""
+    made, sources = brought.saved.document.made, brought.saved.document.sources
     lost = {}
     for name, reason in sorted(reasons.items()):
-        if name in keep:
-            continue
         cell = made.get(name)
         source = sources.get(cell, "") if cell is not None else ""
-        if not source and cell is not None and cell < len(inputs):
-            source = inputs[cell]
+        if not source and cell is not None and cell < len(brought.inputs):
+            source = brought.inputs[cell]
         lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
-    return Brought(saved, report.restored, lost, apply_extras(extras) if beside else {}, inputs, unloadable)
+    return lost
+
+
+def _go_on(report: Report) -> None:
+    """Hash and load, aside, what the first cell need not wait for."""
+    _verify_rest(report)
+    if report.later is not None:
+        report.later.run()
+        _verify_rest(report)
 
 
 def _verify_rest(report: Report) -> None:
@@ -126,6 +151,9 @@ def restored_line(brought: Brought, name: str) -> str:
         parts = []
     else:
         parts = [say("restored_nothing", **told)]
+    if brought.later is not None and (names := sorted(brought.later.coming)):
+        size = size_text(brought.later.progress(names)[1])
+        parts.append(say("later", names=some(names), size=size))
     if brought.lost:
         parts.append(say("lost", names=lost_names(brought.lost)))
     if brought.cells:
@@ -148,12 +176,13 @@ def lost_names(lost: Mapping[str, Lost]) -> str:
     told = []
     for (number, reason), names in list(groups.items())[:_NAMED]:
         cell = say("lost_cell", cell=number) if number is not None else ""
-        told.append(say("lost_one", name=_some(names), cell=cell, reason=reason))
+        told.append(say("lost_one", name=some(names), cell=cell, reason=reason))
     rest = [name for names in list(groups.values())[_NAMED:] for name in names]
-    return "; ".join([*told, *([_some(rest)] if rest else [])])
+    return "; ".join([*told, *([some(rest)] if rest else [])])
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Return the first names."""
     more = f", … +{len(names) - _TOGETHER}" if len(names) > _TOGETHER else ""
     return ", ".join(names[:_TOGETHER]) + more
 

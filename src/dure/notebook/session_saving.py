@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dure.client import Client
     from dure.state import Blobs, Frozen, Snapshot
+    from dure.state.later import Later
 
 SHARE = 0.015  # of the time that cells compute, for freezes that a cell waits for
 SHORT_S = 0.005  # a freeze that nobody feels
@@ -67,9 +68,11 @@ class Saver:
     unsaved: dict[str, str] = field(default_factory=dict)
     worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
     froze_s: float = 0.0  # what the last freeze took
-    _queue: queue.Queue[tuple[Frozen, Facts] | None] = field(default_factory=queue.Queue)
+    _queue: queue.Queue[tuple[Frozen, Snapshot | None, Facts] | None] = field(default_factory=queue.Queue)
     _client: Client | None = None
     then: Callable[[], None] = lambda: None
+    coming: Later | None = None  # what a restore still loads: every save keeps what the snapshot has of it
+    checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -95,13 +98,14 @@ class Saver:
         try:
             extras = {**process_extras(), "In": facts.inputs}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
+            rest = self.coming.rest(self.namespace) if self.coming is not None and self.coming.names else None
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs
             self.problem = f"{type(error).__name__}: {error}"
             return False
         finally:
             self.froze_s = time.perf_counter() - began
             self.worked_s *= not waited_for
-        self._queue.put((frozen, facts))
+        self._queue.put((frozen, rest, facts))
         return True
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -133,10 +137,13 @@ class Saver:
                 self._queue.task_done()
                 self.then()
 
-    def _keep(self, frozen: Frozen, facts: Facts) -> None:
+    def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
         from dure.wire.sessions import MAX_SOURCE, SaveRequest, SessionDocument
 
-        snapshot = frozen.save()
+        while self.checks:
+            self.checks[0]()  # what turns out to be damaged is left out, and named
+            del self.checks[0]
+        snapshot = frozen.save() if rest is None else rest.merged(frozen.save())
         unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
         known = {*snapshot.variables, *unsaved}
         made = {name: cell for name, cell in facts.made.items() if name in known}

@@ -23,6 +23,26 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} was opened again; version {number} of {at} held no variables.",
         "{name}을(를) 다시 열었습니다. {at}에 저장된 버전 {number}에는 변수가 없습니다.",
     ),
+    "later": (
+        "Still being read: {names} ({size}); a cell that names one waits for it.",
+        "아직 읽는 중: {names}({size}). 이 변수를 쓰는 셀은 다 읽을 때까지 기다립니다.",
+    ),
+    "reading": (
+        "Reading {names}: {done} of {size}. Interrupting the kernel gives up this cell, not the variable.",
+        "{names} 읽는 중: {size} 중 {done}. 커널을 중단하면 이 셀만 취소되고 변수는 계속 읽습니다.",
+    ),
+    "read": (
+        "Waited {seconds} s until {names} had been read ({size}).",
+        "{names}({size})을(를) 읽는 동안 {seconds}초 기다렸습니다.",
+    ),
+    "late_lost": (
+        "Not restored: {names}. `%session restore @{number} {first}` tries again.",
+        "복원하지 못한 변수: {names}. `%session restore @{number} {first}`로 다시 시도하세요.",
+    ),
+    "asked_unseen": (
+        "{name} was still being read when this cell looked it up: run the cell again.",
+        "이 셀이 {name}을(를) 찾을 때 아직 읽는 중이었습니다. 셀을 다시 실행하세요.",
+    ),
     "lost": (
         "Not restored: {names}.",
         "복원하지 못한 변수: {names}.",

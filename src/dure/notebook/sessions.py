@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dure.notebook.session_opening import Opened, Saved
     from dure.notebook.session_restoring import Brought, Lost
     from dure.notebook.session_saving import Saver
+    from dure.notebook.session_waiting import Waiting
 
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
@@ -52,6 +53,7 @@ class NotebookSession:
         self.made: dict[str, int] = {}
         self.origin: int | None = None
         self.running = False
+        self.waiting: Waiting | None = None  # while a restore goes on
         self._failure: BaseException | None = None
         self._expected: bool | None = None  # whether a kernel of this machine saved it; None: not looked yet
         self._late = False
@@ -84,6 +86,8 @@ class NotebookSession:
         if self.name is not None and in_a_cell:
             self.running = True
             self._begin()
+            if self.waiting is not None:
+                self.waiting.visit_text(str((self.shell.user_ns.get("In") or [""])[-1]))
 
     def detach(self) -> None:
         """Let go of the kernel's events; what is saved stays."""
@@ -95,6 +99,7 @@ class NotebookSession:
         self.running = True
         self._cells += 1
         with self._guarded():
+            self.arrive()
             if self.name is None:
                 self._find_name()
             if self._failure is not None and self.name is not None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
@@ -110,6 +115,8 @@ class NotebookSession:
     def _cell_ended(self, result: Any) -> None:
         self.running = False
         with self._guarded():
+            if self.waiting is not None:
+                self.waiting.cell_ended(result)
             if self.saver is not None:
                 self.saver.worked_s += time.monotonic() - self._began_at
             if self.name is None:
@@ -118,6 +125,7 @@ class NotebookSession:
                 self._tell_late(missed=not result.success)
             self._note_bound(max(1, self.shell.execution_count - 1))
             self._dirty = True
+            self.arrive()
             if self._began:
                 self._later(self._cells)
 
@@ -246,11 +254,11 @@ class NotebookSession:
             put_history(self.shell, brought.inputs)
             self._note_restored(brought)
 
-    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str] = frozenset()) -> Brought | None:
+    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str]) -> Brought | None:
         from dure.notebook.session_restoring import bring_back
 
         try:
-            brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep)
+            brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
         except Exception as error:
             self.show(say("restore_failed", name=_short(self.name or ""), reason=str(error) or type(error).__name__))
             return None
@@ -267,6 +275,41 @@ class NotebookSession:
         self.lost = dict(brought.lost)
         self._named |= set(brought.lost)
         self._ids |= {name: id(self.shell.user_ns[name]) for name in brought.names if name in self.shell.user_ns}
+        if self.saver is not None:
+            self.saver.checks.append(brought.check)
+        if brought.later is not None and self.saver is not None:
+            self.saver.coming = brought.later
+        if brought.later is not None:
+            from dure.notebook.session_waiting import Waiting
+
+            self.waiting = Waiting(self, brought, brought.later)
+            self.waiting.attach()
+            brought.later.then = lambda: self.shell.kernel.io_loop.add_callback(self._arrive_between)
+
+    def arrive(self) -> None:
+        """Between two cells: put what was loaded meanwhile into the namespace, and say what did not load."""
+        if self.waiting is not None:
+            self.waiting.arrive()
+
+    def _arrive_between(self) -> None:
+        with self._guarded():
+            if not self.running:
+                self.arrive()
+
+    def came_all(self, waiting: Waiting) -> None:
+        """Nothing is being loaded any more."""
+        with contextlib.suppress(ValueError):
+            self.shell.ast_transformers.remove(waiting)
+        if self.waiting is waiting:
+            self.waiting = None
+            if self.saver is not None:
+                self.saver.coming = None
+
+    def came_late(self, values: Mapping[str, Any], lost: Mapping[str, Lost]) -> None:
+        """Remember what came after the first cell had begun, which no cell has bound."""
+        self._ids |= {name: id(value) for name, value in values.items()}
+        self.lost |= lost
+        self._named |= set(lost)
 
     def _note_restored(self, brought: Brought) -> None:
         opened = self.opened

@@ -22,7 +22,7 @@ from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
-from dure.state.regions import MAPPED_BYTES
+from dure.state.regions import MAPPED_BYTES, spoiled
 from dure.state.sealing import CHUNK_BYTES
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
 
@@ -182,8 +182,9 @@ def _taken(
 
     def finish() -> Snapshot:
         writer = Writer(blobs, known, watched)
-        writer.settle([run for item in taken for run in item.runs])
-        return snapshot_of(taken, [writer.group(item) for item in taken], unsaved, absent, about)
+        whole, damaged = _undamaged(taken)
+        writer.settle([run for item in whole for run in item.runs])
+        return snapshot_of(whole, [writer.group(item) for item in whole], unsaved | damaged, absent, about)
 
     if live or _copied(taken, known):
         return Frozen(finish)
@@ -194,6 +195,19 @@ def _taken(
         return Frozen(lambda: done)
     _read_from(held, taken, known)
     return Frozen(finish, held)
+
+
+def _undamaged(taken: list[Taken]) -> tuple[list[Taken], dict[str, str]]:
+    """Return the groups without damaged memory, and why the names of the others cannot be saved."""
+    damaged: dict[str, str] = {}
+    whole = []
+    for item in taken:
+        why = next((why for run in item.runs[1:] if (why := spoiled(run.address, run.size_bytes))), "")
+        if why:
+            damaged.update(dict.fromkeys(item.gathered.names, why))
+        else:
+            whole.append(item)
+    return whole, damaged
 
 
 def _everything(

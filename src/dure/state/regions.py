@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -96,8 +97,28 @@ class Mapped(ctypes.Array):  # type: ignore[type-arg]
     _length_ = 0
 
     def __del__(self) -> None:
+        _spoiled.pop(id(self), None)
         if self._length_ and not sys.is_finalizing():
             _libc().munmap(ctypes.addressof(self), self._length_)
+
+
+_spoiled: dict[int, tuple[int, int, str]] = {}  # of mapped memory by the id of its owner: from, to, and why
+
+
+def spoil(memory: weakref.ref[Any], reason: str) -> None:
+    """Note that mapped memory holds damaged bytes, so that nothing on it is saved as if they were the person's."""
+    owner = memory()
+    if isinstance(owner, Mapped):
+        low = ctypes.addressof(owner)
+        _spoiled[id(owner)] = (low, low + owner._length_, reason)
+
+
+def spoiled(address: int, size_bytes: int) -> str:
+    """Return why a run of memory must not be saved; empty where nothing is wrong with it."""
+    for low, high, reason in list(_spoiled.values()):
+        if address < high and low < address + size_bytes:
+            return reason
+    return ""
 
 
 def mapping_works() -> bool:

@@ -12,7 +12,10 @@ import io
 import os
 import pickle
 import sys
+import threading
+import time
 import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,16 +24,20 @@ from dure.state import classes, marks, verified, written
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
 from dure.state.manifest import EXTRA
-from dure.state.regions import MAPPED_BYTES, Region, mapping_works
+from dure.state.regions import MAPPED_BYTES, Region, mapping_works, spoil
 from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from pathlib import Path
 
+    from dure.state.later import Later
     from dure.state.manifest import Buffer, Group, Snapshot
 
 _READERS = 4
+_AT_ONCE_S = 0.3  # for groups that are small enough to be loaded at once
+_MAPPED_COST = 4096  # bytes that could be read while one chunk is mapped
+_GENTLE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Unverified:
     path: Path
     digest: str
     names: tuple[str, ...]
+    memory: weakref.ref[Any]  # what it is mapped in
 
 
 @dataclass(slots=True)
@@ -51,8 +59,10 @@ class Report:
     unsaved: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)  # see `dure.state.extras`; never put into the namespace
     unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
+    later: Later | None = None  # what is still to be loaded, where `at_once_bytes` left anything
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)
+    _verifying: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def restored(self) -> tuple[str, ...]:
@@ -61,17 +71,22 @@ class Report:
 
     def commit(self) -> None:
         """Put all loaded values into the namespace in one step; a second call does nothing."""
-        then, self._then = self._then, []
-        for step in then:
-            step()
+        run_all(self._then)
         if self._into is not None:
             self._into.update(self.values)
             self._into = None
 
     def verify_rest(self) -> dict[str, str]:
-        """Hash what was mapped only, on any thread, and return the names that hold damaged bytes, with the reason."""
+        """Hash what was mapped only, on any thread, and return the names that hold damaged bytes, with the reason.
+
+        Who calls it while another thread is at it waits for that one. Damaged memory is in no snapshot from then on.
+        """
+        with self._verifying:
+            return self._verify_rest()
+
+    def _verify_rest(self) -> dict[str, str]:
         damaged: dict[str, str] = {}
-        memory = bytearray(CHUNK_BYTES)
+        memory = bytearray(CHUNK_BYTES if self.unverified else 0)
         while self.unverified:
             item = self.unverified.pop()
             try:
@@ -86,6 +101,7 @@ class Report:
                 why = "is damaged (its hash differs)"
             reason = f"blob {item.digest[:12]}… {why}: restore another version"
             damaged.update(dict.fromkeys(item.names, reason))
+            spoil(item.memory, reason)
         return damaged
 
 
@@ -97,34 +113,47 @@ def restore(
     *,
     commit: bool = True,
     verify_bytes: int | None = None,
+    at_once_bytes: int | None = None,
 ) -> Report:
     """Load the snapshot's variables, all or those in `names`, and put them `into` a namespace.
 
     A group loads whole or not at all: its names are then in `failed` with the reason and keep what the
     namespace held. Functions get `into` as their globals, so later rebinding is seen; without `into`, a
     namespace of their own. Large memory is mapped and hashed first; with `verify_bytes` no more than that,
-    and the caller has `Report.verify_rest` hash the rest, so that a restore takes no longer at any size.
+    and the caller has `Report.verify_rest` hash the rest. With `at_once_bytes` groups of which more has to be read
+    (encrypted, in S3, or many objects) are left to `Report.later`. So a restore takes no longer at any size.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"} if into is None else into
     wanted = None if names is None else set(names)
     loader = Loader(snapshot, blobs, namespace)
     loader.verify_bytes = verify_bytes
     report = Report(unsaved={n: r for n, r in snapshot.unsaved.items() if wanted is None or n in wanted})
-    for index, group in enumerate(snapshot.groups):
-        chosen = {name: slot for name, slot in group.names.items() if wanted is None or name in wanted}
-        if not chosen:
+    chosen = {
+        index: found
+        for index, group in enumerate(snapshot.groups)
+        if (found := {name: slot for name, slot in group.names.items() if wanted is None or name in wanted})
+    }
+    left = {} if at_once_bytes is None else _left(loader, chosen, at_once_bytes)
+    until = time.monotonic() + _AT_ONCE_S
+    for index, named in chosen.items():
+        beside = any(name.startswith(EXTRA) for name in named)
+        if index in left or (at_once_bytes is not None and not beside and time.monotonic() > until):
+            left[index] = named
             continue
         try:
             slots = loader.load(index)
         except Exception as error:
-            reason = _reason(error)
-            if skew := differing(snapshot.fingerprint, group.modules):
-                reason += f" ({skew}: an environment with that version restores it)"
-            report.failed.update({name.removeprefix(EXTRA): reason for name in chosen})
+            reason = loader.why(index, error)
+            report.failed.update({name.removeprefix(EXTRA): reason for name in named})
             continue
-        for name, slot in chosen.items():
+        for name, slot in named.items():
             held = report.extras if name.startswith(EXTRA) else report.values
             held[name.removeprefix(EXTRA)] = slots[slot]
+    if left:
+        from dure.state.later import Later
+
+        loader.release(left)
+        report.later = Later(loader, {index: left[index] for index in sorted(left, key=loader.cost)})
     for name in wanted or ():
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"
@@ -137,8 +166,31 @@ def restore(
     return report
 
 
+def _left(loader: Loader, chosen: dict[int, dict[str, int]], at_once_bytes: int) -> dict[int, dict[str, int]]:
+    """Return the groups of which too much has to be read to be loaded at once; never what is beside the variables."""
+    return {
+        index: named
+        for index, named in chosen.items()
+        if not any(name.startswith(EXTRA) for name in named) and loader.cost(index) > at_once_bytes
+    }
+
+
+def run_all(steps: list[Callable[[], None]]) -> None:
+    """Take every step off the list and do it."""
+    while steps:
+        steps.pop(0)()
+
+
+@dataclass(slots=True)
+class _Loading:
+    """What loading one group has come to on its thread, until it is known to succeed."""
+
+    steps: list[Callable[[], None]] = field(default_factory=list)
+    codes: list[types.CodeType] = field(default_factory=list)
+
+
 class Loader:
-    """Loads groups by number, each once; classes that a group needs are loaded with it."""
+    """Loads groups by number, each once; classes that a group needs are loaded with it. Any thread may load."""
 
     def __init__(
         self, snapshot: Snapshot, blobs: Blobs, namespace: dict[str, Any], *, fresh: bool = False, verify: bool = True
@@ -158,64 +210,113 @@ class Loader:
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
         self._loaded: dict[int, tuple[Any, ...]] = {}
         self._errors: dict[int, Exception] = {}
+        # one lock a group: groups never need each other in a circle (see `grouping`)
+        self._locks: dict[int, threading.RLock] = {}
+        self._here = threading.local()
+        self._costs: dict[int, int] = {}
+        self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
+        self.read_bytes: dict[int, int] = {}  # of each group, so far
+        self.turn: Callable[[int], None] | None = None  # asked before more of a group is read
         self._defines = {token: index for index, group in enumerate(snapshot.groups) for token in group.classes}
 
     def load(self, index: int) -> tuple[Any, ...]:
-        """Return the group's objects, by slot."""
-        if index in self._loaded:
-            return self._loaded[index]
-        if index in self._errors:
+        """Return the group's objects, by slot. What failed for the store's sake is tried again."""
+        with self._locks.setdefault(index, threading.RLock()):
+            if index in self._loaded:
+                return self._loaded[index]
+            error = self._errors.get(index)
+            if error is not None and not isinstance(error, BlobError):
+                raise error
+            self.read_bytes[index] = 0
+            try:
+                found = self._load(index, self.snapshot.groups[index])
+            except Exception as error:
+                self._errors[index] = error
+                raise
+            self._loaded[index] = found
+            return found
+
+    def release(self, keep: Container[int]) -> None:
+        """Let go of the objects that were loaded, but of these groups; classes stay known."""
+        self._loaded = {index: found for index, found in self._loaded.items() if index in keep}
+
+    def take(self, index: int) -> tuple[Any, ...]:
+        """Return the group's objects and let go of them; raises what loading it raised."""
+        found = self._loaded.pop(index, None)
+        if found is None:
             raise self._errors[index]
-        group = self.snapshot.groups[index]
-        try:
-            found = self._load(group)
-        except Exception as error:
-            self._errors[index] = error
-            raise
-        self._loaded[index] = found
         return found
 
-    def _load(self, group: Group) -> tuple[Any, ...]:
-        pending = len(self.pending)
-        stream = self._bytes(group.stream)
-        buffers = [self._memory(buffer, tuple(sorted(group.names))) for buffer in group.buffers]
+    def why(self, index: int, error: Exception) -> str:
+        """Return why a group did not load, as a sentence with what to do."""
+        reason = _reason(error)
+        if skew := differing(self.snapshot.fingerprint, self.snapshot.groups[index].modules):
+            reason += f" ({skew}: an environment with that version restores it)"
+        return reason
+
+    def cost(self, index: int) -> int:
+        """Return how many bytes must be read to load a group: all but what is mapped."""
+        if index not in self._costs:
+            group = self.snapshot.groups[index]
+            read = [run for run in group.buffers if not self._may_map(run)]
+            mapped = sum(len(run.chunks) for run in group.buffers) - sum(len(run.chunks) for run in read)
+            self._costs[index] = sum(run.size_bytes for run in (group.stream, *read)) + mapped * _MAPPED_COST
+        return self._costs[index]
+
+    def _may_map(self, run: Buffer) -> bool:
+        if run.inline is not None or run.size_bytes < MAPPED_BYTES or not mapping_works():
+            return False
         try:
-            found = _Unpickler(self, stream, buffers).load()
-        except Exception:
-            del self.pending[pending:]
+            return self.blobs.path(run.chunks[0]) is not None
+        except BlobError:
+            return False
+
+    def _load(self, index: int, group: Group) -> tuple[Any, ...]:
+        outer = getattr(self._here, "loading", None)
+        loading = self._here.loading = _Loading()
+        try:
+            stream = self._bytes(group.stream, index)
+            buffers = [self._memory(buffer, index) for buffer in group.buffers]
+            found = _Unpickler(self, index, stream, buffers).load()
+        except BaseException:
             for token in group.classes:  # a class that was made and not filled is nobody's class
                 if (made := self.made.pop(token, None)) is not None and token in self._new:
                     classes.forget(token, made)
             raise
+        finally:
+            self._here.loading = outer
         if not isinstance(found, tuple) or len(found) <= max(
             [*group.names.values(), *group.classes.values()], default=-1
         ):
             raise ValueError("the saved group does not hold what its manifest says")
         for token, slot in group.classes.items():
             self.made.setdefault(token, found[slot])
+        self.pending += loading.steps
+        self.codes[index] = loading.codes
         return found
 
-    def _bytes(self, run: Buffer) -> Any:
+    def _bytes(self, run: Buffer, group: int) -> Any:
         if run.inline is not None:
             data = base64.b64decode(run.inline)
             if digest_of(data) != run.digest:
                 raise BlobError("a part of the snapshot's manifest is damaged (its hash differs)")
             return data
         if len(run.chunks) == 1:
+            self._count(group, run.size_bytes)
             return self.blobs.get(run.chunks[0])
-        return self._read(run)
+        return self._read(run, group)
 
-    def _memory(self, run: Buffer, names: tuple[str, ...]) -> Any:
+    def _memory(self, run: Buffer, group: int) -> Any:
         """Return writable memory with the run's bytes: mapped from local files where that pays."""
         if run.inline is not None or run.size_bytes < MAPPED_BYTES:
-            return bytearray(self._bytes(run))
+            return bytearray(self._bytes(run, group))
         paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
         read = [index for index, path in enumerate(paths) if path is None]
         if len(read) == len(paths):
             memory = Region.empty(run.size_bytes).view()
         else:
             memory = Region.of_files(paths, CHUNK_BYTES, run.size_bytes).view()
-        self._fill(memory, run, read)
+        self._fill(memory, run, read, group)
         if self.verify:
             # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
             look = written.looked(memory, self._watched)
@@ -224,7 +325,10 @@ class Loader:
             if self.verify_bytes is not None:
                 now = max(self.verify_bytes, 0) // CHUNK_BYTES
                 self.verify_bytes -= len(new) * CHUNK_BYTES
-                self.unverified += [Unverified(path, run.chunks[index], names) for index, path in new[now:]]
+                names = tuple(sorted(self.snapshot.groups[group].names))
+                self.unverified += [
+                    Unverified(path, run.chunks[index], names, weakref.ref(memory.obj)) for index, path in new[now:]
+                ]
                 new = new[:now]
             for (index, path), found in zip(new, written.hashed(memory, [one for one, _ in new]), strict=True):
                 if found != run.chunks[index]:
@@ -236,12 +340,17 @@ class Loader:
                 self._watched[0].learn(look, list(run.chunks))
         return memory
 
-    def _read(self, run: Buffer) -> memoryview:
+    def _read(self, run: Buffer, group: int) -> memoryview:
         memory = Region.empty(run.size_bytes).view()
-        self._fill(memory, run, list(range(len(run.chunks))))
+        self._fill(memory, run, list(range(len(run.chunks))), group)
         return memory
 
-    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int]) -> None:
+    def _count(self, group: int, size_bytes: int) -> None:
+        self.read_bytes[group] += size_bytes
+        if self.turn is not None:
+            self.turn(group)
+
+    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int], group: int) -> None:
         """Copy verified chunks to where they belong, several at once."""
 
         def fill(index: int) -> None:
@@ -250,6 +359,7 @@ class Loader:
             if len(data) != expected:
                 raise BlobError(f"a blob has {len(data)} bytes where {expected} were saved: save the snapshot again")
             memory[index * CHUNK_BYTES : index * CHUNK_BYTES + len(data)] = data
+            self._count(group, len(data))
 
         threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
         if threads > 1:
@@ -308,7 +418,7 @@ class Loader:
         if shape and classes.shape_of(cls) == shape:
             return
         if shape is not None:
-            self.pending.append(lambda: _bring_up_to_date(cls, content[0]))
+            self._here.loading.steps.append(lambda: _bring_up_to_date(cls, content[0]))
         else:
             setter(cls, content)
 
@@ -325,16 +435,43 @@ class Loader:
             scope = vars(sys.modules[where])
         else:
             scope = where
-        return types.FunctionType(code_object(tag, code), scope, name, None, cells)
+        made = code_object(tag, code)
+        self._here.loading.codes.append(made)
+        return types.FunctionType(made, scope, name, None, cells)
 
     def live_namespace(self) -> dict[str, Any]:
         """Return the namespace itself."""
         return self.namespace
 
 
+class _Gently:
+    """A stream that is read piece by piece in Python, so that a thread which loads it lets others run in between."""
+
+    def __init__(self, stream: Any, turn: Callable[[], None]) -> None:
+        self._stream = memoryview(stream)
+        self._at = 0
+        self._turn = turn
+
+    def read(self, size_bytes: int) -> bytes:
+        self._turn()
+        begin = self._at
+        self._at = begin + size_bytes
+        return bytes(self._stream[begin : self._at])
+
+    def readline(self) -> bytes:
+        end = self._at
+        while end < len(self._stream) and self._stream[end] != 10:
+            end += 1
+        return self.read(min(end + 1, len(self._stream)) - self._at)
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, loader: Loader, stream: Any, buffers: list[Any]) -> None:
-        super().__init__(io.BytesIO(stream), buffers=buffers)
+    def __init__(self, loader: Loader, group: int, stream: Any, buffers: list[Any]) -> None:
+        turn = loader.turn
+        if turn is not None and len(stream) > _GENTLE_BYTES:
+            super().__init__(_Gently(stream, lambda: turn(group)), buffers=buffers)
+        else:
+            super().__init__(io.BytesIO(stream), buffers=buffers)
         self._loader = loader
 
     def find_class(self, module: str, name: str) -> Any:

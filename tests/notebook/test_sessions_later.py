@@ -1,0 +1,200 @@
+"""What takes long to restore comes while the person works: a cell waits for what it names, nobody misses a variable.
+
+The store gives megabytes only while a file, the gate, is not there, so that each moment lasts as long as a test wants.
+"""
+
+import base64
+import os
+import secrets
+import signal
+import threading
+import time
+
+import pytest
+
+from dure.adapters.blob_key import BlobKey
+from dure.adapters.blobs import FolderBlobStores
+from dure.hub.spawner import STARTUP
+from tests.api.plane import Plane, served, until
+from tests.notebook.test_sessions import WARM, Desk, pid_of, settled, told
+
+MAKE = """
+import collections, operator
+import numpy as np
+big = np.random.default_rng(0).random(2_000_000); half = big[5:]
+rows = list(range(3_000_000))
+lazy = collections.defaultdict(lambda: big.sum())
+def total(): return float(big.sum())
+small = 41
+"""
+GATED = (
+    WARM
+    + """
+def _gated(plain, gate):
+    import os, time
+    def get(self, digest):
+        data = plain(self, digest)
+        while len(data) > 1_000_000 and os.path.exists(gate):
+            time.sleep(0.01)
+        return data
+    return get
+import dure.state.blobs as _blobs
+_blobs.FolderBlobs.get = _gated(_blobs.FolderBlobs.get, {gate!r}); del _gated, _blobs
+"""
+)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    key_file = tmp_path / "blob.key"
+    key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
+    key_file.chmod(0o600)
+    (tmp_path / "plane").mkdir()
+    plane = Plane(
+        tmp_path / "plane", executing=False, blobs=FolderBlobStores(tmp_path / "blobs", key=BlobKey.read(key_file))
+    )
+    with served(plane.app) as server:
+        desk = Desk(server, plane, tmp_path / "home")
+        yield desk
+        for kernel in desk.kernels:
+            kernel.kill()
+    plane.close()
+
+
+def made_and_crashed(desk):
+    kernel = desk.open()
+    assert kernel.run(MAKE).ok
+    until(lambda: desk.saved() >= 2, 60.0)
+    desk.crash(kernel)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def again(desk, gate):
+    """A kernel that was opened again, and still lacks `big`, `half`, `rows`."""
+    made_and_crashed(desk)
+    gate.touch()
+    return desk.open(before=GATED.format(gate=str(gate)))
+
+
+def opened_in(gate, seconds):
+    timer = threading.Timer(seconds, gate.unlink)
+    timer.start()
+    return timer
+
+
+def test_a_cell_runs_at_once_and_waits_only_for_what_it_names(again, gate):
+    line = told(again.loaded)
+    assert "Restored 9 variables of train.ipynb" in line
+    assert "Still being read: big, half, rows" in line
+    assert again.value("small + 1") == "42"
+    timer = opened_in(gate, 2.0)
+    shown = again.run("float(half[0]) == float(big[5]), np.shares_memory(big, half)")
+    timer.join()
+    assert shown.result == "(True, True)", shown.traceback
+    assert "Waited" in told(shown)
+    assert "until big" in told(shown)
+    assert again.value("len(rows), rows[7]") == "(3000000, 7)"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "total() > 0",
+        "bool(lazy['x'] > 0)",
+        "len(globals()['big']) > 0",
+        "all(name in globals() for name in ('big', 'half', 'rows'))",
+        "'rows' in get_ipython().user_ns",
+        "'big' in dir()",
+        "eval('bi' + 'g').size > 0",
+        "import __main__; __main__.rows is rows",
+        "%who_ls ndarray",
+        "import sys; len(vars(sys.modules['__main__'])['rows']) > 0",
+        "(lambda: big)().size > 0",
+        "get_ipython().ev('half').size > 0",
+        "import pandas as pd; bool(pd.DataFrame({'a': [1]}).query('a < @big.size').size)",
+    ],
+)
+def test_nobody_sees_a_notebook_that_lacks_a_variable(desk, gate, code):
+    made_and_crashed(desk)
+    gate.touch()
+    again = desk.open(before=GATED.format(gate=str(gate)))
+    assert "Still being read" in told(again.loaded)
+    timer = opened_in(gate, 1.0)
+    assert again.value(code) in ("True", "['big', 'half']")
+    timer.join()
+
+
+def test_a_save_meanwhile_keeps_what_is_not_loaded_and_so_does_kill_nine(desk, again, gate):
+    version = settled(desk)
+    again.run("more = [small]; del small")
+    until(lambda: desk.saved() > version)
+    os.kill(pid_of(again), signal.SIGKILL)  # with all of it still on its way
+    third = desk.open(before=GATED.format(gate=str(gate)))
+    assert "Still being read: big, half, rows" in told(third.loaded)
+    os.kill(pid_of(third), signal.SIGKILL)
+    gate.unlink()
+    last = desk.open()
+    assert last.value("more, 'small' in globals(), half[0] == big[5], len(rows), total() == lazy[0]") == (
+        "([41], False, np.True_, 3000000, np.True_)"
+    )
+
+
+def test_what_a_cell_binds_or_deletes_first_is_as_the_cell_says(desk, again, gate):
+    again.run("rows = 5")
+    assert again.value("rows") == "5", "no cell waits for a value that is not wanted any more"
+    again.run("del rows")
+    timer = opened_in(gate, 1.0)
+    assert again.run("del big").ok
+    timer.join()
+    until(lambda: "ok" if again.value("lazy is not None and small") == "41" else "")
+    assert again.value("sorted({'big', 'half', 'rows'} & set(globals()))") == "['half']"
+    settled(desk)
+    desk.crash(again)
+    assert desk.open().value("sorted({'big', 'half', 'rows', 'lazy'} & set(globals()))") == "['half', 'lazy']"
+
+
+def test_interrupting_the_wait_gives_up_the_cell_and_nothing_else(again, gate):
+    cell = again.start("ran = True; big.size")
+    cell.until(lambda shown: "Reading big" in told(shown), "the line of progress")
+    again.interrupt()
+    shown = cell.wait()
+    assert shown.error is not None
+    assert shown.error["ename"] == "KeyboardInterrupt"
+    gate.unlink()
+    assert again.value("big.size, 'ran' in globals()") == "(2000000, False)"
+
+
+def test_what_the_store_does_not_give_is_named_kept_and_tried_again(desk, gate, tmp_path):
+    made_and_crashed(desk)
+    files = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and path.stat().st_size > 4_000_000]
+    kept = {path: path.read_bytes() for path in files}
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    again = desk.open()
+    shown = again.run("big.size")
+    assert shown.error is not None
+    assert "Not restored: big" in told(again.loaded) + told(shown) + told(again.run("small"))
+    version = settled(desk)
+    again.run("small = 43")
+    until(lambda: desk.saved() > version)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert again.value("big.size, half.size, small") == "(2000000, 1999995, 43)", "it is tried again for who names it"
+    os.kill(pid_of(again), signal.SIGKILL)
+    assert desk.open().value("big.size, small") == "(2000000, 43)", "the save in between did not lose it"
+
+
+def test_the_same_where_the_extension_is_loaded_at_the_start(desk, gate):
+    made_and_crashed(desk)
+    gate.touch()
+    again = desk.open(before=GATED.format(gate=str(gate)), PYTHONSTARTUP=str(STARTUP))
+    assert "Still being read" in told(again.loaded)
+    assert again.value("small") == "41"
+    gate.unlink()
+    time.sleep(0.1)
+    assert again.value("len(rows)") == "3000000"

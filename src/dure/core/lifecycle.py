@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from dure.core.copies import altered
 from dure.core.events import Draft
 from dure.core.model import Goal, Job, Lease, Phase
 from dure.core.pricing import cost_of
@@ -140,7 +141,7 @@ def after(job: Job, signal: Signal, now: float, facts: Facts) -> Job:
         }
         if job.phase is Phase.QUEUED:
             changes["waited_s"] = job.waited_s + max(0.0, now - job.queued_at)
-    return replace(job, **changes)
+    return altered(job, **changes)
 
 
 def submitted(job: Job) -> Draft:

@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dure.core.copies import altered
 from dure.core.model import Job, Lease, Platform
 from dure.core.queueing.compile import RESOURCE, TIER_LABEL, compiled, local_queue_name
 from dure.core.queueing.kueue.assignment import FIT, PREEMPT
@@ -354,8 +355,14 @@ class Quota:
 
     def ask(self, job: Job, tier: str, room: Room, now: float, *, preempts: bool) -> Answer:
         """Return what Kueue decides about the job on one tier; inside `trial`, where an admitted one holds quota."""
-        self._room, self._unplaced, self._preempts = room, [], preempts
         engine, now_ns = self.engine, round(now * _NS)
+        if not preempts and self._simply_fits(job, tier):
+            if not room.take(tier):
+                return Answer(reason="TopologyPlacementFailed")
+            engine.adopt(_admitted(job, self._queue_of[job.team], tier, now_ns))
+            self._changed(self._queue_of[job.team], tier)
+            return Answer(admitted=True)
+        self._room, self._unplaced, self._preempts = room, [], preempts
         engine.submit(_waiting(job, tier), now_ns)
         result = engine.cycle(now_ns)
         if not result.entries:
@@ -373,6 +380,13 @@ class Quota:
             victims = tuple(Victim(one.info.workload.uid, one.reason) for one in targets)
             return Answer(victims=victims, reason="WaitingForPreemptedWorkloads", usage=dict(entry.usage()))
         return Answer(reason=entry.reason or "WaitingForQuota")
+
+    def _simply_fits(self, job: Job, tier: str) -> bool:
+        """Return whether a cycle would admit the job, being alone in it: so much is free, and its queue is active."""
+        queue = self._queue_of[job.team]
+        if queue in self.engine.snapshot.inactive:
+            return False
+        return 0 < job.request.gpus_milli <= self.available_milli(job.team, tier)
 
     def _forget(self, job: Job, now_ns: int) -> None:
         """Take a job that was asked for out again; the next of its shape may have more luck, for GPUs differ."""
@@ -445,6 +459,13 @@ def _waiting(job: Job, tier: str) -> Workload:
         priority=job.priority_value,
         created_ns=round(job.submitted_at * _NS),
     )
+
+
+def _admitted(job: Job, queue: str, tier: str, now_ns: int) -> Workload:
+    """Return a waiting job as the engine would hold it had it just admitted it."""
+    admission = Admission(queue, (PodSetAdmission(_MAIN, {RESOURCE: tier}, {RESOURCE: job.request.gpus_milli}, 1),))
+    reserved = Condition("QuotaReserved", True, "QuotaReserved", "", now_ns)
+    return altered(_waiting(job, tier), admission=admission, conditions=(reserved,))
 
 
 def _holding(job: Job, queue: str, tier: str, milli: int) -> Workload:

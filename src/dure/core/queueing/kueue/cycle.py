@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dure.core.copies import altered
 from dure.core.queueing.kueue import entries as states
 from dure.core.queueing.kueue import pending
 from dure.core.queueing.kueue.assignment import DEFERRED_FIT, FIT, NO_FIT, PREEMPT, Held
-from dure.core.queueing.kueue.copies import altered
 from dure.core.queueing.kueue.entries import Entry
 from dure.core.queueing.kueue.infos import Info, Placed, Requests, placed_of, usage_of
 from dure.core.queueing.kueue.matching import selector_holds

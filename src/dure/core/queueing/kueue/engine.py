@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from dure.core.copies import altered
 from dure.core.queueing.kueue import status
-from dure.core.queueing.kueue.copies import altered
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
 from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry
 from dure.core.queueing.kueue.infos import Info, info_of

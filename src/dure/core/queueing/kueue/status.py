@@ -6,7 +6,7 @@ gone.
 
 from __future__ import annotations
 
-from dure.core.queueing.kueue.copies import altered
+from dure.core.copies import altered
 from dure.core.queueing.kueue.objects import Admission, CheckState, ClusterQueue, Condition, Gates, Workload
 from dure.core.queueing.kueue.second import places_wait
 

@@ -1,7 +1,7 @@
 """Changed copies of dataclasses with slots: what `dataclasses.replace` does, in a quarter of its time.
 
-Every admission and eviction copies a workload of some 25 fields. The trap: nothing is checked or derived anew, so a
-type whose `__post_init__` does anything is not for this.
+Every admission and eviction copies a workload of some 25 fields, every step of a job one of some 40. The trap: nothing
+is checked or derived anew, so a type whose `__post_init__` does anything is not for this.
 """
 
 from __future__ import annotations

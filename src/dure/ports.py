@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from dure.core.events import Draft, Event
 from dure.core.forecast.record import Issued
@@ -396,9 +396,16 @@ class BlobStores(Protocol):
         ...
 
     def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:
-        """Return a blob's verified bytes for the platform's own use (manifests, artifacts), None when absent.
+        """Return a blob's verified bytes for the platform's own use (manifests), None when absent.
 
         Raises BlobStoreError, before it is read, for one that has more than `most_bytes`, stored or plain.
+        """
+        ...
+
+    def open(self, team: str, digest: str) -> IO[bytes] | None:
+        """Return a blob of any size as a file of its verified bytes, at its begin; None when absent. Close it.
+
+        Raises BlobStoreError.
         """
         ...
 

@@ -66,6 +66,10 @@ def test_the_key_reaches_clients_and_no_text(tmp_path):
     assert access.key not in repr(access) + str(access) + repr(stores) + repr(BlobKey(SECRET))
     digest = open_blobs(json.loads(access.model_dump_json(exclude_none=True))).put(b"x" * 9000)
     assert stores.read("vision", digest) == b"x" * 9000
+    opened = stores.open("vision", digest)
+    assert opened is not None
+    with opened as file:
+        assert file.read() == b"x" * 9000
 
 
 def test_a_wrong_key_is_one_sentence_and_collects_nothing_that_is_needed(tmp_path):

@@ -1,6 +1,8 @@
 """What ports.BlobStores promises, for a folder and for S3: teams are apart, and nothing that is needed goes."""
 
 import json
+import os
+import random
 
 import pytest
 
@@ -29,6 +31,17 @@ def test_access_is_what_a_client_opens(stores):
     assert blobs.get(digest) == b"weights"
     assert stores.read("vision", digest) == b"weights"
     json.dumps(dict(stores.access("vision")))
+
+
+def test_a_blob_of_any_size_is_opened_as_a_file_that_was_verified(stores):
+    large = random.Random(1).randbytes(2**20) * 9  # compressed where that pays
+    digest = client(stores).put(large)
+    with stores.open("vision", digest) as file:
+        assert os.fstat(file.fileno()).st_size == len(large)
+        assert file.read(16) == large[:16]
+        assert file.read() == large[16:]
+    assert stores.open("vision", digest_of(b"never written")) is None
+    assert stores.open("speech", digest) is None
 
 
 def test_an_absent_blob_reads_as_none(stores):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.notebook.conftest import NotebookKernel
@@ -261,3 +263,39 @@ def test_an_empty_cell_and_help(kernel: NotebookKernel):
         shown = kernel.run(code)
         assert shown.ok
         assert "--deadline" in shown.stream()
+
+
+def test_an_error_that_did_not_end_the_cell_is_shown_and_the_cell_goes_on(kernel: NotebookKernel, home: Path):
+    (home / "bad.py").write_text("1 / 0\n")
+    shown = kernel.run("%%gpu\n%run bad.py\nprint('after')\nraise KeyError('end')")
+    kinds = [kind for kind, _ in shown.messages if kind in {"error", "stream"}]
+    assert kinds == ["error", "stream", "error"]
+    assert [error["ename"] for error in shown.contents("error")] == ["ZeroDivisionError", "KeyError"]
+    shown = kernel.run("%%gpu\n%run bad.py\nwent_on = 1")
+    assert shown.ok
+    assert [error["ename"] for error in shown.contents("error")] == ["ZeroDivisionError"]
+    assert kernel.value("went_on") == "1"
+
+
+def test_sys_exit_says_what_it_was_given(kernel: NotebookKernel):
+    shown = kernel.run("%%gpu\nimport sys\nsys.exit('no data today')")
+    assert "no data today" in shown.stream("stderr")
+    assert "exit code 1" in shown.traceback
+
+
+def test_an_interrupt_ends_where_the_persons_code_was(kernel: NotebookKernel):
+    running = kernel.start("%%gpu\nimport time\nprint('go', flush=True)\ntime.sleep(600)")
+    running.until(lambda shown: "go" in shown.stream(), "go")
+    kernel.interrupt()
+    shown = running.wait()
+    assert "time.sleep(600)" in shown.traceback
+    assert "dure" not in shown.traceback
+
+
+def test_what_libraries_ask_to_know_a_notebook_says_that_it_is_one(kernel: NotebookKernel):
+    asked = "shell = get_ipython()\ntype(shell).__name__, 'IPKernelApp' in shell.config"
+    assert kernel.run(f"%%gpu\n{asked}").result == "('ZMQInteractiveShell', True)"
+
+
+def test_exit_is_not_a_value_that_cannot_be_sent(kernel: NotebookKernel):
+    assert kernel.run("%%gpu\nif False: exit()\n1").ok

@@ -149,3 +149,13 @@ def test_a_kept_process_goes_on_from_what_a_failed_cell_brought(kernel: Notebook
     shown = kernel.run("%%gpu\nlosses.append(2)")
     assert shown.ok, shown.traceback
     assert kernel.value("losses") == "[1, 2]"
+
+
+def test_the_same_import_on_both_sides_is_no_conflict_but_an_equal_number_is(blobs: Blobs):
+    import time
+
+    namespace: dict[str, Any] = {}
+    before = left(namespace, blobs)
+    end = end_of(blobs, time=time, count=1)
+    namespace |= {"time": time, "count": 1}
+    assert deliver(end, blobs, namespace, before, job="j-1").conflicts == ("count",)

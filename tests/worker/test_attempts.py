@@ -372,7 +372,7 @@ def test_a_second_interrupt_kills(server):
     attempt.wait_text("no")
     attempt.send(op="interrupt")
     result = attempt.result()
-    assert result["status"] == "killed"
+    assert result["status"] == "interrupted"
     assert "twice" in result["error"]["evalue"]
 
 

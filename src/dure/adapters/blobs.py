@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from dure.adapters.blob_key import BlobKey
 from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
 from dure.adapters.system import SystemClock
 from dure.ports import BlobStoreError
-from dure.state.blobs import BlobError, unsealed
+from dure.state.blobs import BlobError, unseal_file, unsealed
 from dure.state.manifest import MANIFEST_BYTES
-from dure.state.sealing import HEADER_BYTES, Seal, SealError, may_be_manifest, sealed_size
+from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -105,6 +106,16 @@ class FolderBlobStores:
             return None
         return _opened(found.seal, data, digest, str(path))
 
+    def open(self, team: str, digest: str) -> IO[bytes] | None:
+        """Return a file of the blob's verified bytes, None when absent."""
+        found = _FolderTeam(self._root / _checked_team(team), self._key.seal(team))
+        path = found.file(_checked_digest(digest))
+        try:
+            with _told(path):
+                return _plain_file(found.seal, open_regular(path), digest, str(path))
+        except FileNotFoundError:
+            return None
+
     def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
         """Delete old blobs that nothing in `keep[team]` reaches; teams that `keep` does not name are left alone."""
         gone = 0
@@ -157,6 +168,24 @@ class S3BlobStores:
                         _check_size(begin, size, most_bytes, digest)
                     data = bytes(self._store.get(key).bytes())
                 return _opened(found.seal, data, digest, f"s3://{self._settings.bucket}/{key}")
+        return None
+
+    def open(self, team: str, digest: str) -> IO[bytes] | None:
+        """Return a file of the blob's verified bytes, None when absent; it is a copy, which goes when it is closed."""
+        found = self._team(team)
+        for key in found.keys(_checked_digest(digest)):
+            stored: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- closed below, or by the caller
+            try:
+                with self._told():
+                    stored.writelines(self._store.get(key).stream(min_chunk_size=CHUNK_BYTES))
+            except FileNotFoundError:
+                stored.close()
+            except BaseException:
+                stored.close()
+                raise
+            else:
+                stored.seek(0)
+                return _plain_file(found.seal, stored, digest, f"s3://{self._settings.bucket}/{key}")
         return None
 
     def collect(self, keep: Mapping[str, frozenset[str]], older_than_s: float) -> int:
@@ -373,6 +402,29 @@ def _checked_digest(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise BlobStoreError(f"{digest[:80]!r} is not a blob's digest: it must be 64 characters of 0-9 and a-f.")
     return digest
+
+
+def _plain_file(seal: Seal, stored: IO[bytes], digest: str, where: str) -> IO[bytes]:
+    """Return `stored` itself where it is the plain bytes, else another file that is; the one not returned is closed."""
+    plain: IO[bytes] | None = None
+    try:
+        if stored.read(len(MARK)) == MARK:
+            plain = tempfile.TemporaryFile()  # noqa: SIM115 -- closed below, or by the caller
+        stored.seek(0)
+        with Path(os.devnull).open("wb") as nowhere:
+            unseal_file(seal, stored, plain or nowhere, digest, where)
+    except BaseException as error:
+        for file in (stored, plain):
+            if file is not None:
+                file.close()
+        if isinstance(error, BlobError):
+            raise BlobStoreError(str(error)) from None
+        raise
+    if plain is not None:
+        stored.close()
+    found = plain or stored
+    found.seek(0)
+    return found
 
 
 def _opened(seal: Seal, data: bytes, digest: str, where: str) -> bytes:

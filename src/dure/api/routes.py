@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
@@ -315,15 +316,16 @@ def artifact(
     path: Annotated[str, Path(max_length=4096)],
 ) -> Response:
     """Return one artifact's bytes, as a download. Who: the job's owner and administrators."""
-    content = queries.artifact(principal, job_id, path)
+    size_bytes, pieces = queries.artifact(principal, job_id, path)
     name = path.rsplit("/", 1)[-1]
     kind = mimetypes.guess_type(name)[0]
     # A job's HTML must not run as a page of this site: always a download, never sniffed.
     headers = {
+        "Content-Length": str(size_bytes),
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "X-Dure-Media-Type": kind or "application/octet-stream",
         "Cache-Control": "no-store",
     }
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)

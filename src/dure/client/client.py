@@ -271,20 +271,19 @@ class Client:
 
     def save_artifact(self, job_id: str, path: str, target: Path) -> int:
         """Write an artifact to `target`, whole or not at all, and return its size in bytes."""
-        content = self.artifact(job_id, path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.parent / f".dure-{uuid.uuid4().hex}"
             try:
                 with temporary.open("xb") as file:
-                    file.write(content)
+                    size_bytes = self._transport.download(f"jobs/{_part(job_id)}/artifacts/{quote(path)}", file)
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             problem = error.strerror or "no reason given"
             raise failure("target_unwritable", self.lang, path=str(target), problem=problem) from error
-        return len(content)
+        return size_bytes
 
     def _control(self, job_id: str, message: Control, *, repeat: bool = False) -> None:
         # None is an answer here ("this name does not exist"), so it is sent.

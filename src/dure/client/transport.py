@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -121,6 +121,26 @@ class Transport:
             if not response.is_success:
                 raise self.refusal(response)
             return response
+
+    def download(self, path: str, target: BinaryIO) -> int:
+        """Write what is at `path` to an open file, from its begin after each failure; return the number of bytes."""
+        patience = self.patience()
+        while True:
+            target.seek(0)
+            target.truncate()
+            try:
+                with self.http.stream("GET", path) as response:
+                    if response.is_success:
+                        target.writelines(response.iter_bytes())
+                        patience.succeeded()
+                        return target.tell()
+                    response.read()
+            except httpx.TransportError as error:
+                patience.failed(self.unreachable(error))
+                continue
+            if response.status_code not in AWAY:
+                raise self.refusal(response)
+            patience.failed(self.refusal(response))
 
     def parsed(self, model: type[M], content: bytes | str) -> M:
         """Return `content` as `model`; raises DureError `not_dure` when it is something else."""

@@ -7,8 +7,10 @@ stored: `decide` is pure, so both give the same answer. The trap: `Store.active`
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO
 
 from dure.control import access, forecast_views, views
 from dure.control.allowances import usage_view
@@ -40,6 +42,7 @@ from dure.wire.problems import CodedError
 from dure.wire.usage import UsageView
 
 MAX_PAGE = 500
+PIECE_BYTES = 256 * 1024
 _STORY_EVENTS = 1000
 _OUTPUT_CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,15})")
 
@@ -281,14 +284,14 @@ class Queries:
         done = job.phase.terminal and attempt >= job.attempt and (page.done or not messages)
         return OutputList(messages=messages, cursor=f"{attempt}.{seq}", done=done)
 
-    def artifact(self, principal: Principal, job_id: str, path: str) -> bytes:
-        """Return one artifact's bytes."""
+    def artifact(self, principal: Principal, job_id: str, path: str) -> tuple[int, Iterator[bytes]]:
+        """Return one artifact's size in bytes and its pieces, verified before the first."""
         job = access.require_owner(principal, self._ports.store.job(job_id), job_id, "read the artifacts of this job")
         for artifact in (job.result or {}).get("artifacts", ()):
             if artifact["path"] == path:
-                content = self._ports.blobs.read(job.team, artifact["digest"])
-                if content is not None:
-                    return content
+                file = self._ports.blobs.open(job.team, artifact["digest"])
+                if file is not None:
+                    return os.fstat(file.fileno()).st_size, _pieces(file)
         raise CodedError("artifact_not_found", job=job_id, path=path)
 
     def blob_access(self, principal: Principal, team: str | None) -> BlobAccess:
@@ -341,6 +344,12 @@ def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:
     if not math.isfinite(since):
         raise CodedError("invalid_request", problem=f"cursor {cursor!r:.100} is not one that this server gave")
     return since, job_id
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _parse_output_cursor(cursor: str | None) -> tuple[int, int]:

@@ -7,17 +7,19 @@ of a job's names or all that can be had.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.words import say
+from dure.notebook.words import say, without_name
 
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
 LAST_VALUE = "last_value_of_cell__"  # under this name the worker sends the last expression's value
 _MISSING = object()
+_IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
 
 class Before:
@@ -125,7 +127,7 @@ def deliver(
     result = Delivered()
     for name, reason in (end.get("unsaved") or {}).items():
         if name != LAST_VALUE:
-            result.notes.append(say("unsaved", name=name, reason=reason))
+            result.notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, None)
@@ -133,7 +135,7 @@ def deliver(
     if on_conflict != "take":
         conflicts = before.changed(namespace, [*values, *gone], blobs)
         conflicts |= {name for group in mates if group & conflicts for name in group & namespace.keys() & values.keys()}
-        result.conflicts = tuple(sorted(conflicts))
+        result.conflicts = tuple(sorted(name for name in conflicts if not _same_import(name, values, namespace)))
     if result.conflicts and on_conflict == "fail":
         result.refused = True
         return result
@@ -154,6 +156,12 @@ def deliver(
     if result.conflicts:
         result.notes.append(_conflict_note(result.conflicts, twins, job))
     return result
+
+
+def _same_import(name: str, values: Mapping[str, Any], namespace: Mapping[str, Any]) -> bool:
+    """Return whether both sides imported the very same. Equal numbers are no such thing: one may be a lost count."""
+    value = values.get(name, _MISSING)
+    return isinstance(value, _IMPORTED) and value is namespace.get(name)
 
 
 def _conflict_note(conflicts: Sequence[str], twins: Mapping[str, str], job: str) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dure.wire.messages import JobView
 
 _MODULE = re.compile(r"No module named '([^']+)'|it needs the package ([^\s,]+),")
+_SIGNAL = re.compile(r"SIG[A-Z0-9]+")
+_OF_THE_QUEUE = frozenset({"Timeout", "MemoryLimit", "Stopped", "DiskFull"})  # told in the reader's language
 _NOT_USER_CODE = frozenset({"NotStarted", "DiskFull", "Timeout", "MemoryLimit", "Stopped", "Killed", "ProcessDied"})
 
 
@@ -35,6 +37,12 @@ def failure_of(outcome: Outcome, job: JobView, end: dict[str, Any]) -> BaseExcep
         return remote_error(ename, evalue, lines, [hint] if hint else [])
     if status == "exit" and ename in {"SystemExit", "ProcessExited"}:
         return QuietError(say("exited", code=end.get("exit_code")))
+    if ename == "ProcessDied" and (died := _SIGNAL.search(evalue)):
+        return QuietError(say("died", signal=died[0]))
+    if ename == "Killed":
+        return QuietError(say("killed_outside"))
+    if ename in _OF_THE_QUEUE and job.phase in {"failed", "cancelled"} and job.reason_sentence:
+        return QuietError(job.reason_sentence)
     sentence = evalue or job.reason_sentence or say("ended", phase=job.phase, reason="")
     return QuietError(f"{sentence}\n{hint}" if hint else sentence)
 

@@ -49,7 +49,7 @@ def finish(
     line = keeping.kept_line(job, end) if kept else end_line(job, lang)
     left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
-        details = (say("nothing_committed"),) if job.kind == "cell" and outcome.error else ()
+        details = (say("nothing_committed"),) if job.kind == "cell" and end and not end.get("partial") else ()
         if end.get("left"):
             _bring_left(kernel, client, job, end["left"], on_conflict)
         if end.get("partial"):

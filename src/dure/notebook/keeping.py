@@ -73,6 +73,7 @@ def next_cell(
         return None
     if kept.until <= time.time() or kept.url != client.login.url:
         kernel.kept = None
+        _tell_left(kernel, client, kept)
         return None
     if not fits(kept, options):
         kernel.note(say("keep_misfit", job=kept.job.id))
@@ -191,6 +192,15 @@ def kept_line(job: JobView, end: dict[str, Any]) -> str:
         ran=duration(float(end.get("ran_s") or 0.0), lang),
         until=time.strftime(clock, time.localtime(until)),
     )
+
+
+def _tell_left(kernel: Kernel, client: Client, kept: Kept) -> None:
+    """Say what only the kept process had when its time was over."""
+    if kept.url == client.login.url:
+        with contextlib.suppress(Exception):  # this cell runs whatever became of that job
+            left = ", ".join((client.job(kept.job.id).result or {}).get("left", {}).get("changed", ()))
+            if left:
+                kernel.note(say("left_there", names=left, job=kept.job.id))
 
 
 def free(kernel: Kernel) -> str:

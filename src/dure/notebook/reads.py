@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MEMBERS = 10_000  # functions and classes followed from one cell
 _CONTAINER_ITEMS = 1000  # items looked at in one container
 _BUILTIN_NAMES = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "get_ipython", "display", "__class__"}
-_NOT_DATA = {"__name__", "__file__", "__doc__", "__builtins__", "__builtin__", "get_ipython"}
+_NOT_DATA = {"__name__", "__file__", "__doc__", "__builtins__", "__builtin__", "get_ipython", "exit", "quit"}
 
 
 @dataclass(frozen=True, slots=True)

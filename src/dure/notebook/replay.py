@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from dure.notebook.failures import remote_error
 from dure.notebook.line import StatusLine
 from dure.notebook.words import say
 
@@ -71,6 +72,15 @@ class Replay:
         hook.write_output_prompt()
         hook.write_format_data(dict(message.get("data") or {}), message.get("metadata") or {})
         hook.finish_displayhook()
+
+    def error(self, message: Mapping[str, Any]) -> None:
+        """Show an error after which the job's code went on."""
+        ename, evalue, lines = str(message["ename"]), str(message["evalue"]), list(message["traceback"])
+        if self.shell is None:
+            self.note("\n".join(lines))
+        else:
+            error = remote_error(ename, evalue, lines)
+            self.shell._showtraceback(type(error), error, lines)  # noqa: SLF001 -- as IPython's own magics end in it
 
     def _clear(self, *, wait: bool) -> None:
         if self.shell is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook import records
 from dure.notebook.failures import QuietError
-from dure.notebook.words import say
+from dure.notebook.words import say, without_name
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -43,7 +43,10 @@ def capture_names(
     snapshot = capture(namespace, names, blobs=blobs)
     refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names and name not in may_lack}
     if refused:
-        reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
+        reasons = [
+            say("unpicklable_reason", name=name, reason=without_name(name, reason))
+            for name, reason in sorted(refused.items())
+        ]
         raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
     digest = snapshot.store(blobs)
     return digest, [digest, *sorted(snapshot.references())], snapshot
@@ -96,7 +99,7 @@ def answers_from(namespace: dict[str, Any], blobs: Blobs | None, replay: Replay 
         if replay is not None:
             for name in present:
                 if name in snapshot.unsaved:
-                    replay.note(say("need_refused", name=name, reason=snapshot.unsaved[name]))
+                    replay.note(say("need_refused", name=name, reason=without_name(name, snapshot.unsaved[name])))
         saved = set(snapshot.names)
         return {name: digest if name in saved else None for name in names}, digest
 
@@ -118,6 +121,9 @@ def _everything(
         except Exception as error:  # as above: the cell must get an answer
             refused = {EVERYTHING: str(error) or type(error).__name__}
     if refused and replay is not None:
-        reasons = [say("unpicklable_reason", name=name, reason=reason) for name, reason in sorted(refused.items())]
+        reasons = [
+            say("unpicklable_reason", name=name, reason=without_name(name, reason))
+            for name, reason in sorted(refused.items())
+        ]
         replay.note(say("need_all_refused", names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
     return {EVERYTHING: digest}, digest

@@ -185,6 +185,7 @@ class Watch:
         message = item.message
         kind = message["type"]
         self.outcome.cursor = item.cursor
+        self._show_error(before=message)
         if kind in {"end", "cell_end"}:
             self.outcome.end = message
             if self._replay is not None:
@@ -197,6 +198,14 @@ class Watch:
             self._provide(message["names"])
         elif self._replay is not None and not self._relayed(message):
             self._replay.play(message)
+
+    def _show_error(self, before: dict[str, Any]) -> None:
+        """Show an error that did not end the cell, such as that of a script it ran: the last one is its end's own."""
+        error, ends = self.outcome.error, before["type"] in {"end", "cell_end"}
+        if error is not None and not (ends and before.get("status") != "ok"):
+            self.outcome.error = None
+            if self._replay is not None:
+                self._replay.error(error)
 
     def _relayed(self, message: dict[str, Any]) -> bool:
         job = self.outcome.job

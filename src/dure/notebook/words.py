@@ -116,6 +116,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "다음 변수는 보낼 수 없습니다: {names}."
         ),
     ),
+    "died": (
+        "The process died of {signal}, a crash in compiled code or a signal: the end of its output may tell more.",
+        "프로세스가 {signal}(으)로 죽었습니다(컴파일된 코드의 오류 또는 신호). 출력의 끝부분을 확인하세요.",
+    ),
+    "killed_outside": (
+        "The process was killed from outside (SIGKILL): usually the machine ran out of memory. Work on less at a time.",
+        "프로세스가 밖에서 강제 종료되었습니다(SIGKILL). 보통 메모리 부족이므로 한 번에 더 적은 데이터를 다루세요.",
+    ),
     "need_all_refused": (
         (
             "The cell looks at all variables at once (globals(), dir() or the like); it did not get {names}, so it may "
@@ -346,6 +354,11 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "title_why": ("{job}: {sentence}", "{job}: {sentence}"),
     "your_jobs": ("Your jobs that have not ended", "아직 끝나지 않은 내 작업"),
 }
+
+
+def without_name(name: str, reason: str) -> str:
+    """Return why a value cannot be saved without its path, where that is but the name that the sentence has already."""
+    return reason.removeprefix(f"{name}: ")
 
 
 def say(key: str, /, lang: str | None = None, **data: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.responses import JSONResponse, RedirectResponse
 
 from dure.core.events import KINDS
@@ -181,14 +182,15 @@ def artifact(request: Request, job_id: JobId, path: Annotated[str, Path(max_leng
     """One file that the job left: always a download, never a page of this site."""
     portal = _portal(request)
     principal = portal.caller(request)
-    content = portal.queries.artifact(principal, job_id, path)
+    size_bytes, pieces = portal.queries.artifact(principal, job_id, path)
     headers = {
+        "Content-Length": str(size_bytes),
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path.rsplit('/', 1)[-1], safe='')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "Cache-Control": "no-store",
     }
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 
 def preferences(

@@ -85,6 +85,8 @@ def failed(status: str, exit_code: int, ename: str, evalue: str) -> dict[str, An
 def _failure(shell: CellShell, error: BaseException) -> dict[str, Any]:
     name, text = type(error).__name__, safe_text(error)
     if isinstance(error, SystemExit):
+        if error.code is not None and not isinstance(error.code, int):
+            sys.stderr.write(f"{text}\n")  # as Python does with `sys.exit("why")`
         return failed("exit", exit_code(error), name, text)
     if not shell.shown:  # every failure is shown, also where IPython only prints
         shell.send("error", {"ename": name, "evalue": text, "traceback": [f"{name}: {text}"]})

@@ -98,7 +98,7 @@ def _died(facts: Facts) -> tuple[str, int | None, str, str] | tuple[str, int | N
         return "timeout", 124, "Timeout", _timeout_sentence(facts)
     if facts.interrupts > 1:
         sentence = "The job was interrupted twice: it did not stop at the first interrupt and was killed."
-        return "killed", shown, "KeyboardInterrupt", sentence
+        return "interrupted", shown, "KeyboardInterrupt", sentence
     if facts.stopping:
         return "killed", shown, "Stopped", "The job was stopped."
     if facts.interrupts and code != 0:

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import importlib
 import linecache
+import re
 import sys
 import tempfile
 import traceback
@@ -29,7 +30,10 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
 
+from dure.worker import channel
 from dure.worker.channel import Outlet
+
+_FILE = re.compile(r'File "([^"]+)"')
 
 
 def json_ready(value: Any) -> Any:
@@ -97,6 +101,10 @@ class _NamedCells(CachingCompiler):
         if name in self._filename_map and self.cell_name:
             return "Cell", self.cell_name
         return super().format_code_name(name)
+
+    def named(self, text: str) -> str:
+        """Return a traceback of Python's own form with the cells' names in place of their file names."""
+        return _FILE.sub(lambda found: " ".join(self.format_code_name(found[1]) or (found[0],)), text)
 
 
 class CellShell(InteractiveShell):
@@ -173,8 +181,11 @@ class CellShell(InteractiveShell):
             return
         if isinstance(value, BaseExceptionGroup):
             lines = traceback.format_exception(type(value), value, _without_ipython(trace))
-            self._showtraceback(type(value), value, "".join(lines).splitlines())
+            compiler: Any = self.compile
+            self._showtraceback(type(value), value, compiler.named("".join(lines)).splitlines())
         else:
+            if isinstance(value, KeyboardInterrupt):
+                _cut_at_our_own(trace)
             super().showtraceback(exc_tuple, *args, **kwargs)
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
@@ -190,6 +201,7 @@ class CellShell(InteractiveShell):
         self._showtraceback(type(exc), exc, [f"UsageError: {exc}"])
 
 
+CellShell.__name__ = "ZMQInteractiveShell"  # by which libraries know a notebook: rich, progress bars, is_notebook()
 InteractiveShellABC.register(CellShell)
 _as_hook: Any = page.as_hook
 _pager = _as_hook(page.display_page)
@@ -209,10 +221,20 @@ def _without_ipython(trace: types.TracebackType | None) -> types.TracebackType |
     return trace
 
 
+def _cut_at_our_own(trace: types.TracebackType | None) -> None:
+    """End the traceback of an interrupt where the person's code was, not in what noticed it."""
+    while trace and trace.tb_next:
+        if trace.tb_next.tb_frame.f_globals.get("__name__") == channel.__name__:
+            trace.tb_next = None
+            return
+        trace = trace.tb_next
+
+
 def make_shell() -> CellShell:
     """Return the shell, warm: what IPython loads at the first cell, result and traceback is loaded now."""
     config = Config()
     config.HistoryManager.enabled = False
+    config.IPKernelApp = Config()  # where tqdm.auto and others look whether they are in a notebook
     folder = tempfile.mkdtemp(prefix="dure-ipython-")
     try:
         shell: CellShell = CellShell.instance(config=config, ipython_dir=folder)

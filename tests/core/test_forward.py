@@ -80,6 +80,18 @@ def test_a_lost_node_loses_what_lies_after_the_last_checkpoint(checkpoint_s, end
     assert steps[-1].job.losses == 1
 
 
+@pytest.mark.parametrize(("checkpoint_s", "leaves"), [(None, "late"), (0.0, "early"), (10.0, "early"), (40.0, "late")])
+def test_who_loses_least_since_a_checkpoint_is_preempted(checkpoint_s, leaves):
+    policy = QueueingPolicy(within_cluster_queue="LowerPriority")
+    platform = a_platform(a_lab(a_node("n1", "gold", 2)), queueing=policy)
+    urgent = a_job("urgent", at=NOW + 35, priority="high", priority_value=100)
+    jobs = [Work(a_job("early"), 100.0, checkpoint_s), Work(a_job("late", at=NOW + 20), 100.0), Work(urgent, 10.0)]
+    steps = told(run(platform, arrivals=jobs))
+    assert [step for step in steps if step[1] == "preempted"] == [(35, "preempted", leaves)]
+    kept_s = {"early": {0.0: 35, 10.0: 30}.get(checkpoint_s, 0)}.get(leaves, 0)
+    assert (45 + 100 - kept_s, "ended", leaves) in steps
+
+
 def test_nothing_new_is_placed_on_a_cluster_that_does_not_answer():
     outage = Outage(NOW, NOW + 40, "lab")
     assert told(run(arrivals=[Work(a_job("a"), 5.0)], world=World(outages=(outage,))))[1] == (40, "admitted", "a")

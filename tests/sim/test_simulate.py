@@ -88,7 +88,7 @@ def test_a_trace_is_replayed_under_a_platform_file_and_beside_a_plain_policy(fil
     assert (ours["deadlines"], ours["deadlines_met"]) == (2, 2)
     assert ours["currency"] == "KRW"
     assert (plain["jobs"], plain["cloud_cost"], plain["mean_wait_s"]) == (3, None, pytest.approx((3590 + 3580) / 3))
-    assert any("teams of the trace are not in the file" in note for note in found["notes"])
+    assert any("teams of the trace that are not in the file" in note for note in found["notes"])
     assert any("16" in note and "never ran" in note for note in found["notes"])
 
 
@@ -138,7 +138,7 @@ def test_broken_rows_stop_unless_they_are_to_be_left_out(files):
     told = refused("--trace", "trace.csv", "--policy", "lab.yaml")
     assert "trace.csv:6: submitted_at 'soon' is not a time" in told
     assert "trace.csv:7: there are 3 fields under 6 headings" in told
-    assert "2 of 6 rows of trace.csv are broken" in told
+    assert "trace.csv: broken rows: 2 of 6." in told
     found = simulated("--trace", "trace.csv", "--policy", "lab.yaml", "--skip-broken")
     assert [broken["line"] for broken in found["trace"]["broken"]] == [6, 7]
     assert found["trace"]["jobs"] == 4

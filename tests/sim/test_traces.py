@@ -191,6 +191,35 @@ def test_our_event_log_becomes_jobs(tmp_path, form):
     )  # fmt: skip
 
 
+def test_what_an_attempt_lost_is_no_part_of_its_jobs_run_and_its_checkpoints_are_known(tmp_path):
+    story = [
+        (0, "submitted", {"gpus_milli": 1000}), (1, "running", {}), (11, "checkpointed", {"saved_at": 11}),
+        (31, "checkpointed", {"saved_at": 21}), (41, "requeued", {"ran_s": 40.0}),  # 20 s of 40 were saved
+        (50, "running", {}), (60, "requeued", {"ran_s": 50.0}),  # nothing of 10 s was
+        (70, "running", {}), (80, "checkpointed", {"saved_at": 80}), (95, "succeeded", {"ran_s": 75.0}),
+    ]  # fmt: skip
+    lines = [json.dumps({"at": at, "subject": "j", "kind": f"job.{kind}", "data": data}) for at, kind, data in story]
+    [job] = read(tmp_path, "\n".join(lines)).jobs
+    assert job.run_s == 20.0 + 25.0
+    assert job.checkpoint_s == pytest.approx((10 + 10 + 10) / 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "reason"),
+    [(("01:00:00", None), ("01:05:00", "01:06:00"), "no_times"), (("None", "01:01:00"), ("01:05:00", "01:06:00"), "no_times"),
+     (("01:00:00", "01:01:00"), ("01:05:00", "None"), "unfinished")],
+)  # fmt: skip
+def test_phillys_attempts_without_times_are_left_out_for_what_they_are(tmp_path, first, last, reason):
+    day, where = "2017-10-02 ", [{"ip": "m1", "gpus": ["gpu0"]}]
+    times = [[day + time if time and time != "None" else time for time in pair] for pair in (first, last)]
+    attempts = [{"start_time": begins, "end_time": ends, "detail": where} for begins, ends in times]
+    job = {"vc": "TXT_2_IMG", "jobid": "a", "submitted_time": day + "00:59:00", "user": "u", "attempts": attempts}
+    whole = job | {"attempts": attempts[1:] if reason == "no_times" else attempts[:1]}
+    trace = read(tmp_path, json.dumps([job, whole], indent=4))
+    assert trace.left_out == {reason: 1}
+    assert [(one.team, one.run_s) for one in trace.jobs] == [("txt-2-img", 60.0)]
+
+
 def test_kueues_generator_is_expanded_with_its_queues(tmp_path):
     trace = read(tmp_path, KUEUE)
     assert trace.format == "kueue"
@@ -242,7 +271,7 @@ def test_a_broken_generator_is_named(tmp_path):
 
 
 def test_every_reason_and_format_has_words():
-    assert {"cpu_only", "never_ran", "unfinished", "began_before", "step"} == set(LEFT_OUT)
+    assert {"cpu_only", "never_ran", "unfinished", "no_times", "began_before", "step"} == set(LEFT_OUT)
     assert len(set(FORMAT_NAMES)) == len(FORMAT_NAMES) == 11
 
 

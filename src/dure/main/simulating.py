@@ -176,7 +176,7 @@ class _Simulation:
             found = figures(history)
             results.append(Result(history, found))
             rate = len(trace.jobs) / max(took_s, 1e-9)
-            self._note("speed", policy=policy.name, jobs=f"{len(trace.jobs):,}", seconds=took_s, rate=rate)
+            self._note("speed", policy=policy.name, seconds=took_s, rate=rate)
             self._tell_stranded(history.outcomes, policy.name, found.never_ran)
         self._note_fairness(results[0].figures.fairness_over)
         if asked.report is not None:
@@ -251,13 +251,14 @@ class _Simulation:
         if trace.left_out:
             self._note("left_out", what=self._left_out(trace))
         if trace.broken:
-            self._note("skipped", count=len(trace.broken))
+            self._note("skipped", count=f"{len(trace.broken):,}")
 
     def _left_out(self, trace: Any) -> str:
         from dure.sim import words
 
         return ", ".join(
-            f"{count:,} {words.say(words.LEFT_OUT, reason, self._lang)}" for reason, count in trace.left_out.items()
+            self._say("left_out_some", count=f"{count:,}", what=words.say(words.LEFT_OUT, reason, self._lang))
+            for reason, count in trace.left_out.items()
         )
 
     def _tell_beliefs(self, trace: Any, error: float) -> None:

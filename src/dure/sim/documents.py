@@ -1,7 +1,7 @@
 """Traces that are documents, not tables: Philly's job log, this platform's event log, Kueue's baseline generator.
 
 The trap: an event log may begin in the middle of a job's life; a job whose submission or end is not in it is left out
-and counted, since nobody knows how long it would have waited or run.
+and counted, since nobody knows how long it would have waited or run. What an attempt lost is no part of the run.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob
+from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob, label
 
 PHILLY_JSON, EVENTS, KUEUE = "philly-json", "events", "kueue"
 DOCUMENT_FORMATS = (PHILLY_JSON, EVENTS, KUEUE)
 _ENDS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+_COURSE = frozenset({"job.running", "job.checkpointed", "job.requeued"})
 _MAX_QUEUES = 10_000
 _MAX_GPUS = 10_000_000
 _NODE_GPUS = 1000  # the generator's quota has no machines: it becomes nodes of so many GPUs at most
@@ -103,15 +105,16 @@ def _lines_of(text: str, count: int) -> list[int]:
 
 
 def _philly_job(row: Row, line: int) -> TraceJob:
-    attempts = row_list(row, "attempts")
+    attempts = [Row(attempt) for attempt in row_list(row, "attempts")]
     if not attempts:
         raise LeftOut("never_ran")
+    if not attempts[-1].has("end_time"):
+        raise LeftOut("unfinished")
     run_s, gpus, nodes = 0.0, 0, 0
-    for attempt in attempts:
-        tried = Row(attempt)
+    for tried in attempts:
         starts, ends = tried.time_or_none("start_time"), tried.time_or_none("end_time")
         if starts is None or ends is None:
-            raise LeftOut("unfinished")
+            raise LeftOut("no_times")
         if ends < starts:
             raise BadRow("ends_before", column="end_time", value=tried.text("end_time"))
         run_s += ends - starts
@@ -126,7 +129,7 @@ def _philly_job(row: Row, line: int) -> TraceJob:
         run_s=run_s,
         gpus_milli=gpus * WHOLE_GPU_MILLI,
         user=row.text("user", ""),
-        team=row.text("vc", ""),
+        team=label(row.text("vc", "")),
     )
 
 
@@ -145,7 +148,7 @@ def events_trace(
 ) -> Trace:
     """Return the jobs that an event log of this platform tells of, each event with the line to name it by."""
     gathering = gathering or Gathering()
-    submitted: dict[str, tuple[float, Mapping[str, Any]]] = {}
+    submitted: dict[str, _Life] = {}
     for line, event in events:
         row = Row(event)
         try:
@@ -154,13 +157,15 @@ def events_trace(
             if not isinstance(data, Mapping):
                 raise BadRow("not_object")  # noqa: TRY301 - one place for all
             if kind == "job.submitted":
-                submitted[subject] = (at, data)
+                submitted[subject] = _Life(at, Row(data))
+            elif kind in _COURSE and subject in submitted:
+                submitted[subject].follow(kind, at, Row(data))
             elif kind in _ENDS:
-                begun = submitted.pop(subject, None)
-                if begun is None:
+                life = submitted.pop(subject, None)
+                if life is None:
                     gathering.left_out["began_before"] += 1
                     continue
-                gathering.jobs.append(_event_job(subject, *begun, Row(data)))
+                gathering.jobs.append(_event_job(subject, life, Row(data)))
         except LeftOut as why:
             gathering.left_out[why.reason] += 1
         except BadRow as error:
@@ -170,15 +175,44 @@ def events_trace(
     return gathering.trace(name, EVENTS)
 
 
-def _event_job(job_id: str, at: float, data: Mapping[str, Any], end: Row) -> TraceJob:
-    run_s = end.number("ran_s", 0.0)
-    if run_s == 0.0:
+@dataclass(slots=True)
+class _Life:
+    """What a log told so far of a job that has not ended: its submission, and what its attempts ran and lost."""
+
+    at: float
+    row: Row
+    ran_s: float = 0.0
+    lost_s: float = 0.0
+    began_at: float | None = None
+    saved_at: float | None = None
+    saves: int = 0
+    saved_s: float = 0.0
+
+    def follow(self, kind: str, at: float, data: Row) -> None:
+        """Take note of an attempt's beginning, of a checkpoint, or that it gave its GPUs back before it was done."""
+        if kind == "job.running":
+            self.began_at, self.saved_at = at, None
+        elif kind == "job.checkpointed":
+            saved_at = data.time("saved_at")
+            before = self.saved_at or self.began_at or saved_at
+            self.saves, self.saved_s = self.saves + 1, self.saved_s + max(0.0, saved_at - before)
+            self.saved_at = saved_at
+        else:
+            ran_s = data.number("ran_s", self.ran_s)
+            kept_s = 0.0 if self.saved_at is None or self.began_at is None else self.saved_at - self.began_at
+            self.lost_s += max(0.0, ran_s - self.ran_s - max(0.0, kept_s))
+            self.ran_s, self.began_at, self.saved_at = ran_s, None, None
+
+
+def _event_job(job_id: str, life: _Life, end: Row) -> TraceJob:
+    run_s = end.number("ran_s", 0.0) - life.lost_s
+    if run_s <= 0.0:
         raise LeftOut("never_ran")
-    row = Row(data)
+    row = life.row
     nodes = int(row.number("nodes", 1.0))
     return TraceJob(
         id=job_id,
-        submitted_at=at,
+        submitted_at=life.at,
         run_s=run_s,
         gpus_milli=int(row.number("gpus_milli", WHOLE_GPU_MILLI, least=1)),
         nodes=nodes if nodes > 1 else None,
@@ -190,6 +224,7 @@ def _event_job(job_id: str, at: float, data: Mapping[str, Any], end: Row) -> Tra
         deadline_at=row.time_or_none("deadline_at"),
         timeout_s=row.optional("timeout_s"),
         predicted_s=row.optional("predicted_s"),
+        checkpoint_s=life.saved_s / life.saves if life.saves else None,
         burstable=row.flag("burstable", default=True),
         budget="strict" if row.text("budget", "flex") == "strict" else "flex",
         data_class=row.text("data_class", "") or None,

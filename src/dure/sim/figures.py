@@ -126,15 +126,18 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def busy_curve(replay: Replay, *, public: bool) -> list[tuple[float, float]]:
-    """Return the mean number of GPUs in use over time: pairs of seconds since the first arrival and GPUs."""
+    """Return the mean number of GPUs in use over time: pairs of seconds since the first arrival and GPUs.
+
+    Curves of one replay end together: when the last job does, or well after the last arrival.
+    """
     begins = _begins(replay)
+    ends = max((spell.to_s for one in replay.outcomes for spell in one.spells), default=begins) - begins
     spells = [
         (spell.from_s - begins, spell.to_s - begins, one.job.gpus)
         for one in replay.outcomes
         for spell in one.spells
         if spell.public is public
     ]
-    ends = max((to_s for _, to_s, _ in spells), default=0.0)
     ends = min(ends, 1.5 * _arriving_s(replay) or ends)
     if ends <= 0.0:
         return []

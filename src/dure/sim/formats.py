@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dure.sim.documents import DOCUMENT_FORMATS, read_document, recognised_document
-from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob
+from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob, label
 
 MAX_FILE_BYTES = 2 * 1024**3
 _HEAD_BYTES = 64 * 1024
 _GRES = re.compile(r"gres/gpu(?::(?P<model>[^=,]+))?=(?P<count>\d+)")
 _OLD_GRES = re.compile(r"gpu(?::(?P<model>[^:,(]+))?:(?P<count>\d+)")
 _DAYS = re.compile(r"(?:(?P<d>\d+)-)?(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+)(?:\.\d+)?")
-_LABEL = re.compile(r"[^a-z0-9]+")
 
 
 class TraceError(Exception):
@@ -115,11 +114,6 @@ def _read_csv(name: str, file: Iterator[str], kind: CsvFormat) -> Trace:
     return gathering.trace(name, kind.name)
 
 
-def label(text: str) -> str:
-    """Return a text as a name that a platform file may have."""
-    return _LABEL.sub("-", text.lower()).strip("-")[:60]
-
-
 def _own(row: Row, line: int) -> TraceJob:
     budget = row.text("budget", "flex")
     if budget not in ("flex", "strict"):
@@ -142,6 +136,7 @@ def _own(row: Row, line: int) -> TraceJob:
         deadline_at=row.time_or_none("deadline_at"),
         timeout_s=row.optional("timeout_s"),
         predicted_s=row.optional("predicted_s"),
+        checkpoint_s=row.optional("checkpoint_s"),
         burstable=row.flag("burstable", default=True),
         budget=budget,
         data_class=row.text("data_class", "") or None,

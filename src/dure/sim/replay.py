@@ -38,7 +38,7 @@ Progress = Callable[[int], None]
 class Beliefs:
     """What is believed of run times that the trace does not predict: the truth, off by a normal error, from a seed.
 
-    `checkpoint_s`: how often jobs save their work; None: a preempted job begins anew.
+    `checkpoint_s`: how often jobs save their work that the trace does not say it of; None: a preempted one begins anew.
     """
 
     error: float = 0.0
@@ -104,7 +104,8 @@ def replay(trace: Trace, policy: Policy, beliefs: Beliefs, progress: Progress = 
 def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterator[Step]:
     """Return everything that happens to the jobs on the platform, by the production decisions."""
     maker = _Maker(platform, beliefs)
-    works = (Work(maker.job(job), job.run_s, beliefs.checkpoint_s) for job in jobs)
+    usual = beliefs.checkpoint_s
+    works = (Work(maker.job(job), job.run_s, usual if job.checkpoint_s is None else job.checkpoint_s) for job in jobs)
     begins = jobs[0].submitted_at if jobs else 0.0
     world = World(month_start=month_start)
     for step in forward(Decider(platform, explains=False), platform, begins, (), works, world=world):

@@ -26,13 +26,16 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --c0: #7cc0ff; --c1: #fbbf24; --c2: #5eead4; --c3: #c4b5fd; --c4: #fda4af;
   --c5: #d1d5db; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } .wide { overflow-x: auto; }
+:lang(ko) { word-break: keep-all; }
+table { border-collapse: collapse; } .wide { overflow-x: auto; } td, thead th { white-space: nowrap; }
+th:first-child { position: sticky; left: 0; background: Canvas; }
 th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 th[scope=row], th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; } svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
 .grid { stroke: var(--line); } .curve { fill: none; stroke-width: 2; } .cap { stroke: currentColor; stroke-dasharray: 1 4; }
 figure { margin: 0 0 1rem; } figcaption { margin-bottom: .3rem; } .key { white-space: nowrap; margin-right: 1.2rem; }
-summary:focus-visible { outline: 2px solid var(--c0); }
+summary:focus-visible, .wide:focus-visible { outline: 2px solid var(--c0); }
+@media (max-width: 40rem) { .wide > svg { min-width: 36rem; } svg text { font-size: 19px; } }
 """
 
 
@@ -111,7 +114,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
         for row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _waits(results: Sequence[Result], lang: str) -> str:
@@ -139,10 +142,11 @@ def _busy(results: Sequence[Result], lang: str, *, public: bool) -> str:
     across = max((x for curve in curves for x, _ in curve), default=1.0) or 1.0
     capacity = 0 if public else max(result.replay.private_gpus for result in results)
     most = max([capacity, *(y for curve in curves for _, y in curve)], default=1.0) or 1.0
+    digits = 0 if most >= 10 or most % 4 == 0 else 1
     scaled = [[(x / across, y / most) for x, y in curve] for curve in curves]
     ticks = [(i / 5, duration(across * i / 5, lang)) for i in range(6)]
     picture = _plot(
-        scaled, ticks, [(i / 4, f"{most * i / 4:,.0f}") for i in range(5)], capacity / most if capacity else None
+        scaled, ticks, [(i / 4, f"{most * i / 4:,.{digits}f}") for i in range(5)], capacity / most if capacity else None
     )
     head = [say(REPORT, "time", lang), *(result.figures.policy for result in results)]
     rows = [[label, *(f"{_at(curve, at * across):,.1f}" for curve in curves)] for at, label in ticks]
@@ -162,7 +166,8 @@ def _figure(picture: str, about: str, results: Sequence[Result], table: str, lan
     )
     told = escape(say(REPORT, about, lang))
     return (
-        f"<figure><figcaption>{told}<br>{keys}</figcaption>{picture.replace('LABEL', told)}"
+        f"<figure><figcaption>{told}<br>{keys}</figcaption>"
+        f'<div class="wide" tabindex="0">{picture.replace("LABEL", told)}</div>'
         f"<details><summary>{escape(say(REPORT, 'table_of', lang))}</summary>{table}</details></figure>"
     )
 

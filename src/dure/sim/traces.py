@@ -7,6 +7,7 @@ a simulation had jobs that it had not.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 MAX_JOBS = 2_000_000
 MAX_AT = 1e11  # seconds; beyond it no date is
 WHOLE_GPU_MILLI = 1000
+_LABEL = re.compile(r"[^a-z0-9]+")
 _EMPTY = frozenset({"", "none", "null", "nan", "na", "n/a", "unknown", "-"})
 
 
@@ -24,6 +26,7 @@ class TraceJob:
     """One job of a trace. Times are seconds since the epoch (or since the trace's own beginning); `run_s` is the truth.
 
     `nodes` None: as few as its GPUs need. `predicted_s` None: nobody foretold it. `timeout_s` is what its owner asked.
+    `checkpoint_s`: how often it saved its work; None: not known.
     """
 
     id: str
@@ -39,6 +42,7 @@ class TraceJob:
     deadline_at: float | None = None
     timeout_s: float | None = None
     predicted_s: float | None = None
+    checkpoint_s: float | None = None
     burstable: bool = True
     budget: str = "flex"
     data_class: str | None = None
@@ -177,6 +181,11 @@ class Row:
         if text in ("0", "false", "no"):
             return False
         raise BadRow("not_flag", column=column, value=text[:60])
+
+
+def label(text: str) -> str:
+    """Return a text as a name that a platform file may have."""
+    return _LABEL.sub("-", text.lower()).strip("-")[:60]
 
 
 class Gathering:

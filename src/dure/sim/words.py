@@ -78,6 +78,7 @@ LEFT_OUT: Sentences = {
     "cpu_only": ("asked for no GPU", "GPU를 요청하지 않음"),
     "never_ran": ("never ran", "실행되지 않음"),
     "unfinished": ("had not ended", "끝나지 않음"),
+    "no_times": ("have attempts without times", "시각이 없는 시도가 있음"),
     "began_before": ("were submitted before the log begins", "기록 시작 전에 제출됨"),
     "step": ("are steps of a job", "작업의 단계임"),
 }
@@ -112,7 +113,7 @@ TRACE_ERRORS: Sentences = {
         "{file}: 시뮬레이션할 작업이 없습니다. {left_out}",
     ),
     "broken": (
-        "{count} of {rows} rows of {file} are broken. Mend them, or leave them out with --skip-broken.",
+        "{file}: broken rows: {count} of {rows}. Mend them, or leave them out with --skip-broken.",
         "{file}의 {rows}개 행 가운데 {count}개가 잘못되었습니다. 고치거나 --skip-broken으로 빼고 실행하세요.",
     ),
 }
@@ -173,31 +174,32 @@ POLICY_ERRORS: Sentences = {
 }
 
 NOTES: Sentences = {
-    "read": ("{jobs} jobs from {file} (format: {format})", "{file}에서 작업 {jobs}개 (형식: {format})"),
+    "read": ("Jobs read from {file}: {jobs} (format: {format})", "{file}에서 작업 {jobs}개 (형식: {format})"),
     "left_out": ("Left out: {what}", "제외: {what}"),
-    "skipped": ("{count} broken rows are left out", "잘못된 행 {count}개를 제외했습니다"),
+    "left_out_some": ("{count} {what}", "{what} {count}개"),
+    "skipped": ("Broken rows left out: {count}", "잘못된 행 {count}개를 제외했습니다"),
     "more_broken": ("and {count} more", "외 {count}개"),
     "line": ("{file}:{line}: {what}", "{file}:{line}: {what}"),
     "teams_added": (
-        "{policy}: {count} teams of the trace are not in the file and were added without quotas",
+        "{policy}: teams of the trace that are not in the file were added without quotas: {count}",
         "{policy}: 트레이스의 팀 {count}개가 파일에 없어 할당량 없이 추가했습니다",
     ),
     "tiers_dropped": (
-        "{policy}: {count} jobs name a tier that the file has not; they take any",
+        "{policy}: jobs that name a tier that the file has not take any: {count}",
         "{policy}: 작업 {count}개의 등급이 파일에 없어 아무 등급이나 씁니다",
     ),
     "predictions": (
-        "Predictions of run time that the trace has not are the true ones{error}",
+        "Where the trace predicts no run time, the platform is taken to predict the true one{error}",
         "트레이스에 없는 실행 시간 예측은 실제 값을 씁니다{error}",
     ),
     "with_error": (", each off by a normal error of {percent:g} %", ", 각각 표준편차 {percent:g}%의 정규 오차"),
     "plain": (
-        "{policy}: a plain policy on {nodes} nodes of {gpus} GPUs, whole GPUs and whole seconds",
+        "{policy}: a plain policy, {nodes} × {gpus} GPUs, whole GPUs and whole seconds",
         "{policy}: 단순 정책, GPU {gpus}개 노드 {nodes}대, GPU와 초는 정수 단위",
     ),
     "speed": (
-        "{policy}: {jobs} jobs in {seconds:.1f} s, {rate:,.0f} jobs a second",
-        "{policy}: {seconds:.1f}초에 작업 {jobs}개, 초당 {rate:,.0f}개",
+        "{policy}: replayed in {seconds:.1f} s, {rate:,.0f} jobs a second",
+        "{policy}: {seconds:.1f}초에 재생, 초당 작업 {rate:,.0f}개",
     ),
     "report": ("The report is in {path}", "보고서: {path}"),
     "fairness": (
@@ -205,7 +207,7 @@ NOTES: Sentences = {
         "공정성은 {group}별 평균 지연 배수(완료 시간 / 실행 시간, {least:g}초 이상)의 Jain 지수이며 1이면 고릅니다",
     ),
     "never_ran": (
-        "{policy}: {count} jobs fit nowhere and never ran, such as {example} ({gpus:g} GPUs)",
+        "{policy}: jobs that fit nowhere and never ran: {count}, such as {example} (GPUs: {gpus:g})",
         "{policy}: 작업 {count}개는 들어갈 곳이 없어 실행되지 않았습니다. 예: {example} (GPU {gpus:g}개)",
     ),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
-from dure.core.lifecycle import Facts, Signal, after
+from dure.core.lifecycle import Facts, Signal, after, checkpoint
 from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Admission, Plan
@@ -43,7 +43,7 @@ class Work:
     """A job and how long its code truly runs, in seconds; for one that runs already: from now on.
 
     An attempt that is preempted or lost keeps what it did up to its last checkpoint: every `checkpoint_s` seconds;
-    None never, 0 always.
+    None never, 0 always. The decider is told of checkpoints: who loses least is preempted first.
     """
 
     job: Job
@@ -144,6 +144,13 @@ class _Course:
     checkpoint_s: float | None
     overtime: bool = False
 
+    def saved_at(self, now: float) -> float | None:
+        """Return as of when this attempt's work is saved; None: none of it."""
+        if self.checkpoint_s is None or self.job.began_at is None:
+            return None
+        did_s = now - self.job.began_at
+        return now if self.checkpoint_s <= 0.0 else self.job.began_at + did_s - did_s % self.checkpoint_s
+
 
 class _Run:
     """The state of one `forward`."""
@@ -177,6 +184,7 @@ class _Run:
         self._events: list[tuple[float, int, int, Any]] = []
         self._count = 0
         self._wake_at = float("-inf")
+        self._saves: list[tuple[float, str, int]] = []  # when the decider has to know of a job's next checkpoint
 
     def steps(self, present: Iterable[Work], arrivals: Iterable[Work]) -> Iterator[Step]:
         for work in present:
@@ -220,6 +228,7 @@ class _Run:
             self._waiting.add(job.id)
         elif job.phase is Phase.RUNNING:
             self._plan_end(course, self._now)
+            self._plan_save(course, self._now)
         elif job.lease is not None:
             begins = (job.admitted_at or self._now) + self._provision_s.get(job.lease.cluster, self._world.start_s)
             self._at(max(begins, self._now), _Turn.BEGIN, (job.id, job.attempt))
@@ -249,6 +258,7 @@ class _Run:
         if not self._waiting:
             self._freed.clear()
             return
+        self._tell_saved()
         for _ in range(MAX_ROUNDS):
             plan = self._decider.decide(self._now, self._spent, frozenset(self._unavailable), self._fade())
             for preemption in plan.preemptions:
@@ -301,6 +311,7 @@ class _Run:
         course.job = after(job, Signal.BEGIN, at, _NO_FACTS)
         self._decider.put(course.job)
         self._plan_end(course, at)
+        self._plan_save(course, at)
         return Step(at, What.BEGAN, course.job, course.job.lease)
 
     def _plan_end(self, course: _Course, at: float) -> None:
@@ -310,6 +321,27 @@ class _Run:
             course.overtime = ran_s + runs_s > job.timeout_s
             runs_s = min(runs_s, max(0.0, job.timeout_s - ran_s))
         self._at(at + runs_s, _Turn.END, (job.id, job.attempt))
+
+    def _plan_save(self, course: _Course, at: float) -> None:
+        if course.checkpoint_s is not None:
+            heapq.heappush(self._saves, (at + course.checkpoint_s, course.job.id, course.job.attempt))
+
+    def _tell_saved(self) -> None:
+        """Tell the decider whose work was saved since the last decision; in between nobody asks."""
+        due = []
+        while self._saves and self._saves[0][0] <= self._now:
+            due.append(heapq.heappop(self._saves))
+        for _, job_id, attempt in due:
+            course = self._courses.get(job_id)
+            if course is None or course.job.attempt != attempt:
+                continue
+            saved_at = course.saved_at(self._now)
+            if saved_at is None:
+                continue
+            if saved_at > (course.job.checkpointed_at or course.job.began_at or saved_at):
+                course.job = checkpoint(course.job, saved_at, self._now).job
+                self._decider.put(course.job)
+            self._plan_save(course, saved_at)
 
     def _end(self, course: _Course, at: float) -> Step:
         job = course.job
@@ -329,10 +361,9 @@ class _Run:
 
     def _requeue(self, course: _Course, what: What, reason: str) -> Step:
         job = course.job
-        if job.began_at is not None and course.checkpoint_s is not None:
-            did_s = self._now - job.began_at
-            kept_s = did_s if course.checkpoint_s <= 0.0 else did_s - did_s % course.checkpoint_s
-            course.left_s = max(0.0, course.left_s - kept_s)
+        saved_at = course.saved_at(self._now)
+        if saved_at is not None and job.began_at is not None:
+            course.left_s = max(0.0, course.left_s - (saved_at - job.began_at))
         facts = Facts(reason=reason, lost=what is What.LOST)
         course.job = after(job, Signal.REQUEUE, self._now, facts)
         if course.job.phase is Phase.QUEUED:

@@ -248,6 +248,13 @@ class SessionStore(Protocol):
         """Write whom a session is shared with."""
         ...
 
+    def rename(self, names: Mapping[str, str], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Give sessions, by id and in this order, other names, or change nothing.
+
+        Raises VersionConflictError when one of the names is taken.
+        """
+        ...
+
     def use(self, session_id: str, events: Sequence[Draft], at: float, actor: str) -> None:
         """Note that a session is used: its time to live begins anew."""
         ...

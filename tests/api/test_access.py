@@ -36,6 +36,7 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
     ("GET", "/api/jobs/{job_id}/artifacts/{path:path}"): (401, 404, 403, 404, 404),
     ("GET", "/api/sessions"): (401, 200, 200, 200, 200),
     ("PUT", "/api/sessions"): (401, 422, 200, 200, 200),
+    ("POST", "/api/sessions/renamed"): (401, 204, 204, 204, 204),
     ("GET", "/api/sessions/{session_id}"): (401, 404, 404, 200, 200),
     ("DELETE", "/api/sessions/{session_id}"): (401, 404, 404, 204, 204),
     ("PUT", "/api/sessions/{session_id}/share"): (401, 404, 404, 200, 403),
@@ -52,6 +53,7 @@ TABLE: dict[tuple[str, str], tuple[Any, ...]] = {
 }
 BODIES = {
     "/api/sessions": {"name": "of the caller", "team": "vision", "parent": 0, "kernel": "k", "document": "a" * 64},
+    "/api/sessions/renamed": {"before": "a.ipynb", "after": "b.ipynb"},
     "/api/sessions/{session_id}/share": {"people": ["mate"]},
     "/api/sessions/{session_id}/restored": {"number": 1, "restored": 3},
     "/api/reservations": {"team": "vision", "tier": "bronze", "begins_at": time.time(), "ends_at": time.time() + 3600},

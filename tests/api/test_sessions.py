@@ -54,7 +54,13 @@ def kept(http, blobs, namespace, parent=0, **changes):
 
 def test_a_version_follows_the_newest_and_is_kept_once(http):
     session = saved(http, 2)
-    assert save(http, 1).json() == {"session": session, "team": "vision", "number": 2, "dropped": 0}
+    assert save(http, 1).json() == {
+        "session": session,
+        "team": "vision",
+        "number": 2,
+        "dropped": 0,
+        "name": "train.ipynb",
+    }
     assert save(http, 1).json()["session"] == session
     detail = http("alice").get(f"/api/sessions/{session}").json()
     assert [version["number"] for version in detail["versions"]] == [2, 1]
@@ -68,6 +74,28 @@ def test_two_kernels_of_one_notebook_never_save_over_each_other(http):
     assert "%session fork" in late.json()["detail"]
     assert save(http, 2, kernel="another").status_code == 200  # once it has taken the newest
     assert save(http, 2).status_code == 409
+
+
+def rename(http, before, after, who="alice"):
+    answer = http(who).post("/api/sessions/renamed", json={"before": before, "after": after})
+    assert answer.status_code == 204, answer.text
+
+
+def test_a_session_follows_its_notebook_while_its_kernel_still_knows_the_old_name(http):
+    session = saved(http, 2)
+    theirs = saved(http, who="mate")
+    rename(http, "train.ipynb", "deep/model.ipynb")
+    kept = save(http, 2, session=session).json()
+    assert (kept["session"], kept["number"], kept["name"]) == (session, 3, "deep/model.ipynb")
+    assert http("mate").get(f"/api/sessions/{theirs}").json()["session"]["name"] == "train.ipynb"
+    new = save(http).json()
+    assert new["session"] not in {session, theirs}, "another notebook of the old name begins anew"
+    assert save(http, 1, session=session, who="mate").json()["session"] == theirs, "an id is no key to others' sessions"
+    rename(http, "deep", None)
+    assert save(http, 3, session=session).json()["name"] == "deep/model.ipynb (deleted)"
+    kinds = [event["kind"] for event in http("alice").get("/api/events").json()["events"]]
+    assert kinds.count("session.renamed") == 2
+    assert "model" not in http("root").get("/api/events").text
 
 
 def test_a_team_mate_reads_only_what_is_shared_and_only_reads(http):

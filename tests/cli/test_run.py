@@ -48,7 +48,9 @@ def test_a_detached_job_prints_its_id_and_the_next_command(dure):
     assert dure("logs", "-f", job).stdout == "later\n"
     assert dure("logs", job).stdout == "later\n"
     lines = [json.loads(line) for line in dure("logs", "--json", job).stdout.splitlines()]
-    assert [line["type"] for line in lines] == ["stream", "end"]
+    assert "".join(line["text"] for line in lines[:-1]) == "later\n"
+    assert {line["type"] for line in lines[:-1]} == {"stream"}
+    assert lines[-1]["type"] == "end"
     assert json.loads(dure("run", "-d", "--json", "--", "true").stdout)["phase"] == "queued"
 
 

@@ -53,6 +53,15 @@ def test_versions_are_compared(dure, kept):
     assert json.loads(dure("sessions", "diff", f"{kept}@2", "1", "--json").stdout)["removed"] == ["b"]
 
 
+def test_a_session_takes_another_name(dure, kept):
+    assert (
+        dure("sessions", "rename", "train.ipynb", "deep/model.ipynb").stdout == "deep/train.ipynb → deep/model.ipynb\n"
+    )
+    assert dure("sessions").stdout.splitlines()[1].split()[:2] == [kept, "deep/model.ipynb"]
+    again = dure("sessions", "rename", kept, "deep/model.ipynb")
+    assert (again.returncode, "already" in again.stderr) == (2, True)
+
+
 def test_sharing_and_its_end(dure, kept):
     assert "No sessions." in dure("sessions", who="mate").stderr
     assert "%session restore alice/deep/train.ipynb" in dure("sessions", "share", kept, "mate").stdout

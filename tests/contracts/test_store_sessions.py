@@ -97,6 +97,20 @@ def test_sharing_use_and_deletion(store):
     assert store.sessions.versions(["s-1"]) == []
 
 
+def test_sessions_take_other_names_one_after_another_or_none_does(store):
+    save(store, 1)
+    save(store, 1, a_session("b.ipynb", session_id="s-2"))
+    before = store.last_seq()
+    with pytest.raises(VersionConflictError):
+        store.sessions.rename({"s-2": "c.ipynb", "s-1": "c.ipynb"}, [Draft("session.renamed", "s-1", {})], 9.0, "alice")
+    assert store.last_seq() == before
+    assert store.sessions.get("s-2").name == "b.ipynb"
+    store.sessions.rename({"s-2": "c.ipynb", "s-1": "b.ipynb"}, [Draft("session.renamed", "s-1", {})], 9.0, "alice")
+    assert [store.sessions.get(each).name for each in ("s-1", "s-2")] == ["b.ipynb", "c.ipynb"]
+    assert store.events(before, 10)[0].kind == "session.renamed"
+    save(store, 2, replace(a_session(), name="b.ipynb"))
+
+
 def test_what_sessions_hold_is_counted_by_the_database(store):
     for number in (1, 2, 3):
         save(store, number)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dure.core.session import MAX_VERSIONS, Session, SessionPolicy, Version, held_bytes, may_read, surplus
+from dure.core.session import MAX_VERSIONS, Session, SessionPolicy, Version, held_bytes, may_read, renamed, surplus
 
 DAY_S = 86_400.0
 NOW = 100 * DAY_S
@@ -98,3 +98,42 @@ def test_who_may_read():
     assert not may_read(shared, "third", ("vision",))
     assert may_read(open_to_all, "third", ("vision",))
     assert not may_read(open_to_all, "third", ())
+
+
+def named(*names):
+    return [
+        Session(id=f"s-{at}", user="alice", team=team, name=name, created_at=0, used_at=0)
+        for at, (team, name) in enumerate((name if isinstance(name, tuple) else ("vision", name)) for name in names)
+    ]
+
+
+def test_a_session_follows_its_notebook_and_a_folder_takes_all_along():
+    sessions = named("a/x.ipynb", "a/deep/y.ipynb", "ab.ipynb", "a", ("speech", "a/x.ipynb"))
+    assert renamed(sessions, "a/x.ipynb", "z.ipynb") == {"s-0": "z.ipynb", "s-4": "z.ipynb"}
+    assert renamed(sessions, "a", "b/c") == {
+        "s-0": "b/c/x.ipynb",
+        "s-1": "b/c/deep/y.ipynb",
+        "s-3": "b/c",
+        "s-4": "b/c/x.ipynb",
+    }
+    assert renamed(sessions, "nothing", "b") == {}
+    assert renamed(sessions, "a/x.ipynb", "n" * 1025) == {}
+
+
+def test_what_is_deleted_or_had_the_name_before_makes_way():
+    sessions = named("a.ipynb", "a.ipynb (deleted)", "b.ipynb", ("speech", "b.ipynb"))
+    assert renamed(sessions, "a.ipynb", None) == {"s-0": "a.ipynb (deleted 2)"}
+    assert list(renamed(sessions, "a.ipynb", "b.ipynb").items()) == [("s-2", "b.ipynb (deleted)"), ("s-0", "b.ipynb")]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "a/x", "a/y", "b", "b/x", "b/x (deleted)", "c"]), unique=True),
+    st.sampled_from(["a", "b", "c", "a/x"]),
+    st.one_of(st.none(), st.sampled_from(["a", "b", "c", "b/x", "d"])),
+)
+def test_no_two_sessions_ever_have_one_name(names, before, after):
+    sessions = named(*names)
+    now = {session.id: session.name for session in sessions}
+    for session_id, name in renamed(sessions, before, after).items():
+        assert name not in {other for each, other in now.items() if each != session_id}
+        now[session_id] = name

@@ -241,6 +241,31 @@ def opened(page, whole):
     expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
 
 
+def test_a_session_follows_its_notebook_that_is_renamed_in_jupyterlab(alice):
+    """As JupyterLab does it: the file first, then the running notebook. A new notebook of the old name begins empty."""
+    untitled = Notebook(alice, "alice", "Untitled.ipynb")
+    file = alice.http.put(
+        "user/alice/api/contents/Untitled.ipynb",
+        json={"type": "notebook", "content": {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}},
+        headers=untitled.headers,
+    )
+    assert file.status_code in {200, 201}, file.text
+    untitled.shown("kept = 41")
+    wait_for(lambda: newest(alice, "Untitled.ipynb") >= 1, "the save")
+    named = {"path": "model.ipynb"}
+    answer = alice.http.patch("user/alice/api/contents/Untitled.ipynb", json=named, headers=untitled.headers)
+    assert answer.status_code == 200, answer.text
+    wait_for(lambda: newest(alice, "model.ipynb") >= 1, "the session to follow")
+    untitled.shown("more = 1")
+    wait_for(lambda: newest(alice, "model.ipynb") >= 2, "the save under the new name")
+    untitled.close()
+    model = Notebook(alice, "alice", "model.ipynb")
+    assert "Restored 2 variables of model.ipynb" in model.shown("kept, more")
+    assert alice.http.delete("user/alice/api/contents/model.ipynb", headers=model.headers).status_code == 204
+    wait_for(lambda: newest(alice, "model.ipynb (deleted)") >= 1, "the session to make way")
+    model.close()
+
+
 def test_another_notebook_begins_empty(alice):
     notebook = Notebook(alice, "alice", "empty.ipynb")
     assert notebook.shown("1 + 1") == "2"

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from dure.hub.spawner import STARTUP
+from dure.notebook.session import notebook_name
 from dure.notebook.session_lookup import meant
-from dure.notebook.sessions import notebook_name
 from dure.state import FolderBlobs
-from tests.api.plane import Plane, Served, served, token, until
+from dure.wire.sessions import RenameRequest
+from tests.api.plane import PEOPLE, Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
 
 # On a busy machine a kernel's first cell comes long before these are imported aside, and does not wait for them.
@@ -389,6 +390,21 @@ def test_a_fork_takes_no_other_sessions_name(desk):
     assert kernel.run("%session fork mine").ok
     assert "a session mine already" in kernel.run("%session fork mine").traceback
     assert "a session train.ipynb already" in kernel.run("%session fork train.ipynb").traceback
+
+
+def test_a_kernel_goes_on_with_the_session_of_its_renamed_notebook(desk, plane):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    plane.sessions.rename(PEOPLE["alice"], RenameRequest(before="train.ipynb", after="model.ipynb"))
+    kernel.run("y = 2")
+    settled(desk, "model.ipynb")
+    until(lambda: "model.ipynb: version" in told(kernel.run("%session")))
+    assert desk.saved() == 0
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open("model.ipynb")
+    assert again.value("x, y") == "(1, 2)"
+    assert desk.open().run("x").error is not None, "a new notebook of the old name begins empty"
 
 
 def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):

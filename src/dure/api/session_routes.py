@@ -15,6 +15,7 @@ from dure.control.sessions import Sessions
 from dure.wire.sessions import (
     ContentView,
     DiffView,
+    RenameRequest,
     RestoredRequest,
     SavedView,
     SaveRequest,
@@ -57,6 +58,7 @@ def router() -> APIRouter:
         "sessions_off",
     )
     api.put("/sessions", **told(MEMBERS, "sessions", *codes, model=SavedView))(save)
+    api.post("/sessions/renamed", **told(SIGNED_IN, "sessions"), status_code=204)(rename)
     api.get("/sessions/{session_id}", **told(VISIBLE, "sessions", *seen, model=SessionDetail))(detail)
     api.delete("/sessions/{session_id}", **told(DELETERS, "sessions", *own), status_code=204)(delete)
     api.put("/sessions/{session_id}/share", **told(OWNER, "sessions", *own, model=SessionDetail))(share)
@@ -84,6 +86,12 @@ def listed(
 def save(principal: Caller, sessions: TheSessions, body: SaveRequest) -> Response:
     """Keep a new version of the caller's session. Who: members of the team and administrators."""
     return answer(sessions.save(principal, body))
+
+
+def rename(principal: Caller, sessions: TheSessions, body: RenameRequest) -> Response:
+    """Let the caller's sessions follow a notebook or folder that was moved or deleted. Who: anyone signed in."""
+    sessions.rename(principal, body)
+    return Response(status_code=204)
 
 
 def detail(principal: Caller, sessions: TheSessions, session_id: SessionId) -> Response:

@@ -1,4 +1,4 @@
-"""`dure sessions list | show | diff | share | unshare | delete`: what notebooks hold, from outside.
+"""`dure sessions list | show | diff | share | unshare | rename | delete`: what notebooks hold, from outside.
 
 The trap: deleting cannot be taken back, so on a terminal it asks first, and elsewhere it wants `--yes`.
 """
@@ -12,7 +12,7 @@ import click
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import failure
 from dure.client.session_refs import found, parsed
-from dure.client.words import size_word
+from dure.state.inspection import size_text
 from dure.wire.sessions import VersionView
 
 SESSION = click.argument("name", metavar="SESSION")
@@ -45,7 +45,7 @@ def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_j
             each.user,
             when(each.saved_at),
             str(each.versions),
-            size_word(each.held_bytes),
+            size_text(each.held_bytes),
             ", ".join(each.shared).replace("*", "팀 전체" if korean else "the team"),
             when(each.expires_at),
         )
@@ -57,7 +57,7 @@ def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_j
         else ("SESSION", "NAME", "OWNER", "SAVED", "VERSIONS", "SIZE", "SHARED", "EXPIRES")
     )
     table(columns, rows, "세션이 없습니다." if korean else "No sessions.")
-    held, limit_bytes = size_word(listing.held_bytes), size_word(listing.policy.quota_bytes)
+    held, limit_bytes = size_text(listing.held_bytes), size_text(listing.policy.quota_bytes)
     if rows and sys.stdout.isatty():
         warn(f"내 세션 {held} / 한도 {limit_bytes}." if korean else f"Yours hold {held} of {limit_bytes}.")
 
@@ -80,7 +80,7 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
             (
                 each.name,
                 each.type,
-                "" if each.lost else size_word(each.size_bytes),
+                "" if each.lost else size_text(each.size_bytes),
                 str(each.cell or ""),
                 each.lost or "",
             )
@@ -111,8 +111,8 @@ def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
         when(version.at),
         str(version.cell),
         str(version.variables),
-        size_word(version.size_bytes),
-        size_word(version.new_bytes),
+        size_text(version.size_bytes),
+        size_text(version.new_bytes),
         version.label or origin_word,
     )
 
@@ -165,6 +165,23 @@ def unshare(ctx: click.Context, name: str) -> None:
     session = found(client, parsed(name).name)
     client.share_session(session.id, [])
     say(f"{session.name}: 공유를 해제했습니다." if korean else f"Only you may read {session.name} now.")
+
+
+@sessions.command("rename")
+@SESSION
+@click.argument("to", metavar="NEW_NAME")
+@click.pass_context
+def rename(ctx: click.Context, name: str, to: str) -> None:
+    """Give your session another name: NEW_NAME is its notebook's path below your home."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    session = found(client, parsed(name).name)
+    if session.user != client.me().name:
+        raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="rename this", who=session.user)
+    if client.sessions(user=session.user, name=to).sessions:
+        taken = f"{to} 세션이 이미 있습니다." if korean else f"You have a session {to} already."
+        raise click.UsageError(taken)
+    client.rename_sessions(session.name, to)
+    say(f"{session.name} → {to}")
 
 
 @sessions.command("delete")

@@ -251,6 +251,11 @@ class Client:
         body = ShareRequest(people=list(people)).model_dump()
         return self._transport.call(SessionDetail, "PUT", f"sessions/{_part(session_id)}/share", json=body)
 
+    def rename_sessions(self, before: str, after: str | None) -> None:
+        """Let our sessions follow a notebook or folder to another name; None: it is deleted."""
+        body = {"before": before} if after is None else {"before": before, "after": after}
+        self._transport.send("POST", "sessions/renamed", json=body)
+
     def session_restored(self, session_id: str, number: int, restored: int, lost: int) -> None:
         """Note that a version was brought back."""
         body = {"number": number, "restored": restored, "lost": lost}

@@ -6,7 +6,9 @@ delete and see sizes, but a digest is a key to the contents, so it is told only 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Draft
-from dure.core.session import MAX_SESSIONS, MAX_VERSIONS, Holding, Session, Surplus, Version, may_read, surplus
+from dure.core.session import MAX_SESSIONS, MAX_VERSIONS, Holding, Session, Surplus, Version, may_read, renamed, surplus
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
 from dure.state.inspection import diff
 from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
@@ -24,6 +26,7 @@ from dure.wire.problems import CodedError
 from dure.wire.sessions import (
     ContentView,
     DiffView,
+    RenameRequest,
     RestoredRequest,
     SavedView,
     SaveRequest,
@@ -108,19 +111,20 @@ class Sessions:
 
     def _save(self, principal: Principal, team: str, request: SaveRequest) -> SavedView:
         now = self._clock.now()
-        session = self._store.find(principal.name, team, request.name)
+        session = self._meant(principal.name, team, request)
         policy = self._platform.current.sessions
         held = self._store.holdings(user=principal.name)
         if session is None and len(held) >= MAX_SESSIONS:
             raise CodedError("too_many_sessions", user=principal.name, limit=MAX_SESSIONS)
-        session_id = session.id if session is not None else _session_id(principal.name, team, request.name)
+        session_id = session.id if session is not None else self._new_id(principal.name, team, request.name)
+        name = session.name if session is not None else request.name
         newest = session.newest if session is not None else 0
         number = request.parent + 1
         if newest != request.parent:
             chain = self._chains([session_id]).get(session_id, [])
             kept = next((version for version in chain if version.number == number), None)
             if kept is not None and (kept.kernel, kept.document) == (request.kernel, request.document):
-                return SavedView(session=session_id, team=team, number=number)
+                return SavedView(session=session_id, team=team, number=number, name=name)
             raise CodedError("session_moved", session=session_id, newest=newest)
         version = _version_of(request, session_id, now)
         mine = held.get(session_id, Holding())
@@ -137,7 +141,18 @@ class Sessions:
         self._store.save(replace(session, newest=number, used_at=now), version, gone.dropped, events)
         if events:
             self._changed()
-        return SavedView(session=session_id, team=team, number=number, dropped=dropped)
+        return SavedView(session=session_id, team=team, number=number, dropped=dropped, name=name)
+
+    def _meant(self, user: str, team: str, request: SaveRequest) -> Session | None:
+        known = self._store.get(request.session) if request.session else None
+        if known is not None and (known.user, known.team) == (user, team):
+            return known
+        return self._store.find(user, team, request.name)
+
+    def _new_id(self, user: str, team: str, name: str) -> str:
+        """Return an id for a session that begins; one that had this name before keeps its own."""
+        ids = (_session_id(user, team, name, again) for again in itertools.count())
+        return next(each for each in ids if self._store.get(each) is None)
 
     def _room(self, user: str, version: Version, held: Mapping[str, Holding], now: float) -> Surplus:
         """Return what goes for `version`. Versions are only read where there are too many of them or too many bytes."""
@@ -159,6 +174,22 @@ class Sessions:
         self._store.share(session.id, shared, [draft], self._clock.now(), principal.name)
         self._changed()
         return self.detail(principal, session_id)
+
+    def rename(self, principal: Principal, request: RenameRequest) -> None:
+        """Let the caller's sessions follow their notebook, or all notebooks of a folder, to another name.
+
+        What is deleted keeps its session under a name that says so, and a new notebook begins anew.
+        """
+        for _ in range(_RETRIES):
+            mine = self._store.listed(principal.name, (), _LISTED, owner=principal.name)
+            names = renamed(mine, request.before, request.after)
+            drafts = [self._draft("session.renamed", session) for session in mine if session.id in names]
+            with contextlib.suppress(VersionConflictError):
+                if names:
+                    self._store.rename(names, drafts, self._clock.now(), principal.name)
+                    self._changed()
+                return
+        raise CodedError("busy")
 
     def restored(self, principal: Principal, session_id: str, request: RestoredRequest) -> None:
         """Note that a version was brought back; an unused session's time to live begins anew."""
@@ -358,9 +389,10 @@ def _by_session(versions: Sequence[Version]) -> dict[str, list[Version]]:
     return found
 
 
-def _session_id(user: str, team: str, name: str) -> str:
+def _session_id(user: str, team: str, name: str, again: int = 0) -> str:
     """Return the same id for the same session, so that two kernels that begin at once begin one session."""
-    digest = hashlib.blake2b(f"{user}\0{team}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8)
+    number = f"\0{again}" if again else ""
+    digest = hashlib.blake2b(f"{user}\0{team}\0{name}{number}".encode("utf-8", "surrogatepass"), digest_size=8)
     return f"s-{digest.hexdigest()}"
 
 

@@ -38,6 +38,7 @@ KINDS = frozenset(
         "session.saved",
         "session.restored",
         "session.shared",
+        "session.renamed",
         "session.deleted",
     }
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 MAX_VERSIONS = 200  # of one session
 MAX_SESSIONS = 500  # of one person
+MAX_NAME = 1024  # letters
 EVERYONE_IN_TEAM = "*"
 _DAY_S = 86_400.0
 
@@ -122,6 +123,38 @@ def held_bytes(chain: Sequence[Version]) -> int:
     if not chain:
         return 0
     return chain[0].size_bytes + sum(version.new_bytes for version in chain[1:])
+
+
+def renamed(sessions: Sequence[Session], before: str, after: str | None) -> dict[str, str]:
+    """Return the new names of one person's sessions, by id, when the notebook or folder `before` is now `after`, or is
+    deleted (None). In this order no two have one name at a time: what had a name before makes way first.
+    """
+    moving = [each for each in sessions if each.name == before or each.name.startswith(f"{before}/")]
+    ids = {each.id for each in moving}
+    staying = {(each.team, each.name): each for each in sessions if each.id not in ids}
+    taken = {(each.team, each.name) for each in sessions}
+    names: dict[str, str] = {}
+    for session in moving:
+        if after is None:
+            names[session.id] = _aside(session, taken)
+            continue
+        name = after + session.name[len(before) :]
+        if len(name) > MAX_NAME:
+            continue
+        if other := staying.get((session.team, name)):
+            names[other.id] = _aside(other, taken)
+        names[session.id] = name
+    return names
+
+
+def _aside(session: Session, taken: set[tuple[str, str]]) -> str:
+    """Return what a session is called whose notebook is gone: a new notebook of that name begins anew."""
+    for number in range(1, len(taken) + 2):
+        name = f"{session.name[: MAX_NAME - 24]} (deleted{f' {number}' if number > 1 else ''})"
+        if (session.team, name) not in taken:
+            break
+    taken.add((session.team, name))
+    return name
 
 
 def may_read(session: Session, user: str, teams: Sequence[str]) -> bool:

@@ -401,7 +401,12 @@ EVENTS: dict[str, Say] = {
     "session.shared": lambda data, _c: (
         f"A session may be read by {', '.join(data.names('shared')) or 'nobody else'} from now on"
     ),
-    "session.deleted": lambda data, _c: f"{data.count('versions')} versions of a session were deleted{_reason(data)}",
+    "session.renamed": lambda _d, _c: "A session has another name, as its notebook was moved or deleted",
+    "session.deleted": lambda data, _c: (
+        f"{data.count('versions')} versions of a session were deleted{_reason(data)}"
+        if data.count("versions") != 1
+        else f"1 version of a session was deleted{_reason(data)}"
+    ),
 }
 
 

@@ -431,6 +431,7 @@ EVENTS: dict[str, Say] = {
         if data.names("shared")
         else "세션 공유를 해제했습니다"
     ),
+    "session.renamed": lambda _d, _c: "노트북을 옮기거나 삭제하여 세션 이름이 바뀌었습니다",
     "session.deleted": lambda data, _c: f"{_reason(data)}세션의 버전 {data.count('versions')}개를 삭제했습니다",
 }
 

@@ -6,6 +6,7 @@ is kept only as long as both are the same.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 COMPLETION_WAIT_S = 0.8
 _PLATFORM_AGE_S = 30.0
+_UNNAMED = re.compile(r"console-\d+-[0-9a-f-]{36}|(^|/)(Interactive-\d+[^/]*|Untitled-\d+\.ipynb)$")
 _VSCODE = re.compile(r"-jvsc-[0-9a-f-]{36,}(\.ipynb)?$")
 
 _lock = threading.Lock()
@@ -126,6 +128,30 @@ def server_name(namespace: Mapping[str, Any], environ: Mapping[str, str] | None 
             name = _VSCODE.sub(r"\1", found)
             return name, name != found
     return None, False
+
+
+def notebook_name(namespace: Mapping[str, Any], *, in_a_cell: bool = True) -> str | None:
+    """Return the notebook's path below the person's home, so that it is the same on another machine; None when it is
+    not known, or is a console or an unnamed notebook, which nobody opens again.
+
+    VS Code gives a server another name at each opening (`train-jvsc-UUID.ipynb`, without its folder) and tells the
+    kernel the file's own name just before the first cell; until then (`in_a_cell`) it is not known.
+    """
+    code = namespace.get("__vsc_ipynb_file__")
+    server, renamed = server_name(namespace)
+    if renamed and (isinstance(code, str) or not in_a_cell):
+        server = None
+    for found in (server, code):
+        if isinstance(found, str) and found and not _UNNAMED.search(found):
+            return below_home(found)
+    return None
+
+
+def below_home(path: str) -> str:
+    """Return a notebook's path as its session is called: below the home, so that it is the same on another machine."""
+    with contextlib.suppress(ValueError, OSError):
+        return Path(path).resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]
+    return path[-1024:]
 
 
 def python_minor() -> str:

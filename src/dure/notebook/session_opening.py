@@ -126,7 +126,7 @@ def _send_left(client: Client, journal: Journal) -> None:
 
     while journal.pending:
         try:
-            client.save_session(SaveRequest(**journal.pending[0], parent=journal.newest))
+            client.save_session(SaveRequest(**journal.pending[0], parent=journal.newest, session=journal.session))
         except DureError as error:
             if error.code in AWAY:
                 raise

@@ -182,7 +182,7 @@ class Saver:
         journal = self.journal
         while journal.pending and not self.fenced:
             try:
-                request = SaveRequest(**journal.pending[0], parent=journal.newest)
+                request = SaveRequest(**journal.pending[0], parent=journal.newest, session=journal.session)
                 saved = self._asked().save_session(request)
             except DureError as error:
                 if error.code not in AWAY:
@@ -191,6 +191,9 @@ class Saver:
             journal.pending.pop(0)
             journal.newest, journal.session, journal.team = saved.number, saved.session, saved.team
             self.dropped += saved.dropped
+            if saved.name not in {"", journal.name}:  # its notebook was moved, or deleted
+                journal.remove()
+                journal.name = saved.name
             journal.write()
 
     def _refused(self, error: Any) -> None:

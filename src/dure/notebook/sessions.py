@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session import server_name
+from dure.notebook.session import notebook_name
 from dure.notebook.session_journal import Journal, folder
 from dure.notebook.session_words import say
 
@@ -36,7 +35,6 @@ GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may b
 _QUIET_S = 0.01
 _LOOK_S = 0.05
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
-_UNNAMED = re.compile(r"console-\d+-[0-9a-f-]{36}|(^|/)(Interactive-\d+[^/]*|Untitled-\d+\.ipynb)$")
 
 
 class NotebookSession:
@@ -381,6 +379,8 @@ class NotebookSession:
 
     def _written(self) -> None:
         # On the saver's thread: what changed meanwhile is next.
+        if self.saver is not None and self.saver.journal is self.journal:
+            self.name = self.saver.journal.name
         if self._dirty and not self.running:
             with contextlib.suppress(Exception):
                 self.shell.kernel.io_loop.add_callback(self._settled, self._cells)
@@ -436,26 +436,6 @@ class NotebookSession:
     def show(self, sentence: str) -> None:
         """Show one line in the output of the cell that runs."""
         self.shell.display_pub.publish(data={"text/plain": sentence}, metadata={})
-
-
-def notebook_name(namespace: Mapping[str, Any], *, in_a_cell: bool = True) -> str | None:
-    """Return the notebook's path below the person's home, so that it is the same on another machine; None when it is
-    not known, or is a console or an unnamed notebook, which nobody opens again.
-
-    VS Code gives a server another name at each opening (`train-jvsc-UUID.ipynb`, without its folder) and tells the
-    kernel the file's own name just before the first cell; until then (`in_a_cell`) it is not known.
-    """
-    code = namespace.get("__vsc_ipynb_file__")
-    server, renamed = server_name(namespace)
-    if renamed and (isinstance(code, str) or not in_a_cell):
-        server = None
-    for found in (server, code):
-        if isinstance(found, str) and found and not _UNNAMED.search(found):
-            path = Path(found)
-            with contextlib.suppress(ValueError, OSError):
-                return path.resolve().relative_to(Path.home().resolve()).as_posix()[-1024:]
-            return found[-1024:]
-    return None
 
 
 def _report_restored(session_id: str, number: int, restored: int, lost: int) -> None:

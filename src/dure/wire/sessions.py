@@ -24,9 +24,13 @@ Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 
 
 class SaveRequest(Wire):
-    """A new version of the caller's session `name`; `number` follows `parent`, the newest that the kernel knows."""
+    """A new version of the caller's session `name`; `number` follows `parent`, the newest that the kernel knows.
+
+    `session` is its id where the kernel knows it: it may have another name by now.
+    """
 
     name: SessionName
+    session: Annotated[str, Field(max_length=64)] | None = None
     team: str | None = None
     parent: Count
     kernel: Annotated[str, Field(min_length=1, max_length=200)]
@@ -45,6 +49,13 @@ class ShareRequest(Wire):
     """Who may read the session from now on, in place of who might before; `*` is the whole team."""
 
     people: Annotated[list[Person], Field(max_length=MAX_SHARES)]
+
+
+class RenameRequest(Wire):
+    """The caller's notebook or folder `before` is now `after`, or is deleted (None): its sessions follow it."""
+
+    before: SessionName
+    after: SessionName | None = None
 
 
 class RestoredRequest(Wire):
@@ -116,12 +127,13 @@ class SessionDetail(View):
 
 
 class SavedView(View):
-    """The version as it is kept, and which older ones went to make room."""
+    """The version as it is kept, how many older ones went to make room, and what the session is called now."""
 
     session: str
     team: str
     number: int
     dropped: int = 0
+    name: str = ""
 
 
 class VariableView(View):

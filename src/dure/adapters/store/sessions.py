@@ -126,6 +126,16 @@ class SqlSessions:
         """Write whom a session is shared with."""
         self._set(session_id, {"shared": json.dumps(list(shared))}, events, at, actor)
 
+    def rename(self, names: Mapping[str, str], events: Sequence[Draft], at: float, actor: str) -> None:
+        """Give sessions other names, one after another; raises VersionConflictError when one is taken."""
+        try:
+            with self._writing() as connection:
+                self._log(connection, tuple(events), at, actor)
+                for session_id, name in names.items():
+                    connection.execute(update(sessions).where(sessions.c.id == session_id).values(name=name))
+        except IntegrityError as error:
+            raise VersionConflictError("a session of that name was made a moment ago") from error
+
     def use(self, session_id: str, events: Sequence[Draft], at: float, actor: str) -> None:
         """Note that a session is used: its time to live begins anew."""
         self._set(session_id, {"used_at": at}, events, at, actor)

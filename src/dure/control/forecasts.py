@@ -30,6 +30,7 @@ from dure.ports import EstimateStore, JobQuery, Ports
 log = logging.getLogger("dure.forecasts")
 
 _CASES = 20_000
+_LEAST_SPAN_S = 3600.0  # a few jobs within a minute are no rate at which jobs go on coming
 ALONE = 40
 """Up to so many waiting jobs, each change that might start one of them sooner is tried in a future of its own."""
 _ASKED = 1_000
@@ -169,7 +170,7 @@ class Forecasts:
         jobs = tuple(self._ports.store.active()[0])
         with self._lock:
             recent = tuple(self._recent)
-        span_s = now - recent[0].submitted_at if recent else 0.0
+        span_s = max(_LEAST_SPAN_S, now - recent[0].submitted_at) if recent else 0.0
         spent = self._ports.store.spent(self._month_start(now))
         month = month_of(now)
         past = Ledger(month, self._ports.store.uses(month)).past(now)

@@ -61,6 +61,18 @@ class Past:
             return Past(day, month)
         return Past(day, self.month, {whose: replace(one, day_gpu_s=0.0) for whose, one in self.accounts.items()})
 
+    def plus(self, uses: Iterable[Use]) -> Past:
+        """Return the accounts with uses added; those of an earlier month are passed over."""
+        accounts = {**self.accounts}
+        for use in uses:
+            today_gpu_s = use.gpu_s if use.day == self.day else 0.0
+            for whose in ((use.team, None), (use.team, use.user)) if use.day >= self.month else ():
+                one = accounts.get(whose, _NOTHING)
+                accounts[whose] = Account(
+                    one.day_gpu_s + today_gpu_s, one.month_gpu_s + use.gpu_s, one.month_cost + use.cost
+                )
+        return Past(self.day, self.month, accounts)
+
 
 _NOTHING = Account()
 

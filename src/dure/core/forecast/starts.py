@@ -23,9 +23,11 @@ from dure.core.queueing.forward import What, Work, World, forward
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.order import Person
 from dure.core.queueing.plan import Plan
+from dure.core.usage import Use, month_of, uses_of
 
 GRAIN = 0.1
 HORIZON_S = 14 * 86_400.0
+_CALENDAR_S = 1000 * 365 * 86_400.0  # few decisions date back far, but a calendar has an end
 COURSES = 16
 DECIDED = 3
 _LEAST_DECIDED = 2
@@ -105,15 +107,30 @@ class _Coarse:
         self._waiting: set[str] = set()
         self._stirred = True
         self._wake_at = float("inf")
+        self.never: set[str] = set()
+        self._held: dict[str, Job] = {}
+        self._uses: list[Use] = []
 
     def put(self, job: Job) -> None:
+        if self._inner.kept.limited:
+            self._count(job)
         self._inner.put(job)
-        if job.phase is Phase.QUEUED and job.goal is Goal.RUN:
+        if job.phase is Phase.QUEUED and self._inner.never(job.id):
+            self.never.add(job.id)
+        elif job.phase is Phase.QUEUED and job.goal is Goal.RUN:
             self._waiting.add(job.id)
             self._stirred = True
         else:
             self._waiting.discard(job.id)
             self._stirred |= job.phase.terminal
+
+    def _count(self, job: Job) -> None:
+        """Take down what a job used that gives its GPUs back: limits by day and month count it from then on."""
+        before = self._held.pop(job.id, None)
+        if job.phase.holds_gpus:
+            self._held[job.id] = job
+        elif before is not None and before.lease is not None:
+            self._uses += uses_of(before, job.ended_at if job.ended_at is not None else job.queued_at)
 
     def drop(self, job_id: str) -> None:
         self._inner.drop(job_id)
@@ -139,6 +156,10 @@ class _Coarse:
         self._between()
         self._rounds = self._rounds + 1 if now == self._at else 1
         self._at, self._stirred = now, False
+        if self._uses:
+            past = self._inner.bounds.past.at(now).plus(self._uses)
+            self._inner.bounds = replace(self._inner.bounds, past=past)
+            self._uses = []
         plan = self._inner.decide(now, spent, unavailable, used)
         self._wake_at = float("inf") if plan.wake_at is None else plan.wake_at
         return plan
@@ -166,12 +187,16 @@ def course(
     begun: list[Begun] = []
     driven = _Coarse(present, grain, between)
     works = [Work(job, remaining(job, drawn(job, number, seen(job)))) for job in present.jobs]
-    world = World(spent=present.spent, used=present.used)
+    world = World(spent=present.spent, used=present.used, month_start=month_of)
     coming = _arrivals(present, remaining, seen, number, horizon_s)
     last_ends: dict[tuple[str, str], str] = {}
     at_s = 0.0
-    steps = forward(driven, present.platform, present.now, works, coming, world=world, pace=driven.pace)
+    until = present.now + _CALENDAR_S
+    steps = forward(driven, present.platform, present.now, works, coming, world=world, pace=driven.pace, until=until)
     for step in steps if open_ids else ():
+        open_ids -= driven.never
+        if not open_ids:
+            break
         at_s = step.at - present.now
         if at_s > horizon_s:
             break

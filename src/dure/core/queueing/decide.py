@@ -118,6 +118,15 @@ class Decider:
         finally:
             self.books.undo()
 
+    def never(self, job_id: str) -> bool:
+        """Return whether a waiting job cannot start, whoever ends, while the platform file is as it is."""
+        line = self.lines.line_of(job_id)
+        outlook: Outlook = line.outlook
+        team, job = self.kept.limited.get(line.team), self.lines.job(job_id)
+        if outlook.refusal is not None or (team is not None and limits.never(job, team)):
+            return True
+        return not outlook.tiers and self._due(line, job) is None
+
     def _open(self, line: Line, job: Job) -> None:
         """Find where the jobs of a new line could ever run."""
         books, request = self.books, job.request
@@ -167,8 +176,9 @@ class _Decision:
             self._serve(*turn)
             self.turns.enter(turn[0])
         admissions, preemptions = tuple(work.admissions.values()), tuple(work.preemptions.values())
+        wake_at = min(filter(None, (self.clouds.wake_at(), work.opens_at())), default=None)
         if not self.explains:
-            return Plan(admissions, {}, self.clouds.wake_at(), preemptions)
+            return Plan(admissions, {}, wake_at, preemptions)
         picture = Picture.of(
             work.books, work.quota, work.standing, work.left, self.keeping.owners(), work.usage, work.memory.told
         )
@@ -178,7 +188,7 @@ class _Decision:
         waiting = [(work.state(line), line.roll()) for line in work.lines]
         verdicts = Verdicts(picture, waiting, frozenset(work.placed))
         changed = tuple(sorted(verdicts.changed()))
-        return Plan(admissions, verdicts, self.clouds.wake_at(), preemptions, changed, work.overdrawn)
+        return Plan(admissions, verdicts, wake_at, preemptions, changed, work.overdrawn)
 
     def _preemptors(self) -> list[Line]:
         """Return the lines of jobs for which others are leaving: they go first, or others would take what is freed."""

@@ -8,6 +8,7 @@ a decider that sees them in another order gives another history.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -111,8 +112,9 @@ def forward(
     *,
     world: World | None = None,
     pace: Callable[[float], float] | None = None,
+    until: float = math.inf,
 ) -> Iterator[Step]:
-    """Yield what happens from `now` on, in order, until nothing more can happen; stop reading whenever you like.
+    """Yield what happens from `now` on, in order, until nothing more can or the time is `until`; or stop reading.
 
     `present` are jobs that run or wait at `now`, told to the decider here; `arrivals` come at their `submitted_at`, in
     that order (ValueError otherwise), and are read as late as possible. A job that is never admitted never will be.
@@ -121,7 +123,7 @@ def forward(
     something happens). A job that one admits on GPUs freed since the one before began when they became free, or when
     it came, and its step says so: few decisions make no GPU idle. Steps are then in order but for such a job's own.
     """
-    return _Run(decider, platform, now, world or World(), pace).steps(present, arrivals)
+    return _Run(decider, platform, now, world or World(), pace).steps(present, arrivals, until)
 
 
 class _Turn(IntEnum):
@@ -186,7 +188,7 @@ class _Run:
         self._wake_at = float("-inf")
         self._saves: list[tuple[float, str, int]] = []  # when the decider has to know of a job's next checkpoint
 
-    def steps(self, present: Iterable[Work], arrivals: Iterable[Work]) -> Iterator[Step]:
+    def steps(self, present: Iterable[Work], arrivals: Iterable[Work], until: float) -> Iterator[Step]:
         for work in present:
             self._enter(work)
         coming = iter(arrivals)
@@ -195,7 +197,7 @@ class _Run:
             self._at(outage.at, _Turn.OUTAGE, outage)
             self._at(outage.back_at, _Turn.BACK, outage)
         yield from self._decide()
-        while self._events:
+        while self._events and self._events[0][0] <= until:
             self._now = max(self._now, self._events[0][0])
             self._turn_month()
             while self._events and self._events[0][0] <= self._now:

@@ -8,7 +8,7 @@ limit; only a budget, which is not to be overspent, refuses it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from dure.core.model import WHOLE_GPU_MILLI, BudgetAction, Job, Lease, Limit, Pl
 from dure.core.pricing import cost_of
 from dure.core.reasons import Waiting
 from dure.core.reservations import Held, Reservation
-from dure.core.usage import DAY_S, HOUR_S, Past
+from dure.core.usage import DAY_S, HOUR_S, Past, day_of, month_of
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
 
@@ -292,6 +292,23 @@ def _answer(job: Job, level: Level, need: float) -> Refusal:
     if never and level.limit == "gpus" and job.request.nodes == 1:
         data["most_milli"] = level.most if level.most < WHOLE_GPU_MILLI else level.most // 1000 * 1000
     return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data
+
+
+def never(job: Job, team: Team) -> bool:
+    """Return whether the job asks for more than what its team or person may ever hold at once."""
+    return any(
+        (limit.jobs is not None and limit.jobs < 1)
+        or (limit.gpus_milli is not None and job.request.gpus_milli > limit.gpus_milli)
+        for limit in (team.limits, team.user_limits)
+    )
+
+
+def renewals(team: Team, now: float) -> Iterator[float]:
+    """Yield when the limits of a team that go by time begin anew: the next UTC day, and month for a hard budget."""
+    if team.limits.gpu_hours_per_day is not None or team.user_limits.gpu_hours_per_day is not None:
+        yield day_of(now) + DAY_S
+    if team.budget_action is BudgetAction.HARD:
+        yield month_of(month_of(now) + 32 * DAY_S)
 
 
 def limited(platform: Platform, name: str) -> Team | None:

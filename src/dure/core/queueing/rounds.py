@@ -117,6 +117,21 @@ class Round:
         barred: Mapping[str, Refusal] = known[1]
         return barred
 
+    def opens_at(self) -> float | None:
+        """Return when time alone may let in some whom a limit by day or month, or a reservation, keeps out now."""
+        found: set[float] = set()
+        for line in self.lines:
+            state = self.states[id(line)]
+            if state.bounded:
+                found.update(limits.renewals(self.standing.limited[line.team], self.now))
+            found.update(
+                at
+                for kept in state.reserved.values()
+                for at in (kept.reservation.begins_at, kept.reservation.ends_at)
+                if at > self.now
+            )
+        return min(found, default=None)
+
     def end_at(self, job: Job) -> float | None:
         """Return when the job would have ended if it started now; None when that is unknown, or must not count."""
         runs_s = bound_s(job) if self.platform.queueing.backfill else None

@@ -137,8 +137,6 @@ class World:
         elif entry.status == states.EVICTED:
             self._evict(entry.info.key, NODE_FAILURES, entry.message)
             self.events.append(("Normal", entry.info.key, f"EvictedDueTo{NODE_FAILURES}"))
-        elif wants_second_pass(entry.info.workload):
-            self.events.append(("Warning", entry.info.key, "SecondPassFailed"))
         else:
             self._requeue(entry)
 
@@ -159,6 +157,9 @@ class World:
 
     def _requeue(self, one: Entry | Refused) -> None:
         key = one.info.key
+        if wants_second_pass(one.info.workload):
+            self.events.append(("Warning", key, "SecondPassFailed"))
+            return
         self.pending[one.info.queue].requeue(one.info, one.requeue, NOW_NS)
         kind = one.status if isinstance(one, Entry) else states.NOT_NOMINATED
         if kind not in {states.NOT_NOMINATED, states.SKIPPED, states.GATED}:

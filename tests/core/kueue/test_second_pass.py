@@ -11,12 +11,15 @@ from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED
 from dure.core.queueing.kueue.infos import info_of
 from dure.core.queueing.kueue.objects import (
+    Admission,
     CheckState,
     ClusterQueue,
+    Condition,
     Flavor,
     LocalQueue,
     Machine,
     PodSet,
+    PodSetAdmission,
     Quota,
     ResourceGroup,
     Settings,
@@ -77,6 +80,21 @@ def test_the_pods_of_a_failed_node_get_another_one():
     assert where(engine) == {"h0": 2, "h2": 2}
     assert engine.node("q").account(GPU).usage == 4
     assert engine.holding("ns/w").workload.unhealthy == ()
+
+
+def test_pods_that_stood_nowhere_are_not_placed_when_a_node_fails():
+    pods = (PodSet("main", 1, {"gpu": 1}, topology={"unconstrained": True}), PodSet("loose", 9, {"gpu": 1}))
+    workload = replace(a_workload("w", 1), pod_sets=pods, unhealthy=("h0",))
+    held = (
+        PodSetAdmission("main", {"gpu": "tas"}, {"gpu": 1}, 1, ((("h0",), 1),), (HOSTNAME,)),
+        PodSetAdmission("loose", {"gpu": "tas"}, {"gpu": 9}, 9),
+    )
+    conditions = tuple(Condition(kind, True, kind, "", 0) for kind in ("QuotaReserved", "Admitted"))
+    info = info_of(replace(workload, admission=Admission("q", held), conditions=conditions), Settings().gates)
+    snapshot = build([QUEUE], (), [FLAVOR], [info], topologies=[TREE], machines=hosts(0, 2))
+    (entry,) = Cycle(snapshot, Settings(), 1).run([(info, False)]).entries
+    assert entry.status == ASSUMED
+    assert [one.topology for one in entry.assignment.pod_sets] == [((("h1",), 1),), ()]
 
 
 def test_a_workload_without_another_node_is_evicted():

@@ -270,3 +270,12 @@ def test_the_resources_of_a_pod_set_are_judged_by_the_hash_of_their_names():
 def test_a_boost_that_is_no_32_bit_number_counts_for_nothing(text, boost):
     metadata = {"name": "w", "annotations": {"kueue.x-k8s.io/priority-boost": text}}
     assert workload_of({"metadata": metadata, "spec": {"podSets": []}}).boost == boost
+
+
+def test_an_old_slice_that_must_leave_for_its_replacement_is_a_victim_besides():
+    queue = a_queue("q", 10, preemption=Preemption(within_queue="LowerPriority"))
+    infos = [running(a_workload("old", 4), "q"), running(a_workload("other", 4), "q")]
+    new = replace(a_slice("new", 4, replaces="ns/old", count=2), priority=5)
+    entry = one_of(cycle(a_snapshot(queue, infos=infos), waiting(new, "q")), "new")
+    assert [(one.info.workload.name, one.reason) for one in entry.preempting] == [("old", "InClusterQueue")]
+    assert entry.message.endswith("Pending the preemption of 1 workload(s)")

@@ -199,9 +199,10 @@ class Cycle:
         self._victims.update({target.info.key: target.info for target in entry.targets})
         targets = entry.targets
         if entry.info.workload.replaces is not None and self.settings.gates.elastic_slices:
-            replaced = [one for one in targets if one.info.key == entry.info.workload.replaces]
-            entry.replacing = replaced[0].info if replaced else None
-            targets = [one for one in targets if one not in replaced]
+            # The slice stands first among the targets; where it is found as a victim besides, it is preempted too.
+            at = next((i for i, one in enumerate(targets) if one.info.key == entry.info.workload.replaces), None)
+            entry.replacing = None if at is None else targets[at].info
+            targets = [one for i, one in enumerate(targets) if i != at]
         if mode == PREEMPT:
             self._reserve(entry, entry.usage())
             entry.reason = "WaitingForPreemptedWorkloads"

@@ -51,6 +51,8 @@ def asks_of(
         if queue.remote or (info.reserved_ns is None and flavors[0] in queue.provisioned):
             one.delayed = PENDING
             continue
+        if info.workload.unhealthy and not one.topology:
+            continue  # after a node failed only what stood on it is placed, whatever else asks
         before = replaced.workload.admission if replaced is not None and elastic else None
         asks.setdefault(flavors[0], []).append(_ask(podset, one, info, before))
     return asks

@@ -12,8 +12,8 @@ import argparse
 import csv
 import heapq
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,20 +49,24 @@ from dure.core.reasons import Ended
 DEFAULT_S = 600.0
 DECIDED_JOBS = 1_200
 """Courses by decisions are made until they have decided on so many jobs: at least two."""
+PROCESSES = 2
+_SECTIONS = ("runtimes", "starts")
 POINTS = 60
 """At how many moments of a trace estimates are made: of every job that waits then and has none yet."""
 _NODES = {
-    "103959": 3,
-    "ee9e8c": 14,
-    "0e4a51": 5,
-    "7f04ca": 9,
-    "2869ce": 4,
-    "6214e9*": 5,
-    "b436b2*": 8,
-    "e13805": 1,
-    "6c71a0": 8,
-    "11cb48": 1,
+    "Philly e13805, 8 GPUs": (1, 8),
+    "Philly 11cb48, 8 GPUs": (1, 8),
+    "Philly 6c71a0, 64 GPUs": (8, 8),
+    "NREL Eagle, 256 nodes*": (1, 256),
+    "Philly 2869ce, 32 GPUs*": (4, 8),
+    "Philly 7f04ca, 72 GPUs*": (9, 8),
+    "Philly 0e4a51, 40 GPUs*": (5, 8),
+    "Philly 103959, 24 GPUs*": (3, 8),
+    "Philly ee9e8c, 112 GPUs*": (14, 8),
+    "Philly b436b2, 64 GPUs*": (8, 8),
+    "Philly 6214e9, 40 GPUs*": (5, 8),
 }
+"""Traces with nodes and GPUs a node: of Philly so few that its jobs keep about nine of ten GPUs busy."""
 _LIMITS_S = (3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 2 * 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
 
 
@@ -77,54 +81,45 @@ class Ran:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables that were asked for: both when none was."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("sections", nargs="*", choices=[[], *_SECTIONS], help="which tables (both)")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with traces/")
     parser.add_argument("--jobs", type=int, default=12_000, help="at most so many jobs of a trace for runtimes")
     parser.add_argument("--queue-jobs", type=int, default=1_500, help="at most so many jobs of a trace for starts")
-    parser.add_argument("--seconds", type=float, default=130.0, help="after so many, no further trace is begun")
+    parser.add_argument("--only", nargs="*", default=[], help="of the starts, traces with such a word")
     chosen = parser.parse_args()
     traces = chosen.data / "traces"
     if not traces.is_dir():
         raise SystemExit(f"There are no traces in {traces}: name their folder with --data.")
     print(told("dure"))
-    began = time.monotonic()
-    eagle, philly = sorted_by_time(_eagle(traces)), sorted_by_time(_philly(traces))
-    chronus = sorted_by_time(_chronus(traces))
+    wanted = chosen.sections or _SECTIONS
+    if "runtimes" in wanted:
+        _print_runtimes(traces, chosen.jobs)
+    if "starts" in wanted:
+        _print_starts(traces, chosen.queue_jobs, chosen.only)
+
+
+def _print_runtimes(traces: Path, jobs: int) -> None:
     rows = []
-    for name, ran in (("NREL Eagle", eagle), ("Philly", philly), ("Chronus", chronus)):
-        rows += _runtimes(name, ran[: chosen.jobs])
+    for name, ran in (("NREL Eagle", _eagle(traces)), ("Philly", _philly(traces)), ("Chronus", _chronus(traces))):
+        rows += _runtimes(name, sorted_by_time(ran)[:jobs])
     columns = ("trace", "method", "jobs", "median |ln error|", "pinball p50", "pinball p90", "ended before p90")
     table("Runtimes, second half of each trace", columns, rows)
-    queues, left_out, until = list[tuple[str, ...]](), list[str](), began + chosen.seconds
-    for name, jobs, nodes, per_node in _queues(eagle, philly):
-        if time.monotonic() > until:
-            left_out.append(name)
-        else:
-            queues += _starts(name, _limited(jobs, per_node, chosen.queue_jobs), nodes, per_node)
-    titles = (
-        "trace",
-        "method",
-        "estimates",
-        "on days",
-        "at moments",
-        "started before p90",
-        "median error",
-        "p90 of error",
-        "CPU of a refresh, s",
-    )
-    table("Starts, second half of each trace (* looked at while estimates were built or mended)", titles, queues)
-    if left_out:
-        print(f"Left out for lack of time ({chosen.seconds:.0f} s): {', '.join(left_out)}.")
 
 
-def _queues(eagle: Sequence[Ran], philly: Sequence[Ran]) -> Iterator[tuple[str, Sequence[Ran], int, int]]:
-    """Yield traces with nodes and GPUs a node: of Philly so few that its jobs keep about nine of ten GPUs busy."""
-    for cluster, nodes in _NODES.items():
-        if cluster == "6214e9*":  # those looked at come after those that were not: time may be short
-            yield "NREL Eagle, 256 nodes*", eagle, 1, 256
-        one = [job for job in philly if job.case.team == cluster.rstrip("*")]
-        yield f"Philly {cluster.rstrip('*')}, {nodes * 8} GPUs{'*' * cluster.endswith('*')}", one, nodes, 8
+def _print_starts(traces: Path, jobs: int, only: Sequence[str]) -> None:
+    """Judge every trace in a process of its own, two at once; the longest begin first."""
+    names = [name for name in _NODES if not only or any(word in name for word in only)]
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        running = {name: pool.submit(_starts, traces, name, jobs) for name in reversed(names)}
+        found = [running[name].result() for name in names]
+    fresh = [known for known in found if not known.looked_at]
+    rows = [known.row() for known in found]
+    if len(fresh) > 1:
+        rows.append(_together("never looked at, together", fresh).row())
+    rows.append(_together("all together", found).row())
+    table("Starts, second half of each trace (* looked at while estimates were built or mended)", _TITLES, rows)
 
 
 def sorted_by_time(ran: Iterable[Ran]) -> list[Ran]:
@@ -233,55 +228,107 @@ def _limited(ran: Sequence[Ran], per_node: int, at_most: int) -> list[Ran]:
     return found
 
 
-def _starts(name: str, ran: Sequence[Ran], nodes: int, per_node: int) -> list[tuple[str, ...]]:
-    lab = _Lab(_platform(nodes, per_node, {one.case.team for one in ran}))
-    lab.run(ran)
-    begin = ran[len(ran) // 2].at
-    rows: list[tuple[str, ...]] = []
-    for method, said in lab.said.items():
-        judged = [
-            (real - at, p50, p90, at)
-            for job_id, (at, p50, p90) in said.items()
-            if at >= begin and (real := lab.real.get(job_id)) is not None
-        ]
-        if not judged:
-            continue
-        errors = sorted(abs(wait - p50) for wait, p50, *_ in judged)
-        within = sum(wait <= p90 for wait, _, p90, _ in judged) / len(judged)
-        cost = median(lab.took[method]) if lab.took[method] else 0.0
-        rows.append(
-            (
-                name,
-                method,
-                str(len(judged)),
-                str(len({int(at // 86_400.0) for *_, at in judged})),
-                str(len({at for *_, at in judged})),
-                f"{within:.1%}",
-                f"{median(errors) / 60:.1f} min",
-                f"{errors[int(0.9 * len(errors))] / 60:.1f} min",
-                f"{cost:.2f}",
-            )
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was said of a start and what came: seconds from `at` on. `again`: the job had an earlier estimate.
+
+    `raw90_s` is p90 before correction, `limit_s` what the requested limit says (None: nothing within HORIZON_S).
+    """
+
+    at: float
+    wait_s: float
+    p50_s: float
+    p90_s: float
+    raw90_s: float
+    limit_s: float | None
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One trace's row, or that of several together."""
+
+    name: str
+    jobs: int
+    said: tuple[_Said, ...]
+    looked_at: bool
+    moments: int
+    days: int
+
+    def row(self) -> tuple[str, ...]:
+        """Return the row, in the order of `_TITLES`."""
+        firsts = [one for one in self.said if not one.again]
+        if not firsts:
+            return (self.name, f"{self.jobs:,}", *("–" for _ in _TITLES[2:]))
+        late = sum(one.limit_s is None for one in firsts)
+        limits = [abs(one.wait_s - (HORIZON_S if one.limit_s is None else one.limit_s)) for one in firsts]
+        over = "over " if 2 * late > len(firsts) else ""
+        return (
+            self.name,
+            f"{self.jobs:,}",
+            f"{len(firsts):,}",
+            str(self.days),
+            str(self.moments),
+            _share(one.wait_s <= one.p90_s for one in firsts),
+            _share(one.wait_s <= one.raw90_s for one in firsts),
+            _share(one.wait_s <= one.p90_s for one in self.said),
+            f"{median(abs(one.wait_s - one.p50_s) for one in firsts) / 60:,.0f} min",
+            f"{over}{median(limits) / 60:,.0f} min",
         )
-    return rows
+
+
+_TITLES = (
+    "trace",
+    "jobs of the trace",
+    "estimates",
+    "on days",
+    "at moments",
+    "started before p90",
+    "not corrected",
+    "with those renewed",
+    "median error",
+    "of the requested limit",
+)
+
+
+def _share(held: Iterable[bool]) -> str:
+    kept = list(held)
+    return f"{sum(kept) / len(kept):.1%}"
+
+
+def _together(name: str, found: Sequence[_Judged]) -> _Judged:
+    said = tuple(one for known in found for one in known.said)
+    jobs, moments, days = (sum(getattr(known, of) for known in found) for of in ("jobs", "moments", "days"))
+    return _Judged(name, jobs, said, looked_at=False, moments=moments, days=days)
+
+
+def _starts(traces: Path, name: str, at_most: int) -> _Judged:
+    """Let one trace happen and return what was said of starts in its second half."""
+    nodes, per_node = _NODES[name]
+    ran = sorted_by_time(_eagle(traces) if name.startswith("NREL") else _philly(traces))
+    ran = [one for one in ran if name.startswith("NREL") or one.case.team in name]
+    ran = _limited(ran, per_node, at_most)
+    lab = _Lab(_platform(nodes, per_node, {one.case.team for one in ran}), ran[len(ran) // 2].at)
+    lab.run(ran)
+    said = tuple(lab.judged())
+    at = {one.at for one in said if not one.again}
+    return _Judged(name, len(ran), said, name.endswith("*"), len(at), len({int(one / 86_400.0) for one in at}))
 
 
 class _Lab:
-    """One platform with a trace running through it, and what three methods say of each start."""
+    """One platform with a trace running through it, and what we and the requested limit say of each start."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, judged_from: float) -> None:
         self.platform = platform
+        self.judged_from = judged_from
         self.history = History(DEFAULT_S)
         self.record = Record()
         self.jobs: dict[str, Job] = {}
         self.real: dict[str, float] = {}
-        self.said: dict[str, dict[str, tuple[float, float, float]]] = {
-            "ours": {},
-            "ours, not corrected": {},
-            "requested limit": {},
-        }
+        self.issued: dict[tuple[str, int], Issued] = {}
+        self.limits: dict[str, float] = {}
         self.pause = 0
         self.every = 1
-        self.took: dict[str, list[float]] = {method: [] for method in self.said}
 
     def run(self, ran: Sequence[Ran]) -> None:
         """Let the trace happen; before each new instant, estimate for those who have no estimate yet."""
@@ -293,6 +340,16 @@ class _Lab:
                 self._estimate(at)
                 at = step.at
             self._note(step.what, step.job, step.at)
+
+    def judged(self) -> Iterator[_Said]:
+        """Yield what was said in the second half of those that began, first estimates and renewed ones."""
+        first: dict[str, Issued] = {}
+        for (job_id, _), one in self.issued.items():
+            first.setdefault(job_id, one)
+            if one.issued_at >= self.judged_from and job_id in self.real:
+                wait_s, again = self.real[job_id] - one.issued_at, first[job_id] is not one
+                limit_s = self.limits.get(job_id)
+                yield _Said(one.issued_at, wait_s, one.p50_s, one.p90_s, one.raw90_s, limit_s, again)
 
     def _note(self, what: What, job: Job, at: float) -> None:
         self.jobs[job.id] = job
@@ -308,36 +365,38 @@ class _Lab:
 
     def _estimate(self, now: float) -> None:
         waiting = [job for job in self.jobs.values() if job.phase is Phase.QUEUED]
-        fresh = [job.id for job in waiting if job.id not in self.said["ours"]]
         self.pause -= 1
-        if not fresh or self.pause > 0:
+        if self.pause > 0 or not any((job.id, 0) not in self.issued for job in waiting):
             return
         self.pause = self.every
+        due = {job.id: number for job in waiting if (number := self._due(job, now)) is not None}
         present = Present(now, self.platform, tuple(self.jobs.values()))
-        self.record.refresh()
         found = {job.id: self.history.predict(case_of(job)) for job in present.jobs}
-        held = {job_id: likelihood.held for job_id, likelihood in found.items()}
-        began = time.process_time()
-        watched = frozenset(fresh)
         futures = courses(
             present,
-            lambda job, part: sampled(held[job.id], job, now, part),
-            watched=watched,
+            lambda job, part: sampled(found[job.id].held, job, now, part),
+            watched=frozenset(due),
             more=lambda done: done * len(present.jobs) < DECIDED_JOBS,
             seen=lambda job: found[job.id].seen,
         )
-        self.took["ours"].append(time.process_time() - began)
-        for job_id, raw in etas(now, futures, fresh).items():
-            shown = self.record.corrected(raw, now)
+        self.record.refresh(now)
+        for job_id, raw in etas(now, futures, due).items():
+            shown = self.record.corrected(raw)
             if raw.p50_s is None or raw.p90_s is None or shown.p50_s is None or shown.p90_s is None:
                 continue
-            self.record.issue(Issued(job_id, 0, now, raw.p50_s, raw.p90_s, shown.p50_s, shown.p90_s))
-            self.said["ours"][job_id] = (now, shown.p50_s, shown.p90_s)
-            self.said["ours, not corrected"][job_id] = (now, raw.p50_s, raw.p90_s)
-        plain = course(present, _whole_limit(now), 0, watched=watched)
-        for job_id in fresh:
-            in_s = plain.starts[job_id].in_s if job_id in plain.starts else HORIZON_S
-            self.said["requested limit"][job_id] = (now, in_s, in_s)
+            issued = Issued(job_id, due[job_id], now, raw.p50_s, raw.p90_s, shown.p50_s, shown.p90_s)
+            self.record.issue(issued)
+            self.issued[job_id, due[job_id]] = issued
+        fresh = frozenset(job_id for job_id, number in due.items() if not number)
+        if now >= self.judged_from and fresh:
+            plain = course(present, _whole_limit(now), 0, watched=fresh)
+            self.limits.update((job_id, start.in_s) for job_id, start in plain.starts.items() if job_id in fresh)
+
+    def _due(self, job: Job, now: float) -> int | None:
+        """Return the number of the estimate to put on record: the first is 0 however long the job has waited."""
+        if (job.id, 0) not in self.issued:
+            return 0
+        return self.record.due(job.id, now - job.queued_at)
 
 
 def _whole_limit(now: float) -> Callable[[Job, float], float]:

@@ -183,7 +183,7 @@ class Forecasts:
     def corrected(self, eta: Eta) -> Eta:
         """Return an estimate with the correction that past ones call for."""
         with self._lock:
-            return self._record.corrected(eta, eta.issued_at)
+            return self._record.corrected(eta)
 
     def _learn(self) -> None:
         store = self._ports.store
@@ -272,8 +272,8 @@ class Forecasts:
         futures = self._courses(present)
         raw = etas(present.now, futures, [job.id for job in waiting])
         with self._lock:
-            self._record.refresh()
-            shown = {job_id: self._record.corrected(eta, present.now) for job_id, eta in raw.items()}
+            self._record.refresh(present.now)
+            shown = {job_id: self._record.corrected(eta) for job_id, eta in raw.items()}
         self._issue(waiting, raw, shown)
         before = self.outlook.options
         kept = {job.id: before[job.id] for job in waiting if job.id in before}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from itertools import accumulate, pairwise
 
 STEP = math.log(1.15)
 BINS = 128  # 1 s to 1.15^127 s, about 590 days
 _LEAST_LEFT = 1e-6
+_SMOOTH = (0.76, 0.10, 0.02)
 
 
 def bin_of(seconds: float) -> int:
@@ -92,3 +93,29 @@ def lognormal(median_s: float, spread: float) -> list[float]:
     middle = math.log(max(median_s, 1.0))
     edges = [0.5 * (1.0 + math.erf((place * STEP - middle) / (spread * math.sqrt(2.0)))) for place in range(BINS + 1)]
     return [later - sooner for sooner, later in pairwise(edges)]
+
+
+def filled(weights: Mapping[int, float]) -> list[float]:
+    """Return weights by bin as a list; what lies beyond the axis is in its outermost bins."""
+    found = [0.0] * BINS
+    for place, weight in weights.items():
+        found[min(max(place, 0), BINS - 1)] += weight
+    return found
+
+
+def near(weights: dict[int, float], place: int) -> float:
+    """Return the weight at a bin of what `smoothed` would make of these."""
+    middle, one, two = _SMOOTH
+    found = middle * weights.get(place, 0.0)
+    found += one * (weights.get(place - 1, 0.0) + weights.get(place + 1, 0.0))
+    return found + two * (weights.get(place - 2, 0.0) + weights.get(place + 2, 0.0))
+
+
+def smoothed(weights: list[float]) -> list[float]:
+    """Return weights that reach two bins to either side: who took 100 s may take 120 s."""
+    middle, one, two = _SMOOTH
+    wide = [0.0, 0.0, *weights, 0.0, 0.0]
+    return [
+        middle * wide[at + 2] + one * (wide[at + 1] + wide[at + 3]) + two * (wide[at] + wide[at + 4])
+        for at in range(BINS)
+    ]

@@ -22,7 +22,16 @@ from hashlib import blake2b
 from statistics import median
 from typing import Any
 
-from dure.core.forecast.distribution import BINS, Distribution, bin_of, edge_s, lognormal
+from dure.core.forecast.distribution import (
+    BINS,
+    Distribution,
+    bin_of,
+    edge_s,
+    filled,
+    lognormal,
+    near,
+    smoothed,
+)
 from dure.core.model import Job, Kind, Phase
 from dure.core.reasons import Ended
 
@@ -31,7 +40,6 @@ RECENT = 500
 _PRIOR_SPREAD = 1.6
 _USED_PART_OF_LIMIT = 0.25
 _RATE = 0.2
-_SMOOTH = (0.76, 0.10, 0.02)
 _FORGOTTEN = 1e-3
 _LEAST = 1e-4
 _PARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -334,7 +342,7 @@ class History:
     def _trust(self, sources: list[_Source], place: int) -> None:
         """Trust those more that gave the real runtime more weight than the mixture did."""
         chances = [
-            _near(source.held, place - source.shift) / max(sum(source.held.values()), _LEAST) + _LEAST
+            near(source.held, place - source.shift) / max(sum(source.held.values()), _LEAST) + _LEAST
             for source in sources
         ]
         mixed = sum(source.trust * chance for source, chance in zip(sources, chances, strict=True))
@@ -355,7 +363,7 @@ class History:
         said = {method: (math.log(max(seconds, 1.0)),) * len(_PARTS) for method, seconds in self._plain(case).items()}
         said[_MIXTURE] = _quantiles(_mixed(self._sources(case))[0], case.limit_s)
         if (everyone := self._groups.get((0,))) is not None:
-            said[_EVERYONE] = _quantiles(_filled(everyone.held), case.limit_s)
+            said[_EVERYONE] = _quantiles(filled(everyone.held), case.limit_s)
         self._expected[job_id] = said
         while len(self._expected) > self._max_groups:
             self._expected.popitem(last=False)
@@ -378,9 +386,9 @@ class History:
         """Return the mixture with each plain method in it as far as that lost less lately."""
         methods = {_MIXTURE: mixed}
         if (everyone := self._groups.get((0,))) is not None:
-            methods[_EVERYONE] = _filled(everyone.held), _filled(everyone.done)
+            methods[_EVERYONE] = filled(everyone.held), filled(everyone.done)
         for method, seconds in self._plain(case).items():
-            point = _smoothed(_filled({bin_of(seconds): 1.0}))
+            point = smoothed(filled({bin_of(seconds): 1.0}))
             methods[method] = point, point
         losses = {method: self._losses.get(method, 0.0) + _HANDICAP * (method != _MIXTURE) for method in methods}
         least = min(losses.values())
@@ -433,13 +441,6 @@ def _pour(into: list[float], weights: dict[int, float], shift: int, trust: float
         into[min(max(place + shift, 0), BINS - 1)] += trust * weight / total
 
 
-def _filled(weights: Mapping[int, float]) -> list[float]:
-    found = [0.0] * BINS
-    for place, weight in weights.items():
-        found[min(max(place, 0), BINS - 1)] += weight
-    return found
-
-
 def _off(said_s: float, real_s: float) -> float:
     return math.log(max(said_s, 1.0) / max(real_s, 1.0))
 
@@ -449,28 +450,12 @@ def _quantiles(weights: list[float], limit_s: float | None) -> tuple[float, ...]
     return tuple(math.log(max(known.quantile(part), 1.0)) for part in _PARTS)
 
 
-def _near(weights: dict[int, float], place: int) -> float:
-    middle, one, two = _SMOOTH
-    found = middle * weights.get(place, 0.0)
-    found += one * (weights.get(place - 1, 0.0) + weights.get(place + 1, 0.0))
-    return found + two * (weights.get(place - 2, 0.0) + weights.get(place + 2, 0.0))
-
-
 def _mixed(sources: list[_Source]) -> tuple[list[float], list[float]]:
     held, done = [0.0] * BINS, [0.0] * BINS
     for source in sources:
         _pour(held, source.held, source.shift, source.trust)
         _pour(done, source.done, source.shift, source.trust)
-    return _smoothed(held), _smoothed(done)
-
-
-def _smoothed(weights: list[float]) -> list[float]:
-    middle, one, two = _SMOOTH
-    wide = [0.0, 0.0, *weights, 0.0, 0.0]
-    return [
-        middle * wide[at + 2] + one * (wide[at + 1] + wide[at + 3]) + two * (wide[at] + wide[at + 4])
-        for at in range(BINS)
-    ]
+    return smoothed(held), smoothed(done)
 
 
 def case_of(job: Job) -> Case:

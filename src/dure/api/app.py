@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dure.api import allowance_routes, routes, session_routes
 from dure.api.auth import caller
-from dure.api.limits import BodyLimit
+from dure.api.limits import BodyLimit, Turns
 from dure.api.problems import coded, problem_response
 from dure.api.streams import Streams
 from dure.control.changes import Changes
@@ -73,6 +73,7 @@ def create_app(
     if portal_mount is not None:
         portal_mount(app)
     app.add_middleware(Unforeseen, prefix=prefix)
+    app.add_middleware(Turns)
     app.add_middleware(BodyLimit, prefix=f"{prefix}/")
     return app
 

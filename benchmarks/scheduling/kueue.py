@@ -25,6 +25,7 @@ from dure.core.queueing.kueue.objects import (
     ResourceGroup,
     Workload,
 )
+from dure.main.cycles import look_seldom
 
 KUEUE = {"baseline": 584.0, "baseline, preemption": 320.0}
 """Workloads per CPU-second of Kueue's scheduler alone (commit ff69552e), from the project's facts: another machine."""
@@ -37,6 +38,7 @@ SHAPES, QUEUES, DECISIONS = 40, 20, 200
 def report(*, short: bool = False) -> None:
     """Print all tables; `short` leaves out the large scale and the longest queue."""
     print(machine.told("dure"))
+    look_seldom()  # as the control plane does
     loads = [("baseline", Plan(), False), ("baseline, preemption", Plan(), True)]
     if not short:
         loads.append(("large scale, 1,000 queues", Plan(10, 100, (35, 11, 4)), False))

@@ -69,6 +69,7 @@ class Cycle:
     ready: bool = True
     memory: Memory = field(default_factory=Memory)
     nominator: Nominator = field(init=False)
+    _selective: bool = True
     _victims: dict[str, Info] = field(default_factory=dict)
     _reserved: list[tuple[QueueNode, Amounts, tuple[Placed, ...]]] = field(default_factory=list)
     _replaced_slices: list[Info] = field(default_factory=list)
@@ -79,9 +80,12 @@ class Cycle:
     def run(self, heads: Sequence[tuple[Info, bool]]) -> CycleResult:
         """Return what becomes of the heads (with whether each is a preemptor whose victims still leave)."""
         result = CycleResult([], [])
+        known = self.snapshot.queues.keys() - self.snapshot.inactive if self.snapshot.inactive else self.snapshot.queues
+        self._selective = self.namespaces is not None or any(info.queue not in known for info, _ in heads)
+        hopeful = False
         for info, preemptor in heads:
-            self._nominate(info, preemptor, result)
-        if any(not entry.waits for entry in result.entries):
+            hopeful |= self._nominate(info, preemptor, result)
+        if hopeful:
             self._take_turns(result)
         return result
 
@@ -106,17 +110,19 @@ class Cycle:
 
         After the last that may be accepted there is nobody from whom anything could be kept.
         """
-        turns = [*in_order([entry for entry in entries if not entry.waits or self._keeps(entry)], self.settings)]
+        turns = [*in_order([one for one in entries if not one.waits or self._keeps(one)], self.settings)]
         while turns[-1].waits:
             turns.pop()
         return turns
 
-    def _nominate(self, info: Info, preemptor: bool, result: CycleResult) -> None:  # noqa: FBT001 - one fact of a head
-        refusal = self._refusal(info)
-        if refusal is not None:
-            result.refused.append(refusal)
-            return
+    def _nominate(self, info: Info, preemptor: bool, result: CycleResult) -> bool:  # noqa: FBT001 - one fact of a head
+        """Return whether the head may be accepted."""
         workload = info.workload
+        if self._selective or workload.checks or info.problem:
+            refusal = self._refusal(info)
+            if refusal is not None:
+                result.refused.append(refusal)
+                return False
         info.evaluated_generation = workload.generation
         node = self.snapshot.queues[info.queue]
         assignment, targets = self.nominator.nominate(info, node)
@@ -125,6 +131,7 @@ class Cycle:
         if not (node.places or workload.unhealthy or self.settings.gates.concurrent_admission):
             entry.waits = self._refused(entry)
         result.entries.append(entry)
+        return not entry.waits
 
     def _refusal(self, info: Info) -> Refused | None:
         checks = info.workload.checks
@@ -196,8 +203,8 @@ class Cycle:
             self._accept(entry, mode)
 
     def _accept(self, entry: Entry, mode: int) -> None:
-        self._victims.update({target.info.key: target.info for target in entry.targets})
         targets = entry.targets
+        self._victims.update({target.info.key: target.info for target in targets})
         if entry.info.workload.replaces is not None and self.settings.gates.elastic_slices:
             # The slice stands first among the targets; where it is found as a victim besides, it is preempted too.
             at = next((i for i, one in enumerate(targets) if one.info.key == entry.info.workload.replaces), None)
@@ -260,11 +267,13 @@ class Cycle:
 
     def _keeps(self, entry: Entry) -> bool:
         """Return whether a blocked head keeps what it may claim from those after it: its queue cannot reclaim it."""
+        if entry.assignment.mode != PREEMPT:
+            return False
         reclaims = entry.node.spec.preemption.reclaim == "Any"
         return not reclaims or (self.settings.gates.prioritize_preemptors and entry.preemptor)
 
     def _reserve_blocked(self, entry: Entry) -> None:
-        if entry.assignment.mode != PREEMPT or not self._keeps(entry):
+        if not self._keeps(entry):
             return
         kept: Amounts = {}
         for key, amount in entry.usage().items():
@@ -280,7 +289,9 @@ class Cycle:
 
     def _check(self, entry: Entry) -> tuple[bool, bool]:
         """Return whether the head fits by quota, and whether its places have room, once all victims are gone."""
-        leaving = {**self._victims, **{target.info.key: target.info for target in entry.targets}}
+        leaving: Mapping[str, Info] = self._victims
+        if entry.targets:
+            leaving = {**leaving, **{target.info.key: target.info for target in entry.targets}}
         if leaving:
             self.snapshot.give_all(leaving.values())
         quota = entry.node.fits(entry.usage())

@@ -56,25 +56,22 @@ class Remembered:
 
 @dataclass(slots=True)
 class Memory:
-    """All that an engine remembers, by queue and shape; `count` of it, never more than the limit."""
+    """All that an engine remembers, by queue (`QueueNode.remembered`) and shape; `count` of it, within the limit."""
 
     limit: int = LIMIT
     count: int = 0
-    _shapes: dict[str, dict[str, Remembered]] = field(default_factory=dict)
+    _queues: dict[int, QueueNode] = field(default_factory=dict)
     _shared: dict[object, dict[tuple[int, ...], Any]] = field(default_factory=dict)
 
-    def of(self, queue: QueueNode, info: Info) -> Remembered | None:
-        """Return what is known of the workload's shape; None where nodes or no shape decide too."""
+    def begin(self, queue: QueueNode, info: Info) -> Remembered | None:
+        """Begin to remember the workload's shape in a queue; None where nodes or no shape decide too."""
         shape = info.shape
         if shape is None or queue.places:
             return None
-        shapes = self._shapes.get(queue.name)
-        known = None if shapes is None else shapes.get(shape)
-        if known is None:
-            self._grow()
-            shared = self._shared.setdefault((_kind(queue), shape), {})
-            known = Remembered(queue, _watched(queue, info), bar_of(queue, info), shared)
-            self._shapes.setdefault(queue.name, {})[shape] = known
+        self._grow()
+        shared = self._shared.setdefault((_kind(queue), shape), {})
+        known = queue.remembered[shape] = Remembered(queue, _watched(queue, info), bar_of(queue, info), shared)
+        self._queues[id(queue)] = queue
         return known
 
     def keep(self, known: Remembered, state: tuple[int, ...], asked: Sequence[Asked], result: object) -> None:
@@ -89,7 +86,9 @@ class Memory:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._shapes.clear()
+        for queue in self._queues.values():
+            queue.remembered.clear()
+        self._queues.clear()
         self._shared.clear()
         self.count = 0
 

@@ -85,7 +85,7 @@ class Nominator:
     def _full(self, info: Info, queue: QueueNode, replaced: Info | None) -> tuple[Assignment, bool]:
         """Return the assignment of all pods and whether it hunts, from memory if the same was asked in this state."""
         plain = info.progress is None and not info.nominated and replaced is None
-        known = self.memory.of(queue, info) if plain else None
+        known = (queue.remembered.get(info.shape) or self.memory.begin(queue, info)) if plain else None
         if known is None:
             full = self._assigner(info, queue, replaced, self.preemptor.possibility).assign()
             return full, full.mode == PREEMPT and queue.preempts

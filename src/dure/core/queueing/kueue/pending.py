@@ -277,7 +277,8 @@ class PendingQueue:
             return
         by_shape = kind is not None and reason in _BY_SHAPE
         if by_shape:
-            self._look()
+            if self._looked != self.waking.count:
+                self._look()
             self._stuck.add(kind)
             self._any()
         if not by_shape or not due:

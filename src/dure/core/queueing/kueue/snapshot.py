@@ -26,6 +26,7 @@ from dure.core.queueing.kueue.tree import Group, Node, settle
 
 if TYPE_CHECKING:
     from dure.core.queueing.kueue.candidates import Target
+    from dure.core.queueing.kueue.memory import Remembered
 
 
 _NOBODY = frozenset({"Never", ""})
@@ -37,7 +38,7 @@ class QueueNode(Node):
 
     `preempts` tells whether its workloads may preempt anybody; `topology_only`: all its flavors are placed in
     topologies, so that everybody asks for a place. Pods of a `remote` queue get their places elsewhere, those of
-    `provisioned` flavors after the check that makes the nodes.
+    `provisioned` flavors after the check that makes the nodes. `remembered` is the memory's, by shape.
     """
 
     spec: ClusterQueue = field(default_factory=lambda: ClusterQueue(name=""))
@@ -48,6 +49,7 @@ class QueueNode(Node):
     topology_only: bool = False
     remote: bool = False
     provisioned: frozenset[str] = frozenset()
+    remembered: dict[str | None, Remembered] = field(default_factory=dict)
     _lowest: float | None = None
 
     def __post_init__(self) -> None:
@@ -61,13 +63,15 @@ class QueueNode(Node):
     def enter(self, info: Info) -> None:
         """Let a workload hold its usage."""
         self.workloads[info.key] = info
-        self._lowest = None
+        if self._lowest is not None and info.priority < self._lowest:
+            self._lowest = info.priority
         self.take(info.usage)
 
     def leave(self, info: Info) -> None:
         """Take a workload out, with its usage."""
         del self.workloads[info.key]
-        self._lowest = None
+        if info.priority == self._lowest:
+            self._lowest = None
         self.give(info.usage)
 
     def lowest_priority(self) -> float:

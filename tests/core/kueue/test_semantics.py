@@ -10,7 +10,7 @@ from dure.core.queueing.kueue.assignment import CAN_PREEMPT, NO_FIT
 from dure.core.queueing.kueue.engine import Engine
 from dure.core.queueing.kueue.entries import ASSUMED, NOMINATED
 from dure.core.queueing.kueue.features import gates_from, unknown
-from dure.core.queueing.kueue.infos import info_of
+from dure.core.queueing.kueue.infos import Requests, info_of
 from dure.core.queueing.kueue.matching import affinity_holds, tolerates
 from dure.core.queueing.kueue.objects import (
     Admission,
@@ -33,6 +33,13 @@ from dure.core.queueing.kueue.shapes import queue_of, workload_of
 from dure.core.queueing.kueue.snapshot import build
 from dure.core.queueing.kueue.tree import Share
 from tests.core.kueue.world import CPU, a_queue, a_snapshot, a_workload, cycle, one_of, running, waiting
+
+GROUPS = Gates(topology=False)
+
+
+def replace_requests(info, requests):
+    info.requests = requests
+    return info
 
 
 def a_pod(**resources):
@@ -279,3 +286,15 @@ def test_an_old_slice_that_must_leave_for_its_replacement_is_a_victim_besides():
     entry = one_of(cycle(a_snapshot(queue, infos=infos), waiting(new, "q")), "new")
     assert [(one.info.workload.name, one.reason) for one in entry.preempting] == [("old", "InClusterQueue")]
     assert entry.message.endswith("Pending the preemption of 1 workload(s)")
+
+
+def test_of_a_group_the_old_slice_counts_up_to_the_pod_set_in_another_flavor():
+    group = {"podSetGroupName": "g"}
+    pods = tuple(PodSet(name, 1, {"cpu": 4000}, topology=group) for name in ("main", "side"))
+    info = info_of(replace(a_workload("new", 1), pod_sets=pods), Gates())
+    held = (Requests("main", 1, {"cpu": 4000}, {"cpu": "default"}), Requests("side", 1, {"cpu": 4000}))
+    old = replace_requests(running(a_workload("old", 4000), "q"), held)
+    queue = a_snapshot(a_queue("q", 3000)).queues["q"]
+    flavors = {"default": Flavor("default")}
+    got = Assigner(info, queue, flavors, lambda *_: (CAN_PREEMPT, 0), Settings(gates=GROUPS), 0, old).assign()
+    assert "current podset request (4) > maximum capacity (3)" in got.message

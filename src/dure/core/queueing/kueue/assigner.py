@@ -304,14 +304,12 @@ class Assigner:
         grade, most_borrow, worst_reason = BEST, 0, ""
         reasons: list[str] = []
         for resource in sorted(needed, key=resource_rank):
-            amount = needed[resource]
-            other = self._other_flavor(name, members, resource)
+            other, before = self._of_old_slice(name, members, resource)
+            amount = needed[resource] - before
             if other is not None:
                 grade = WORST
                 reasons.append(f"could not assign {name} flavor since the original workload is assigned: {other}")
                 worst_reason = most_severe(worst_reason, "NoMatchingFlavor")
-            else:
-                amount -= sum(self._replaced_at(index, resource) for index in members)
             key = (name, resource)
             mode, borrow, message, reason = self._fits(key, taken.get(key, 0), amount)
             if message:
@@ -330,24 +328,18 @@ class Assigner:
         )
         return choices, grade
 
-    def _replaced_at(self, index: int, resource: str) -> int:
+    def _of_old_slice(self, name: str, members: list[int], resource: str) -> tuple[str | None, int]:
+        """Return the first other flavor that the replaced slice has the resource in, and what it has until there."""
         if self.replaced is None or not self.settings.gates.elastic_slices:
-            return 0
-        return self._before(index).amounts.get(resource, 0)
-
-    def _before(self, index: int) -> Requests:
-        """Return what the replaced slice has of a pod set; nothing where it has fewer."""
-        old = self.replaced.requests if self.replaced is not None else ()
-        return old[index] if index < len(old) else Requests("", 0, {})
-
-    def _other_flavor(self, name: str, members: list[int], resource: str) -> str | None:
-        if self.replaced is None or not self.settings.gates.elastic_slices:
-            return None
+            return None, 0
+        old, held = self.replaced.requests, 0
         for index in members:
-            before = self._before(index).flavors.get(resource, "")
-            if before != name:
-                return before
-        return None
+            one = old[index] if index < len(old) else Requests("", 0, {})
+            flavor = one.flavors.get(resource, "")
+            if flavor != name:
+                return flavor, held
+            held += one.amounts.get(resource, 0)
+        return None, held
 
     def _fits(self, key: FlavorResource, taken: int, amount: int) -> tuple[int, int, str, str]:
         """Return preemption mode, borrowing level, message and reason for one flavor and resource."""

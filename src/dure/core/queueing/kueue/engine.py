@@ -184,7 +184,7 @@ class Engine:
             self.strays[workload.key] = (workload, refusal)
             return
         queue = self._doors[f"{workload.namespace}/{workload.queue}"].cluster_queue
-        self._wait(info_of(workload, self.settings.gates, queue), now_ns)
+        self._wait(info_of(workload, self.settings.gates, queue, self.settings.rewriting), now_ns)
 
     def _wait(self, info: Info, now_ns: int) -> None:
         self._touch(info.queue)

@@ -13,6 +13,7 @@ from dure.core.queueing.kueue.domains import Values
 from dure.core.queueing.kueue.objects import Amounts, Gates, PodSet, PodSetAdmission, Workload
 from dure.core.queueing.kueue.partial import can_shrink
 from dure.core.queueing.kueue.quantity import UNLIMITED, add
+from dure.core.queueing.kueue.rewriting import AS_REQUESTED, Rewriting
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,10 @@ def _counts(workload: Workload, gates: Gates) -> dict[str, int]:
     return counts
 
 
-def _requests(workload: Workload, gates: Gates) -> tuple[Requests, ...]:
+def _requests(workload: Workload, gates: Gates, rewriting: Rewriting) -> tuple[Requests, ...]:
     counts = _counts(workload, gates)
     if workload.admission is None:
-        return tuple([_scaled(one, counts[one.name]) for one in workload.pod_sets])
+        return tuple([_scaled(one, counts[one.name], rewriting) for one in workload.pod_sets])
     full = {podset.name: podset.count for podset in workload.pod_sets}
     held = []
     for one in workload.admission.pod_sets:
@@ -113,8 +114,9 @@ def _requests(workload: Workload, gates: Gates) -> tuple[Requests, ...]:
     return tuple(held)
 
 
-def _scaled(one: PodSet, count: int) -> Requests:
-    return Requests(one.name, count, {name: min(amount * count, UNLIMITED) for name, amount in one.requests.items()})
+def _scaled(one: PodSet, count: int, rewriting: Rewriting) -> Requests:
+    counted = one.requests if rewriting is AS_REQUESTED else rewriting.counted(one.requests)
+    return Requests(one.name, count, {name: min(amount * count, UNLIMITED) for name, amount in counted.items()})
 
 
 def usage_of(requests: Iterable[Requests]) -> Amounts:
@@ -177,9 +179,9 @@ def placed_of(workload: Workload) -> tuple[Placed, ...]:
     )
 
 
-def info_of(workload: Workload, gates: Gates, queue: str | None = None) -> Info:
+def info_of(workload: Workload, gates: Gates, queue: str | None = None, rewriting: Rewriting = AS_REQUESTED) -> Info:
     """Return the record of a workload; `queue` is its cluster queue when it is not admitted."""
-    requests = _requests(workload, gates)
+    requests = _requests(workload, gates, rewriting)
     name = queue or ""
     if workload.admission is not None and queue is None:
         name = workload.admission.cluster_queue

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dure.core.queueing.kueue.rewriting import AS_REQUESTED, Rewriting
+
 FlavorResource = tuple[str, str]
 """(flavor, resource): what quotas and usage are counted by."""
 
@@ -347,6 +349,7 @@ class Settings:
     """How a scheduler runs: gates, fair sharing and its strategies, the order of evicted workloads.
 
     `block_admission` is `waitForPodsReady.blockAdmission`: nobody is admitted while somebody's pods are not ready.
+    `rewriting` says which requests count and as what.
     """
 
     gates: Gates = Gates()
@@ -356,6 +359,7 @@ class Settings:
     order_by_eviction: bool = True
     ignore_undeclared: bool = False
     block_admission: bool = False
+    rewriting: Rewriting = AS_REQUESTED
 
     @property
     def ignores_undeclared(self) -> bool:

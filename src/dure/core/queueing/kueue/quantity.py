@@ -27,7 +27,8 @@ _DECIMAL = {
 }
 
 
-def _exact(text: str) -> Decimal:
+def exact(text: str) -> Decimal:
+    """Return the number that a quantity says. Raises ValueError with the text when it is none."""
     text = text.strip()
     try:
         if text[-2:] in _BINARY:
@@ -55,7 +56,7 @@ def parse(resource: str, text: str) -> int:
 
     Raises ValueError with the text when it is no quantity.
     """
-    value = _exact(text)
+    value = exact(text)
     if resource == "cpu":
         value *= 1000
     whole = int(value.to_integral_value(rounding=ROUND_CEILING))
@@ -71,7 +72,7 @@ def parse_quota(resource: str, text: str) -> int:
 
 def parse_float(text: str) -> float:
     """Return a quantity as a floating-point number, as weights are read."""
-    return float(_exact(text))
+    return float(exact(text))
 
 
 def add(left: int, right: int) -> int:

@@ -186,6 +186,29 @@ def test_past_use_counts_only_where_the_queue_says_so(folder):
 # --- what is not ---
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("kind: ClusterQueue", "kind: ClusterQeue", "'ClusterQeue' is not a kind of Kueue's; right would be"),
+        (
+            "coveredResources: [nvidia.com/gpu]",
+            "coveredResources: [amd.com/gpu]",
+            "nvidia.com/gpu has quota and is not in",
+        ),
+        ("namespaceSelector: {}", "namespaceSelector: null", "it has no namespaceSelector, and so takes no namespace"),
+    ],
+)
+def test_what_kueue_would_not_take_is_named_with_what_mends_it(folder, before, after, words):
+    objects = FLAVORS + QUEUES
+    assert before in objects, objects
+    assert any(words in line for line in the_errors(folder, objects=objects.replace(before, after, 1)))
+
+
+def test_a_file_with_nothing_in_it_is_said_to_be_empty_and_nothing_else(folder):
+    (line,) = the_errors(folder, objects="# nothing yet\n")
+    assert "objects.yaml is empty; right would be a file of Kueue's objects" in line
+
+
 def test_every_problem_is_told_at_once_with_file_object_field_and_remedy(folder):
     objects = FLAVORS.replace("dure.dev/tier: gold", "dure.dev/tier: platinum") + QUEUES.replace(
         "queueingStrategy: StrictFIFO", "admissionChecks: [provisioning]"

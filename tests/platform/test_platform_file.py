@@ -59,6 +59,10 @@ def test_the_example_of_the_issue(file):
 @pytest.mark.parametrize(
     ("before", "after", "line", "words"),
     [
+        ("[alice]", "[alice]\n    lending_limit: {gold: 1}", 14, "lends 1 of gold and is guaranteed 0; right would be"),
+        ("[alice]", "[alice]\n    cohort: sci", 14, "right would be to leave it out, or an entry of `cohorts`"),
+        ("gpus: 1\n", "gpus: 1\x00\n", 7, "has a character that YAML does not allow (U+0000); right would be"),
+        ("        gpus: 1\n", "         gpus: 1\n", 7, "right would be `key: value` with a space after each colon"),
         ("tiers:\n", "teirs:\n", 8, "teirs: 'teirs' is not a key here"),
         ("gpus: 1\n", "gpus: -1\n", 7, "clusters[0].nodes[1].gpus: -1 is out of range"),
         ("gpus: 2}", "gpus: two}", 4, "clusters[0].nodes[0].gpus: 'two' is not a whole number"),
@@ -76,7 +80,7 @@ def test_the_example_of_the_issue(file):
         (sys.executable, "/no/such/python", 16, "environments[0].python: there is no file '/no/such/python'"),
         (sys.executable, "no-such-command", 16, "environments[0].python: there is no command 'no-such-command'"),
         (sys.executable, "venv/bin/python", 16, "environments[0].python: 'venv/bin/python' is a relative path"),
-        (sys.executable, "2024-01-01", 16, "environments[0].python: datetime.date(2024, 1, 1) is not text"),
+        (sys.executable, "2024-01-01", 16, "environments[0].python: 2024-01-01 is not text"),
     ],
 )
 def test_each_error_is_told_with_its_line_and_path(file, before, after, line, words):

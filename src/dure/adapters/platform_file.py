@@ -18,6 +18,7 @@ from blake3 import blake3
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from dure.adapters.platform_template import initial_text
 from dure.core import platform_kueue
@@ -112,6 +113,7 @@ def is_kueue(content: Mapping[str, Any]) -> bool:
     return "apiVersion" in content and "kind" in content
 
 
+_YAML = "`key: value` with a space after each colon, and all keys of one entry indented alike"
 _BEHIND = "(documents)"
 _Named = list[tuple[str, "_Document", list[Any]]]
 
@@ -140,10 +142,16 @@ def _named(path: Path, content: Mapping[str, Any], document: _Document) -> _Name
     for index, file in enumerate(_paths(path, content)):
         one = _Document(names[index])
         try:
-            found.append((names[index], one, one.contents(_read(file))))
+            contents = one.contents(_read(file, platform=False))
+            if not contents:
+                document.problems.append(
+                    Problem((platform_kueue.SECTION, index), f"{names[index]} is empty", "a file of Kueue's objects")
+                )
+            found.append((names[index], one, contents))
         except PlatformFileError as error:
-            told = "; ".join(error.lines)
-            problem = Problem((platform_kueue.SECTION, index), told, "a file of Kueue's objects, beside this file")
+            told, _, right = "; ".join(error.lines).partition("; right would be ")
+            right = right or "a file of Kueue's objects, beside this file"
+            problem = Problem((platform_kueue.SECTION, index), told, right)
             document.problems.append(problem)
             found.append((names[index], one, []))
     return found
@@ -190,12 +198,13 @@ def write_initial(path: Path, gpus: Sequence[FoundGpu], user: str) -> None:
         ) from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, platform: bool = True) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise PlatformFileError([f"{path}: there is no such file; `dure init` writes one"]) from None
+        hint = "; `dure init` writes one" if platform else ""
+        raise PlatformFileError([f"{path}: there is no such file{hint}"]) from None
     except OSError as error:
         raise PlatformFileError([f"{path}: cannot be read: {error.strerror}; check the file's permissions"]) from None
     if len(data) > MAX_FILE_BYTES:
@@ -225,8 +234,15 @@ class _Document:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark is not None else 1
             problem = " ".join(str(part) for part in (error.context, error.problem) if part)
-            hint = "; right would be spaces, never tabs" if "\\t" in problem else ""
-            raise PlatformFileError([f"{self._name}:{line}: is not valid YAML: {problem}{hint}"]) from None
+            right = "spaces, never tabs" if "\\t" in problem else _YAML
+            raise PlatformFileError(
+                [f"{self._name}:{line}: is not valid YAML: {problem}; right would be {right}"]
+            ) from None
+        except ReaderError as error:
+            line = data.decode("utf-8-sig")[: error.position].count("\n") + 1
+            code = error.character if isinstance(error.character, int) else ord(error.character)
+            wrong = f"has a character that YAML does not allow (U+{code:04X})"
+            raise PlatformFileError([f"{self._name}:{line}: {wrong}; right would be the line without it"]) from None
         except YAMLError as error:
             raise PlatformFileError([f"{self._name}: is not valid YAML: {' '.join(str(error).split())}"]) from None
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from dure.core.model import WHOLE_GPU_MILLI
@@ -142,7 +143,8 @@ class Reader:
             return default or ""
         value: object = item[key]
         if not isinstance(value, str):
-            hint = f" (in quotes: '{value}')" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+            plain = isinstance(value, int | float | date) and not isinstance(value, bool)
+            hint = f" (in quotes: '{value}')" if plain else ""
             self.add((*path, key), f"{_shown(value)} is not text", f"{rule}{hint}")
             return ""
         bad = not value.strip() or len(value) > MAX_TEXT or (pattern and not pattern.fullmatch(value))
@@ -248,6 +250,8 @@ class Reader:
         if isinstance(value, str) and self.known(section, value):
             return value
         right = f"one of {', '.join(choices)}{did_you_mean(value, choices)}"
+        if not choices:
+            right = f"to leave it out, or an entry of `{section}` of that name: there is none"
         self.add((*path, key), f"{_shown(value)} is not a {what}", right)
         return ""
 
@@ -272,5 +276,5 @@ class Reader:
 def _shown(value: object) -> str:
     if value is None:
         return "nothing (null)"
-    text = repr(value)
+    text = value.isoformat() if isinstance(value, date) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dure.core.document import Path, Problem, Reader
+from dure.core.document import Path, Problem, Reader, did_you_mean
 from dure.core.model import WHOLE_GPU_MILLI, Cluster, ClusterKind, KueueObjects, PriorityClass, Queue, Team
 from dure.core.queueing.compile import CLUSTER_LABEL, TIER_LABEL
 from dure.core.queueing.compile import RESOURCE as GPU
@@ -136,7 +136,7 @@ def objects(
     before = len(reader.problems)
     _said_twice(reader, top)
     found = _read(reader, files)
-    if len(reader.problems) == before:
+    if len(reader.problems) == before and all(files):  # what could not be read is told already
         taken = _Taking(reader, found, teams, clusters).objects("priorities" in top)
         if len(reader.problems) == before:
             return taken
@@ -190,6 +190,10 @@ def _read(reader: Reader, files: Files) -> _Found:
         group = str(document.get("apiVersion", "")).startswith(schema.GROUP)
         kind = str(document.get("kind"))
         if not group or kind not in schema.KINDS:
+            if group and kind not in schema.OTHER_KINDS:
+                kinds = (*schema.KINDS, *schema.OTHER_KINDS)
+                right = f"one of {', '.join(kinds)}{did_you_mean(kind, kinds)}"
+                reader.add((*path, "kind"), f"{kind!r} is not a kind of Kueue's", right)
             continue  # a Namespace, a Topology: of no meaning for quotas
         wrong = [*schema.faults(document)]
         for at, told_of, right in wrong:
@@ -203,7 +207,8 @@ def _read(reader: Reader, files: Files) -> _Found:
         reader.add((SECTION,), "there is no ClusterQueue in these files", "files with ClusterQueues and LocalQueues")
     for one in problems_of(found.flavors, found.queues, found.cohorts, found.doors):
         owner = max((name for name in found.at if f"{one.place} ".startswith(f"{name} ")), key=len, default="")
-        reader.add(found.at.get(owner, (SECTION,)), f"{one.place[len(owner) :].strip()} {one.what}".strip(), one.remedy)
+        where = one.place[len(owner) :].strip()
+        reader.add(found.at.get(owner, (SECTION,)), f"{where}: {one.what}" if where else one.what, f"to {one.remedy}")
     return found
 
 
@@ -293,6 +298,11 @@ class _Taking:
         if queue.fungibility.preference == "PreemptionOverBorrowing":
             right = "to leave it out: whenCanBorrow and whenCanPreempt say the order"
             self._add(at, "flavors are not weighed like this here", right, "spec", "flavorFungibility", "preference")
+        for group in queue.groups:
+            stray = {name for flavor, name in queue.quotas if flavor in group.flavors} - group.covered
+            for name in sorted(stray):
+                wrong = f"{name} has quota and is not in coveredResources"
+                self._add(at, wrong, "to list there what has quota, and nothing else", "spec", "resourceGroups")
         others = {name for _, name in queue.quotas if name != GPU and ("gpu" in name.lower() or "/mig-" in name)}
         for name in sorted(others):
             right = f"{GPU}; a MIG instance or a GPU of another make is a tier of its own here"
@@ -334,6 +344,8 @@ class _Taking:
         queue = next(one for one in self._found.queues if one.name == door.cluster_queue)
         if not selector_holds(queue.namespace_selector, {NAMESPACE_LABEL: door.namespace}):
             wrong = f"its namespaceSelector does not take namespace {door.namespace!r} by its label {NAMESPACE_LABEL}"
+            if queue.namespace_selector is None:
+                wrong = f"it has no namespaceSelector, and so takes no namespace, {door.namespace!r} neither"
             right = f"`namespaceSelector: {{}}`, or `matchLabels: {{{NAMESPACE_LABEL}: {door.namespace}}}`"
             self._add(self._found.at[f"ClusterQueue {queue.name}"], wrong, right, "spec", "namespaceSelector")
         if not any(resource == GPU for _, resource in queue.quotas):

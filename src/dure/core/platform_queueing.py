@@ -47,7 +47,12 @@ def by_tier(reader: Reader, path: Path, value: Any, read: Callable[[Path, Any], 
 
 def quotas(reader: Reader, path: Path, item: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """Return the three kinds of quota of a team or cohort, in thousandths of a GPU, as fields of the model."""
-    return {_FIELDS[key]: by_tier(reader, (*path, key), item.get(key, {}), reader.gpus_milli) for key in QUOTA_KEYS}
+    found = {_FIELDS[key]: by_tier(reader, (*path, key), item.get(key, {}), reader.gpus_milli) for key in QUOTA_KEYS}
+    for tier, milli in found["lending_milli"].items():
+        if milli > (own := found["quota_milli"].get(tier, 0)):
+            wrong = f"lends {milli / WHOLE_GPU_MILLI:g} of {tier} and is guaranteed {own / WHOLE_GPU_MILLI:g}"
+            reader.add((*path, "lending_limit", tier), wrong, f"at most its nominal_quota, {own / WHOLE_GPU_MILLI:g}")
+    return found
 
 
 def cohorts(reader: Reader, top: Mapping[str, Any]) -> tuple[Cohort, ...]:
@@ -141,8 +146,8 @@ def check_guarantees(
                     have, left = owned.get(tier, 0), owned.get(tier, 0) - promised[tier] + milli
                     reader.add(
                         (section, index, "nominal_quota", tier),
-                        f"{promised[tier] / WHOLE_GPU_MILLI:g} GPUs of {tier} are guaranteed by here, but the private "
-                        f"clusters have {have / WHOLE_GPU_MILLI:g}",
+                        f"with this, {promised[tier] / WHOLE_GPU_MILLI:g} GPUs of {tier} are guaranteed in all, but "
+                        f"the private clusters have {have / WHOLE_GPU_MILLI:g}",
                         f"at most {left / WHOLE_GPU_MILLI:g}; to limit a team without guaranteeing it anything, "
                         f"`borrowing_limit: {{{tier}: {milli / WHOLE_GPU_MILLI:g}}}`",
                     )

@@ -59,6 +59,15 @@ _SPECS: dict[str, Any] = {
 }
 _NEEDED = {"name", "nominalQuota", "clusterQueue", "coveredResources", "resources"}
 KINDS = tuple(_SPECS)
+OTHER_KINDS = (
+    "Workload",
+    "Topology",
+    "AdmissionCheck",
+    "MultiKueueCluster",
+    "MultiKueueConfig",
+    "ProvisioningRequestConfig",
+)
+"""Kueue's other kinds, which say nothing of quotas."""
 
 Fault = tuple[Path, str, str]
 """Where in the document, what is wrong there, what would be right."""

@@ -166,7 +166,7 @@ def test_the_description_and_its_page_need_nothing_from_elsewhere(http):
 
 
 def test_words_of_ours_in_a_sentence_are_korean_there():
-    asked = {"nodes": 3, "gpus": "4", "of_tier": "gold ", "most": 1}
+    asked = {"nodes": 3, "gpus": "4", "tier": "gold", "most": 1}
     told = CodedError("too_many_nodes", **asked, place="cluster").sentence("ko")
     assert told.startswith("gold GPU 4개씩 있는 노드 3개를 한 클러스터 안에서 제공할 수 없습니다.")
     assert "한 rack 안에서" in CodedError("too_many_nodes", **asked, place="rack").sentence("ko")

@@ -30,7 +30,7 @@ from dure.core.queueing.leaving import Leaving
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.rounds import Round
 from dure.core.queueing.turns import Turns
-from dure.core.reservations import Reservation
+from dure.core.reservations import Reservation, capacity_milli
 from dure.core.usage import Account, Past, day_of, month_of
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team, amount
 
@@ -147,6 +147,40 @@ class Lab:
                 for gpu in share.gpus:
                     used[lease.cluster, share.node, gpu.index] += gpu.share_milli
         assert all(milli <= 1000 for milli in used.values())
+        self.check_limits(plan)
+        self.check_reservations(plan)
+
+    def check_limits(self, plan):
+        """Nobody holds more at once than a limit lets them, and no budget or day begins another job once it is over."""
+        admitted = [(self.jobs[admission.job_id], admission.lease) for admission in plan.admissions]
+        held = [(job, job.lease) for job in self.jobs.values() if job.lease is not None] + admitted
+        for team in self.platform.teams:
+            for user in (None, "ann", "bob", "cho"):
+                limit = team.limits if user is None else team.user_limits
+                own = [lease for job, lease in held if job.team == team.name and user in {None, job.user}]
+                assert limit.jobs is None or len(own) <= limit.jobs
+                assert limit.gpus_milli is None or sum(lease.gpus_milli for lease in own) <= limit.gpus_milli
+            gone = self.bounds.past.at(self.now).of(team.name)
+            if team.limits.gpu_hours_per_day is not None and gone.day_gpu_s > team.limits.gpu_hours_per_day * 3600:
+                assert all(job.team != team.name for job, _ in admitted)
+            hard = team.budget_action is BudgetAction.HARD and team.budget_gpu_hours_per_month is not None
+            if hard and gone.month_gpu_s > (team.budget_gpu_hours_per_month or 0) * 3600:
+                assert all(job.team != team.name for job, _ in admitted)
+
+    def check_reservations(self, plan):
+        """Where others than its owner got GPUs, what a reservation that is on still lacks is left free."""
+        private = {cluster.name for cluster in self.platform.clusters if cluster.kind is ClusterKind.PRIVATE}
+        admitted = [(self.jobs[admission.job_id], admission.lease) for admission in plan.admissions]
+        held = [(job, job.lease) for job in self.jobs.values() if job.lease is not None] + admitted
+        for one in self.bounds.reservations:
+            here = [(job, lease) for job, lease in held if lease.cluster in private and lease.tier == one.tier]
+            others = any(lease.tier == one.tier and lease.cluster in private for job, lease in admitted
+                         if not one.is_for(job))  # fmt: skip
+            if one.keeps(self.now) and others:
+                own = sum(lease.gpus_milli for job, lease in here if one.is_for(job))
+                lacking = max(0, one.gpus_milli - own)
+                used = sum(lease.gpus_milli for _, lease in here)
+                assert used + lacking <= capacity_milli(self.platform, one.tier)
 
     def carry_out(self, plan):
         for job_id in plan.changed:

@@ -35,7 +35,7 @@ from tests.inputs.conftest import Desk, until
         (
             {"tier": "gold", "gpus": 99},
             "too_many_gpus",
-            "99 gold GPUs on one node do not exist on this platform; the most is 2. Ask for at most 2.",
+            "99 GPUs of gold on one node do not exist on this platform; the most is 2. Ask for at most 2.",
         ),
         (
             {"gpus": 1.5},

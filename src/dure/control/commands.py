@@ -284,8 +284,7 @@ def _request_of(platform: Platform, request: JobRequest) -> Request:
     nodes = [n for c in platform.clusters for n in c.nodes if request.tier in {None, n.tier}]
     most = max((node.gpus for node in nodes), default=0)
     if milli > most * WHOLE_GPU_MILLI:
-        of_tier = f"{request.tier} " if request.tier else ""
-        raise CodedError("too_many_gpus", gpus=f"{request.gpus:g}", of_tier=of_tier, most=most)
+        raise CodedError("too_many_gpus", gpus=f"{request.gpus:g}", tier=request.tier or "any tier", most=most)
     levels = request.required_topology, request.preferred_topology
     for level in levels:
         if level is not None and level not in platform.topology:
@@ -312,6 +311,5 @@ def _check_nodes(platform: Platform, request: JobRequest, milli: int) -> None:
     )
     most = max(able.values(), default=0)
     if request.nodes > most:
-        of_tier = f"{request.tier} " if request.tier else ""
-        asked = {"nodes": request.nodes, "gpus": f"{request.gpus:g}", "of_tier": of_tier, "most": most}
+        asked = {"nodes": request.nodes, "gpus": f"{request.gpus:g}", "tier": request.tier or "any tier", "most": most}
         raise CodedError("too_many_nodes", **asked, place=request.required_topology or "cluster")

@@ -313,8 +313,11 @@ class Queries:
         queued = (job.id for job in active or () if job.phase is Phase.QUEUED)
         if plan is not None and all(job_id in plan.verdicts for job_id in queued):
             return plan
-        everything = tuple(active if active is not None else self._ports.store.active()[0])
-        return decide(Snapshot(self._ports.clock.now(), self._platform.current, everything))
+        known = self._forecasts.present()
+        everything = known.jobs if active is None else tuple(active)
+        return decide(
+            Snapshot(known.now, known.platform, everything, spent=known.spent, used=known.used, bounds=known.bounds)
+        )
 
     def _viewer(self, principal: Principal, lang: str, active: Sequence[Job] | None = None) -> views.Viewer:
         """Who looks; unfinished jobs are read once, and only when a verdict names one that is not known yet.

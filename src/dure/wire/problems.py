@@ -100,15 +100,15 @@ CATALOGUE: Mapping[str, Entry] = {
     "too_many_gpus": Entry(
         422,
         "More GPUs than exist",
-        "{gpus} {of_tier}GPUs on one node do not exist on this platform; the most is {most}. Ask for at most {most}.",
-        "한 노드에서 {of_tier}GPU {gpus}개를 제공할 수 없습니다. 최대 {most}개까지 요청하세요.",
+        "{gpus} GPUs of {tier} on one node do not exist on this platform; the most is {most}. Ask for at most {most}.",
+        "한 노드에서 {tier} GPU {gpus}개를 제공할 수 없습니다. 최대 {most}개까지 요청하세요.",
     ),
     "too_many_nodes": Entry(
         422,
         "More nodes than exist",
-        "{nodes} nodes with {gpus} {of_tier}GPUs each do not exist in one {place}; the most is {most}. "
+        "{nodes} nodes with {gpus} GPUs of {tier} each do not exist in one {place}; the most is {most}. "
         "Ask for at most --nodes {most}, or for fewer --gpus on each.",
-        "{of_tier}GPU {gpus}개씩 있는 노드 {nodes}개를 한 {place} 안에서 제공할 수 없습니다. 최대 {most}개입니다. "
+        "{tier} GPU {gpus}개씩 있는 노드 {nodes}개를 한 {place} 안에서 제공할 수 없습니다. 최대 {most}개입니다. "
         "--nodes {most} 이하로 요청하거나 노드당 --gpus를 줄이세요.",
     ),
     "unknown_topology": Entry(
@@ -439,7 +439,13 @@ CATALOGUE: Mapping[str, Entry] = {
 
 
 # words of our own in the data of a sentence
-_KOREAN = {"place cluster": "클러스터", "kind cell": "셀", "kind function": "함수", "kind command": "명령"}
+_KOREAN = {
+    "place cluster": "클러스터",
+    "tier any tier": "모든 등급의",
+    "kind cell": "셀",
+    "kind function": "함수",
+    "kind command": "명령",
+}
 
 
 class CodedError(Exception):

@@ -39,6 +39,7 @@ def decide(snapshot: Snapshot) -> Plan:
     Deterministic: the same snapshot gives the same plan, in whatever order its jobs are listed.
     """
     decider = Decider(snapshot.platform)
+    decider.bounds = snapshot.bounds
     for job in snapshot.jobs:
         decider.put(job)
     if snapshot.warm is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dure.core.model import Job, Lease, Phase, Platform
+from dure.core.queueing.limits import Bounds
 from dure.core.queueing.warm import Warm
 from dure.core.reasons import Verdict
 
@@ -20,7 +21,7 @@ class Snapshot:
 
     `jobs` are all that have not ended; `unavailable` names clusters whose executor does not answer: nothing is
     placed there; `used` is each person's past use (team, name) in GPU-seconds, faded to `now`;
-    `warm` is what earlier jobs read where, None to know of `jobs` only.
+    `bounds` are what limits and reservations go by; `warm` is what earlier jobs read where, None for `jobs` only.
     """
 
     now: float
@@ -30,6 +31,7 @@ class Snapshot:
     unavailable: frozenset[str] = frozenset()
     used: Mapping[tuple[str, str], float] = field(default_factory=dict)
     warm: Warm | None = None
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True)

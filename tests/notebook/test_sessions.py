@@ -455,6 +455,33 @@ def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, se
     assert settled(desk) > number
 
 
+def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_back(desk, plane):
+    kernel = desk.open(
+        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._TRY_AGAIN_S = 0.2; del dure"
+    )
+    kernel.run("x = 1")
+    number = settled(desk)
+    root = Path(plane.ports.blobs.access("vision")["root"])
+    aside = root.rename(root.with_name("aside"))
+    root.write_text("no folder any more")
+    kernel.run("x = 2")
+    lines = []
+
+    def said() -> bool:
+        lines.append(told(kernel.run("pass")))
+        return "The session is not being saved" in lines[-1]
+
+    until(said)
+    assert [told(kernel.run("pass")) for _ in range(3)] == [""] * 3, "said once"
+    assert desk.saved() == number
+    assert "The session is not being saved" in told(kernel.run("%session"))
+    root.unlink()
+    aside.rename(root)
+    until(lambda: desk.saved() > number)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    assert desk.open().value("x") == "2"
+
+
 def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, another_desk):
     kernel = desk.open()
     kernel.run("x = 41; plan = {'lr': 0.1}")

@@ -46,8 +46,9 @@ def test_axe_finds_nothing_on_any_page(plane, open_page, scheme, locale):
 @pytest.mark.parametrize("width", [375, 1280])
 def test_nothing_is_wider_than_the_window_and_targets_are_large_enough(plane, open_page, width):
     jobs = make_lively(plane)
+    long = plane.running(name="runs/" + "a_very_long_name_" * 9, tier="bronze")
     page = open_page(width=width)
-    for path in ("", "events", f"jobs/{jobs['ended'].id}", f"jobs/{jobs['waiting0'].id}"):
+    for path in ("", "events", f"jobs/{jobs['ended'].id}", f"jobs/{jobs['waiting0'].id}", f"jobs/{long.id}"):
         page.goto(f"{plane.url}{path}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         small = page.evaluate(

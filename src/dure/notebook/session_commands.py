@@ -98,6 +98,8 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     )
     if saver.unsaved:
         table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
+    if saver.problem:
+        table.below.append(say("not_saved", reason=saver.problem))
     if saver.dropped:
         table.below.append(say("saved_over", dropped=saver.dropped))
     show(notebook.shell, table)

@@ -65,6 +65,7 @@ class Saver:
     fenced: bool = False
     paused: bool = False
     dropped: int = 0
+    owed: bool = False  # what was taken last could not be written
     unsaved: dict[str, str] = field(default_factory=dict)
     worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
     froze_s: float = 0.0  # what the last freeze took
@@ -105,6 +106,7 @@ class Saver:
         finally:
             self.froze_s = time.perf_counter() - began
             self.worked_s *= not waited_for
+        self.owed = False
         self._queue.put((frozen, rest, facts))
         return True
 
@@ -132,6 +134,7 @@ class Saver:
                     self._keep(*item)
                 self._send()
             except Exception as error:
+                self.owed = item is not None
                 self.problem = f"{error}" or type(error).__name__
             finally:
                 self._queue.task_done()

@@ -7,10 +7,8 @@ cells; whatever goes wrong in here is said in one line and never keeps a cell fr
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session import notebook_name
+from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
 from dure.notebook.session_journal import Journal, folder
 from dure.notebook.session_words import say
 
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
-GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 _QUIET_S = 0.01
 _LOOK_S = 0.05
+_TRY_AGAIN_S = 20.0  # after a store or platform that did not answer
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 
 
@@ -60,6 +59,8 @@ class NotebookSession:
         self._ids: dict[str, int] = {}
         self._named: set[str] = set()
         self._said: set[str] = set()
+        self._problem = ""  # of the saver, as it was told last
+        self._tries_again = False
         self._cells = 0
         self._dirty = False
         self._under_way = 0  # saves that SIGTERM must not cut short
@@ -77,8 +78,8 @@ class NotebookSession:
             return
         self.shell.events.register("pre_run_cell", self._cell_begins)
         self.shell.events.register("post_run_cell", self._cell_ended)
-        _watch_shutdown(kernel, self)
-        _watch_sigterm(self)
+        watch_shutdown(kernel, self)
+        watch_sigterm(self)
         in_a_cell = _in_a_cell(kernel)
         self._find_name(in_a_cell=in_a_cell)
         if self.name is not None and in_a_cell:
@@ -351,7 +352,7 @@ class NotebookSession:
         with self._to_its_end():
             if not saver.wait(timeout_s):
                 return False
-            if self._dirty:
+            if self._dirty or saver.owed:
                 self.take()
             return saver.wait(max(0.0, until - time.monotonic()))
 
@@ -378,12 +379,29 @@ class NotebookSession:
                 self.flush()
 
     def _written(self) -> None:
-        # On the saver's thread: what changed meanwhile is next.
+        # On the saver's thread: what changed meanwhile is next, and what store or platform did not take is tried again.
         if self.saver is not None and self.saver.journal is self.journal:
             self.name = self.saver.journal.name
         if self._dirty and not self.running:
             with contextlib.suppress(Exception):
                 self.shell.kernel.io_loop.add_callback(self._settled, self._cells)
+        saver = self.saver
+        if saver is not None and (saver.owed or saver.journal.pending) and not (saver.fenced or self._tries_again):
+            self._tries_again = True
+            loop = self.shell.kernel.io_loop
+            with contextlib.suppress(Exception):
+                loop.add_callback(loop.call_later, _TRY_AGAIN_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._tries_again = False
+        with self._guarded():
+            saver = self.saver
+            if saver is None or self.running or not saver.free:
+                return  # the end of the cell, or of the save, comes here again
+            if saver.owed:
+                self.take()
+            elif saver.journal.pending:
+                saver.send()
 
     def _own_names(self) -> list[str]:
         from dure.state.secrecy import hidden
@@ -409,8 +427,10 @@ class NotebookSession:
         saver = self.saver
         if saver is None:
             return
-        if saver.problem:
-            self._say_once(say("not_saved", reason=saver.problem))
+        if saver.problem != self._problem:
+            self._problem = saver.problem
+            if saver.problem:
+                self.show(say("not_saved", reason=saver.problem))
         new = {name: reason for name, reason in saver.unsaved.items() if name not in self._named}
         if new:
             self._named |= set(new)
@@ -456,60 +476,6 @@ def _in_a_cell(kernel: Any) -> bool:
     with contextlib.suppress(Exception):
         return bool(kernel.get_parent("shell").get("header"))
     return False
-
-
-def _watch_shutdown(kernel: Any, watching: NotebookSession) -> None:
-    """Save before the kernel answers a request to end, and remember when the person wants it to begin anew."""
-    usual = kernel.do_shutdown
-
-    async def do_shutdown(restart: bool) -> Any:  # noqa: FBT001 -- ipykernel's signature
-        if restart and watching.journal is not None:
-            watching.journal.fresh = True
-        if not watching.running:
-            await _on_shell_loop(kernel, watching.last_save)
-        if watching.journal is not None:
-            watching.journal.write()
-        answer = usual(restart)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    kernel.do_shutdown = do_shutdown
-
-
-async def _on_shell_loop(kernel: Any, step: Any) -> None:
-    """Do `step` where cells run, from the loop of whatever thread took the request; give up after the grace."""
-    import asyncio
-
-    asking = asyncio.get_running_loop()
-    done = asyncio.Event()
-
-    def both() -> None:
-        try:
-            step()
-        finally:
-            asking.call_soon_threadsafe(done.set)
-
-    kernel.io_loop.add_callback(both)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), GRACE_S)
-
-
-def _watch_sigterm(watching: NotebookSession) -> None:
-    """Save on SIGTERM, then die of it, as this process would have."""
-    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
-        return
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return
-    owner = os.getpid()
-
-    def end(number: int, _frame: object) -> None:
-        if os.getpid() == owner:  # a child that was forked from this kernel ends as ever
-            if not watching.may_end():
-                return
-            watching.last_save()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def _clock(at: float) -> str:

@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from dure.amounts import MOMENT, moment_at
 from dure.core.model import TERMINAL
 from dure.core.wording import duration, money
+from dure.state.inspection import size_text
 
 LANGUAGES = ("en", "ko")
 LOCALE = Path(__file__).parent / "locale"
@@ -44,6 +45,7 @@ def environment(lang: str) -> Environment:
         span=lambda seconds: duration(seconds, lang),
         money=lambda amount, currency: money(amount, currency, lang),
         gpus="{:g}".format,
+        size=size_text,
         linked=linked,
         told=told,
         urlencode=lambda path: quote(path, errors="replace"),  # paths that a job made may hold half a surrogate pair

@@ -252,8 +252,7 @@ class _Judged:
     jobs: int
     said: tuple[_Said, ...]
     looked_at: bool
-    moments: int
-    days: int
+    rushes: int
 
     def row(self) -> tuple[str, ...]:
         """Return the row, in the order of `_TITLES`."""
@@ -267,8 +266,7 @@ class _Judged:
             self.name,
             f"{self.jobs:,}",
             f"{len(firsts):,}",
-            str(self.days),
-            str(self.moments),
+            str(self.rushes),
             _share(one.wait_s <= one.p90_s for one in firsts),
             _share(one.wait_s <= one.raw90_s for one in firsts),
             _share(one.wait_s <= one.p90_s for one in self.said),
@@ -281,8 +279,7 @@ _TITLES = (
     "trace",
     "jobs of the trace",
     "estimates",
-    "on days",
-    "at moments",
+    "rushes",
     "started before p90",
     "not corrected",
     "with those renewed",
@@ -298,8 +295,8 @@ def _share(held: Iterable[bool]) -> str:
 
 def _together(name: str, found: Sequence[_Judged]) -> _Judged:
     said = tuple(one for known in found for one in known.said)
-    jobs, moments, days = (sum(getattr(known, of) for known in found) for of in ("jobs", "moments", "days"))
-    return _Judged(name, jobs, said, looked_at=False, moments=moments, days=days)
+    jobs, rushes = sum(known.jobs for known in found), sum(known.rushes for known in found)
+    return _Judged(name, jobs, said, looked_at=False, rushes=rushes)
 
 
 def _starts(traces: Path, name: str, at_most: int) -> _Judged:
@@ -311,8 +308,16 @@ def _starts(traces: Path, name: str, at_most: int) -> _Judged:
     lab = _Lab(_platform(nodes, per_node, {one.case.team for one in ran}), ran[len(ran) // 2].at)
     lab.run(ran)
     said = tuple(lab.judged())
-    at = {one.at for one in said if not one.again}
-    return _Judged(name, len(ran), said, name.endswith("*"), len(at), len({int(one / 86_400.0) for one in at}))
+    return _Judged(name, len(ran), said, name.endswith("*"), _rushes(said))
+
+
+def _rushes(said: Iterable[_Said]) -> int:
+    """Return how many futures they saw: who is estimated before the first one's p90 is over waits for the same."""
+    count, until = 0, -math.inf
+    for one in sorted(said, key=lambda known: (known.at, known.p90_s)):
+        if not one.again and one.at >= until:
+            count, until = count + 1, one.at + one.p90_s
+    return count
 
 
 class _Lab:

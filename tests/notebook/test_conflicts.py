@@ -159,3 +159,21 @@ def test_the_same_import_on_both_sides_is_no_conflict_but_an_equal_number_is(blo
     end = end_of(blobs, time=time, count=1)
     namespace |= {"time": time, "count": 1}
     assert deliver(end, blobs, namespace, before, job="j-1").conflicts == ("count",)
+
+
+def test_what_still_holds_the_value_from_before_is_told(kernel: NotebookKernel):
+    assert kernel.run(
+        "import numpy as np\nlog = [1]\nkept = {'log': log}\narray = np.zeros(4)\nholder = {'a': array}\n"
+        "rebound = [1]\nstill = [rebound]\nalone = [1]\ndef reads():\n    return log, alone\nclass Box: pass\n"
+        "box = Box()\nbox.inside = inside = [5]"
+    ).ok
+    shown = kernel.run("%%gpu\nlog.append(2); array[0] = 7; rebound = rebound + [2]; alone.append(2); inside.append(6)")
+    assert shown.ok
+    told = shown.stream("stderr").splitlines()
+    assert [line.split(", which did not travel")[0] for line in told] == [
+        "The cell changed array in place; in holder",
+        "The cell changed inside in place; in box",
+        "The cell changed log in place; in kept",
+    ]
+    shown = kernel.run("%%gpu\nlog.append(3); kept['log'] is log")
+    assert (shown.stream("stderr"), shown.result) == ("", "False")

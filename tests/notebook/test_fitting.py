@@ -52,7 +52,10 @@ def test_a_missing_module_is_told_before_queueing_and_installed_for_the_person(
     shown = kernel.run("%%gpu\nimport tiny_helper\ntiny_helper.ANSWER")
     assert shown.ok, shown.traceback
     assert shown.result == "42"
-    assert "no-such-package-here" in kernel.run("%gpu install /nowhere/no-such-package-here.whl").traceback
+    assert "modules" not in shown.stream()
+    shown = kernel.run("%gpu install /nowhere/no-such-package-here.whl")
+    assert "no-such-package-here" in shown.traceback
+    assert "failed" in shown.lines[-1]
 
 
 def test_modules_beside_the_notebook_and_those_that_the_cell_brings_are_let_pass(kernel: NotebookKernel, home: Path):

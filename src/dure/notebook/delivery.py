@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.holders import holders
 from dure.notebook.words import say, without_name
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class Before:
         base = base.without(set(base.names) - mates)
         changes = changed(namespace, base, blobs=blobs, ignore=frozenset(namespace))
         return known & {*changes.changed, *changes.unsaved}
+
+    def still_held(self, namespace: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+        """Return a sentence for each of `names`, changed in place, whose former value another variable holds inside."""
+        told = []
+        for name in names:
+            old = self._held.get(name, _MISSING)
+            found = holders(old, namespace) if old is not _MISSING and old is not namespace.get(name) else []
+            if found:
+                told.append(say("still_held", name=name, holders=", ".join(found)))
+        return told
 
     def delivered(self, namespace: Mapping[str, Any], names: Sequence[str]) -> None:
         """Take the state of `names` as the new beginning: what was brought is not a change of the person's."""
@@ -149,6 +160,7 @@ def deliver(
             namespace.pop(name, None)
             result.deleted += (name,)
     result.changed = tuple(sorted(values))
+    result.notes += before.still_held(namespace, sorted(set(end.get("in_place") or ()) & values.keys()))
     before.delivered(namespace, [*result.changed, *result.deleted])
     holder = end.get("last_name")
     if holder and (holder not in result.conflicts or holder in twins):

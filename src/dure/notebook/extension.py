@@ -6,9 +6,12 @@ pydantic, the state library) is imported at the first use, not at load.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 _LOADED: dict[int, _Loaded] = {}
+_TOLD = 5
 
 
 class _Loaded:
@@ -66,6 +69,24 @@ class _Loaded:
             return complete_session(stripped)
         return None
 
+    def tell_waiting(self, info: Any) -> None:
+        """Say in the first cell which jobs went on while this notebook was closed."""
+        from dure.notebook import records
+        from dure.notebook.session import notebook_id
+        from dure.notebook.words import say
+
+        self.tell_no_more()
+        found: list[Any] = []
+        with contextlib.suppress(OSError, RuntimeError):  # no home, no folder: then there is nothing to tell
+            found = records.undelivered(notebook_id(self.shell.user_ns), None, time.time())
+        if found and not str(info.raw_cell).lstrip().startswith("%gpu attach"):
+            self.kernel.note(say("not_brought", jobs=", ".join(record.job for record in found[-_TOLD:])))
+
+    def tell_no_more(self) -> None:
+        """Leave the first cell alone."""
+        with contextlib.suppress(ValueError):  # it was told
+            self.shell.events.unregister("pre_run_cell", self.tell_waiting)
+
     def _commands(self, text: str) -> list[str]:
         from dure.notebook.commands import COMMANDS
 
@@ -96,6 +117,7 @@ def load_ipython_extension(shell: Any) -> None:
         shell.Completer.custom_matchers.append(loaded.matcher)
     _LOADED[id(shell)] = loaded
     loaded.session.attach()
+    shell.events.register("pre_run_cell", loaded.tell_waiting)
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -104,6 +126,7 @@ def unload_ipython_extension(shell: Any) -> None:
     if loaded is None:
         return
     loaded.session.detach()
+    loaded.tell_no_more()
     for kind, name in (("cell", "gpu"), ("line", "gpu"), ("line", "session")):
         shell.magics_manager.magics[kind].pop(name, None)
     if _help_without_body in shell.input_transformers_cleanup:

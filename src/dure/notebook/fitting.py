@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _AGE_S = 60.0
 _SMALLEST_SHARE = 0.05
 _OWN_WAYS = ("pip install", "sys.path", "%load_ext", "conda install")
-_MODULES_LINE = "dure-modules:"
+_MODULES = "modules"  # the file in which the job says what can be imported now
 _known: dict[str, tuple[float, list[Any]]] = {}
 
 
@@ -93,6 +93,7 @@ def _elsewhere(name: str) -> bool:
 def install(kernel: Kernel, client: Client, packages: Sequence[str], environment: str | None) -> None:
     """Install packages where cells run, in the environment's own Python, for the person alone."""
     from dure.client.options import JobOptions, job_request
+    from dure.client.words import end_line
     from dure.notebook.line import StatusLine
     from dure.notebook.replay import Replay
     from dure.notebook.watching import Follower, Watch
@@ -111,21 +112,21 @@ def install(kernel: Kernel, client: Client, packages: Sequence[str], environment
     outcome = Watch(follower, status, Replay(kernel.shell, status)).run()
     job = outcome.job
     if job is None or job.phase != "succeeded":
+        status.show(say("not_queued") if job is None else end_line(job, session.language()))
         raise QuietError(say("not_installed", packages=" ".join(packages), environment=name))
-    told = [str(message.get("text", "")) for message in client.output(job.id).messages if message["type"] == "stream"]
-    lines = [line for line in "".join(told).splitlines() if line.startswith(_MODULES_LINE)]
-    _remember(client, name, lines[-1].removeprefix(_MODULES_LINE).split() if lines else packages)
+    _remember(client, name, client.artifact(job.id, _MODULES).decode().split())
     status.show(say("installed", packages=" ".join(packages), environment=name))
 
 
 _INSTALL = f"""
-import pkgutil, subprocess, sys
+import os, pkgutil, subprocess, sys
 from dure.worker.environ import own_packages
 user, environment, *packages = sys.argv[1:]
 folder = str(own_packages(user, environment))
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
 code = subprocess.run([*pip, "--target", folder, "--", *packages]).returncode
-print("{_MODULES_LINE}", *(found.name for found in pkgutil.iter_modules([folder])))
+with open(os.path.join(os.environ["DURE_OUTPUT_DIR"], "{_MODULES}"), "w") as file:
+    print(*(found.name for found in pkgutil.iter_modules([folder])), file=file)
 sys.exit(code)
 """
 

@@ -62,8 +62,11 @@ def forget(job: str) -> None:
         (folder() / f"{job}.json").unlink(missing_ok=True)
 
 
-def undelivered(notebook: str, url: str, now: float) -> list[Record]:
-    """Return this notebook's jobs that nobody has, oldest first, without those that a live kernel waits for."""
+def undelivered(notebook: str, url: str | None, now: float) -> list[Record]:
+    """Return this notebook's jobs that nobody has, oldest first, without those that a live kernel waits for.
+
+    `url` None: of any platform.
+    """
     found = []
     for path in folder().glob("*.json"):
         try:
@@ -72,7 +75,7 @@ def undelivered(notebook: str, url: str, now: float) -> list[Record]:
             continue
         if now - record.submitted_at > MAX_AGE_S:
             forget(record.job)
-        elif record.notebook == notebook and record.url == url and not _waited_for(record):
+        elif record.notebook == notebook and url in {None, record.url} and not _waited_for(record):
             found.append(record)
     return sorted(found, key=lambda record: record.submitted_at)
 

@@ -150,6 +150,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} came back but cannot be loaded in this kernel: {reason}",
         "{name}을(를) 이 커널에서 읽을 수 없습니다: {reason}",
     ),
+    "still_held": (
+        (
+            "The cell changed {name} in place; in {holders}, which did not travel with it, it is as before: set it "
+            "there anew, or name {holders} in the cell, too."
+        ),
+        (
+            "셀이 {name}의 내용을 바꾸었지만, 함께 보내지 않은 {holders} 안에는 바뀌기 전의 값이 있습니다. 거기에 다시 "
+            "넣거나 셀에서 {holders}도 함께 언급하세요."
+        ),
+    ),
     "conflict": (
         (
             "{names} changed in the notebook while the cell was away, so the notebook's own was kept. To "
@@ -285,6 +295,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "no_input": (
         ("The job asks for input, but here nobody can answer; it was interrupted. Run it in a notebook or a terminal."),
         ("작업이 입력을 요청했지만 여기서는 답할 수 없어 중단했습니다. 노트북이나 터미널에서 실행하세요."),
+    ),
+    "not_brought": (
+        "Sent from this notebook before and not brought yet: {jobs}. `%gpu attach` brings their output and results.",
+        "이 노트북에서 보냈지만 아직 가져오지 않은 작업: {jobs}. `%gpu attach`로 출력과 결과를 가져오세요.",
     ),
     "nothing_to_attach": (
         ("This notebook has no job to attach to; `%gpu history` lists yours, and `%gpu attach JOB` takes any of them."),

@@ -119,6 +119,7 @@ class _Session:
         self._base: Snapshot | None = None
         self._hidden: dict[str, Any] = {}
         self._told: dict[str, int] = {}
+        self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._absent: set[str] = set()
         self._whole = False  # all that the notebook has is here
         self._fetching = threading.RLock()
@@ -185,6 +186,7 @@ class _Session:
             )
         for name, reason in report.failed.items():
             sys.stderr.write(f"dure: {name}: {reason}\n")
+        self._brought.update((name, id(self.shell.user_ns.get(name))) for name in snapshot.names)
         return set(report.failed)
 
     def _misses(self, code: str, known: set[str]) -> Misses:
@@ -397,6 +399,7 @@ class _Session:
         brought = changes.snapshot if changes.snapshot is not None and changes.changed else None
         digest = brought.store(self._blobs) if brought is not None else None
         unsaved = {name: why for name, why in changes.unsaved.items() if self._told.get(name) != id(names.get(name))}
+        in_place = [name for name in changes.changed if id(names.get(name)) == self._brought.get(name)]
         if self._spec.keep_s > 0:
             self._hold(changes)
         return {
@@ -405,6 +408,7 @@ class _Session:
             "snapshot": digest,
             "changed": [name for name in changes.changed if name != LAST_VALUE],
             "deleted": list(changes.deleted),
+            "in_place": in_place,
             "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "error": None,
@@ -429,4 +433,5 @@ class _Session:
             base = base.merged(changes.snapshot)
         gone = {*changes.deleted, *changes.unsaved, LAST_VALUE}
         self._base = base.without(gone)
+        self._brought.update((name, id(self.shell.user_ns.get(name))) for name in changes.changed)
         self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}

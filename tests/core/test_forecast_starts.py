@@ -11,7 +11,7 @@ from dure.core.forecast.distribution import Distribution, lognormal
 from dure.core.forecast.draws import Remaining, drawn, place, sampled
 from dure.core.forecast.record import AGES_S, Issued, Record
 from dure.core.forecast.replay import Begun, Replay
-from dure.core.forecast.starts import Eta, Present, course, courses, etas
+from dure.core.forecast.starts import MOST_NEWCOMERS, Eta, Present, course, courses, etas
 from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Request
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform
 
@@ -63,6 +63,14 @@ def test_arrivals_like_the_recent_ones_take_their_turn() -> None:
     alone = course(Present(NOW, a_platform(), jobs), exactly(50.0), 0, watched=frozenset({"j-1"}))
     busy = course(Present(NOW, a_platform(), jobs, recent=recent, span_s=300.0), exactly(50.0), 0, horizon_s=1000.0)
     assert "j-1" not in busy.starts or busy.starts["j-1"].in_s > alone.starts["j-1"].in_s
+
+
+def test_a_rush_that_would_never_end_is_followed_for_all_who_wait_now_and_not_for_everybody_to_come() -> None:
+    rush = tuple(a_job(f"r-{number:03}", at=NOW - 60 + 0.5 * number) for number in range(100))
+    present = Present(NOW, a_platform(), (running("j-0", 10.0), *rush), recent=rush, span_s=60.0)
+    found = course(present, exactly(6000.0), 0)
+    assert set(found.starts) == {job.id for job in rush}
+    assert len(found.begun) <= len(rush) + MOST_NEWCOMERS
 
 
 def test_quantiles_of_a_job_are_spread_evenly_over_the_courses() -> None:

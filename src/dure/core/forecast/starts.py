@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from operator import sub
 
 from dure.core.forecast.draws import Remaining, deviation_of, drawn, place
@@ -35,6 +35,8 @@ _NEIGHBOURS = 10
 _USUALLY = 2.0  # differences between courses that a factor of 1 counts as: so it is where the order is fixed
 _FLOOR_S = 60.0  # starts are compared as (start + 1 min), or what begins at once could not move
 _LEAST_STEP_S = 0.5
+MOST_NEWCOMERS = 1_000
+"""So many may wait beside those who wait now; then nobody more comes: a queue that would grow for days does not."""
 _ROUNDS = 3  # decisions at one instant: what they place may be over already by then
 
 
@@ -142,6 +144,11 @@ class _Coarse:
         keys = {(one.job.team, one.lease.tier) for one in begun}
         return {(team, tier): self._inner.quota.most_milli(team, tier) for team, tier in keys}
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def pace(self, now: float) -> float:
         """Return when the next decision is made."""
         if not self._waiting or not (self._stirred or now >= self._wake_at):
@@ -188,7 +195,9 @@ def course(
     driven = _Coarse(present, grain, between)
     works = [Work(job, remaining(job, drawn(job, number, seen(job)))) for job in present.jobs]
     world = World(spent=present.spent, used=present.used, month_start=month_of)
-    coming = _arrivals(present, remaining, seen, number, horizon_s)
+    crowd = len(waiting) + MOST_NEWCOMERS
+    newcomers = _arrivals(present, remaining, seen, number, horizon_s)
+    coming = takewhile(lambda _: driven.waiting < crowd, newcomers)  # each is read when the one before it came
     last_ends: dict[tuple[str, str], str] = {}
     at_s = 0.0
     until = present.now + _CALENDAR_S

@@ -34,6 +34,15 @@ def test_a_few_jobs_change_little():
     assert 60.0 < known.expected_s(60.0) < 400.0
 
 
+def test_jobs_that_run_longer_than_predicted_count_before_they_end_and_the_others_not():
+    known = Calibration()
+    known.overdue([(0.0, 100_000.0), (600.0, 599.0), (600.0, 600.0)])
+    assert known.expected_s(0.0) == pytest.approx((100_000.0 + 20.0) / 21.0)
+    assert known.expected_s(600.0) == 600.0
+    known.overdue([])
+    assert known.expected_s(0.0) == 1.0
+
+
 def test_what_is_long_past_counts_less():
     known = Calibration()
     for took_s in [10_000.0] * 1000 + [100.0] * 2000:

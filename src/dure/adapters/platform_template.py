@@ -129,7 +129,7 @@ queueing:
 burst:
   enabled: true
   rule: proportional
-  wait_s: 600
+  wait_s: 540
   min_wait_s: 5
   max_wait_s: 86400  # a lower one sends the longest jobs away first, which costs most
   default_predicted_s: 600  # how long a job is taken to run when nothing is known of it

@@ -265,6 +265,11 @@ class Forecasts:
             known = {job.id for job in self._recent}
             fresh = [job for job in present.jobs if job.id not in known and job.attempt == 0]
             self._recent.extend(sorted(fresh, key=lambda job: job.submitted_at))
+            self._calibration.overdue(
+                (job.predicted_s, present.now - job.began_at)
+                for job in present.jobs
+                if job.predicted_s is not None and job.began_at is not None
+            )
         waiting = [job for job in present.jobs if job.phase is Phase.QUEUED and job.goal is Goal.RUN]
         if not waiting:
             self.outlook = replace(self.outlook, at=present.now, etas={}, accuracy=self._accuracy())

@@ -389,7 +389,7 @@ class BurstPolicy:
 
     enabled: bool = True
     rule: str = "proportional"
-    wait_s: float = 600.0
+    wait_s: float = 540.0
     min_wait_s: float = 0.0
     max_wait_s: float = 86400.0
     default_predicted_s: float = 600.0

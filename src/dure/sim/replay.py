@@ -30,6 +30,8 @@ from dure.sim.plain import PLAIN, Task, Turn
 from dure.sim.policies import Policy
 from dure.sim.traces import Trace, TraceJob
 
+_LOOKS_EVERY_S = 60.0
+
 Progress = Callable[[int], None]
 """Told how many jobs have ended so far."""
 
@@ -109,8 +111,7 @@ def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterato
     begins = jobs[0].submitted_at if jobs else 0.0
     world = World(month_start=month_start)
     for step in forward(Decider(platform, explains=False), platform, begins, (), works, world=world):
-        if step.what is What.ENDED:
-            maker.learn(step.job)
+        maker.learn(step)
         yield step
 
 
@@ -140,6 +141,8 @@ class _Maker:
     def __init__(self, platform: Platform, beliefs: Beliefs) -> None:
         self._beliefs = beliefs
         self._calibration = Calibration()
+        self._running: dict[str, tuple[float, float]] = {}  # what was predicted, and when it began
+        self._looked_at = float("-inf")
         self._random = random.Random(beliefs.seed)  # noqa: S311 - a seeded model of errors, no secret
         self._tiers = {tier.name for tier in platform.tiers}
         self._teams = {team.name for team in platform.teams}
@@ -158,6 +161,7 @@ class _Maker:
         team = job.team if job.team in self._teams else self._first_team
         numbered = isinstance(job.priority, int)
         predicted_s = self._predicted_s(job)
+        self._look(job.submitted_at)
         return Job(
             id=job.id,
             name=job.name,
@@ -177,10 +181,23 @@ class _Maker:
             expected_s=self._calibration.expected_s(predicted_s),
         )
 
-    def learn(self, job: Job) -> None:
-        """Take note of how long a job ran that has ended."""
-        if job.predicted_s is not None and job.began_at is not None and job.ended_at is not None:
+    def learn(self, step: Step) -> None:
+        """Take note of what runs, and of how long a job ran that has ended."""
+        job = step.job
+        if job.predicted_s is None:
+            return
+        if step.what is What.BEGAN:
+            self._running[job.id] = job.predicted_s, step.at
+        elif step.what in (What.PREEMPTED, What.LOST, What.ENDED):
+            self._running.pop(job.id, None)
+        if step.what is What.ENDED and job.began_at is not None and job.ended_at is not None:
             self._calibration.learn(job.predicted_s, job.ended_at - job.began_at)
+
+    def _look(self, now: float) -> None:
+        """Tell of what runs, now and then, as the platform does."""
+        if now - self._looked_at >= _LOOKS_EVERY_S:
+            self._looked_at = now
+            self._calibration.overdue((predicted_s, now - at) for predicted_s, at in self._running.values())
 
     def _nodes(self, gpus_milli: int, tier: str | None) -> int:
         """Return the least number of nodes that the GPUs divide among evenly; 1 where none is."""

@@ -16,7 +16,7 @@ from dure.core import sentences, spoken_forecasts
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Errors, Likelihood
 from dure.core.model import WHOLE_GPU_MILLI, Job
-from dure.core.queueing.whatif import Option
+from dure.core.queueing.whatif import Change, Option
 from dure.core.reasons import Verdict
 from dure.wire.messages import AheadView, DeficitView, EtaView, SoonerView, WhyView
 from dure.wire.plans import PlanRow, PlanView, RuntimeErrors
@@ -66,7 +66,9 @@ def helped(verdict: Verdict, found: Sequence[Option]) -> Verdict:
 
     When it leaves for a public cluster, and the most that it could ever ask for, are no guesses and stay.
     """
-    sure = [told for told in verdict.helps if "due_at" in told or told.get("now") is False]
+    tried = {option.data.get("gpus_milli") for option in found if option.change is Change.FEWER_GPUS}
+    most = [told for told in verdict.helps if told.get("now") is False and told.get("gpus_milli") not in tried]
+    sure = [*(told for told in verdict.helps if "due_at" in told), *most]
     helps = (*(option.told() for option in found[:_HELPS]), *sure)
     return replace(verdict, helps=helps or ({"code": "wait"},))
 

@@ -164,7 +164,7 @@ def _exceeds(data: Told, currency: str) -> str:
     need, tier = gpus(data.number("gpus_milli")), _tier(data)
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
-        return f"It asks for {need} of {tier}, but the quota of team {data.text('team', '?')} is {quota}"
+        return f"It asks for {need} of {tier}, but team {data.text('team', '?')} may have {quota} at most"
     if data.number("nodes"):
         where = data.text("topology") or "cluster"
         return f"It asks for {_nodes(data)}, but no {where} has more than {data.number('fitting') or 0:g} of them"
@@ -218,8 +218,9 @@ def _other_tier(data: Told, _currency: str) -> str:
 
 def _fewer(data: Told, _currency: str) -> str:
     most = data.number("gpus_milli")
-    when = "would start now" if data.text("now") != "False" else "is the most that can ever start"
-    return f"{gpus(most)} {when}: use --gpus {amount_of(most)}"
+    if data.text("now") == "False":
+        return f"it can have {gpus(most)} at most: use --gpus {amount_of(most)}"
+    return f"{gpus(most)} would start now: use --gpus {amount_of(most)}"
 
 
 def _burst(data: Told, currency: str) -> str:

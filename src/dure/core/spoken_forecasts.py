@@ -17,6 +17,7 @@ _DAY_STEP_S = 6 * 3600.0
 _ENOUGH = 10  # of fewer estimates a percentage says nothing
 
 _SOON_S = 5.0
+_HARDLY = 0.005
 _NOW_S = 1.0  # what is free is begun on within milliseconds
 _HARD = {
     "en": {
@@ -116,6 +117,12 @@ def deadline(deadline_at: float, now: float, chance: float, lang: str) -> str:
     at, part, korean = moment(deadline_at), f"{chance:.0%}", lang.startswith("ko")
     if deadline_at <= now:
         return f"마감({at})이 지났습니다." if korean else f"Its deadline, {at}, has passed."
+    if chance < _HARDLY:
+        return (
+            f"지금 상태로는 마감({at})을 지킬 수 없습니다."
+            if korean
+            else f"As things stand, its deadline, {at}, is missed."
+        )
     if korean:
         return f"지금 상태로 마감({at})까지 끝날 가능성은 {part}입니다."
     return f"As things stand, it is done by its deadline, {at}, with a chance of {part}."

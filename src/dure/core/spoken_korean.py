@@ -179,7 +179,7 @@ def _exceeds(data: Told, currency: str) -> str:
     need = f"{_tier(data)} {gpus(data.number('gpus_milli'))}"
     if data.text("why") == "team_quota":
         quota = gpus(data.number("quota_milli"))
-        return f"{josa(need, '을/를')} 요청했지만 {data.text('team', '해당')} 팀의 할당량은 {quota}입니다"
+        return f"{josa(need, '을/를')} 요청했지만 {data.text('team', '해당')} 팀은 최대 {quota}까지 쓸 수 있습니다"
     if data.number("nodes"):
         most, where = f"{data.number('fitting') or 0:g}개", data.text("topology") or "클러스터"
         return f"{josa(_nodes(data), '을/를')} 요청했지만 한 {where}에 그런 노드는 최대 {most}입니다"

@@ -73,7 +73,7 @@ def amount(limit: str, value: float, currency: str, lang: str) -> str:
         count = f"{value:g}"
         return f"작업 {count}개" if lang == "ko" else f"{count} job{'' if value == 1 else 's'}"
     hours = f"{value:.3g}"
-    return f"{hours} GPU시간" if lang == "ko" else f"{hours} GPU-hours"
+    return f"{hours} GPU시간" if lang == "ko" else f"{hours} GPU-hour{'' if hours == '1' else 's'}"
 
 
 def number(limit: str, value: float) -> float:

@@ -88,6 +88,11 @@ def month_of(at: float) -> float:
     return first.timestamp()
 
 
+def next_month(at: float) -> float:
+    """Return when the UTC month after that of `at` begins."""
+    return month_of(month_of(at) + 32 * DAY_S)
+
+
 def uses_of(job: Job, until: float) -> tuple[Use, ...]:
     """Return what the job's present attempt used from its admission to `until`, one for each day."""
     lease, since = job.lease, job.admitted_at

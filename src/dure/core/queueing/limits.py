@@ -17,7 +17,7 @@ from dure.core.model import WHOLE_GPU_MILLI, BudgetAction, Job, Lease, Limit, Pl
 from dure.core.pricing import cost_of
 from dure.core.reasons import Waiting
 from dure.core.reservations import Held, Reservation
-from dure.core.usage import DAY_S, HOUR_S, Past, day_of, month_of
+from dure.core.usage import DAY_S, HOUR_S, Past, day_of, next_month
 
 Refusal = tuple[Waiting, Mapping[str, Any]]
 
@@ -141,9 +141,10 @@ def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holdi
     ]
     if user is None and team.budget_gpu_hours_per_month is not None:
         hours = (account.month_gpu_s + held.gpu_s) / HOUR_S
-        found.append(Level("budget_gpu_hours", whose, hours, team.budget_gpu_hours_per_month))
+        found.append(Level("budget_gpu_hours", whose, hours, team.budget_gpu_hours_per_month, next_month(past.day)))
     if user is None and team.budget_per_month is not None:
-        found.append(Level("budget", whose, account.month_cost + held.cost, team.budget_per_month))
+        money = account.month_cost + held.cost
+        found.append(Level("budget", whose, money, team.budget_per_month, next_month(past.day)))
     return [level for level in found if level is not None]
 
 
@@ -308,7 +309,7 @@ def renewals(team: Team, now: float) -> Iterator[float]:
     if team.limits.gpu_hours_per_day is not None or team.user_limits.gpu_hours_per_day is not None:
         yield day_of(now) + DAY_S
     if team.budget_action is BudgetAction.HARD:
-        yield month_of(month_of(now) + 32 * DAY_S)
+        yield next_month(now)
 
 
 def limited(platform: Platform, name: str) -> Team | None:

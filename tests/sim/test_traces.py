@@ -270,6 +270,27 @@ def test_a_broken_generator_is_named(tmp_path):
     assert [broken.code for broken in trace.broken] == ["kueue"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [("nominalQuota: ", "nominalQuota: many", "nominalQuota is 'many"), ("runtimeMs: ", "runtimeMs: soon", "runtimeMs is 'soon"),
+     ("nominalQuota: ", "quota: ", "it has no 'nominalQuota'"), ("count: ", "count: [", "")],
+)  # fmt: skip
+def test_what_is_wrong_in_a_generator_is_told_with_its_line(tmp_path, old, new, why):
+    text = KUEUE.replace(old, new, 1)
+    [broken] = read(tmp_path, text, "kueue").broken
+    assert why in broken.data["why"]
+    line = 1 + text[: text.index(new)].count("\n")
+    assert broken.line == (1 if "no '" in why else line) or (not why and broken.line >= line)
+
+
+def test_a_generator_without_a_borrowing_limit_may_borrow_everything(tmp_path):
+    import re
+
+    trace = read(tmp_path, re.sub(r"(?m)^\s*borrowingLimit:.*\n", "", KUEUE), "kueue")
+    assert not trace.broken
+    assert all("borrowing_limit" not in team for team in trace.document["teams"])
+
+
 def test_every_reason_and_format_has_words():
     assert {"cpu_only", "never_ran", "unfinished", "no_times", "began_before", "step"} == set(LEFT_OUT)
     assert len(set(FORMAT_NAMES)) == len(FORMAT_NAMES) == 11

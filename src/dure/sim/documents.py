@@ -247,7 +247,8 @@ def _read_kueue(name: str, text: str) -> Trace:
             told = f"quotas of {total} together, which is not between 1 and {_MAX_GPUS}"
             raise ValueError(told)  # noqa: TRY301 - one place for all
     except (YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        gathering.bad(1, BadRow("kueue", why=" ".join(str(error).split())[:200]))
+        told = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        gathering.bad(_line_of(text, error), BadRow("kueue", why=told))
         return gathering.trace(name, KUEUE)
     sizes = [min(_NODE_GPUS, total - at) for at in range(0, int(total), _NODE_GPUS)]
     nodes = [{"name": f"quota-{i + 1}", "tier": "gpu", "gpus": size} for i, size in enumerate(sizes)]
@@ -268,6 +269,31 @@ def _read_kueue(name: str, text: str) -> Trace:
     return gathering.trace(name, KUEUE, sections)
 
 
+class _NoNumberError(ValueError):
+    """A value of the generator that is no number."""
+
+    def __init__(self, key: str, value: object) -> None:
+        super().__init__(f"{key} is {str(value)[:60]!r}, which is no number")
+        self.pair = re.compile(rf"\b{key}:\s*[\"']?{re.escape(str(value))}")
+
+
+def _line_of(text: str, error: Exception) -> int:
+    """Return the line that an error is about, as far as it is known; else the first."""
+    if isinstance(error, _NoNumberError):
+        return next((at for at, line in enumerate(text.splitlines(), start=1) if error.pair.search(line)), 1)
+    mark = getattr(error, "problem_mark", None)
+    return 1 if mark is None else int(mark.line) + 1
+
+
+def _number(part: Mapping[str, Any], key: str) -> float:
+    """Return a number of the generator; KeyError without it."""
+    value = part[key]
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise _NoNumberError(key, value) from None
+
+
 def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> Iterable[dict[str, Any]]:
     """Yield each queue as a team of a platform file; its workloads go to `gathering`."""
     place = 0
@@ -285,35 +311,36 @@ def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> I
                             if len(gathering.jobs) > MAX_JOBS:
                                 raise ValueError(f"more than {MAX_JOBS} workloads")
                     place += 1
-                    limit = {"borrowing_limit": {"gpu": int(queues["borrowingLimit"])}}
+                    limited = "borrowingLimit" in queues
+                    limit = {"borrowing_limit": {"gpu": int(_number(queues, "borrowingLimit"))}} if limited else {}
                     yield {
                         "name": team,
                         "members": ["*"],
                         "cohort": cohort,
-                        "nominal_quota": {"gpu": int(queues["nominalQuota"])},
-                        **(limit if "borrowingLimit" in queues else {}),
+                        "nominal_quota": {"gpu": int(_number(queues, "nominalQuota"))},
+                        **limit,
                     }
 
 
 def _times(part: Mapping[str, Any]) -> int:
-    count = int(part.get("count", 1))
+    count = int(_number({"count": 1} | dict(part), "count"))
     if count > MAX_JOBS:
         raise ValueError(f"a count of {count}, which is more than {MAX_JOBS}")
     return count
 
 
 def _kueue_jobs(team: str, place: int, stream: Mapping[str, Any]) -> Iterable[TraceJob]:
-    interval_s = float(stream["creationIntervalMs"]) / 1000.0
+    interval_s = _number(stream, "creationIntervalMs") / 1000.0
     for number in range(_times(stream)):
         for workload in stream["workloads"]:
             yield TraceJob(
                 id=f"{team}-{workload['className']}-{number}",
                 submitted_at=(number + 1) * interval_s + place * 1e-6,
-                run_s=float(workload["runtimeMs"]) / 1000.0,
-                gpus_milli=int(workload["request"]) * WHOLE_GPU_MILLI,
+                run_s=_number(workload, "runtimeMs") / 1000.0,
+                gpus_milli=int(_number(workload, "request")) * WHOLE_GPU_MILLI,
                 nodes=1,
                 team=team,
                 name=workload["className"],
-                priority=int(workload.get("priority", 0)),
+                priority=int(_number({"priority": 0} | dict(workload), "priority")),
                 burstable=False,
             )

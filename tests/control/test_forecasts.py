@@ -13,6 +13,7 @@ from dure.control.forecasts import Forecasts, ForecastSettings
 from dure.control.planning import _IN_LINE, Planning
 from dure.control.queries import Queries
 from dure.core.forecast.runtimes import Basis
+from dure.core.forecast.starts import Eta
 from dure.sim.executor import Fate
 from dure.wire.problems import CodedError
 from tests.control.stage import ALICE, OTHER, Stage
@@ -127,6 +128,9 @@ def test_what_was_estimated_before_a_restart_is_compared_after_it(lab: Lab) -> N
     after.refresh()
     assert [one.began_at for one in lab.database.estimates.recent(10)] == [lab.job(waiting).began_at]
     assert after.outlook.accuracy.count == 1
+    lab.forecasts.refresh()
+    raw = Eta(lab.clock.now(), 100.0, 200.0)
+    assert after.corrected(raw) == lab.forecasts.corrected(raw) != raw
 
 
 def test_a_job_that_is_cancelled_while_it_waits_leaves_no_estimate(lab: Lab) -> None:

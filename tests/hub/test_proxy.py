@@ -1,6 +1,7 @@
 """The proxy by itself: streams, websockets, headers and failures, with a real server behind it and many clients."""
 
 import asyncio
+import contextlib
 import gzip
 import io
 import os
@@ -45,6 +46,14 @@ class Target:
     async def upload(self, request):
         return web.json_response({"bytes": len(await request.read())})
 
+    async def begun(self, request):
+        first = len(await request.content.readany())
+        self.hung_up.set()
+        return web.json_response({"bytes": first + len(await request.read())})
+
+    async def too_large(self, request):
+        return web.Response(status=413, text="no")
+
     async def live(self, request):
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
@@ -88,6 +97,8 @@ async def target():
     app.router.add_get("/zipped", behind.zipped)
     app.router.add_route("*", "/nothing", behind.nothing)
     app.router.add_post("/upload", behind.upload)
+    app.router.add_route("*", "/begun", behind.begun)
+    app.router.add_put("/too-large", behind.too_large)
     app.router.add_get("/live", behind.live)
     app.router.add_get("/cut", behind.cut)
     app.router.add_get("/socket", behind.socket)
@@ -169,6 +180,46 @@ async def test_answers_without_a_body_stay_without(proxy, client):
 async def test_an_upload_of_megabytes_arrives_whole(proxy, client):
     async with client.post(f"{proxy}/upload", data=io.BytesIO(b"x" * 20_000_000)) as answer:
         assert await answer.json() == {"bytes": 20_000_000}
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_a_large_body_is_passed_on_while_it_comes(proxy, client, target, method):
+    async def body():
+        for _ in range(40):
+            yield b"x" * 100_000
+        async with asyncio.timeout(20):
+            await target.hung_up.wait()  # the target has the first pieces before the last is sent
+        yield b"end"
+
+    for headers in ({}, {"Content-Length": "4000003"}):
+        target.hung_up.clear()
+        async with client.request(method, f"{proxy}/begun", data=body(), headers=headers) as answer:
+            assert await answer.json() == {"bytes": 4_000_003}
+
+
+async def test_a_target_that_refuses_a_large_body_or_is_gone_is_told(proxy, client):
+    async def body():
+        for _ in range(300):
+            yield b"x" * 100_000
+
+    for path, status in (("too-large", 413), ("dead/x", 503)):
+        with contextlib.suppress(aiohttp.ClientConnectionError):  # the answer may come before all is sent
+            async with client.put(f"{proxy}/{path}", data=body()) as answer:
+                assert answer.status == status
+    async with client.get(f"{proxy}/echo") as answer:
+        assert answer.status == 200
+
+
+async def test_an_upload_that_breaks_off_harms_nobody(proxy, client, target):
+    async def body():
+        yield b"x" * 3_000_000
+        await target.hung_up.wait()
+        raise ValueError("gone")
+
+    with pytest.raises((ValueError, aiohttp.ClientError)):
+        await client.put(f"{proxy}/begun", data=body())
+    async with client.post(f"{proxy}/upload", data=b"small") as answer:
+        assert await answer.json() == {"bytes": 5}
 
 
 async def test_events_come_as_they_happen_and_the_target_hears_of_a_hang_up(proxy, client, target):

@@ -3,7 +3,7 @@
 Routes and their REST API come from `configurable-http-proxy` (PyPI); the data path is ours, because that package
 reads each answer to its end before it passes on the first byte (no live events, 20 s at most, 10 requests at once)
 and drops the websocket subprotocol that JupyterLab's kernels ask for. See docs/decisions/0005-proxy.md.
-Trap: a request body is held in memory until it is complete, so it is bounded (REQUEST_BODY_BYTES).
+Trap: a large body is passed on while it comes and is gone then, so such a request can never be sent a second time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import logging
 import os
 import urllib.parse
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -21,13 +22,15 @@ from configurable_http_proxy.configproxy import PythonProxy
 from multidict import CIMultiDict
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
-from tornado.web import Application
+from tornado.web import Application, stream_request_body
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from yarl import URL
 
 log = logging.getLogger("dure.proxy")
 
-REQUEST_BODY_BYTES = 100 * 1024 * 1024
+REQUEST_BODY_BYTES = 16 * 2**30
+HELD_BODY_BYTES = 1024 * 1024  # a larger body is passed on while it comes
+PIECES_HELD = 8
 WEBSOCKET_MESSAGE_BYTES = 128 * 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
 PING_INTERVAL_S = 30.0
@@ -48,6 +51,29 @@ HOP_BY_HOP = frozenset(
 )
 
 
+class Passing:
+    """A body that is passed on while it comes: whoever brings it waits for whoever takes it. It can be taken once."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_HELD)
+        self._taken = False
+
+    async def bring(self, piece: bytes | None, taker: asyncio.Task[None]) -> None:
+        """Wait until there is room for a piece (None: the end), or until nobody takes it any more."""
+        put = asyncio.ensure_future(self._pieces.put(piece))
+        await asyncio.wait({put, taker}, return_when=asyncio.FIRST_COMPLETED)
+        put.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the pieces. Raises OSError the second time: the first part is gone."""
+        if self._taken:
+            raise ConnectionError("the target hung up while the body was passed on")
+        self._taken = True
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+
+
+@stream_request_body
 class StreamingHandler(WebSocketHandler):
     """Passes one request to the route's target and its answer back, byte by byte, or joins two websockets."""
 
@@ -59,9 +85,34 @@ class StreamingHandler(WebSocketHandler):
         self.upstream: aiohttp.ClientWebSocketResponse | None = None
         self.pump: asyncio.Task[None] | None = None
         self.running: asyncio.Task[Any] | None = None
+        self.held = bytearray()
+        self.passing: tuple[Passing, asyncio.Task[None]] | None = None
+
+    async def data_received(self, chunk: bytes) -> None:
+        """Hold a small body until it is complete; begin to pass on a larger one."""
+        if self.passing is not None:
+            body, answering = self.passing
+            await body.bring(chunk, answering)
+            return
+        self.held += chunk
+        if len(self.held) > HELD_BODY_BYTES:
+            body = Passing()
+            answering = asyncio.create_task(self.answer(body))
+            self.passing = body, answering
+            await body.bring(bytes(self.held), answering)
+            self.held.clear()
 
     async def relay(self, *_path: str) -> None:
-        """Answer an ordinary request with what the target answers, each part as soon as it comes."""
+        """Answer an ordinary request whose body has come."""
+        if self.passing is None:
+            await self.answer(io.BytesIO(bytes(self.held)) if self.held else None)
+            return
+        body, answering = self.passing
+        await body.bring(None, answering)
+        await answering
+
+    async def answer(self, body: io.BytesIO | Passing | None) -> None:
+        """Answer with what the target answers, each part as soon as it comes."""
         self.running = asyncio.current_task()
         target = self.target_url()
         if target is None:
@@ -72,7 +123,7 @@ class StreamingHandler(WebSocketHandler):
                 self.request.method or "GET",
                 target,
                 headers=self.forwarded_headers(),
-                data=io.BytesIO(self.request.body) if self.request.body else None,
+                data=body,
                 allow_redirects=False,
             ) as answer:
                 self.copy_head(answer)

@@ -129,3 +129,18 @@ def test_a_job_whose_team_has_used_up_a_soft_budget_says_so_while_it_waits():
     theirs = stage.submit(OTHER)
     stage.tick()
     assert not stage.queries.job(OTHER, theirs, "en").over_budget
+
+
+def test_what_is_kept_is_told_with_what_is_free_and_counts_only_for_others():
+    stage = staged()
+    stage.commands.reservations.make(ROOT, asked(stage, team="vision", user="alice"))
+    by_name = {
+        who: {tier.name: tier for tier in stage.queries.platform(who, "en").tiers}["gold"]
+        for who in (ALICE, MATE, OTHER)
+    }
+    assert [by_name[who].reserved for who in (ALICE, MATE, OTHER)] == [0.0, 1.0, 1.0]
+    assert by_name[MATE].kept[0].startswith("1 GPU of gold is reserved for alice of team vision until ")
+    assert by_name[OTHER].kept[0].startswith("1 GPU of gold is reserved for team vision until ")
+    stage.submit()
+    stage.tick()
+    assert {tier.name: tier for tier in stage.queries.platform(OTHER, "ko").tiers}["gold"].kept == []

@@ -15,7 +15,7 @@ from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say,
 from dure.client.words import gpus_word, place, state_word
 
 if TYPE_CHECKING:
-    from dure.wire.messages import EventView, GpuView, QueueView
+    from dure.wire.messages import EventView, GpuView, QueueView, TierView
 
 
 @click.command()
@@ -57,8 +57,12 @@ def queue(ctx: click.Context, *, as_json: bool) -> None:
         if korean
         else ("GPU", "TIER", "MODEL", "FREE", "HELD BY", "PER HOUR")
     )
-    currency = client.platform().currency
-    table(columns, [_gpu_row(gpu, currency, lang) for gpu in found.gpus], "GPU 없음" if korean else "No GPUs.")
+    platform = client.platform()
+    gpus = [_gpu_row(gpu, platform.currency, lang) for gpu in found.gpus]
+    table(columns, gpus, "GPU 없음" if korean else "No GPUs.")
+    for tier in platform.tiers:
+        for told in tier.kept:
+            say(told)
 
 
 def _waiting(found: QueueView, lang: str) -> None:
@@ -117,10 +121,18 @@ def tiers(ctx: click.Context, *, as_json: bool) -> None:
     for tier in found.tiers:
         prices = ", ".join(f"{cluster}: {money(price, found.currency)}" for cluster, price in tier.prices.items())
         simulated = (" (시뮬레이션)" if korean else " (simulated)") if tier.simulated else ""
-        rows.append(
-            (tier.name, gpus_word(tier.free), gpus_word(tier.total), prices or "-", tier.description + simulated)
-        )
+        rows.append((tier.name, _free(tier, lang), gpus_word(tier.total), prices or "-", tier.description + simulated))
     table(columns, rows, "등급이 없습니다." if korean else "No tiers.")
+    for tier in found.tiers:
+        for told in tier.kept:
+            say(told)
+
+
+def _free(tier: TierView, lang: str) -> str:
+    if not tier.reserved:
+        return gpus_word(tier.free)
+    kept = gpus_word(min(tier.reserved, tier.free))
+    return f"{gpus_word(tier.free)}(예약 {kept})" if lang == "ko" else f"{gpus_word(tier.free)} ({kept} reserved)"
 
 
 @click.command()

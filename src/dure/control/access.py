@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dure.core.events import Event
 from dure.core.model import Job
+from dure.core.reservations import Reservation
 from dure.ports import Principal
 from dure.wire.problems import CodedError
 
@@ -60,3 +61,8 @@ def team_of(principal: Principal, asked: str | None, known: tuple[str, ...]) -> 
     if len(choices) == 1:
         return choices[0]
     raise CodedError("team_needed", choices=", ".join(own or choices))
+
+
+def may_use(principal: Principal, reservation: Reservation) -> bool:
+    """Return whether the caller's own jobs may use what is reserved."""
+    return reservation.team in principal.teams and reservation.user in {None, principal.name}

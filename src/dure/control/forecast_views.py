@@ -17,7 +17,7 @@ from dure.core.forecast.record import Accuracy
 from dure.core.forecast.runtimes import Errors, Likelihood
 from dure.core.model import WHOLE_GPU_MILLI, Job
 from dure.core.queueing.whatif import Change, Option
-from dure.core.reasons import Verdict
+from dure.core.reasons import Verdict, Waiting
 from dure.wire.messages import AheadView, DeficitView, EtaView, SoonerView, WhyView
 from dure.wire.plans import PlanRow, PlanView, RuntimeErrors
 
@@ -70,7 +70,8 @@ def helped(verdict: Verdict, found: Sequence[Option]) -> Verdict:
     most = [told for told in verdict.helps if told.get("now") is False and told.get("gpus_milli") not in tried]
     sure = [*(told for told in verdict.helps if "due_at" in told), *most]
     helps = (*(option.told() for option in found[:_HELPS]), *sure)
-    return replace(verdict, helps=helps or ({"code": "wait"},))
+    waits = verdict.code in {Waiting.WAITING_FOR_QUOTA, Waiting.TOPOLOGY_PLACEMENT_FAILED}
+    return replace(verdict, helps=helps or (({"code": "wait"},) if waits else ()))
 
 
 def add_found(story: WhyView, viewer: views.Viewer, job: Job, found: Sooner) -> None:

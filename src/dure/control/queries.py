@@ -18,7 +18,7 @@ from dure.control.forecasts import Forecasts
 from dure.control.planning import Planning
 from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Event
-from dure.core.model import Goal, Job, Phase
+from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.plan import Plan, Snapshot
 from dure.core.reasons import Verdict
@@ -78,15 +78,20 @@ class Queries:
         platform = self._platform.current
         active, _ = self._ports.store.active()
         gpus = views.gpu_views(principal, platform, tuple(active))
+        reserved = self._ports.store.reservations(now := self._ports.clock.now())
         tiers = []
         for tier in platform.tiers:
             own = [gpu for gpu in gpus if gpu.tier == tier.name]
+            keeps = views.kept(platform, tier.name, reserved, active, now)
+            others = [one for one in keeps if not access.may_use(principal, one.reservation)]
             tiers.append(
                 TierView(
                     name=tier.name,
                     description=tier.description,
                     total=len(own),
                     free=sum(gpu.free for gpu in own),
+                    reserved=sum(one.reserved_milli for one in others) / WHOLE_GPU_MILLI,
+                    kept=[views.kept_sentence(principal, one, lang) for one in keeps],
                     prices={gpu.cluster: gpu.price_per_gpu_hour for gpu in own},
                     simulated=any(gpu.simulated for gpu in own),
                 )

@@ -6,7 +6,7 @@ here, before any sentence is made from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,9 @@ from dure.core.model import (
 )
 from dure.core.queueing.explain import visible
 from dure.core.reasons import Verdict
+from dure.core.reservations import Kept, Reservation, lacking_now
 from dure.core.spoken_isolation import shared
+from dure.core.wording import Told
 from dure.ports import Principal
 from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, NodeShareView, VerdictView
 
@@ -207,6 +209,28 @@ def gpu_views(principal: Principal, platform: Platform, jobs: tuple[Job, ...]) -
         for node in cluster.nodes
         for index in range(node.gpus)
     ]
+
+
+def kept(
+    platform: Platform, tier: str, reservations: Iterable[Reservation], active: Iterable[Job], now: float
+) -> list[Kept]:
+    """Return what reservations that are on keep of a tier beyond what their owners hold."""
+    private = {cluster.name for cluster in platform.clusters if cluster.kind is ClusterKind.PRIVATE}
+    held = ((job, job.lease) for job in active if job.lease is not None and job.phase.holds_gpus)
+    return lacking_now(reservations, tier, held, private, now)
+
+
+def kept_sentence(principal: Principal, found: Kept, lang: str) -> str:
+    """Return what one reservation keeps now; for whom of a team it is only that team and administrators are told."""
+    one = found.reservation
+    told = {
+        "reserved_milli": found.reserved_milli,
+        "tier": one.tier,
+        "for_team": one.team,
+        "for_user": one.user if principal.admin or one.team in principal.teams else None,
+        "until": one.ends_at,
+    }
+    return f"{spoken_limits.reserved(Told(told), lang)}."
 
 
 def price_of(platform: Platform, cluster: Cluster, tier: str) -> float:

@@ -7,7 +7,7 @@ hold already comes out of it, so that it is never kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dure.core.burst import predicted_s
@@ -101,6 +101,15 @@ def keeps_out(  # noqa: PLR0917 -- what a decision is made of
         if kept and used + kept + job.request.gpus_milli > capacity:
             return max(lacking, key=lambda one: one.reserved_milli)
     return None
+
+
+def lacking_now(
+    reservations: Iterable[Reservation], tier: str, holders: Iterable[Held], private: Collection[str], now: float
+) -> list[Kept]:
+    """Return what reservations of a tier that are on keep beyond what their owners' jobs hold already."""
+    held = [(job, lease) for job, lease in holders if lease.tier == tier and lease.cluster in private]
+    found = [Kept(one, _lacking(one, held)) for one in reservations if one.tier == tier and one.keeps(now)]
+    return [kept for kept in found if kept.reserved_milli]
 
 
 def _lacking(reservation: Reservation, holders: Iterable[Held]) -> int:

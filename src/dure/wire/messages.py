@@ -302,12 +302,17 @@ class QueueView(View):
 
 
 class TierView(View):
-    """A tier with what is free now and its prices by cluster."""
+    """A tier with what is free now and its prices by cluster; `reserved` of that is kept for others than the caller.
+
+    `kept` tells of the reservations that are on and still lack GPUs, the caller's own, too, as sentences.
+    """
 
     name: str
     description: str
     total: float
     free: float
+    reserved: float = 0.0
+    kept: list[str] = Field(default_factory=list)
     prices: dict[str, float]
     simulated: bool
 

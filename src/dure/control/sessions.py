@@ -20,7 +20,7 @@ from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Draft
 from dure.core.session import MAX_SESSIONS, MAX_VERSIONS, Holding, Session, Surplus, Version, may_read, renamed, surplus
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
-from dure.state.inspection import diff
+from dure.state.inspection import diff, size_text
 from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
 from dure.wire.problems import CodedError
 from dure.wire.sessions import (
@@ -130,7 +130,8 @@ class Sessions:
         mine = held.get(session_id, Holding())
         gone = self._room(principal.name, version, held, now)
         if gone.stays_bytes > policy.quota_bytes and version.new_bytes > 0:
-            raise CodedError("session_quota", held_bytes=gone.stays_bytes, limit_bytes=policy.quota_bytes)
+            sizes = {"held": size_text(gone.stays_bytes), "limit": size_text(policy.quota_bytes)}
+            raise CodedError("session_quota", **sizes)
         if session is None:
             session = Session(
                 id=session_id, user=principal.name, team=team, name=request.name, created_at=now, used_at=now

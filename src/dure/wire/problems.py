@@ -271,11 +271,11 @@ CATALOGUE: Mapping[str, Entry] = {
     "session_quota": Entry(
         413,
         "Beyond the quota",
-        "Your sessions would hold {held_bytes} bytes and {limit_bytes} are allowed, although all older versions were "
-        "left out: this version is not kept. Delete large variables (`del NAME`) or other sessions with "
-        "`dure sessions delete`.",
-        "이전 버전을 모두 제외해도 세션 크기가 {held_bytes}바이트로 한도 {limit_bytes}바이트를 넘어 저장하지 "
-        "않았습니다. 큰 변수를 지우거나(`del NAME`) `dure sessions delete`로 다른 세션을 삭제하세요.",
+        "Your sessions would hold {held} and {limit} are allowed, although all older versions were left out: this "
+        "version is not kept. Delete large variables (`del NAME`) or other sessions with `dure sessions delete`, then "
+        "type `%session save`.",
+        "이전 버전을 모두 제외해도 세션 크기가 {held}(한도 {limit})라서 저장하지 않았습니다. 큰 변수를 지우거나"
+        "(`del NAME`) `dure sessions delete`로 다른 세션을 삭제한 뒤 `%session save`를 실행하세요.",
     ),
     "too_many_sessions": Entry(
         429,

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.conformance.arithmetic import ARITHMETIC
 from benchmarks.conformance.flavors import FLAVORS
 from benchmarks.conformance.preemption import PREEMPTION
-from benchmarks.conformance.reading import Case, MismatchError, UnsupportedError
+from benchmarks.conformance.reading import Case, MismatchError, Part, UnsupportedError
 from benchmarks.conformance.replay import replay
 from benchmarks.conformance.schedule import SCHEDULE
 from benchmarks.conformance.topology import TOPOLOGY
@@ -35,10 +35,16 @@ def cases(path: Path) -> Iterator[Case]:
     """Yield the cases of a file."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            one = json.loads(line)
-            yield Case(one["test"], one["case"], one.get("tc") or {}, one.get("shared") or {})
+            try:
+                one = json.loads(line)
+            except ValueError:
+                one = None
+            if not isinstance(one, dict):
+                one = {"test": "a line that is no JSON object", "case": f"line {number}"}
+            tc, shared = (Part(one.get(key) or {}) for key in ("tc", "shared"))
+            yield Case(str(one.get("test", "a case without test")), str(one.get("case", f"line {number}")), tc, shared)
 
 
 def judge(case: Case) -> tuple[str, str]:

@@ -35,8 +35,8 @@ def available(case: Case) -> None:
     snapshot = build(
         specs, [cohort_of(one) for one in tc.get("cohorts") or ()], with_all_flavors(specs), (), frozenset()
     )
-    now = {name: amounts_of(one) for name, one in tc["wantAvailable"].items()}
-    most = {name: amounts_of(one) for name, one in tc["wantPotentiallyAvailable"].items()}
+    now = {name: amounts_of(one) for name, one in (tc.get("wantAvailable") or {}).items()}
+    most = {name: amounts_of(one) for name, one in (tc.get("wantPotentiallyAvailable") or {}).items()}
     _same_available(snapshot, most, most, "before")
     for name, usage in (tc.get("usage") or {}).items():
         snapshot.queues[name].take(amounts_of(usage))
@@ -79,7 +79,7 @@ def dominant_share(case: Case) -> None:
             one.get("DrName", ""),
             one.get("Borrowing", False),
         )
-        for one in tc["want"]
+        for one in tc.get("want") or ()
     }
     same("shares", wanted, got)
 

@@ -103,7 +103,7 @@ def assign_flavors(case: Case) -> None:
     if tc.get("secondaryClusterQueue"):
         other = snapshot.queues[tc["secondaryClusterQueue"]["metadata"]["name"]]
         other.take(amounts_of(tc.get("secondaryClusterQueueUsage")))
-    document = {"metadata": {"name": "wl"}, "spec": {"podSets": tc["wlPods"]}}
+    document = {"metadata": {"name": "wl"}, "spec": {"podSets": tc.get("wlPods")}}
     document["status"] = {"reclaimablePods": tc.get("wlReclaimablePods")}
     info = info_of(workload_of(document), gates)
     ignores = tc.get("quotaCheckStrategy") == "IgnoreUndeclared"
@@ -112,7 +112,7 @@ def assign_flavors(case: Case) -> None:
     replaced = _old_slice(tc.get("preemptWorkloadSlice"), gates)
     got = Assigner(info, queue, flavors, oracle, settings, 0, replaced).assign()
     same("mode", word(tc.get("wantRepMode")) or "NoFit", MODE_NAMES[got.mode])
-    _same_assignment(tc["wantAssignment"], got)
+    _same_assignment(tc.get("wantAssignment") or {}, got)
 
 
 def _topologies(tc: Document) -> list[Topology]:

@@ -34,7 +34,7 @@ def policy(case: Case) -> None:
     """TestSatisfiesPreemptionPolicy."""
     case.known("candidate", "policy", "preemptor", "want")
     gates = gates_of(case.tc)
-    preemptor, candidate = (info_of(workload_of(case.tc[name]), gates) for name in ("preemptor", "candidate"))
+    preemptor, candidate = (info_of(workload_of(case.tc.get(name) or {}), gates) for name in ("preemptor", "candidate"))
     got = satisfies(case.tc.get("policy", ""), preemptor, candidate, Settings(gates=gates))
     same("satisfied", case.tc.get("want", False), got)
 
@@ -44,13 +44,13 @@ def candidates_order(case: Case) -> None:
     case.known("candidates", "wantCandidates")
     gates = gates_of(case.tc)
     infos = []
-    for one in case.tc["candidates"]:
+    for one in case.tc.get("candidates") or ():
         info = info_of(workload_of(one["Obj"]), gates, one.get("ClusterQueue", ""))
         info.local_usage = one.get("LocalQueueFSUsage")
         infos.append(info)
     by_usage = gates.admission_fair_sharing
     infos.sort(key=cmp_to_key(lambda a, b: compare(a, b, "preemptor", NOW_NS, by_usage=by_usage)))
-    same("order", case.tc["wantCandidates"], [info.workload.name for info in infos])
+    same("order", case.tc.get("wantCandidates") or [], [info.workload.name for info in infos])
 
 
 def _snapshot(case: Case, gates: Gates, *, name_as_uid: bool = False) -> Snapshot:
@@ -126,7 +126,7 @@ def classical(case: Case) -> None:
     )
     settings = Settings(gates=gates_of(case.tc))
     snapshot = _snapshot(case, settings.gates)
-    targets = _targets(case, snapshot, _assignment(case.tc["assignment"]), settings)
+    targets = _targets(case, snapshot, _assignment(case.tc.get("assignment") or {}), settings)
     same("number preempted", case.tc.get("wantPreempted", 0), len(targets))
     incoming = workload_of(case.tc["incoming"])
     workloads = {one.key: one for one in map(workload_of, case.tc.get("admitted") or ())}

@@ -28,6 +28,14 @@ class MismatchError(Exception):
     """The engine's answer differs from the case's."""
 
 
+class Part(dict[str, Any]):
+    """The fields of a case; one that has to be there and is not makes the case unsupported."""
+
+    def __missing__(self, key: str) -> Any:
+        """Refuse the case."""
+        raise UnsupportedError(f"no {key} in the case")
+
+
 @dataclass(frozen=True)
 class Case:
     """One line of a file of cases."""

@@ -278,9 +278,9 @@ def cycles(case: Case) -> None:
     world = _world(
         case,
         settings,
-        queues=[*shared["clusterQueues"], *(case.tc.get("additionalClusterQueues") or ())],
-        local=[*shared["queues"], *(case.tc.get("additionalLocalQueues") or ())],
-        flavors=shared["resourceFlavors"],
+        queues=[*(shared.get("clusterQueues") or ()), *(case.tc.get("additionalClusterQueues") or ())],
+        local=[*(shared.get("queues") or ()), *(case.tc.get("additionalLocalQueues") or ())],
+        flavors=shared.get("resourceFlavors") or (),
     )
     world.broken = bool(case.tc.get("admissionError"))
     result = world.cycle() or CycleResult([], [])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.conformance.reading import Case, MismatchError, UnsupportedError
-from benchmarks.kueue_conformance import RUNNERS, cases
+from benchmarks.kueue_conformance import RUNNERS, cases, run
 
 from dure.core.queueing.kueue.objects import GATE_NAMES
 
@@ -96,3 +96,20 @@ def test_no_case_breaks_the_runner_and_answers_repeat(seed):
         changed = Case(case.test, case.name, mutated(case.tc, chance), case.shared)
         told = f"{case.test}: {case.name}: {json.dumps(changed.tc)}"
         assert answer(changed) == answer(changed), told
+
+
+def test_what_is_no_known_case_is_unsupported_and_says_why(tmp_path, capsys):
+    lines = [
+        "no JSON",
+        '{"case": "a case without test"}',
+        '{"test": "TestNew", "case": "another table", "tc": null}',
+        '{"test": "TestSchedule", "case": "nothing around it", "tc": {}}',
+        '{"test": "TestSchedule", "case": "a new field", "tc": {"new": 1}, "shared": {"cfg": {}}}',
+        '{"test": "TestSchedule", "case": "a new gate", "tc": {"featureGates": {"New": true}}, "shared": {"cfg": {}}}',
+        '{"test":"TestSchedule","tc":{"featureGates": {"SchedulerLibraryIntegration": false}}, "shared": {"cfg": {}}}',
+    ]
+    (tmp_path / "TestNew.jsonl").write_text("\n".join(lines))
+    assert run(tmp_path) == {"unsupported": 6, "passed": 1}
+    told = capsys.readouterr().out
+    for why in ("line 1", "no runner for TestNew", "no cfg in the case", "field new", "feature gate New"):
+        assert why in told

@@ -60,6 +60,10 @@ WITHOUT_EFFECT = frozenset({
 """Gates of Kueue that change nothing that is decided here."""
 
 
+NOT_BUILT = frozenset({"SchedulerLibraryIntegration"})
+"""Gates that are off in Kueue too, and may only be named to stay so."""
+
+
 def resolved(named: Mapping[str, bool]) -> dict[str, bool]:
     """Return the gates that are named, and those that follow from them."""
     values: dict[str, bool] = {}
@@ -85,8 +89,9 @@ def resolved(named: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def unknown(named: Mapping[str, bool]) -> list[str]:
-    """Return the gates among these that nothing is known of."""
-    return sorted(set(named) - set(GATE_NAMES) - WITHOUT_EFFECT)
+    """Return the gates among these that nothing is known of, or that are not built and on."""
+    off = {name for name in NOT_BUILT if not named.get(name)}
+    return sorted(set(named) - set(GATE_NAMES) - WITHOUT_EFFECT - off)
 
 
 def gates_from(named: Mapping[str, bool], **fields: bool) -> Gates:

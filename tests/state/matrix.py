@@ -676,4 +676,70 @@ ROWS = [
         ("capsule", "import datetime; x = datetime.datetime_CAPI", None),
         ("nested deep inside a value", "x = {'a': [1, (i for i in [1])]}", None),
     ),
+    *_rows(
+        "What strangers tried",
+        (
+            "class with a metaclass that counts classes",
+            "class M(type):\n    seen = []\n    def __new__(m, n, b, d):\n        m.seen.append(n)\n        return super().__new__(m, n, b, d)\nclass A(metaclass=M): v = 3\nx = A()",
+            "type(type(x)) is M and M.seen == ['A'] and x.v == 3",
+        ),
+        (
+            "class whose base hears of it",
+            "seen = []\nclass B:\n    def __init_subclass__(cls, tag, **more): seen.append(tag)\nclass C(B, tag='c'): pass\nx = C()",
+            "seen == ['c'] and isinstance(x, B)",
+        ),
+        (
+            "class with __setstate__ that reads an import of the notebook",
+            "import threading as th\nclass C:\n    def __init__(self): self.a, self.lock = 1, th.Lock()\n    def __getstate__(self): return {'a': self.a}\n    def __setstate__(self, state): self.a, self.lock = state['a'], th.Lock()\nx = C()",
+            "x.a == 1 and x.lock.acquire()",
+        ),
+        (
+            "exception that takes other arguments than it keeps",
+            "class E(Exception):\n    def __init__(self, a, b): super().__init__(a); self.b = b\nx = E(1, 2)",
+            "x.args == (1,) and x.b == 2 and type(x) is E",
+        ),
+        (
+            "proxy that answers for every attribute",
+            "class P:\n    def __init__(self, o): self.o = o\n    def __getattr__(self, name): return getattr(self.o, name)\nx = P([1])",
+            "x.o == [1] and x.count(1) == 1",
+        ),
+        (
+            "class whose attribute is its own bound method",
+            "class C:\n    @classmethod\n    def make(cls): return cls()\nC.maker = C.make\nx = C()",
+            "type(C.maker()) is C",
+        ),
+        (
+            "methods on a copy of the namespace, as attrs makes them",
+            "space = {**globals(), 'extra': 5}\nexec('def f(): return extra', space)\nx = space['f']; del space",
+            "x() == 5",
+        ),
+        ("NewType", "import typing\nU = typing.NewType('U', int)\nx = U", "x is U and x(3) == 3 and x.__name__ == 'U'"),
+        ("ParamSpec", "import typing\nS = typing.ParamSpec('S')\nx = S", "x is S and x.__name__ == 'S'"),
+        ("C array", "import ctypes\nx = (ctypes.c_int * 3)(1, 2, 3)", "list(x) == [1, 2, 3]"),
+        (
+            "C structure of the notebook",
+            "import ctypes\nclass P(ctypes.Structure):\n    _fields_ = [('a', ctypes.c_int), ('b', ctypes.c_double)]\nx = P(3, 1.5)",
+            "x.a == 3 and x.b == 1.5 and type(x) is P",
+        ),
+        ("C pointer", "import ctypes\ni = ctypes.c_int(4); x = ctypes.pointer(i)", None),
+        ("weak proxy", "import weakref\nclass O: pass\no = O(); x = weakref.proxy(o)", None),
+        ("finalizer", "import weakref\nclass O: pass\no = O(); x = weakref.finalize(o, int)", None),
+        (
+            "temporary folder",
+            "import atexit, tempfile\nx = tempfile.TemporaryDirectory(); atexit.register(x.cleanup)",
+            None,
+        ),
+        (
+            "shared memory",
+            "import atexit\nfrom multiprocessing.shared_memory import SharedMemory\nx = SharedMemory(create=True, size=64); atexit.register(x.unlink)",
+            None,
+        ),
+        (
+            "view of an array of texts",
+            "import numpy as np\na = np.array(['a', 'longer ' * 9, 'c'], dtype=np.dtypes.StringDType()); x = a[::-2]",
+            "x.tolist() == ['c', 'a'] and x.dtype == np.dtypes.StringDType()",
+        ),
+        ("context variable", "import contextvars\nx = contextvars.ContextVar('v')", None),
+        ("compiled template", "import jinja2\nx = jinja2.Template('hi {{ n }}')", None),
+    ),
 ]

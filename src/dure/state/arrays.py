@@ -159,6 +159,8 @@ def _view_of(array: Any, source: Any) -> Any:
     if _opaque(array.dtype):
         if not isinstance(source, numpy.ndarray) or source.dtype != array.dtype or not source.flags.forc:
             raise RefusedError(array, "a view of an object array in another layout; copy it to save it")
+        if array.dtype.kind == "T" and (array.ndim != 1 or array.strides[0] == 0):
+            raise RefusedError(array, "a view of an array of texts in another layout; copy it to save it")
     elif isinstance(source, numpy.ndarray) and not source.flags.forc and not _dense(source):
         return _root(array)
     offset = int(array.__array_interface__["data"][0]) - start
@@ -235,8 +237,11 @@ def view(  # noqa: PLR0917 - pickled by position
     import numpy as np
 
     if _opaque(dtype):
-        flat = source.ravel("K")[offset // dtype.itemsize :]
-        found: Any = np.lib.stride_tricks.as_strided(flat, shape, strides)
+        first = offset // dtype.itemsize
+        if dtype.kind == "T":  # which as_strided does not know
+            found: Any = source.ravel("K")[first :: strides[0] // dtype.itemsize][: shape[0]]
+        else:
+            found = np.lib.stride_tricks.as_strided(source.ravel("K")[first:], shape, strides)
     else:
         memory = source
         if isinstance(source, np.ndarray) and not source.flags.forc:

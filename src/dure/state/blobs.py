@@ -27,6 +27,7 @@ from dure.state.sealing import (
     MARK,
     Seal,
     SealError,
+    scratch,
     sealed_size,
     sealed_whole,
 )
@@ -65,6 +66,11 @@ class Blobs(Protocol):
     def get(self, digest: str) -> bytes:
         """Return the bytes, verified. BlobMissing where there are none, BlobError where they are not what
         they claim.
+        """
+
+    def get_into(self, digest: str, memory: memoryview) -> int:
+        """Put the verified bytes into `memory`, without a copy in between where that can be, and return their number;
+        BlobError where they are more.
         """
 
     def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
@@ -196,6 +202,19 @@ class FolderBlobs:
             raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
         return unsealed(self._seal, data, digest, str(target))
 
+    def get_into(self, digest: str, memory: memoryview) -> int:
+        """Put the verified bytes into `memory` and return their number."""
+        target = self._there(digest)
+        try:
+            with target.open("rb", buffering=0) as handle:
+                stored = scratch(os.fstat(handle.fileno()).st_size, "stored")
+                stored = stored[: handle.readinto(stored) or 0]
+        except FileNotFoundError:
+            raise missing(digest, str(self.root), self._seal) from None
+        except OSError as error:
+            raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
+        return unsealed_into(self._seal, stored, digest, memory, str(target))
+
     def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
         """Write the verified bytes to `path` and return their number."""
         source = self._there(digest)
@@ -326,6 +345,21 @@ def unsealed(seal: Seal, data: bytes, digest: str, where: str) -> bytes:
     if digest_of(plain) != digest:
         raise damaged(digest, where)
     return plain
+
+
+def unsealed_into(seal: Seal, data: memoryview, digest: str, memory: memoryview, where: str) -> int:
+    """Put a stored blob's plain bytes, verified, into `memory` and return their number."""
+    try:
+        size = seal.open_into(data, digest, memory)
+    except SealError:  # a blob of another kind than nearly all, or one that cannot be opened, which this tells
+        plain = unsealed(seal, bytes(data), digest, where)
+        if len(plain) > len(memory):
+            raise BlobError(f"Blob {digest[:12]}… has {len(plain)} bytes, more than was saved of it.") from None
+        memory[: len(plain)] = plain
+        return len(plain)
+    if digest_of(memory[:size]) != digest:
+        raise damaged(digest, where)
+    return size
 
 
 def unseal_file(seal: Seal, source: Any, sink: Any, digest: str, where: str) -> int:

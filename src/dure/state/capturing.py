@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import functools
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +22,7 @@ from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
 from dure.state.regions import MAPPED_BYTES, spoiled
-from dure.state.sealing import CHUNK_BYTES
+from dure.state.sealing import CHUNK_BYTES, scratch
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ INLINE_BYTES = 16 * 1024  # a smaller run of bytes travels in the manifest
 INLINE_TOTAL_BYTES = 512 * 1024  # and all of them together take at most this much of it
 COPIED_BYTES = 32 * 1024 * 1024  # copying this much costs about as much as a fork
 _WRITERS = 4
-_own = threading.local()
 
 
 @dataclass(slots=True)
@@ -298,14 +296,7 @@ def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
 
 def _chunk_of(held: Held, address: int, size_bytes: int, index: int) -> memoryview:
     offset = index * CHUNK_BYTES
-    return held.read(address + offset, _scratch(min(CHUNK_BYTES, size_bytes - offset)))
-
-
-def _scratch(size_bytes: int) -> memoryview:
-    """Return memory of this thread's, the same each time: new memory costs as much as what is copied to it."""
-    if not hasattr(_own, "memory"):
-        _own.memory = bytearray(CHUNK_BYTES)
-    return memoryview(_own.memory)[:size_bytes]
+    return held.read(address + offset, scratch(min(CHUNK_BYTES, size_bytes - offset), "chunk"))
 
 
 def _let_go(taken: list[Taken]) -> None:
@@ -428,7 +419,7 @@ def _part(data: memoryview, index: int) -> memoryview:
 def _copies(data: memoryview) -> Callable[[int], Any]:
     def chunk(index: int) -> memoryview:
         live = _part(data, index)
-        copy = _scratch(live.nbytes)
+        copy = scratch(live.nbytes, "chunk")
         copy[:] = live
         return copy
 

@@ -9,6 +9,7 @@ nothing here sees a dict or a list.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import dis
 import functools
@@ -37,6 +38,14 @@ _SUBMODULES = 64
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+
+
+class _OneField(ctypes.Structure):
+    _fields_ = (("field", ctypes.c_int),)
+
+
+_C_FIELD = type(_OneField.field)
+_C_KINDS = (ctypes.Structure, ctypes.Union, ctypes.Array, ctypes.c_int)
 _OURS = {"dure", "cloudpickle", "__main__"}
 
 
@@ -144,6 +153,12 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if cls.__module__ == "builtins":
             self.referenced.add(id(cls))
             return super().reducer_override(cls)
+        if cls.__module__ == "_ctypes" and issubclass(cls, type):  # the types of C types have no names of their own
+            return type, (next(kind for kind in _C_KINDS if type(kind) is cls),)
+        if issubclass(cls, ctypes.Array):
+            return rebuild.ctypes_array, (cls._type_, cls._length_)
+        if type(cls).__module__.partition(".")[0] == "msgspec":
+            raise RefusedError(cls, "a msgspec Struct of the notebook: define it in a module and import it")
         token = self.shared.token(cls)
         if id(cls) not in self.own:
             self.referenced.add(id(cls))
@@ -151,6 +166,9 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return marks.class_ref, (token,)
         make, arguments, state, _, _, setter = super().reducer_override(cls)
         state[0].pop("__slotnames__", None)  # pickling an instance puts it there
+        if issubclass(cls, ctypes.Structure | ctypes.Union):  # whose fields _fields_ makes anew
+            for name in [name for name, value in state[0].items() if type(value) is _C_FIELD]:
+                del state[0][name]
         if "__slots__" in cls.__dict__ and typing.NamedTuple not in cls.__dict__.get("__orig_bases__", ()):
             # cloudpickle leaves the slots out, which would give every instance a __dict__ instead
             make_kwargs = {**arguments[3], "__slots__": cls.__dict__["__slots__"]}
@@ -211,16 +229,21 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """
         found = function.__globals__
         name = found.get("__name__")
-        if found is self.shared.namespace or name == "__main__":
-            self.shared.reads |= code_globals(function.__code__)
+        reads = code_globals(function.__code__)
+        if found is self.shared.namespace or (name == "__main__" and self._like_live(found, reads)):
+            self.shared.reads |= reads
             return None, None
         module = sys.modules.get(name) if isinstance(name, str) else None
         if module is not None and vars(module) is found:
             self.by_name(module, name)
             return name, None
         own = self._foreign.setdefault(id(found), {"__name__": name})
-        reads = {key: found[key] for key in code_globals(function.__code__) if key in found}
-        return own, reads
+        return own, {key: found[key] for key in reads if key in found}
+
+    def _like_live(self, found: dict[str, Any], reads: frozenset[str]) -> bool:
+        """Tell whether a copy of the notebook's namespace says the same as that itself; attrs adds names to its own."""
+        live = self.shared.namespace
+        return all(live.get(name) is found[name] for name in reads if name in found)
 
     def reduce_cell(self, cell: types.CellType) -> Any:
         """Return a closure cell; a function fills its own cells, after it is known to the pickle."""
@@ -265,7 +288,9 @@ def code_globals(code: types.CodeType) -> frozenset[str]:
     return frozenset(found)
 
 
-def _method(_: GroupPickler, method: types.MethodType) -> Any:
+def _method(pickler: GroupPickler, method: types.MethodType) -> Any:
+    if id(method.__self__) in pickler.own:  # a class that may ask for it before it has its attributes
+        return types.MethodType, (method.__func__, method.__self__)
     name = method.__func__.__name__ if hasattr(method.__func__, "__name__") else ""
     owner = method.__self__ if isinstance(method.__self__, type) else type(method.__self__)
     held = getattr(owner, name, None)
@@ -327,6 +352,18 @@ def _cached_property(_: GroupPickler, cached: Any) -> Any:
     return functools.cached_property, (cached.func,), {"attrname": cached.attrname}, None, None, arrays.set_attributes
 
 
+def _new_type(pickler: GroupPickler, made: typing.NewType) -> Any:
+    if classes.by_reference(made):
+        return pickler.by_name(made, made.__module__)
+    return rebuild.new_type, (made.__name__, made.__supertype__, made.__module__)
+
+
+def _parameters(pickler: GroupPickler, made: typing.ParamSpec) -> Any:
+    if classes.by_reference(made, made.__name__):
+        return pickler.by_name(made, made.__module__)
+    return typing.ParamSpec, (made.__name__,), {"__module__": made.__module__}, None, None, arrays.set_attributes
+
+
 def _weak_dict(_: GroupPickler, mapping: Any) -> Any:
     return type(mapping), (), None, None, iter(list(mapping.items()))
 
@@ -374,6 +411,8 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         type(os.environ): _environment,
         NamespaceMark: lambda *_: (marks.namespace, ()),
         functools.cached_property: _cached_property,
+        typing.NewType: _new_type,
+        typing.ParamSpec: _parameters,
         struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
         weakref.WeakKeyDictionary: _weak_dict,
         weakref.WeakValueDictionary: _weak_dict,
@@ -405,7 +444,23 @@ def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             (below, kind, *_value_of(below, value)),
             getattr(value, "__dict__", None) or None,
         )
+    if issubclass(kind, BaseException) and kind.__reduce__ is BaseException.__reduce__:
+        if isinstance(kind.__init__, types.FunctionType) or isinstance(kind.__new__, types.FunctionType):
+            return lambda _, error: (rebuild.exception, (kind, error.args), vars(error) or None)
+        return None
+    if _answers_all(kind):
+        return lambda _, value: (*(*value.__reduce_ex__(5), None, None)[:5], rebuild.set_state)
     return None
+
+
+def _answers_all(kind: type) -> bool:
+    """Tell whether instances answer for every attribute, so that one without its state may ask itself for ever."""
+    own = [getattr(kind, name, None) for name in ("__reduce__", "__reduce_ex__", "__setstate__")]
+    return (
+        isinstance(getattr(kind, "__getattr__", None), types.FunctionType)
+        and not classes.by_reference(kind)
+        and not any(isinstance(way, types.FunctionType) for way in own)
+    )
 
 
 def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:

@@ -11,6 +11,7 @@ import importlib
 import marshal
 import sys
 import types
+import typing
 from typing import Any
 
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
@@ -79,6 +80,34 @@ def attribute(owner: Any, path: str) -> Any:
     for name in path.split("."):
         owner = getattr(owner, name)
     return owner
+
+
+def ctypes_array(kind: Any, length: int) -> Any:
+    """Return the type of C arrays of that length."""
+    return kind * length
+
+
+def new_type(name: str, below: Any, module: str) -> Any:
+    """Return a NewType."""
+    made = typing.NewType(name, below)  # type: ignore[misc]
+    made.__module__ = module
+    return made
+
+
+def exception(kind: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return an exception without calling its `__init__`, which may ask for other arguments than were kept."""
+    made = BaseException.__new__(kind, *arguments)
+    made.args = arguments
+    return made
+
+
+def set_state(target: Any, state: Any) -> None:
+    """Give an object its attributes and slots without asking it for anything."""
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    if attributes:
+        object.__getattribute__(target, "__dict__").update(attributes)
+    for name, value in (slots or {}).items():
+        object.__setattr__(target, name, value)
 
 
 def dict_view(source: dict[Any, Any], kind: str) -> Any:

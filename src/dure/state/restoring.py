@@ -7,6 +7,7 @@ thrown away; its new content waits for `Report.commit`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import enum
 import io
 import os
@@ -28,7 +29,7 @@ from dure.state.regions import MAPPED_BYTES, Region, mapping_works, spoil
 from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
     from dure.state.later import Later
@@ -149,6 +150,7 @@ def restore(
         for name, slot in named.items():
             held = report.extras if name.startswith(EXTRA) else report.values
             held[name.removeprefix(EXTRA)] = slots[slot]
+    loader.take_back()
     if left:
         from dure.state.later import Later
 
@@ -216,6 +218,8 @@ class Loader:
         self._costs: dict[int, int] = {}
         self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
         self.read_bytes: dict[int, int] = {}  # of each group, so far
+        self.lends = True
+        self.lent: dict[str, Any] = {}  # names that are in the namespace until all is loaded
         self.turn: Callable[[int], None] | None = None  # asked before more of a group is read
         self._defines = {token: index for index, group in enumerate(snapshot.groups) for token in group.classes}
 
@@ -229,12 +233,33 @@ class Loader:
                 raise error
             self.read_bytes[index] = 0
             try:
-                found = self._load(index, self.snapshot.groups[index])
+                found = self._load_lending(index)
             except Exception as error:
                 self._errors[index] = error
                 raise
             self._loaded[index] = found
             return found
+
+    def _load_lending(self, index: int) -> tuple[Any, ...]:
+        """Load a group; a name that its code (`__setstate__` and the like) looks up is put into the namespace first."""
+        while True:
+            try:
+                return self._load(index, self.snapshot.groups[index])
+            except NameError as error:
+                name = str(error.name)
+                variable = self.snapshot.variables.get(name)
+                if not self.lends or variable is None or name in self.namespace or variable.group == index:
+                    raise
+                slots = self.load(variable.group)
+                self.namespace[name] = self.lent[name] = slots[self.snapshot.groups[variable.group].names[name]]
+
+    def take_back(self) -> None:
+        """Take what was lent out of the namespace; from now on nothing is lent."""
+        self.lends = False
+        for name, value in self.lent.items():
+            if self.namespace.get(name) is value:
+                del self.namespace[name]
+        self.lent.clear()
 
     def release(self, keep: Container[int]) -> None:
         """Let go of the objects that were loaded, but of these groups; classes stay known."""
@@ -354,12 +379,12 @@ class Loader:
         """Copy verified chunks to where they belong, several at once."""
 
         def fill(index: int) -> None:
-            data = self.blobs.get(run.chunks[index])
             expected = min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
-            if len(data) != expected:
-                raise BlobError(f"a blob has {len(data)} bytes where {expected} were saved: save the snapshot again")
-            memory[index * CHUNK_BYTES : index * CHUNK_BYTES + len(data)] = data
-            self._count(group, len(data))
+            begin = index * CHUNK_BYTES
+            size = self.blobs.get_into(run.chunks[index], memory[begin : begin + expected])
+            if size != expected:
+                raise BlobError(f"a blob has {size} bytes where {expected} were saved: save the snapshot again")
+            self._count(group, size)
 
         threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
         if threads > 1:
@@ -396,7 +421,9 @@ class Loader:
                 self.made[token] = living
                 self._living[id(living)] = shape
                 return living
-        found: type = make(*arguments)
+        flat = [item for each in arguments for item in (each if isinstance(each, tuple) else (each,))]
+        with _unobserved([item for item in flat if isinstance(item, type)]):
+            found: type = make(*arguments)
         self.made[token] = found
         if not self.fresh:
             self._new.add(token)
@@ -483,6 +510,30 @@ class _Unpickler(pickle.Unpickler):
                 raise LookupError(f"{name} is not defined in the notebook")
             return found
         return super().find_class(module, name)
+
+
+_HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+_making = threading.RLock()
+
+
+@contextlib.contextmanager
+def _unobserved(above: list[type]) -> Iterator[None]:
+    """Keep the notebook's metaclasses and base classes from hearing of a class: they did when it was defined."""
+    heard: list[tuple[type, str, Any]] = []
+    with _making:
+        for cls in {each: None for one in above for each in type.mro(one)}:
+            if classes.by_reference(cls) or cls.__module__ == "builtins" or cls.__flags__ & _IMMUTABLE:
+                continue
+            names = _HOOKS if issubclass(cls, type) else _HOOKS[-1:]
+            heard += [(cls, name, vars(cls)[name]) for name in names if name in vars(cls)]
+        for cls, name, _ in heard:
+            type.__delattr__(cls, name)
+        try:
+            yield
+        finally:
+            for cls, name, hook in heard:
+                type.__setattr__(cls, name, hook)
 
 
 def _bring_up_to_date(cls: type, attributes: dict[str, Any]) -> None:

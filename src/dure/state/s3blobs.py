@@ -26,6 +26,7 @@ from dure.state.blobs import (
     told,
     unseal_file,
     unsealed,
+    unsealed_into,
 )
 from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, Seal, sealed_size
 
@@ -109,6 +110,12 @@ class S3Blobs:
         with self._asked(digest):
             data = self._first(digest, lambda key: bytes(self._store.get(key).bytes()))
         return unsealed(self._seal, data, digest, f"{self._where}/{digest}")
+
+    def get_into(self, digest: str, memory: memoryview) -> int:
+        """Put the verified bytes into `memory` and return their number."""
+        with self._asked(digest):
+            data = self._first(digest, lambda key: memoryview(self._store.get(key).bytes()))
+        return unsealed_into(self._seal, data, digest, memory, f"{self._where}/{digest}")
 
     def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
         """Write the verified bytes to `path` and return their number."""

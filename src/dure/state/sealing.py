@@ -15,6 +15,7 @@ import functools
 import importlib
 import os
 import struct
+import threading
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -37,6 +38,7 @@ _VANISHES = (
     1 / 32
 )  # the same of memory that is mapped when it is restored: expanding it would be what a person waits for
 _LEVEL = 1
+_own = threading.local()
 _TAG = 16  # bytes, as AES-GCM's
 
 
@@ -99,6 +101,25 @@ class Seal:
             if blake3(data).hexdigest() == digest:  # plain bytes that begin so by chance
                 return data
             raise
+
+    def open_into(self, data: memoryview, digest: str, memory: memoryview) -> int:
+        """Put a stored blob's plain bytes, not yet compared with the digest, into `memory` and return their number.
+
+        For blobs of one frame, which are most; others, and those that `memory` is too small for, are a SealError.
+        """
+        if data[: len(MARK)] != MARK:
+            return _placed(data, memory)
+        header = bytes(data[:HEADER_BYTES])
+        size, frame_bytes, encrypted = _parsed(header)
+        begin = HEADER_BYTES + LENGTH_BYTES
+        (length,) = _LENGTH.unpack(data[HEADER_BYTES:begin]) if len(data) >= begin else (0,)
+        if _frames(size, frame_bytes) != 1 or len(data) != begin + length or encrypted != self.encrypts:
+            raise SealError("it has more than one frame")
+        body = self._cipher.decrypt_aside(_nonce(header, 0), data[begin:], _bound(header, digest, 0))
+        plain = body[1:] if bytes(body[:1]) == b"\x00" else memoryview(_expanded(bytes(body), frame_bytes))
+        if len(plain) != size:
+            raise SealError("a part of it is missing")
+        return _placed(plain, memory)
 
     def opened(self, source: Any, digest: str) -> Iterator[bytes]:
         """Yield the plain bytes of a sealed blob that is read from `source`, an open file."""
@@ -166,6 +187,21 @@ def _nonce(header: bytes, index: int) -> bytes:
 
 def _bound(header: bytes, digest: str, index: int) -> bytes:
     return header + bytes.fromhex(digest) + _LENGTH.pack(index)
+
+
+def _placed(plain: memoryview, memory: memoryview) -> int:
+    if len(plain) > len(memory):
+        raise SealError("it is longer than it says")
+    memory[: len(plain)] = plain
+    return len(plain)
+
+
+def scratch(size_bytes: int, use: str) -> memoryview:
+    """Return memory of this thread's, the same each time: new memory costs as much as what is copied to it."""
+    kept = _own.__dict__.setdefault("kept", {})
+    if len(kept.get(use, b"")) < size_bytes:
+        kept[use] = bytearray(max(size_bytes, CHUNK_BYTES + 4096))
+    return memoryview(kept[use])[:size_bytes]
 
 
 def _reader(data: memoryview) -> Any:
@@ -258,6 +294,10 @@ class _Checksum:
             raise SealError("a part of it is damaged")
         return body[:-_TAG]
 
+    @classmethod
+    def decrypt_aside(cls, nonce: bytes, body: memoryview, bound: bytes) -> memoryview:
+        return memoryview(cls.decrypt(nonce, bytes(body), bound))
+
 
 class _Gcm:
     """AES-GCM, from the package cryptography, which only teams with a key need."""
@@ -276,8 +316,23 @@ class _Gcm:
     def encrypt(self, nonce: bytes, body: bytes, bound: bytes) -> bytes:
         return bytes(self._cipher.encrypt(nonce, body, bound))
 
+    def decrypt_aside(self, nonce: bytes, body: memoryview, bound: bytes) -> memoryview:
+        """Decrypt into memory of this thread, where the package can (since 47)."""
+        if not hasattr(self._cipher, "decrypt_into") or len(body) < _TAG:
+            return memoryview(self.decrypt(nonce, bytes(body), bound))
+        plain = scratch(len(body) - _TAG, "plain")
+        try:
+            self._cipher.decrypt_into(nonce, body, bound, plain)
+        except self._invalid:
+            raise _unopened() from None
+        return plain
+
     def decrypt(self, nonce: bytes, body: bytes, bound: bytes) -> bytes:
         try:
             return bytes(self._cipher.decrypt(nonce, body, bound))
         except self._invalid:
-            raise SealError("it does not open with this team's key: it is damaged, or another key wrote it") from None
+            raise _unopened() from None
+
+
+def _unopened() -> SealError:
+    return SealError("it does not open with this team's key: it is damaged, or another key wrote it")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dure.state import Blobs, open_blobs
-from dure.state.blobs import digest_of
+from dure.state.blobs import BlobError, digest_of
 
 MAX_BYTES = 20 * 2**30
 _PART_OF_FREE = 0.25
@@ -72,6 +72,14 @@ class NodeBlobs:
         if self._blobs.path(digest) is None:
             self._keep(own, data)
         return data
+
+    def get_into(self, digest: str, memory: memoryview) -> int:
+        """Put the verified bytes into `memory` and return their number."""
+        data = self.get(digest)
+        if len(data) > len(memory):
+            raise BlobError(f"Blob {digest[:12]}… has {len(data)} bytes, more than was saved of it.")
+        memory[: len(data)] = data
+        return len(data)
 
     def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
         """Keep the bytes in the store, and here what is to be mapped from another store than files."""

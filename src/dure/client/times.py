@@ -65,7 +65,7 @@ def _next_time(text: str, clock: list[int], now: float, lang: str) -> tuple[floa
     shown = when.strftime("%Y-%m-%d %H:%M")
     note = f"{text} has passed today, so the deadline is tomorrow, {shown}."
     if lang == "ko":
-        note = f"오늘 {text}은(는) 지났으므로 마감은 내일 {shown}입니다."
+        note = f"오늘 {text} 시각은 이미 지났으므로 마감은 내일 {shown}입니다."
     return when.timestamp(), note
 
 

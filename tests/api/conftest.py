@@ -3,7 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from tests.api.plane import Plane, served, token
+from tests.api.plane import Plane, served_plane, token
 
 
 @pytest.fixture
@@ -17,13 +17,8 @@ def plane(tmp_path):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """A served control plane that runs commands, shared by a module's tests."""
-    plane = Plane(tmp_path_factory.mktemp("plane"), executing=True)
-    try:
-        with served(plane.app) as server:
-            server.plane = plane
-            yield server
-    finally:
-        plane.close()
+    with served_plane(tmp_path_factory.mktemp("plane")) as server:
+        yield server
 
 
 @pytest.fixture

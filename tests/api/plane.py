@@ -142,6 +142,18 @@ def served(make: Callable[[], FastAPI]) -> Any:
         server.stop()
 
 
+@contextmanager
+def served_plane(folder: Path) -> Any:
+    """A served control plane that runs commands; the plane itself is its `plane`."""
+    plane = Plane(folder, executing=True)
+    try:
+        with served(plane.app) as server:
+            server.plane = plane
+            yield server
+    finally:
+        plane.close()
+
+
 def until(condition: Callable[[], Any], within_s: float = 30.0) -> Any:
     deadline = time.monotonic() + within_s
     while not (found := condition()):

@@ -6,19 +6,14 @@ import sys
 
 import pytest
 
-from tests.api.plane import Plane, served, token
+from tests.api.plane import served_plane, token
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory):
     """A served control plane that runs commands, shared by all tests of the command line."""
-    plane = Plane(tmp_path_factory.mktemp("plane"), executing=True)
-    try:
-        with served(plane.app) as server:
-            server.plane = plane
-            yield server
-    finally:
-        plane.close()
+    with served_plane(tmp_path_factory.mktemp("plane")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import json
 import re
 import time
-import uuid
 
 import httpx
 import websocket
+
+from dure.main.tour.workspace import execute_request
 
 
 def wait_for(condition, what, timeout_s=60.0):
@@ -85,52 +86,43 @@ class Kernel:
         headers = {"X-XSRFToken": browser.xsrf(path), "Referer": f"{browser.url}user/{user}/lab"}
         answer = http.post(f"user/{user}/api/kernels", json={"name": "python3"}, headers=headers)
         assert answer.status_code == 201, answer.text
-        self.id = answer.json()["id"]
-        cookies = "; ".join(f"{c.name}={c.value}" for c in http.cookies.jar if path.startswith(c.path))
+        self.browser, self.user, self.id = browser, user, answer.json()["id"]
+        self.connect(subprotocol)
+
+    def connect(self, subprotocol=None):
+        path = f"/user/{self.user}/"
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self.browser.http.cookies.jar if path.startswith(c.path))
         self.socket = websocket.create_connection(
-            f"{browser.url.replace('http', 'ws')}user/{user}/api/kernels/{self.id}/channels",
+            f"{self.browser.url.replace('http', 'ws')}user/{self.user}/api/kernels/{self.id}/channels",
             header=[f"Cookie: {cookies}"],
             subprotocols=[subprotocol] if subprotocol else None,
             timeout=60,
         )
 
-    def run(self, code):
-        """Run a cell; return (what it wrote to stdout, to stderr, and its error's name or None)."""
-        message = uuid.uuid4().hex
-        header = {
-            "msg_id": message,
-            "username": "t",
-            "session": message,
-            "msg_type": "execute_request",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        self.socket.send(
-            json.dumps(
-                {
-                    "header": header,
-                    "parent_header": {},
-                    "metadata": {},
-                    "content": content,
-                    "channel": "shell",
-                    "buffers": [],
-                }
-            )
-        )
-        out, err, error = "", "", None
+    def replies(self, code):
+        """Run a cell; yield the type and content of what comes, until the kernel is idle again."""
+        message, request = execute_request(code)
+        self.socket.send(request)
         while True:
             reply = json.loads(self.socket.recv())
             if reply["parent_header"].get("msg_id") != message:
                 continue
             kind, content = reply["msg_type"], reply["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                return
+            yield kind, content
+
+    def run(self, code):
+        """Run a cell; return (what it wrote to stdout, to stderr, and its error's name or None)."""
+        out, err, error = "", "", None
+        for kind, content in self.replies(code):
             if kind == "stream" and content["name"] == "stdout":
                 out += content["text"]
             elif kind == "stream":
                 err += content["text"]
             elif kind == "error":
                 error = content["ename"]
-            elif kind == "status" and content["execution_state"] == "idle":
-                return out.strip(), err.strip(), error
+        return out.strip(), err.strip(), error
 
     def close(self):
         self.socket.close()

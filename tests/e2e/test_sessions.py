@@ -5,11 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
-import websocket
 from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.hub_browser import Kernel, wait_for
@@ -33,42 +31,17 @@ class Notebook(Kernel):
         self.id = answer.json()["kernel"]["id"]
         self.connect()
 
-    def connect(self):
-        base = f"/user/{self.user}/"
-        cookies = "; ".join(f"{c.name}={c.value}" for c in self.browser.http.cookies.jar if base.startswith(c.path))
-        self.socket = websocket.create_connection(
-            f"{self.browser.url.replace('http', 'ws')}user/{self.user}/api/kernels/{self.id}/channels",
-            header=[f"Cookie: {cookies}"],
-            timeout=60,
-        )
-
     def shown(self, code):
         """Run a cell; return the texts that it displayed, one after another, with what it printed."""
-        message = uuid.uuid4().hex
-        header = {
-            "msg_id": message,
-            "username": "t",
-            "session": message,
-            "msg_type": "execute_request",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        self.socket.send(json.dumps({**request, "buffers": []}))
         texts = []
-        while True:
-            reply = json.loads(self.socket.recv())
-            if reply["parent_header"].get("msg_id") != message:
-                continue
-            kind, content = reply["msg_type"], reply["content"]
+        for kind, content in self.replies(code):
             if kind in {"display_data", "execute_result"}:
                 texts.append(content["data"]["text/plain"])
             elif kind == "stream":
                 texts.append(content["text"])
             elif kind == "error":
                 texts.append(content["ename"])
-            elif kind == "status" and content["execution_state"] == "idle":
-                return "\n".join(texts)
+        return "\n".join(texts)
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,7 @@ def test_members_administrators_and_invited_people_may_enter(tmp_path):
 def test_an_invitation_adds_and_never_takes_away(tmp_path):
     accounts.create_link(tmp_path, "alice", admin=True, teams=["vision"])
     accounts.create_link(tmp_path, "alice", teams=["speech"])
-    assert accounts.find(tmp_path, "alice") == accounts.Account("alice", True, True, ("speech", "vision"), False)
+    assert accounts.find(tmp_path, "alice") == accounts.Account("alice", True, True, ("speech", "vision"))
 
 
 def test_a_removed_account_is_out_with_its_links(tmp_path):

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 
 from dure.api.auth import caller, who
 from dure.api.problems import documented, language_of
-from dure.api.streams import EventStream, Streams, event_source, job_source
+from dure.api.streams import Streams, event_source, job_source
 from dure.control.commands import Commands
 from dure.control.queries import MAX_PAGE, Queries
 from dure.core.model import Phase
@@ -200,7 +200,7 @@ def events_stream(
             raise CodedError("invalid_request", problem="Last-Event-ID is not a sequence number")
         after = int(last_event_id)
     source = event_source(streams, queries, principal, after=after, subject=subject, lang=lang)
-    return EventStream(request, streams, principal.name, source)
+    return streams.answer(request, principal.name, source)
 
 
 def blobs_access(
@@ -300,7 +300,7 @@ def job_stream(
     at = last_event_id or cursor or "0.0"
     queries.output(principal, job_id, at, 1)  # refuses before the stream begins
     source = job_source(streams, queries, principal, job_id=job_id, cursor=at, lang=lang)
-    return EventStream(request, streams, principal.name, source)
+    return streams.answer(request, principal.name, source)
 
 
 def artifacts(principal: Caller, queries: TheQueries, lang: Lang, job_id: JobId) -> Response:

@@ -82,6 +82,10 @@ class Streams:
         """Where the changes stand; taken before reading, so that what comes meanwhile wakes at once."""
         return self._changes.generation
 
+    def answer(self, request: Request, user: str, source: AsyncIterator[bytes]) -> EventStream:
+        """Return the response that sends what `source` yields, in one of the user's places."""
+        return EventStream(request, self, user, source)
+
 
 class EventStream(Response):
     """A response that sends what `source` yields until it ends, the client goes, or the place is refused."""

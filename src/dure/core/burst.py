@@ -63,11 +63,6 @@ class BurstDecision:
     budget_left: float | None
     deadline_at: float | None
 
-    @property
-    def only_waits(self) -> bool:
-        """True when nothing but time is missing."""
-        return self.failing == ("wait",)
-
     def document(self) -> Mapping[str, Any]:
         """Return every field as plain JSON, for the event log."""
         return asdict(self) | {"failing": list(self.failing)}

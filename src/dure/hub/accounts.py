@@ -60,7 +60,6 @@ class Account:
     admin: bool
     invited: bool
     teams: tuple[str, ...]
-    has_password: bool
 
 
 def check_name(name: str) -> str:
@@ -196,10 +195,8 @@ def find(state_dir: Path, user: str) -> Account | None:
 def list_accounts(state_dir: Path) -> list[Account]:
     """Return all accounts by name. Members of the platform file who never signed in have none."""
     with opened(state_dir) as db:
-        rows = db.execute(
-            "select name, admin, invited, teams, password is not null from accounts order by name"
-        ).fetchall()
-    return [Account(r[0], bool(r[1]), bool(r[2]), tuple(json.loads(r[3])), bool(r[4])) for r in rows]
+        rows = db.execute("select name, admin, invited, teams from accounts order by name").fetchall()
+    return [Account(r[0], bool(r[1]), bool(r[2]), tuple(json.loads(r[3]))) for r in rows]
 
 
 def remove(state_dir: Path, user: str) -> bool:

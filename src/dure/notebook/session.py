@@ -56,12 +56,6 @@ def client() -> Client:
     return found
 
 
-def forget_client() -> None:
-    """Make the next call of `client` start afresh, with a sign-in read anew."""
-    with _lock:
-        _kept.clear()
-
-
 def hear_outages(listener: Callable[[Any], None] | None) -> None:
     """Have `listener` told when a call made by this thread waits for a control plane that is away."""
     _away.listener = listener

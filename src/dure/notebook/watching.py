@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 FIRST_INTERRUPT_WAIT_S = 10.0
 SECOND_INTERRUPT_WAIT_S = 4.0
 ENDED = ("succeeded", "failed", "cancelled")
-_HAS_NOT_BEGUN = ("queued", "admitted", "starting")
 Answers = Callable[[Sequence[str]], tuple[dict[str, str | None], str | None]]
 
 

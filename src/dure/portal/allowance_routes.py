@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 from pydantic import ValidationError
 
-from dure.portal.site import Portal
+from dure.portal.site import Portal, portal_of
 from dure.wire.problems import CodedError
 from dure.wire.usage import ReservationRequest, ReservationView
 
@@ -51,14 +51,9 @@ def router() -> APIRouter:
     return found
 
 
-def _portal(request: Request) -> Portal:
-    portal: Portal = request.app.state.portal
-    return portal
-
-
 def usage(request: Request) -> Response:
     """What the reader's teams used, and how far their limits are used up."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     view = portal.queries.usage(principal, portal.lang(request))
     return portal.page(request, "usage.html", principal, section="usage", view=view)
@@ -70,7 +65,7 @@ def reservations(request: Request, week: Annotated[str, Query(max_length=10)] = 
 
 
 def _calendar(request: Request, week: str, *, refused: CodedError | None = None, **typed: str) -> Response:
-    portal = _portal(request)
+    portal = portal_of(request)
     principal, lang = portal.caller(request), portal.lang(request)
     now = portal.clock.now()
     zone = zone_of(typed.pop("zone", None) or request.cookies.get(ZONE_COOKIE))
@@ -103,7 +98,7 @@ def reserve(  # noqa: PLR0917 -- the form's fields
     note: Field = "", zone: Field = "UTC",
 ) -> Response:  # fmt: skip
     """Make a reservation; a refused one comes back with the sentence and what was typed."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     try:
         asked = ReservationRequest.model_validate(
@@ -134,7 +129,7 @@ def reserve(  # noqa: PLR0917 -- the form's fields
 
 def ask_release(request: Request, reservation_id: ReservationId) -> Response:
     """The page that asks whether the GPUs shall really be given back."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     found = _found(portal, request, reservation_id)
     zone = zone_of(request.cookies.get(ZONE_COOKIE))
@@ -144,7 +139,7 @@ def ask_release(request: Request, reservation_id: ReservationId) -> Response:
 
 def release(request: Request, reservation_id: ReservationId) -> Response:
     """Give a reservation's GPUs back."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     portal.commands.reservations.release(principal, reservation_id)
     return portal.back(f"{portal.base}/reservations")

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from dure.control.queries import Queries
 from dure.ports import Principal
@@ -49,8 +48,8 @@ class Streams(Protocol):
         """Where the changes stand."""
         ...
 
-    def taken(self, user: str) -> AbstractContextManager[None]:
-        """Hold one of the user's places."""
+    def answer(self, request: Request, user: str, source: AsyncIterator[bytes]) -> Response:
+        """Return the response that sends what `source` yields, in one of the user's places."""
         ...
 
     async def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -70,39 +69,6 @@ class Watch:
     job: str | None = None
     output: str | None = None
     estimated_at: float = 0.0
-
-
-class LiveResponse(Response):
-    """Sends what `source` yields until it ends or the reader goes."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, streams: Streams, user: str, source: AsyncIterator[bytes]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
-        self._streams = streams
-        self._user = user
-        self._source = source
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer; a refused place is a problem before anything was sent."""
-        with self._streams.taken(self._user):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async with anyio.create_task_group() as group:
-
-                async def until_gone() -> None:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    group.cancel_scope.cancel()
-
-                group.start_soon(until_gone)
-                try:
-                    async for chunk in self._source:
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
-                except OSError:
-                    pass  # the reader has gone
-                group.cancel_scope.cancel()
 
 
 async def changes(

@@ -198,8 +198,3 @@ def _fits(event: EventView, filters: dict[str, str]) -> bool:
         return False
     people: tuple[Any, ...] = (event.actor, event.data.get("user"))
     return not filters.get("user") or filters["user"] in people
-
-
-def cancellable(job: JobView) -> bool:
-    """Return whether asking for the job's end still means something."""
-    return job.ended_at is None and job.goal != "cancel"

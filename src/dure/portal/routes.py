@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, RedirectResponse
 
 from dure.core.events import KINDS
 from dure.portal import pages
-from dure.portal.live import LiveResponse, Watch, changes
+from dure.portal.live import Watch, changes
 from dure.portal.sign_in import SignInRefusedError, is_below
-from dure.portal.site import LANGUAGE_COOKIE, PREFERENCE_S, THEME_COOKIE, THEMES, Portal, is_secure, without_token
+from dure.portal.site import LANGUAGE_COOKIE, PREFERENCE_S, THEME_COOKIE, THEMES, is_secure, portal_of, without_token
 from dure.portal.wording import LANGUAGES
 from dure.wire.problems import CodedError
 
@@ -51,14 +51,9 @@ def router() -> APIRouter:
     return found
 
 
-def _portal(request: Request) -> Portal:
-    portal: Portal = request.app.state.portal
-    return portal
-
-
 def queue(request: Request) -> Response:
     """The first page: GPUs and the queue."""
-    portal = _portal(request)
+    portal = portal_of(request)
     if portal.sign_in.asks_token and (token := request.query_params.get("token")):
         return portal.entered(request, token, without_token(request))
     principal = portal.caller(request)
@@ -72,7 +67,7 @@ def queue(request: Request) -> Response:
 
 def queue_part(request: Request) -> Response:
     """The first page's live part."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     view = pages.queue_page(portal.queries, principal, portal.lang(request))
     return portal.page(request, "parts/queue.html", principal, view=view, here=f"{portal.base}/")
@@ -80,7 +75,7 @@ def queue_part(request: Request) -> Response:
 
 def usage(request: Request) -> Response:
     """The last hour as columns for the picture."""
-    portal = _portal(request)
+    portal = portal_of(request)
     portal.caller(request)
     history = portal.usage.history()
     return JSONResponse([history.at, history.gpus, history.waiting], headers={"Cache-Control": "no-store"})
@@ -90,7 +85,7 @@ async def live(
     request: Request, after: Seq = 0, job: Annotated[str | None, Query(max_length=64)] = None, output: Cursor = None
 ) -> Response:
     """The stream of what changed after event `after`; `Last-Event-ID` counts more, it is newer."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = await portal.streams.read(portal.caller, request)
     last = request.headers.get("last-event-id", "")
     if last.isascii() and last.isdigit():
@@ -99,7 +94,7 @@ async def live(
         await portal.streams.read(portal.queries.job, principal, job, "en")  # refuses before the stream begins
     watch = Watch(after, job, output if job else None)
     source = changes(portal.streams, portal.queries, principal, watch, portal.lang(request))
-    return LiveResponse(portal.streams, principal.name, source)
+    return portal.streams.answer(request, principal.name, source)
 
 
 def events(request: Request, job: Text = "", kind: Text = "", user: Text = "", before: Seq = MAX_SEQ) -> Response:
@@ -113,7 +108,7 @@ def events_part(request: Request, job: Text = "", kind: Text = "", user: Text = 
 
 
 def _events(request: Request, template: str, filters: dict[str, str], before: int) -> Response:
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     seq = portal.queries.last_seq()
     view = pages.events_page(portal.queries, principal, filters, before, portal.lang(request))
@@ -139,7 +134,7 @@ def job_part(request: Request, job_id: JobId) -> Response:
 
 
 def _job(request: Request, job_id: str, template: str) -> Response:
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     view = pages.job_page(portal.queries, principal, job_id, portal.lang(request), portal.clock.now())
     here = f"{portal.base}/jobs/{quote(view.job.id)}"
@@ -148,7 +143,7 @@ def _job(request: Request, job_id: str, template: str) -> Response:
 
 def job_output(request: Request, job_id: JobId, begin: Cursor = None) -> Response:
     """The last part of one job's output, from a cursor on."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     found = pages.output_tail(portal.queries, principal, job_id, begin)
     return portal.page(request, "parts/output.html", principal, tail=found, job_id=job_id)
@@ -156,7 +151,7 @@ def job_output(request: Request, job_id: JobId, begin: Cursor = None) -> Respons
 
 def ask_cancel(request: Request, job_id: JobId, back: Text = "") -> Response:
     """The page that asks whether the job shall really end."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     found = portal.queries.job(principal, job_id, portal.lang(request))
     if not (principal.admin or found.user == principal.name):
@@ -168,7 +163,7 @@ def ask_cancel(request: Request, job_id: JobId, back: Text = "") -> Response:
 
 def cancel(request: Request, job_id: JobId, back: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Ask for the job's end. One that has ended meanwhile is shown as it is."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     try:
         portal.commands.cancel(principal, job_id)
@@ -180,7 +175,7 @@ def cancel(request: Request, job_id: JobId, back: Annotated[str, Form(max_length
 
 def artifact(request: Request, job_id: JobId, path: Annotated[str, Path(max_length=4096)]) -> Response:
     """One file that the job left: always a download, never a page of this site."""
-    portal = _portal(request)
+    portal = portal_of(request)
     principal = portal.caller(request)
     size_bytes, pieces = portal.queries.artifact(principal, job_id, path)
     headers = {
@@ -200,7 +195,7 @@ def preferences(
     back: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """Keep the reader's language or colours in a cookie."""
-    portal = _portal(request)
+    portal = portal_of(request)
     response = portal.back(back)
     secure = is_secure(request)
     for name, value, known in ((LANGUAGE_COOKIE, lang, LANGUAGES), (THEME_COOKIE, theme, THEMES)):
@@ -213,7 +208,7 @@ def preferences(
 
 def signed_in(request: Request) -> Response:
     """Where the Hub sends browsers back to."""
-    portal = _portal(request)
+    portal = portal_of(request)
     try:
         return portal.moved(request, portal.sign_in.finish(dict(request.query_params), request.cookies))
     except SignInRefusedError as error:
@@ -224,12 +219,12 @@ def enter(
     request: Request, token: Annotated[str, Form(max_length=512)], back: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
     """Sign in with a typed token."""
-    return _portal(request).entered(request, token.strip(), back)
+    return portal_of(request).entered(request, token.strip(), back)
 
 
 def sign_out(request: Request) -> Response:
     """End the browser's session. Who is signed out already is sent the same way."""
-    portal = _portal(request)
+    portal = portal_of(request)
     try:
         portal.caller(request)
     except CodedError as error:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Form, Path, Query, Request, Response
 from pydantic import ValidationError
 
 from dure.control.sessions import Sessions
-from dure.portal.site import Portal
+from dure.portal.site import Portal, portal_of
 from dure.wire.problems import CodedError
 from dure.wire.sessions import SessionDetail, ShareRequest
 
@@ -34,9 +34,8 @@ def router() -> APIRouter:
 
 
 def _parts(request: Request) -> tuple[Portal, Sessions]:
-    portal: Portal = request.app.state.portal
     kept: Sessions = request.app.state.sessions
-    return portal, kept
+    return portal_of(request), kept
 
 
 def sessions(request: Request) -> Response:

@@ -175,6 +175,12 @@ class Portal:
         return self.page(request, "sign_in.html", None, status=401, wrong=False, next_path=_here(request))
 
 
+def portal_of(request: Request) -> Portal:
+    """Return the portal that serves the request."""
+    portal: Portal = request.app.state.portal
+    return portal
+
+
 def is_secure(request: Request) -> bool:
     """Return whether the browser came over https, by itself or as a proxy in front of us says."""
     return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "").split(",")[0].strip()}

@@ -167,39 +167,36 @@ def _chronus(row: Row, _line: int) -> TraceJob:
     )
 
 
-def _helios(row: Row, _line: int) -> TraceJob:
-    gpus_milli = row.gpus_milli("gpu_num")
-    return TraceJob(
-        id=row.text("job_id"),
-        submitted_at=row.time("submit_time"),
-        run_s=row.number("duration"),
-        gpus_milli=gpus_milli,
-        nodes=_nodes(row, "node_num", gpus_milli),
-        user=row.text("user", ""),
-        team=label(row.text("vc")),
-        name=row.text("jobname", ""),
-    )
+@dataclass(frozen=True, slots=True)
+class ClusterLog:
+    """What a publisher calls the columns that logs of clusters have in common; None for what it has not."""
 
+    gpus: str
+    nodes: str
+    run: str
+    team: str
+    needs_team: bool = False
+    name: str | None = None
+    limit: str | None = None
+    began: str | None = None
 
-def _acme(row: Row, _line: int) -> TraceJob:
-    gpus_milli = row.gpus_milli("gpu_num")
-    if not row.has("start_time"):
-        raise LeftOut("never_ran")
-    return TraceJob(
-        id=row.text("job_id"),
-        submitted_at=row.time("submit_time"),
-        run_s=row.number("duration"),
-        gpus_milli=gpus_milli,
-        nodes=_nodes(row, "node_num", gpus_milli),
-        user=row.text("user", ""),
-        team=label(row.text("type", "")),
-    )
-
-
-def _nodes(row: Row, column: str, gpus_milli: int) -> int | None:
-    """Return how many nodes a row names; None where its GPUs do not divide evenly among them."""
-    nodes = int(row.optional(column) or 0)
-    return nodes if nodes > 1 and gpus_milli % (nodes * WHOLE_GPU_MILLI) == 0 else None
+    def job(self, row: Row, _line: int) -> TraceJob:
+        """Return the job of a row; its nodes are None where its GPUs do not divide evenly among them."""
+        gpus_milli = row.gpus_milli(self.gpus)
+        if self.began and not row.has(self.began):
+            raise LeftOut("never_ran")
+        nodes = int(row.optional(self.nodes) or 0)
+        return TraceJob(
+            id=row.text("job_id"),
+            submitted_at=row.time("submit_time"),
+            run_s=row.number(self.run),
+            gpus_milli=gpus_milli,
+            nodes=nodes if nodes > 1 and gpus_milli % (nodes * WHOLE_GPU_MILLI) == 0 else None,
+            user=row.text("user", ""),
+            team=label(row.text(self.team, None if self.needs_team else "")),
+            name=row.text(self.name, "") if self.name else "",
+            timeout_s=row.optional(self.limit) if self.limit else None,
+        )
 
 
 def _openb(row: Row, _line: int) -> TraceJob:
@@ -209,17 +206,22 @@ def _openb(row: Row, _line: int) -> TraceJob:
     if not row.has("scheduled_time"):
         raise LeftOut("never_ran")
     models = row.text("gpu_spec", "").split("|")
-    ends, starts = row.time("deletion_time"), row.time("scheduled_time")
-    if ends < starts:
-        raise BadRow("ends_before", column="deletion_time", value=row.text("deletion_time")[:60])
+    run_s = _between_s(row, "scheduled_time", "deletion_time")
     return TraceJob(
         id=row.text("name"),
         submitted_at=row.time("creation_time"),
-        run_s=ends - starts,
+        run_s=run_s,
         gpus_milli=count * WHOLE_GPU_MILLI if count > 1 else int(row.number("gpu_milli", least=1)),
         tier=label(models[0]) if len(models) == 1 and models[0] else None,
         team=label(row.text("qos", "")),
     )
+
+
+def _between_s(row: Row, start: str, end: str) -> float:
+    ends, starts = row.time(end), row.time(start)
+    if ends < starts:
+        raise BadRow("ends_before", column=end, value=row.text(end)[:60])
+    return ends - starts
 
 
 def _sacct(row: Row, _line: int) -> TraceJob:
@@ -266,10 +268,7 @@ def _slurm_run_s(row: Row) -> float:
         return row.number("ElapsedRaw")
     if row.has("Elapsed"):
         return _span_s(row, "Elapsed")
-    ends, starts = row.time("End"), row.time("Start")
-    if ends < starts:
-        raise BadRow("ends_before", column="End", value=row.text("End")[:60])
-    return ends - starts
+    return _between_s(row, "Start", "End")
 
 
 def _slurm_limit_s(row: Row) -> float | None:
@@ -289,21 +288,9 @@ def _span_s(row: Row, column: str) -> float:
     return float(((days * 24 + hours) * 60 + int(match["m"])) * 60 + int(match["s"]))
 
 
-def _nrel(row: Row, _line: int) -> TraceJob:
-    gpus_milli = row.gpus_milli("gpus_req")
-    return TraceJob(
-        id=row.text("job_id"),
-        submitted_at=row.time("submit_time"),
-        run_s=row.number("run_time"),
-        gpus_milli=gpus_milli,
-        nodes=_nodes(row, "nodes_req", gpus_milli),
-        user=row.text("user", ""),
-        team=label(row.text("account", "")),
-        name=row.text("name", ""),
-        timeout_s=row.optional("wallclock_req"),
-    )
-
-
+_HELIOS = ClusterLog("gpu_num", "node_num", "duration", team="vc", needs_team=True, name="jobname")
+_ACME = ClusterLog("gpu_num", "node_num", "duration", team="type", began="start_time")
+_NREL = ClusterLog("gpus_req", "nodes_req", "run_time", team="account", name="name", limit="wallclock_req")
 _SLURM_GPUS = frozenset({"AllocTRES", "ReqTRES", "AllocGRES", "ReqGRES"})
 CSV_FORMATS: tuple[CsvFormat, ...] = (
     CsvFormat("dure", frozenset({"submitted_at", "run_s", "gpus"}), _own),
@@ -311,16 +298,16 @@ CSV_FORMATS: tuple[CsvFormat, ...] = (
     CsvFormat(
         "chronus", frozenset({"job_id", "user", "num_gpu", "submit_time", "duration", "expect_time_list"}), _chronus
     ),
-    CsvFormat("helios", frozenset({"job_id", "vc", "gpu_num", "submit_time", "duration"}), _helios),
+    CsvFormat("helios", frozenset({"job_id", "vc", "gpu_num", "submit_time", "duration"}), _HELIOS.job),
     CsvFormat(
-        "acme", frozenset({"job_id", "type", "node_num", "gpu_num", "submit_time", "start_time", "duration"}), _acme
+        "acme", frozenset({"job_id", "type", "node_num", "gpu_num", "submit_time", "start_time", "duration"}), _ACME.job
     ),
     CsvFormat(
         "openb",
         frozenset({"name", "num_gpu", "gpu_milli", "creation_time", "deletion_time", "scheduled_time"}),
         _openb,
     ),
-    CsvFormat("nrel", frozenset({"job_id", "gpus_req", "submit_time", "run_time"}), _nrel),
+    CsvFormat("nrel", frozenset({"job_id", "gpus_req", "submit_time", "run_time"}), _NREL.job),
     CsvFormat("sacct", frozenset({"JobID", "Submit", "Start"}), _sacct, "|", _SLURM_GPUS),
 )
 FORMAT_NAMES: tuple[str, ...] = (*(kind.name for kind in CSV_FORMATS), *DOCUMENT_FORMATS)

@@ -139,6 +139,15 @@ class Notebook:
         (folder / self.name).write_text(json.dumps(self.content, indent=1, ensure_ascii=False) + "\n")
 
 
+def execute_request(code: str) -> tuple[str, str]:
+    """Return Jupyter's request to run `code` as a kernel's websocket takes it: its id, which replies name, its text."""
+    message = uuid.uuid4().hex
+    header = {"msg_id": message, "username": "", "session": message, "msg_type": "execute_request", "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+    request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    return message, json.dumps(request | {"buffers": []})
+
+
 class Outputs:
     """Collects a cell's messages into nbformat outputs, as JupyterLab does."""
 
@@ -150,17 +159,8 @@ class Outputs:
 
     def of(self, send: Callable[[str], None], code: str) -> list[dict[str, Any]]:
         """Run `code` and return its outputs when the kernel is idle again."""
-        message = uuid.uuid4().hex
-        header = {
-            "msg_id": message,
-            "username": "tour",
-            "session": message,
-            "msg_type": "execute_request",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        send(json.dumps(request | {"buffers": []}))
+        message, request = execute_request(code)
+        send(request)
         deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
             reply = json.loads(self._receive(timeout=self._timeout_s))

@@ -219,24 +219,3 @@ def no_fit_reason(assignment: Assignment, queue: QueueNode) -> str:
         for reason in mildest.values():
             overall = most_severe(overall, reason)
     return overall
-
-
-def attempts_text(assignment: Assignment) -> str:
-    """Return the flavors that were considered, as Kueue writes them into events."""
-    parts = []
-    for one in assignment.pod_sets:
-        told = []
-        for attempt in one.attempts:
-            if attempt.mode == FIT and attempt.borrow == 0:
-                continue
-            how = (
-                MODE_NAMES[attempt.mode]
-                if attempt.possibility is None
-                else f"preemptionMode={POSSIBILITY_NAMES[attempt.possibility]}"
-            )
-            borrow = f";borrow={attempt.borrow}" if attempt.borrow else ""
-            reasons = "".join(f";{reason}" for reason in attempt.reasons)
-            told.append(f"{attempt.flavor}({how}{borrow}{reasons})")
-        if told:
-            parts.append(f"{one.name}: {', '.join(told)}")
-    return " | ".join(parts)

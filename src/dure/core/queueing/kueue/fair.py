@@ -24,7 +24,6 @@ from dure.core.queueing.kueue.snapshot import QueueNode
 from dure.core.queueing.kueue.tree import LOWEST_SHARE, Group, Node, Share
 
 FINAL_SHARE = "LessThanOrEqualToFinalShare"
-INITIAL_SHARE = "LessThanInitialShare"
 
 
 class QueueOrder:

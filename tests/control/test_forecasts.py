@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dure.adapters.store import SqlStore
+from dure.client.words import why_lines
 from dure.control.commands import Commands
 from dure.control.forecasts import Forecasts, ForecastSettings
 from dure.control.planning import _IN_LINE, Planning
@@ -16,7 +17,7 @@ from dure.core.forecast.runtimes import Basis
 from dure.core.forecast.starts import Eta
 from dure.sim.executor import Fate
 from dure.wire.problems import CodedError
-from tests.control.stage import ALICE, OTHER, Stage
+from tests.control.stage import ALICE, MATE, OTHER, Stage
 
 
 class Lab(Stage):
@@ -208,6 +209,48 @@ def test_only_a_few_wait_for_an_answer_about_the_future(lab: Lab) -> None:
         thread.join()
     with planning._taken(0.0):
         assert planning._line._value == _IN_LINE - 1
+
+
+def test_why_says_that_its_alternatives_are_not_computed_yet_and_how_to_ask_again(lab: Lab) -> None:
+    for number in range(3):
+        lab.submit(fate=Fate(run_s=3000.0), tier="gold", name=f"w{number}")
+        lab.tick()
+    waiting = lab.queries.queue(ALICE, "en").waiting[-1].id
+    line = lab.queries._planning._line
+    for _ in range(_IN_LINE):
+        assert line.acquire(blocking=False)
+    try:
+        for lang, said in (("en", "not computed yet"), ("ko", "아직 계산하지 못했습니다")):
+            story = lab.queries.why(ALICE, waiting, lang)
+            assert (story.sooner, story.ahead) == ([], None)
+            assert story.pending is not None
+            assert said in story.pending
+            assert story.pending.endswith(f": dure why {waiting}")
+            assert why_lines(story, lang)[-1] == story.pending
+    finally:
+        line.release(_IN_LINE)
+    story = lab.queries.why(ALICE, waiting, "en")
+    assert story.pending is None
+    assert story.sooner
+
+
+def test_where_no_start_is_in_sight_nothing_is_compared_with_one() -> None:
+    """Few are known and many come: some futures never get to a job of low priority; the middle one would."""
+    lab = Lab()
+    mine = lab.submit(tier="gold", priority="low")
+    for number in range(100):
+        who, priority = OTHER if number % 2 else MATE, "normal" if number % 3 else "high"
+        lab.submit(who, fate=Fate(run_s=30_000.0), name=f"w{number}", priority=priority, timeout_s=80_000)
+        lab.clock.time += 20.0
+    lab.tick()
+    lab.forecasts.refresh()
+    story = lab.queries.why(ALICE, mine, "en")
+    assert story.job.eta is not None
+    assert story.job.eta.p50_at is None
+    assert "no start is in sight" in story.job.eta.sentence
+    assert story.sooner
+    assert [option.instead_s for option in story.sooner] == [None] * len(story.sooner)
+    assert not any("instead" in line for line in why_lines(story))
 
 
 def _waits(planning: Planning) -> None:

@@ -95,6 +95,24 @@ def test_a_failed_jobs_page_says_why(plane, lively):
     assert 'class="out out-error"' in page
 
 
+def test_while_others_questions_come_first_the_page_says_what_is_not_computed_and_asks_again(plane, lively):
+    waiting = next(job for job in plane.queries.queue(ADA, "en").waiting if job.goal == "run")
+    line = plane.queries._planning._line
+    held = 0
+    while line.acquire(blocking=False):
+        held += 1
+    try:
+        page = plane.http(ADA).get(f"jobs/{waiting.id}").text
+        korean = plane.http(ADA).get(f"jobs/{waiting.id}", headers={"Accept-Language": "ko"}).text
+    finally:
+        line.release(held)
+    assert f"not computed yet, for others asked first. Ask again in a few seconds: dure why {waiting.id}" in page
+    assert f'<a href="/jobs/{waiting.id}">Ask again</a>' in page
+    assert "아직 계산하지 못했습니다" in korean
+    assert ">다시 확인</a>" in korean
+    assert "not computed yet" not in plane.http(ADA).get(f"jobs/{waiting.id}").text
+
+
 def test_members_of_the_team_see_a_job_but_not_its_output_others_see_neither(plane, lively):
     job = lively["ended"]
     assert plane.http(ADA).get(f"jobs/{job.id}").text.count("fitting") == 1

@@ -112,7 +112,8 @@ def why_lines(story: WhyView, lang: str = "en") -> list[str]:
     # The sentence names what helps most; only the rest is new.
     said = job.verdict.sentence.lower() if job.verdict else ""
     helps = [told for told in (job.verdict.helps if job.verdict else ()) if told.rstrip(".").lower() not in said]
-    return [*lines, *(f"→ {own_times(told)}" for told in helps)]
+    lines += [f"→ {own_times(told)}" for told in helps]
+    return [*lines, story.pending] if story.pending else lines
 
 
 def end_line(job: JobView, lang: str = "en") -> str:

@@ -88,19 +88,25 @@ class Planning:
 
     def sooner(self, job: Job) -> Sooner | None:
         """Return what stands before a waiting job and what would start it sooner; None when others ask too much."""
-        stamp = self._forecasts.outlook.at
-        known = self._known.get(job.id)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        found = self._found(job.id)
+        if found is not None:
+            return found
         try:
             with self._taken(_SHORT_TURN_S):
-                found = self._sooner(job)
+                found = self._found(job.id)  # somebody before may have asked the same
+                if found is None:
+                    stamp = self._forecasts.outlook.at
+                    found = self._sooner(job)
+                    self._known[job.id] = (stamp, found)
+                    while len(self._known) > _KEPT:
+                        self._known.popitem(last=False)
         except CodedError:
             return None
-        self._known[job.id] = (stamp, found)
-        while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
         return found
+
+    def _found(self, job_id: str) -> Sooner | None:
+        known = self._known.get(job_id)
+        return known[1] if known is not None and known[0] == self._forecasts.outlook.at else None
 
     def _sooner(self, job: Job) -> Sooner:
         present = self._forecasts.present()
@@ -115,12 +121,13 @@ class Planning:
             before = self._courses(present, frozenset({job.id}))
             found = options(present, job, remaining)
         eta = self._forecasts.outlook.etas.get(job.id)
+        if waiting > ALONE and (eta is None or job.deadline_at is not None):  # chances are over many futures
+            before = self._courses(present, frozenset({job.id}))
         if eta is None:
-            before = before if waiting <= ALONE else self._courses(present, frozenset({job.id}))
             eta = self._forecasts.corrected(etas(present.now, before, [job.id])[job.id])
-        if eta.p50_s is not None:  # the middle future is not the middle of all futures, and one time is told
-            instead_s = max(0.0, eta.issued_at + eta.p50_s - present.now)
-            found = tuple(replace(one, instead_s=instead_s) for one in found if one.in_s < instead_s)
+        # The middle future is not the middle of all futures, and one time is told, or that none is in sight.
+        instead_s = None if eta.p50_s is None else max(0.0, eta.issued_at + eta.p50_s - present.now)
+        found = tuple(replace(one, instead_s=instead_s) for one in found if instead_s is None or one.in_s < instead_s)
         in_time = self._in_time(job, present.now, before)
         return Sooner(present.now, eta, ahead(present, job, remaining, before), found, in_time)
 

@@ -17,6 +17,7 @@ from dure.control.allowances import usage_view
 from dure.control.forecasts import Forecasts
 from dure.control.planning import Planning
 from dure.control.platform_holder import PlatformHolder
+from dure.core import spoken_forecasts
 from dure.core.events import Event
 from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Phase
 from dure.core.queueing.decide import decide
@@ -208,7 +209,9 @@ class Queries:
         plan = self._plan()
         verdict, found = plan.verdicts.get(job_id), self._planning.sooner(job)
         told.deficits = forecast_views.deficits(job, verdict)
-        if found is not None:
+        if found is None:
+            told.pending = spoken_forecasts.pending(job.id, lang)
+        else:
             if told.job.eta is None:  # it came after the last estimates
                 accuracy = self._forecasts.outlook.accuracy
                 told.job.eta = views.eta_view(found.eta, accuracy, self._ports.clock.now(), lang)

@@ -128,6 +128,19 @@ def deadline(deadline_at: float, now: float, chance: float, lang: str) -> str:
     return f"As things stand, it is done by its deadline, {at}, with a chance of {part}."
 
 
+def pending(job_id: str, lang: str) -> str:
+    """Return that others asked first, so that what helps a job is not computed yet, and how to ask again."""
+    if lang.startswith("ko"):
+        return (
+            "다른 질문이 먼저 처리되고 있어, 앞에 무엇이 있고 어떻게 하면 더 빨리 시작하는지 아직 계산하지 못했습니다. "
+            f"몇 초 뒤 다시 확인하세요: dure why {job_id}"
+        )
+    return (
+        "What stands before it and what would start it sooner is not computed yet, for others asked first. "
+        f"Ask again in a few seconds: dure why {job_id}"
+    )
+
+
 def runs(p50_s: float, p90_s: float, basis: Basis, lang: str) -> str:
     """Return how long a job runs and what that rests on, as a sentence."""
     middle, late, rests = about(p50_s, lang), about(p90_s, lang), _BASIS["ko" if lang.startswith("ko") else "en"][basis]

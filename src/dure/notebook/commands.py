@@ -112,6 +112,7 @@ def _why(kernel: Kernel, rest: Sequence[str]) -> None:
     job = story.job
     sentence = own_times(job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job))
     below = why_lines(story, session.language()) if job.phase == "queued" else []
+    below = [line.replace(f"dure why {job.id}", f"%gpu why {job.id}") for line in below]
     columns = [say("column_at"), say("column_event")]
     rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), own_times(event.sentence)) for event in story.events]
     show(kernel.shell, Table(say("title_why", job=job.id, sentence=sentence), columns, rows, below=below))

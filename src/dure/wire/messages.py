@@ -262,7 +262,8 @@ class WhyView(View):
     """A job's story: what it is now, why, and every event in order.
 
     While it waits: what is missing of each tier, what stands before it, and what would start it sooner, soonest first;
-    with a deadline, the chance to be done by then, as a number and as a sentence.
+    with a deadline, the chance to be done by then, as a number and as a sentence. Where others' questions come first,
+    only the deficits, and in `pending` that the rest is not computed yet and what to type to ask again.
     """
 
     job: JobView
@@ -272,6 +273,7 @@ class WhyView(View):
     sooner: list[SoonerView] = Field(default_factory=list)
     deadline_chance: float | None = None
     deadline: str | None = None
+    pending: str | None = None
 
 
 class GpuView(View):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dure.state import written
 from dure.state.capturing import Taken, Writer, runs_of, snapshot_of
 from dure.state.grouping import Gathered, gather
+from dure.state.loading import Loader
 from dure.state.pickling import GroupPickler, Shared
-from dure.state.restoring import Loader
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:

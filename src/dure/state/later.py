@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dure.state.blobs import BlobError
-from dure.state.restoring import Loader, run_all
+from dure.state.loading import Loader, run_all
 
 if TYPE_CHECKING:
     import types

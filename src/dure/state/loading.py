@@ -1,0 +1,449 @@
+"""Load the groups of a snapshot: bytes into objects, large memory mapped, with the notebook's classes and functions.
+
+The one trap: a notebook class that lives here already must not be rewritten by loading, since the load may be thrown
+away; its new content waits in `Loader.pending` for the commit.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import enum
+import io
+import os
+import pickle
+import sys
+import threading
+import types
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.state import classes, marks, verified, written
+from dure.state.blobs import BlobError, Blobs, digest_of
+from dure.state.identity import differing
+from dure.state.regions import MAPPED_BYTES, Region, mapping_works
+from dure.state.sealing import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator
+    from pathlib import Path
+
+    from dure.state.manifest import Buffer, Group, Snapshot
+
+_READERS = 4
+_MAPPED_COST = 4096  # bytes that could be read while one chunk is mapped
+_GENTLE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """A mapped blob that was not hashed yet, and the names that hold it."""
+
+    path: Path
+    digest: str
+    names: tuple[str, ...]
+    memory: weakref.ref[Any]  # what it is mapped in
+
+
+@dataclass(slots=True)
+class _Loading:
+    """What loading one group has come to on its thread, until it is known to succeed."""
+
+    steps: list[Callable[[], None]] = field(default_factory=list)
+    codes: list[types.CodeType] = field(default_factory=list)
+
+
+class Loader:
+    """Loads groups by number, each once; classes that a group needs are loaded with it. Any thread may load."""
+
+    def __init__(
+        self, snapshot: Snapshot, blobs: Blobs, namespace: dict[str, Any], *, fresh: bool = False, verify: bool = True
+    ) -> None:
+        self.snapshot = snapshot
+        self.blobs = blobs
+        self.namespace = namespace
+        self.fresh = fresh  # make every class anew and leave the living ones alone
+        self.verify = verify
+        self.verify_bytes: int | None = None  # how much may still be hashed before the restore returns
+        self.unverified: list[Unverified] = []
+        self.pending: list[Callable[[], None]] = []
+        self.made: dict[str, type] = {}
+        self._new: set[str] = set()  # tokens of the classes that were made here
+        watched = written.current()
+        self._watched = None if watched is None else (watched[0], None)  # it looks at regions of its own only
+        self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
+        self._loaded: dict[int, tuple[Any, ...]] = {}
+        self._errors: dict[int, Exception] = {}
+        # one lock a group: groups never need each other in a circle (see `grouping`)
+        self._locks: dict[int, threading.RLock] = {}
+        self._here = threading.local()
+        self._costs: dict[int, int] = {}
+        self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
+        self.read_bytes: dict[int, int] = {}  # of each group, so far
+        self.lends = True
+        self.lent: dict[str, Any] = {}  # names that are in the namespace until all is loaded
+        self.turn: Callable[[int], None] | None = None  # asked before more of a group is read
+        self._defines = {token: index for index, group in enumerate(snapshot.groups) for token in group.classes}
+
+    def load(self, index: int) -> tuple[Any, ...]:
+        """Return the group's objects, by slot. What failed for the store's sake is tried again."""
+        with self._locks.setdefault(index, threading.RLock()):
+            if index in self._loaded:
+                return self._loaded[index]
+            error = self._errors.get(index)
+            if error is not None and not isinstance(error, BlobError):
+                raise error
+            self.read_bytes[index] = 0
+            try:
+                found = self._load_lending(index)
+            except Exception as error:
+                self._errors[index] = error
+                raise
+            self._loaded[index] = found
+            return found
+
+    def _load_lending(self, index: int) -> tuple[Any, ...]:
+        """Load a group; a name that its code (`__setstate__` and the like) looks up is put into the namespace first."""
+        while True:
+            try:
+                return self._load(index, self.snapshot.groups[index])
+            except NameError as error:
+                name = str(error.name)
+                variable = self.snapshot.variables.get(name)
+                if not self.lends or variable is None or name in self.namespace or variable.group == index:
+                    raise
+                slots = self.load(variable.group)
+                self.namespace[name] = self.lent[name] = slots[self.snapshot.groups[variable.group].names[name]]
+
+    def take_back(self) -> None:
+        """Take what was lent out of the namespace; from now on nothing is lent."""
+        self.lends = False
+        for name, value in self.lent.items():
+            if self.namespace.get(name) is value:
+                del self.namespace[name]
+        self.lent.clear()
+
+    def release(self, keep: Container[int]) -> None:
+        """Let go of the objects that were loaded, but of these groups; classes stay known."""
+        self._loaded = {index: found for index, found in self._loaded.items() if index in keep}
+
+    def take(self, index: int) -> tuple[Any, ...]:
+        """Return the group's objects and let go of them; raises what loading it raised."""
+        found = self._loaded.pop(index, None)
+        if found is None:
+            raise self._errors[index]
+        return found
+
+    def why(self, index: int, error: Exception) -> str:
+        """Return why a group did not load, as a sentence with what to do."""
+        reason = _reason(error)
+        if skew := differing(self.snapshot.fingerprint, self.snapshot.groups[index].modules):
+            reason += f" ({skew}: an environment with that version restores it)"
+        return reason
+
+    def cost(self, index: int) -> int:
+        """Return how many bytes must be read to load a group: all but what is mapped."""
+        if index not in self._costs:
+            group = self.snapshot.groups[index]
+            read = [run for run in group.buffers if not self._may_map(run)]
+            mapped = sum(len(run.chunks) for run in group.buffers) - sum(len(run.chunks) for run in read)
+            self._costs[index] = sum(run.size_bytes for run in (group.stream, *read)) + mapped * _MAPPED_COST
+        return self._costs[index]
+
+    def _may_map(self, run: Buffer) -> bool:
+        if run.inline is not None or run.size_bytes < MAPPED_BYTES or not mapping_works():
+            return False
+        try:
+            return self.blobs.path(run.chunks[0]) is not None
+        except BlobError:
+            return False
+
+    def _load(self, index: int, group: Group) -> tuple[Any, ...]:
+        outer = getattr(self._here, "loading", None)
+        loading = self._here.loading = _Loading()
+        try:
+            stream = self._bytes(group.stream, index)
+            buffers = [self._memory(buffer, index) for buffer in group.buffers]
+            found = _Unpickler(self, index, stream, buffers).load()
+        except BaseException:
+            for token in group.classes:  # a class that was made and not filled is nobody's class
+                if (made := self.made.pop(token, None)) is not None and token in self._new:
+                    classes.forget(token, made)
+            raise
+        finally:
+            self._here.loading = outer
+        if not isinstance(found, tuple) or len(found) <= max(
+            [*group.names.values(), *group.classes.values()], default=-1
+        ):
+            raise ValueError("the saved group does not hold what its manifest says")
+        for token, slot in group.classes.items():
+            self.made.setdefault(token, found[slot])
+        self.pending += loading.steps
+        self.codes[index] = loading.codes
+        return found
+
+    def _bytes(self, run: Buffer, group: int) -> Any:
+        if run.inline is not None:
+            data = base64.b64decode(run.inline)
+            if digest_of(data) != run.digest:
+                raise BlobError("a part of the snapshot's manifest is damaged (its hash differs)")
+            return data
+        if len(run.chunks) == 1:
+            self._count(group, run.size_bytes)
+            return self.blobs.get(run.chunks[0])
+        return self._read(run, group)
+
+    def _memory(self, run: Buffer, group: int) -> Any:
+        """Return writable memory with the run's bytes: mapped from local files where that pays."""
+        if run.inline is not None or run.size_bytes < MAPPED_BYTES:
+            return bytearray(self._bytes(run, group))
+        paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
+        read = [index for index, path in enumerate(paths) if path is None]
+        if len(read) == len(paths):
+            memory = Region.empty(run.size_bytes).view()
+        else:
+            memory = Region.of_files(paths, CHUNK_BYTES, run.size_bytes).view()
+        self._fill(memory, run, read, group)
+        if self.verify:
+            # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
+            look = written.looked(memory, self._watched)
+            files = [(index, path) for index, path in enumerate(paths) if path is not None]
+            new = [(index, path) for index, path in files if not verified.known(path, run.chunks[index])]
+            if self.verify_bytes is not None:
+                now = max(self.verify_bytes, 0) // CHUNK_BYTES
+                self.verify_bytes -= len(new) * CHUNK_BYTES
+                names = tuple(sorted(self.snapshot.groups[group].names))
+                self.unverified += [
+                    Unverified(path, run.chunks[index], names, weakref.ref(memory.obj)) for index, path in new[now:]
+                ]
+                new = new[:now]
+            for (index, path), found in zip(new, written.hashed(memory, [one for one, _ in new]), strict=True):
+                if found != run.chunks[index]:
+                    raise BlobError(
+                        f"blob {run.chunks[index][:12]}… is damaged (its hash differs): save the snapshot again"
+                    )
+                verified.note(path, found)
+            if look is not None and self._watched is not None:
+                self._watched[0].learn(look, list(run.chunks))
+        return memory
+
+    def _read(self, run: Buffer, group: int) -> memoryview:
+        memory = Region.empty(run.size_bytes).view()
+        self._fill(memory, run, list(range(len(run.chunks))), group)
+        return memory
+
+    def _count(self, group: int, size_bytes: int) -> None:
+        self.read_bytes[group] += size_bytes
+        if self.turn is not None:
+            self.turn(group)
+
+    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int], group: int) -> None:
+        """Copy verified chunks to where they belong, several at once."""
+
+        def fill(index: int) -> None:
+            expected = min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
+            begin = index * CHUNK_BYTES
+            size = self.blobs.get_into(run.chunks[index], memory[begin : begin + expected])
+            if size != expected:
+                raise BlobError(f"a blob has {size} bytes where {expected} were saved: save the snapshot again")
+            self._count(group, size)
+
+        threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
+        if threads > 1:
+            with ThreadPoolExecutor(threads, thread_name_prefix="dure-restore") as pool:
+                list(pool.map(fill, chunks))
+        else:
+            for index in chunks:
+                fill(index)
+
+    # --- what the marks in a stream call
+
+    def class_ref(self, token: str) -> type:
+        """Return a notebook class that another group defines."""
+        if token not in self.made:
+            index = self._defines.get(token)
+            living = classes.known(token)
+            if index is not None and not (self.fresh and living is not None):
+                self.load(index)
+            elif living is not None:
+                self.made[token] = living
+            else:
+                raise LookupError("a class that it is an instance of is not in the snapshot")
+        return self.made[token]
+
+    def class_shell(self, token: str, shape: str, name: str, make: Any, arguments: tuple[Any, ...]) -> type:
+        """Return this process's class for the token, one of equal definition, or a new one that `class_state`
+        fills.
+        """
+        if not self.fresh:
+            living = classes.known(token)
+            if living is None:
+                living = self._same_definition(name, shape)
+            if living is not None:
+                self.made[token] = living
+                self._living[id(living)] = shape
+                return living
+        flat = [item for each in arguments for item in (each if isinstance(each, tuple) else (each,))]
+        with _unobserved([item for item in flat if isinstance(item, type)]):
+            found: type = make(*arguments)
+        self.made[token] = found
+        if not self.fresh:
+            self._new.add(token)
+            classes.remember(token, found)
+        return found
+
+    def _same_definition(self, name: str, shape: str) -> type | None:
+        found = self.namespace.get(name)
+        if isinstance(found, type) and shape and not classes.by_reference(found) and classes.shape_of(found) == shape:
+            return found
+        return None
+
+    def class_state(self, cls: type, state: tuple[Any, Any]) -> None:
+        """Fill a new class now; a class that lives here already changes only at commit, and only where it
+        differs.
+        """
+        setter, content = state
+        shape = self._living.get(id(cls))
+        if shape and classes.shape_of(cls) == shape:
+            return
+        if shape is not None:
+            self._here.loading.steps.append(lambda: _bring_up_to_date(cls, content[0]))
+        else:
+            setter(cls, content)
+
+    def function(
+        self, tag: str, code: bytes, name: str, where: Any, cells: tuple[Any, ...] | None
+    ) -> types.FunctionType:
+        """Return a function on the live namespace, on its module's, or on the dict that travelled with it."""
+        from dure.state.rebuild import code_object
+
+        if where is None:
+            scope = self.namespace
+        elif isinstance(where, str):
+            __import__(where)
+            scope = vars(sys.modules[where])
+        else:
+            scope = where
+        made = code_object(tag, code)
+        self._here.loading.codes.append(made)
+        return types.FunctionType(made, scope, name, None, cells)
+
+    def live_namespace(self) -> dict[str, Any]:
+        """Return the namespace itself."""
+        return self.namespace
+
+
+def run_all(steps: list[Callable[[], None]]) -> None:
+    """Take every step off the list and do it."""
+    while steps:
+        steps.pop(0)()
+
+
+class _Gently:
+    """A stream that is read piece by piece in Python, so that a thread which loads it lets others run in between."""
+
+    def __init__(self, stream: Any, turn: Callable[[], None]) -> None:
+        self._stream = memoryview(stream)
+        self._at = 0
+        self._turn = turn
+
+    def read(self, size_bytes: int) -> bytes:
+        self._turn()
+        begin = self._at
+        self._at = begin + size_bytes
+        return bytes(self._stream[begin : self._at])
+
+    def readline(self) -> bytes:
+        end = self._at
+        while end < len(self._stream) and self._stream[end] != 10:
+            end += 1
+        return self.read(min(end + 1, len(self._stream)) - self._at)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, loader: Loader, group: int, stream: Any, buffers: list[Any]) -> None:
+        turn = loader.turn
+        if turn is not None and len(stream) > _GENTLE_BYTES:
+            super().__init__(_Gently(stream, lambda: turn(group)), buffers=buffers)
+        else:
+            super().__init__(io.BytesIO(stream), buffers=buffers)
+        self._loader = loader
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == marks.__name__:
+            return getattr(self._loader, "live_namespace" if name == "namespace" else name)
+        if module == "__main__":
+            found = self._loader.namespace.get(name)
+            if found is None:
+                raise LookupError(f"{name} is not defined in the notebook")
+            return found
+        return super().find_class(module, name)
+
+
+_HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+_making = threading.RLock()
+
+
+@contextlib.contextmanager
+def _unobserved(above: list[type]) -> Iterator[None]:
+    """Keep the notebook's metaclasses and base classes from hearing of a class: they did when it was defined."""
+    heard: list[tuple[type, str, Any]] = []
+    with _making:
+        for cls in {each: None for one in above for each in type.mro(one)}:
+            if classes.by_reference(cls) or cls.__module__ == "builtins" or cls.__flags__ & _IMMUTABLE:
+                continue
+            names = _HOOKS if issubclass(cls, type) else _HOOKS[-1:]
+            heard += [(cls, name, vars(cls)[name]) for name in names if name in vars(cls)]
+        for cls, name, _ in heard:
+            type.__delattr__(cls, name)
+        try:
+            yield
+        finally:
+            for cls, name, hook in heard:
+                type.__setattr__(cls, name, hook)
+
+
+def _bring_up_to_date(cls: type, attributes: dict[str, Any]) -> None:
+    """Give a living class the attributes that differ from its own; what is equal keeps its identity."""
+    for name, value in attributes.items():
+        if name in ("__dict__", "__weakref__", "_abc_impl", "__module__", "__qualname__", "__doc__", "__slots__"):
+            continue
+        if name in cls.__dict__ and _same(cls.__dict__[name], value):
+            continue
+        setattr(cls, name, value)
+    if isinstance(cls, enum.EnumMeta):
+        return  # what is left are its members and their tables, which Python made with the class
+    for name in [name for name in list(vars(cls)) if name not in attributes and not name.startswith("__")]:
+        if name != "_abc_impl" and not isinstance(vars(cls)[name], types.MemberDescriptorType):
+            delattr(cls, name)
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if mine is theirs:
+        return True
+    if isinstance(mine, types.FunctionType) and isinstance(theirs, types.FunctionType):
+        return classes.code_of(mine) == classes.code_of(theirs) and mine.__defaults__ == theirs.__defaults__
+    if type(mine) is not type(theirs):
+        return False
+    if isinstance(mine, staticmethod | classmethod):
+        return _same(mine.__func__, theirs.__func__)
+    if isinstance(mine, property):
+        return all(_same(getattr(mine, part), getattr(theirs, part)) for part in ("fget", "fset", "fdel"))
+    try:
+        return bool(mine == theirs)
+    except Exception:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    """Return why a group did not load, as a sentence with what to do where that is known."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"it needs the package {error.name}, which is not installed here: add it to the environment"
+    text = str(error).strip().splitlines()
+    first = text[0] if text else ""
+    if isinstance(error, BlobError | LookupError | RuntimeError) and first:
+        return first
+    return f"{type(error).__name__}: {first}"

@@ -4,7 +4,7 @@ The page tells of them from what is declared here; where a library is installed,
 """
 # ruff: noqa: E501 - the source of a cell is one text
 
-from tests.state.matrix import Row
+from tests.state.rows import Row
 
 _TORCH = "import torch\n"
 _JAX = "import jax, jax.numpy as jnp\n"

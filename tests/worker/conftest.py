@@ -19,6 +19,15 @@ from dure.state import Snapshot, capture, open_blobs, restore
 from dure.worker import control, processes
 
 DEADLINE_S = 60.0
+STUBBORN = """
+import time
+print('go')
+while True:
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print('no')
+"""
 
 
 def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any:
@@ -183,3 +192,13 @@ def new_server(tmp_path) -> Iterator[Callable[..., Server]]:
 def leftovers(attempt: Attempt) -> list[int]:
     """Processes that still carry the attempt's marks or sit in its session."""
     return [pid for pid in processes._left_behind(attempt.folder, {}) if processes.process(pid)]
+
+
+def running(pid: int) -> bool:
+    found = processes.process(pid)
+    return found is not None and found.state not in "ZX"
+
+
+def gone(attempt: Attempt, *pids: int) -> None:
+    wait_until(lambda: not any(running(pid) for pid in pids), "the end of all processes")
+    assert leftovers(attempt) == []

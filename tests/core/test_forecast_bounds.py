@@ -8,10 +8,14 @@ import pytest
 
 from dure.core.forecast.starts import Present, course
 from dure.core.model import BudgetAction, GpuShare, Lease, Limit, Phase
+from dure.core.queueing.decide import Decider, decide
+from dure.core.queueing.forward import What, Work, forward
 from dure.core.queueing.limits import Bounds
+from dure.core.reasons import Waiting
 from dure.core.reservations import Reservation
+from dure.core.sentences import verdict_sentence
 from dure.core.usage import DAY_S, Account, Past, Use, day_of, month_of
-from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team
+from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_snapshot, a_team
 
 HOUR = 3600.0
 MIDNIGHT = day_of(NOW) + DAY_S
@@ -89,3 +93,28 @@ def test_uses_are_added_to_the_accounts_of_their_day_and_month():
     before_month = day_of(NOW) - DAY_S < month_of(NOW)
     assert after.of("vision") == Account(11.0, 12.0 if before_month else 17.0, 4.0 if before_month else 5.0)
     assert after.of("vision", "ann").day_gpu_s == 10.0
+
+
+@pytest.mark.parametrize(
+    "team",
+    [
+        {"budget_action": BudgetAction.HARD, "budget_gpu_hours_per_month": 1.0},
+        {"budget_action": BudgetAction.HARD, "budget_per_month": 10.0},
+        {"user_limits": Limit(gpu_hours_per_day=0.0)},
+    ],
+)
+def test_one_job_that_alone_is_over_its_budget_opens_nothing_with_a_new_month_and_the_run_ends(team):
+    """A replay would else ask at every new month until the calendar ends."""
+    platform = a_platform(a_lab(a_node("n1", "gold", 2)), teams=[replace(a_team("vision"), **team), a_team("speech")])
+    jobs = [a_job("j-1", predicted_s=10 * HOUR), a_job("j-2", team="speech")]
+    told = list(forward(Decider(platform, explains=False), platform, NOW, (), [Work(job, HOUR) for job in jobs]))
+    assert {step.job.id for step in told if step.what is What.BEGAN} == {"j-2"}
+    assert max(step.at for step in told) == NOW + HOUR
+    plan = decide(a_snapshot(*jobs, platform=platform))
+    assert plan.wake_at is None
+    verdict = plan.verdicts["j-1"]
+    assert verdict.code is Waiting.WAITING_FOR_QUOTA
+    assert "until" not in verdict.data
+    assert "this job alone is predicted to need" in verdict_sentence(verdict, "en")
+    assert "이 작업 하나에만" in verdict_sentence(verdict, "ko")
+    assert "begins anew" not in verdict_sentence(verdict, "en")

@@ -20,6 +20,8 @@ def limited(data: Told, currency: str, lang: str) -> str:
     used = amount(limit, data.number("used") or 0.0, currency, lang)
     most = amount(limit, data.number("most") or 0.0, currency, lang)
     need = amount(limit, data.number("need") or 0.0, currency, lang)
+    if "alone" in data:
+        return _alone(data, need, most, lang)
     predicted, day = limit not in {"jobs", _GPUS}, f"{_moment(data, 'until')}" if "until" in data else ""
     if korean:
         who = f"{team} 팀의 {josa(f'{user}님', '은/는')}" if person else josa(f"{team} 팀", "은/는")
@@ -35,6 +37,18 @@ def limited(data: Told, currency: str, lang: str) -> str:
     at = f"{at}, the limit of {label(limit, lang)} is {most}"
     needs = f"this {'is predicted to need' if predicted else 'needs'} {need} more"
     return f"{at}, and {needs}{f'; the count begins anew at {day}' if day else ''}"
+
+
+def _alone(data: Told, need: str, most: str, lang: str) -> str:
+    """Return that the job by itself is predicted to be over a limit, and what to do."""
+    limit, team, person = data.text("limit"), data.text("team", "?"), data.text("whose") == "user"
+    if lang == "ko":
+        whose = f"{team} 팀 구성원 한 사람" if person else f"{team} 팀"
+        said = f"{whose}의 {label(limit, lang)} 한도는 {most}인데 이 작업 하나에만 {josa(need, '이/가')} 필요할 것으로"
+        return f"{said} 예측되므로, --timeout이나 GPU를 줄이거나 관리자에게 한도를 높여 달라고 해야 합니다"
+    whose = f"one person of team {team}" if person else f"team {team}"
+    said = f"the limit of {label(limit, lang)} for {whose} is {most}, and this job alone is predicted to need {need}"
+    return f"{said}: it needs a shorter --timeout, fewer GPUs, or an administrator who raises the limit"
 
 
 def over(data: Told, currency: str, lang: str) -> str:

@@ -124,7 +124,7 @@ class Decider:
         line = self.lines.line_of(job_id)
         outlook: Outlook = line.outlook
         team, job = self.kept.limited.get(line.team), self.lines.job(job_id)
-        if outlook.refusal is not None or (team is not None and limits.never(job, team)):
+        if outlook.refusal is not None or (team is not None and limits.never(job, team, self.kept.platform)):
             return True
         return not outlook.tiers and self._due(line, job) is None
 

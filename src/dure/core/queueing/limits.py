@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dure.core.burst import predicted_s
@@ -288,20 +288,22 @@ def _answer(job: Job, level: Level, need: float) -> Refusal:
         "need": round(need, 3),
         "most": level.most,
     }
-    if level.until is not None:
-        data["until"] = level.until
+    if level.until is not None:  # where the job alone is over the limit, no new count helps it
+        data |= {"alone": True} if _beyond(level, need) else {"until": level.until}
     if never and level.limit == "gpus" and job.request.nodes == 1:
         data["most_milli"] = level.most if level.most < WHOLE_GPU_MILLI else level.most // 1000 * 1000
     return (Waiting.EXCEEDS_MAX_QUOTA if never else Waiting.WAITING_FOR_QUOTA), data
 
 
-def never(job: Job, team: Team) -> bool:
-    """Return whether the job asks for more than what its team or person may ever hold at once."""
-    return any(
-        (limit.jobs is not None and limit.jobs < 1)
-        or (limit.gpus_milli is not None and job.request.gpus_milli > limit.gpus_milli)
-        for limit in (team.limits, team.user_limits)
-    )
+def _beyond(level: Level, need: float) -> bool:
+    """Return whether so much is over a limit of which nothing is used."""
+    return need > replace(level, used=0.0).left
+
+
+def never(job: Job, team: Team, platform: Platform) -> bool:
+    """Return whether the job alone needs more than a limit of its team or person allows."""
+    needs, nothing = _needs(job, platform), {"team": NOTHING, "user": NOTHING}
+    return any(_beyond(level, needs[level.limit]) for level in _binding(team, job.user, Past(), nothing))
 
 
 def renewals(team: Team, now: float) -> Iterator[float]:

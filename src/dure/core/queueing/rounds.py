@@ -122,7 +122,7 @@ class Round:
         found: set[float] = set()
         for line in self.lines:
             state = self.states[id(line)]
-            if state.bounded:
+            if state.bounded and self._may_open(line):
                 found.update(limits.renewals(self.standing.limited[line.team], self.now))
             found.update(
                 at
@@ -131,6 +131,17 @@ class Round:
                 if at > self.now
             )
         return min(found, default=None)
+
+    def _may_open(self, line: Line) -> bool:
+        """Return whether some job of a line does not need more, it alone, than a limit allows."""
+        known = line.recalled.get("may_open")
+        if known is None or known[0] != line.version:
+            team = self.standing.limited[line.team]
+            jobs = (place[2] for places in line.ranks.values() for place in places)
+            found = any(not limits.never(job, team, self.platform) for job in jobs)
+            known = line.recalled["may_open"] = line.version, found
+        may: bool = known[1]
+        return may
 
     def end_at(self, job: Job) -> float | None:
         """Return when the job would have ended if it started now; None when that is unknown, or must not count."""

@@ -19,3 +19,8 @@ def test_names_in_tables_stay_one_line_of_plain_characters(capsys):
 def test_sentences_keep_their_lines_and_nothing_else_unseen(capsys, tell, stream):
     tell(NASTY + "\n\t한글")
     assert getattr(capsys.readouterr(), stream) == SPELLED + "\n\t한글\n"
+
+
+def test_a_name_with_a_time_in_it_is_shown_as_it_is(capsys):
+    telling.table(("PATH",), [("model_2026-05-01T09:00Z.pt",)], "")
+    assert "model_2026-05-01T09:00Z.pt" in capsys.readouterr().out

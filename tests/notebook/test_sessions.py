@@ -7,14 +7,17 @@ import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pydantic import create_model
 
 from dure.hub.spawner import STARTUP
 from dure.notebook.session import notebook_name
 from dure.notebook.session_lookup import meant
 from dure.state import FolderBlobs
-from dure.wire.sessions import RenameRequest
+from dure.wire.messages import Wire
+from dure.wire.sessions import RenameRequest, SaveRequest
 from tests.api.plane import PEOPLE, Plane, Served, served, token, until
 from tests.notebook.conftest import NotebookKernel
 
@@ -453,6 +456,36 @@ def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, se
     again = desk.open()
     assert again.value("x") == "2"
     assert settled(desk) > number
+
+
+def test_a_platform_of_before_is_told_with_who_must_update_and_gets_all_when_it_is_updated(desk, server, monkeypatch):
+    known: dict[str, Any] = {name: (field.annotation, field) for name, field in SaveRequest.model_fields.items()}
+    del known["session"]
+    older: Any = create_model("SaveRequest", __base__=Wire, **known)
+    older.session = None
+    server.stop()
+    monkeypatch.setattr("dure.api.session_routes.SaveRequest", older)
+    server.start()
+    kernel = desk.open()
+    kernel.run("x = 1")
+    number = settled(desk)
+    lines: list[str] = []
+
+    def said() -> bool:
+        lines.append(told(kernel.run(f"x = 2 + {len(lines)}")))
+        return bool(lines[-1])
+
+    until(said)
+    assert "The session is not being saved: Dure here is newer than the platform" in lines[-1]
+    assert "pip install -U 'dure[server,hub]'" in lines[-1]
+    assert [told(kernel.run("pass")) for _ in range(3)] == [""] * 3, "said once"
+    assert desk.saved() == number
+    server.stop()
+    monkeypatch.undo()
+    server.start()
+    kernel.run("y = 1")
+    until(lambda: desk.saved() > number)
+    assert told(kernel.run("%session save")).startswith("Saved")
 
 
 def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_back(desk, plane):

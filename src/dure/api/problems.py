@@ -28,7 +28,9 @@ from dure.ports import (
     StoreUnavailableError,
     VersionConflictError,
 )
+from dure.wire.messages import USER_AGENT
 from dure.wire.problems import CATALOGUE, CodedError
+from dure.wire.skew import skew
 
 log = logging.getLogger("dure.api")
 MEDIA_TYPE = "application/problem+json"
@@ -64,7 +66,7 @@ def coded(error: Exception, request: Request) -> CodedError:
     if isinstance(error, CodedError):
         return error
     if isinstance(error, RequestValidationError):
-        return _of_validation(error)
+        return _of_validation(error, request)
     if isinstance(error, HTTPException):
         return _of_http(error, request)
     known = _of_ports(error)
@@ -108,7 +110,7 @@ def documented(*codes: str, anyone: bool = False) -> dict[int | str, dict[str, A
     return responses
 
 
-def _of_validation(error: RequestValidationError) -> CodedError:
+def _of_validation(error: RequestValidationError, request: Request) -> CodedError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return CodedError("malformed_json", problem=str(first.get("ctx", {}).get("error", first["msg"])))
@@ -116,7 +118,9 @@ def _of_validation(error: RequestValidationError) -> CodedError:
     for found in error.errors()[:5]:
         where = ".".join(str(part) for part in found["loc"])
         problems.append(f"{where}: {found['msg']}")
-    return CodedError("invalid_request", problem="; ".join(problems))
+    told = "; ".join(problems)
+    ours = request.headers.get("user-agent") == USER_AGENT
+    return CodedError((ours and skew(told)) or "invalid_request", problem=told)
 
 
 def _of_http(error: HTTPException, request: Request) -> CodedError:

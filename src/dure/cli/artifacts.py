@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dure.cli.jobs import JOB
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn
+from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, visible, warn
 from dure.client.errors import failure
 from dure.client.words import size_word
 
@@ -72,7 +72,7 @@ def get(ctx: click.Context, job_id: str, paths: tuple[str, ...], *, output: Path
         print_json(written)
         return
     for one in written:
-        say(str(one["file"]))
+        click.echo(visible(str(one["file"])))  # a name is no sentence: what looks like a time in it stays
     if not written:
         warn("산출물이 없습니다." if lang == "ko" else "No artifacts.")
 

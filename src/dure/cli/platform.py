@@ -12,6 +12,7 @@ import click
 from dure.amounts import duration, money
 from dure.cli.completion import job_ids
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when
+from dure.client.moments import own_times
 from dure.client.words import gpus_word, place, state_word
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _waiting(found: QueueView, lang: str) -> None:
             job.name[:40],
             job.user,
             job.eta.short if job.eta else "-",
-            job.verdict.sentence if job.verdict else "",
+            own_times(job.verdict.sentence) if job.verdict else "",
         )
         for job in found.waiting
     ]

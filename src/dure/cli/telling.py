@@ -98,7 +98,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     if not rows:
         warn(empty)
         return
-    rows = [[visible(own_times(cell)) for cell in row] for row in rows]
+    rows = [[visible(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dure.amounts import money
+from dure.client.moments import own_times
 from dure.client.words import gpus_word
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _row(plan: PlanView, row: PlanRow, lang: str) -> tuple[str, ...]:
     korean = lang == "ko"
     simulated = (" (시뮬레이션)" if korean else " (simulated)") if row.simulated else ""
     asked = ("예" if korean else "yes") if row.asked else ""
-    note = row.note
+    note = own_times(row.note)
     if row.eta is not None and row.chance < 1.0:
         part = f"{row.chance:.0%}"
         note = f"이 등급을 요청하면 {part}가 여기서 시작" if korean else f"{part} of the time it starts here"

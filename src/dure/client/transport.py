@@ -6,6 +6,7 @@ it certainly was not delivered.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from pydantic import BaseModel, ValidationError
 
 from dure.client.config import Login
 from dure.client.errors import DureError, failure
-from dure.wire.messages import Problem
+from dure.wire.messages import USER_AGENT, Problem
+from dure.wire.skew import skew
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
 AWAY = frozenset({502, 503, 504})  # what a proxy answers while the control plane is down, and our own `busy`
+_SKEWED = {"missing": "platform_older", "literal_error": "client_older"}  # in an answer
+_PLAIN = re.compile(r"(/[\w.~-]+)+(\?.*)?")  # no name in it that a person has spelt so that it leads elsewhere
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -77,7 +81,7 @@ class Transport:
         self._progress = progress
         self._retry_s = retry_s
         host = urlsplit(login.url).hostname or ""
-        headers = {"Accept-Language": lang, "User-Agent": "dure"}
+        headers = {"Accept-Language": lang, "User-Agent": USER_AGENT}
         if login.token:
             headers["Authorization"] = f"Bearer {login.token}"
         try:
@@ -143,20 +147,26 @@ class Transport:
             patience.failed(self.refusal(response))
 
     def parsed(self, model: type[M], content: bytes | str) -> M:
-        """Return `content` as `model`; raises DureError `not_dure` when it is something else."""
+        """Return `content` as `model`; raises DureError with a code of `SKEW`, `not_dure` when it is no answer."""
         try:
             return model.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             problem = f"{'.'.join(str(part) for part in first['loc']) or 'answer'}: {first['msg']}"
+            known = any(f'"{name}"' in str(content) for name in model.model_fields)
+            if known and first["type"] in _SKEWED:
+                raise failure(_SKEWED[first["type"]], self.lang, problem=problem) from error
             raise failure("not_dure", self.lang, url=self.login.url, problem=problem) from error
 
     def refusal(self, response: httpx.Response) -> DureError:
         """Return the error that a response without success means."""
         try:
-            return DureError(Problem.model_validate_json(response.content))
+            problem = Problem.model_validate_json(response.content)
         except ValidationError:
             pass
+        else:
+            found = _skew(problem, response.request.url.raw_path.decode())
+            return failure(found, self.lang, **problem.data) if found else DureError(problem)
         if response.status_code in {401, 403}:
             return failure("not_signed_in", self.lang)
         if response.status_code in AWAY:
@@ -171,6 +181,16 @@ class Transport:
 def query(**values: Any) -> Mapping[str, Any]:
     """Return query parameters without those that are None or empty."""
     return {name: value for name, value in values.items() if value not in (None, (), [])}
+
+
+def _skew(problem: Problem, path: str) -> str | None:
+    """Return which side is older, where a platform's refusal of what we made by its description can mean only that."""
+    if problem.code == "invalid_request":
+        return skew(str(problem.data.get("problem", "")))
+    if problem.code in {"not_found", "method_not_allowed"} and _PLAIN.fullmatch(path):
+        problem.data.update(problem=f"HTTP {problem.status}, {path}")
+        return "platform_older"
+    return None
 
 
 def _lost(lang: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session_journal import Journal, left_behind
+from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from dure.wire.sessions import SessionDocument, SessionPolicyView
 
 _ASK_S = 5.0
-AWAY = frozenset({"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"})
+AWAY = SKEW | {"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"}
 
 
 @dataclass(slots=True)

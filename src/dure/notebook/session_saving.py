@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session_journal import MAX_PENDING, Journal
 from dure.notebook.session_opening import AWAY, Opened, a_client
+from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,7 @@ class Saver:
     froze_s: float = 0.0  # what the last freeze took
     _queue: queue.Queue[tuple[Frozen, Snapshot | None, Facts] | None] = field(default_factory=queue.Queue)
     _client: Client | None = None
+    _skew: str = ""  # `problem` while the platform is of another version: what is kept here is not lost by it
     then: Callable[[], None] = lambda: None
     coming: Later | None = None  # what a restore still loads: every save keeps what the snapshot has of it
     checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
@@ -124,7 +126,7 @@ class Saver:
         self.journal.remove()
         self.journal.name, self.journal.team = name, team
         self.journal.session, self.journal.newest, self.journal.pending = None, 0, []
-        self.fenced, self.paused, self.problem, self.base = False, False, "", None
+        self.fenced, self.paused, self.problem, self._skew, self.base = False, False, "", "", None
 
     def _work(self) -> None:
         while True:
@@ -175,7 +177,7 @@ class Saver:
         del journal.pending[:-MAX_PENDING]
         journal.document, journal.cell = digest, facts.cell
         journal.write()
-        self.base, self.unsaved, self.problem = snapshot, unsaved, ""
+        self.base, self.unsaved, self.problem = snapshot, unsaved, self._skew
         self.last = Kept(journal.number, time.time(), digest, snapshot, facts.origin, facts.cell)
 
     def _send(self) -> None:
@@ -188,9 +190,13 @@ class Saver:
                 request = SaveRequest(**journal.pending[0], parent=journal.newest, session=journal.session)
                 saved = self._asked().save_session(request)
             except DureError as error:
-                if error.code not in AWAY:
+                if error.code in SKEW:  # what is kept here goes there once both are of one version
+                    self._skew = self.problem = str(error)
+                elif error.code not in AWAY:
                     self._refused(error)
                 return
+            if self._skew:
+                self._skew = self.problem = ""
             journal.pending.pop(0)
             journal.newest, journal.session, journal.team = saved.number, saved.session, saved.team
             self.dropped += saved.dropped

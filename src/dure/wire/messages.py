@@ -16,6 +16,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")]
 Level = Annotated[str, Field(min_length=1, max_length=317)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+USER_AGENT = "dure"  # our own clients: a body of theirs that cannot be understood is of another version
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_REFERENCES = 10_000
 MAX_INPUTS = 16

@@ -303,6 +303,22 @@ CATALOGUE: Mapping[str, Entry] = {
         "The request cannot be understood: {problem}. See the API description at /api/docs.",
         "요청을 이해할 수 없습니다: {problem}. API 설명은 /api/docs에 있습니다.",
     ),
+    "platform_older": Entry(
+        422,
+        "Platform is older",
+        "Dure here is newer than the platform, which does not know a part of this request ({problem}): have it updated "
+        "where the platform runs, with `pip install -U 'dure[server,hub]'`, `dure down` and `dure up`.",
+        "여기의 Dure가 플랫폼보다 최신 버전이라 플랫폼이 이 요청의 일부를 모릅니다({problem}). 플랫폼이 실행되는 "
+        "곳에서 `pip install -U 'dure[server,hub]'`, `dure down`, `dure up`으로 업데이트하도록 관리자에게 요청하세요.",
+    ),
+    "client_older": Entry(
+        422,
+        "Dure here is older",
+        "Dure here is older than the platform and the two do not understand each other ({problem}): update it here "
+        "with `pip install -U dure`, then restart the kernel where it is a notebook.",
+        "여기의 Dure가 플랫폼보다 이전 버전이라 서로 이해하지 못합니다({problem}). 여기에서 `pip install -U dure`로 "
+        "업데이트하고, 노트북이라면 커널을 다시 시작하세요.",
+    ),
     "malformed_json": Entry(
         400,
         "Not JSON",

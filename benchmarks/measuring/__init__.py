@@ -1,1 +1,1 @@
-"""What both benchmarks need: figures and tables, the machine, a running platform, databases, peers."""
+"""What several benchmarks need: figures and tables, the machine, a running platform, databases, peers."""

@@ -1,4 +1,4 @@
-"""Starts the real platform in a folder of its own for a benchmark, and ends it.
+"""Starts the real platform in a folder of its own, for a benchmark or a test, and ends it.
 
 The trap: fork servers outlive their control plane by design, so `dure down` must follow, or they stay.
 """
@@ -25,11 +25,11 @@ class Running:
 
     url: str
     token: str
-    folder: Path
+    state_dir: Path
     pid: int
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Return the variables of a kernel that is signed in."""
+        """Return the variables of a kernel or shell that is signed in; `home` keeps its own files apart."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DURE_", "JPY_", "XDG_"))}
         mine = {"HOME": str(home), "LC_ALL": "C.UTF-8", "IPYTHONDIR": str(home / "ipython")}
         return {**kept, **mine, "DURE_URL": self.url, "DURE_TOKEN": self.token}
@@ -37,21 +37,21 @@ class Running:
 
 @contextmanager
 def platform(
-    folder: Path, *, text: str | None = None, hub: bool = False, variables: Mapping[str, str] | None = None
+    state_dir: Path, text: str | None = None, *, hub: bool = False, variables: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """Start `dure up` in `folder`, with the platform file `text` or what `dure init` writes, and end it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Start `dure up` in `state_dir`, with the platform file `text` or what `dure init` writes, and end it."""
+    state_dir.mkdir(parents=True, exist_ok=True)
     if text is not None:
-        (folder / "platform.yaml").write_text(text)
-    log = folder / "up.log"
-    command = [DURE, "up", "--dir", str(folder), *([] if hub else ["--no-hub"])]
+        (state_dir / "platform.yaml").write_text(text)
+    log = state_dir / "up.log"
+    command = [DURE, "up", "--dir", str(state_dir), *([] if hub else ["--no-hub"])]
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(variables or {})}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, env=environment)
     try:
         url = _ready(process, log)
-        token = "" if hub else (folder / "token").read_text().strip()
-        yield Running(url, token, folder, process.pid)
+        token = "" if hub else (state_dir / "token").read_text().strip()
+        yield Running(url, token, state_dir, process.pid)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def platform(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        subprocess.run([DURE, "down", "--dir", str(folder)], capture_output=True, check=False, timeout=60)
+        subprocess.run([DURE, "down", "--dir", str(state_dir)], capture_output=True, check=False, timeout=60)
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str:

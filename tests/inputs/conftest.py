@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 import pytest
+from benchmarks.measuring import running
 
 from dure.client import Client, Login
 from dure.wire.messages import JobRequest, JobView
-from tests.platform_process import PlatformProcess, running_platform
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 DEADLINE_S = 90.0
@@ -30,7 +30,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Desk:
     """One person at a real platform."""
 
-    def __init__(self, platform: PlatformProcess) -> None:
+    def __init__(self, platform: running.Running) -> None:
         self.platform = platform
         self.client = Client(Login(platform.url, platform.token, "environment"))
 
@@ -87,13 +87,13 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformProcess]:
-    with running_platform(tmp_path_factory.mktemp("platform")) as process:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running.Running]:
+    with running.platform(tmp_path_factory.mktemp("platform")) as process:
         yield process
 
 
 @pytest.fixture
-def desk(platform: PlatformProcess) -> Iterator[Desk]:
+def desk(platform: running.Running) -> Iterator[Desk]:
     at = Desk(platform)
     with at.client:
         yield at

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from benchmarks.measuring import running
 
 from dure.client import DureError
 from tests.inputs.conftest import Desk, until
 from tests.notebook.conftest import NotebookKernel, Shown
-from tests.platform_process import running_platform
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_full_disk_loses_nothing(disk: Path, tmp_path: Path):
-    with running_platform(disk) as platform:
+    with running.platform(disk) as platform:
         desk = Desk(platform)
         kernel = NotebookKernel(platform.environment(tmp_path), tmp_path, str(tmp_path / "story.ipynb"))
         try:

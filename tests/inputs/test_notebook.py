@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from benchmarks.measuring import running
 
 import dure
 from dure.adapters.platform_template import initial_text
@@ -18,7 +19,6 @@ from dure.client import DureError
 from dure.worker.processes import read_record
 from tests.inputs.conftest import Desk, until
 from tests.notebook.conftest import NotebookKernel
-from tests.platform_process import PlatformProcess, running_platform
 
 ROOT = Path(dure.__file__).parents[2]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -54,16 +54,16 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, other: tuple[str, str]) -> Iterator[PlatformProcess]:
+def platform(tmp_path_factory: pytest.TempPathFactory, other: tuple[str, str]) -> Iterator[running.Running]:
     text = initial_text([], "me")
     assert "environments:\n" in text
     text = text.replace("environments:\n", f"environments:\n  - name: other\n    python: {other[0]}\n", 1)
-    with running_platform(tmp_path_factory.mktemp("platform"), text) as process:
+    with running.platform(tmp_path_factory.mktemp("platform"), text) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def kernel(platform: PlatformProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookKernel]:
+def kernel(platform: running.Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookKernel]:
     home = tmp_path_factory.mktemp("home")
     started = NotebookKernel(platform.environment(home), home, str(home / "story.ipynb"))
     yield started

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.measuring import running
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
-
-from tests.platform_process import PlatformProcess, running_platform
 
 DEADLINE_S = 90.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -163,8 +162,8 @@ class NotebookKernel:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformProcess]:
-    with running_platform(tmp_path_factory.mktemp("platform")) as process:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running.Running]:
+    with running.platform(tmp_path_factory.mktemp("platform")) as process:
         yield process
 
 
@@ -174,7 +173,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def new_kernel(platform: PlatformProcess, home: Path) -> Iterator[Callable[..., NotebookKernel]]:
+def new_kernel(platform: running.Running, home: Path) -> Iterator[Callable[..., NotebookKernel]]:
     started: list[NotebookKernel] = []
 
     def start(notebook: str = "story.ipynb", **environment: str) -> NotebookKernel:
@@ -193,5 +192,5 @@ def kernel(new_kernel: Callable[..., NotebookKernel]) -> NotebookKernel:
 
 
 @pytest.fixture(scope="module")
-def command_line(platform: PlatformProcess, home: Path) -> dict[str, str]:
+def command_line(platform: running.Running, home: Path) -> dict[str, str]:
     return platform.environment(home)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from benchmarks.measuring import running
 
 from tests.notebook.conftest import NotebookKernel
-from tests.platform_process import PlatformProcess
 
 WAIT = "import os, time\nwhile not os.path.exists({gate!r}): time.sleep(0.01)\n"
 
@@ -78,7 +78,7 @@ def test_a_kernel_that_dies_while_its_cell_runs_loses_nothing(
 
 
 def test_a_killed_control_plane_loses_no_output_and_no_result(
-    new_kernel: Callable[..., NotebookKernel], platform: PlatformProcess, tmp_path: Path
+    new_kernel: Callable[..., NotebookKernel], platform: running.Running, tmp_path: Path
 ):
     kernel = new_kernel("killed.ipynb")
     gate = tmp_path / "gate"
@@ -87,7 +87,7 @@ def test_a_killed_control_plane_loses_no_output_and_no_result(
         "yes",
     )
     cell.until(lambda shown: "before" in shown.stream(), "the start")
-    control = [p for p in psutil.Process(platform.process.pid).children() if "dure.main" in p.cmdline()]
+    control = [p for p in psutil.Process(platform.pid).children() if "dure.main" in p.cmdline()]
     assert len(control) == 1
     control[0].kill()
     gate.touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.measuring import running
 
 from dure.client import Client, DureError
 from dure.client.config import Login
@@ -16,7 +17,6 @@ from dure.notebook import keeping
 from dure.state import Blobs, capture, open_blobs
 from dure.wire.messages import JobView, NextCell
 from tests.notebook.conftest import DEADLINE_S, NotebookKernel
-from tests.platform_process import PlatformProcess
 
 KEEP = "%%gpu --tier silver --keep 10m --no-burst\n"
 NEXT = "%%gpu --tier silver --no-burst\n"
@@ -24,7 +24,7 @@ SILVER = {"tier": "silver"}
 
 
 @pytest.fixture
-def client(platform: PlatformProcess) -> Iterator[Client]:
+def client(platform: running.Running) -> Iterator[Client]:
     with Client(Login(platform.url, platform.token), lang="en") as found:
         yield found
 

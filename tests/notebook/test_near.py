@@ -6,11 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.measuring import running
+
 from dure.client.client import Client
 from dure.client.config import Login
 from dure.wire.messages import JobView
 from tests.notebook.conftest import DEADLINE_S, NotebookKernel
-from tests.platform_process import running_platform
 
 TWINS = """
 name: Twins
@@ -51,7 +52,7 @@ def node_after(kernel: NotebookKernel, client: Client, code: str) -> str | None:
 
 def test_the_second_cell_goes_to_the_node_of_the_first_when_both_are_free(tmp_path: Path):
     yaml = TWINS.replace("PYTHON", sys.executable)
-    with running_platform(tmp_path / "platform", yaml) as platform:
+    with running.platform(tmp_path / "platform", yaml) as platform:
         kernel = NotebookKernel(platform.environment(tmp_path), tmp_path, str(tmp_path / "near.ipynb"))
         try:
             with Client(Login(platform.url, platform.token), lang="en") as client:

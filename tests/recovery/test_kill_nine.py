@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from benchmarks.measuring import running
 
 from dure.adapters import processes
 from dure.client import Client, DureError, Login
 from dure.wire.messages import JobRequest, JobView
-from tests.platform_process import PlatformProcess, running_platform
 
 JOBS = 200
 KILLS = {"control": 6, "forkserver": 9, "worker": 24}
@@ -34,7 +34,7 @@ BODY = (
 class Killer:
     """Ends something of the platform by SIGKILL now and then, and remembers which jobs it hit."""
 
-    def __init__(self, platform: PlatformProcess, rng: random.Random, plan: dict[str, int] = KILLS) -> None:
+    def __init__(self, platform: running.Running, rng: random.Random, plan: dict[str, int] = KILLS) -> None:
         self.platform = platform
         self.rng = rng
         self.plan = plan
@@ -155,7 +155,7 @@ def ended(client: Client, ids: set[str]) -> dict[str, JobView]:
 def test_two_hundred_jobs_survive_kill_nine(tmp_path: Path) -> None:
     log = tmp_path / "effects"
     log.touch()
-    with running_platform(tmp_path / "state") as platform:
+    with running.platform(tmp_path / "state") as platform:
         killer = Killer(platform, random.Random(SEED))
         with Client(Login(platform.url, platform.token, "environment")) as client:
             killer.thread.start()
@@ -196,7 +196,7 @@ def check_effects(jobs: dict[str, JobView], log: Path, killer: Killer) -> None:
             assert job.phase in {"succeeded", "failed"}
 
 
-def check_nothing_leaked(client: Client, platform: PlatformProcess) -> None:
+def check_nothing_leaked(client: Client, platform: running.Running) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         queue = client.queue()
@@ -209,7 +209,7 @@ def check_nothing_leaked(client: Client, platform: PlatformProcess) -> None:
     assert marked == []
 
 
-def has_mark(process: psutil.Process, platform: PlatformProcess) -> bool:
+def has_mark(process: psutil.Process, platform: running.Running) -> bool:
     try:
         return str(platform.state_dir) in process.environ().get("DURE_OUTPUT_DIR", "")
     except psutil.Error:

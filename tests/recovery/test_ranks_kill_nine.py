@@ -12,11 +12,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from benchmarks.measuring import running
 
 from dure.adapters import processes
 from dure.client import Client, Login
 from dure.wire.messages import JobRequest
-from tests.platform_process import running_platform
 from tests.recovery.test_kill_nine import SEED, Killer, check_nothing_leaked, ended
 
 JOBS = 40
@@ -55,7 +55,7 @@ def request(n: int, log: Path) -> JobRequest:
 def test_jobs_over_several_nodes_survive_kill_nine_whole_or_not_at_all(tmp_path: Path) -> None:
     log = tmp_path / "effects"
     log.touch()
-    with running_platform(tmp_path / "state", PLATFORM.replace("PYTHON", sys.executable)) as platform:
+    with running.platform(tmp_path / "state", PLATFORM.replace("PYTHON", sys.executable)) as platform:
         killer = Killer(platform, random.Random(SEED), KILLS)
         with Client(Login(platform.url, platform.token, "environment")) as client:
             killer.thread.start()

@@ -15,13 +15,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dure.adapters.persons_files import LINE_BYTES_MAX, check_peer
 from dure.core.model import Environment
+from dure.worker.control import short_path
 from dure.worker.forkserver import ALREADY_SERVED
 
 log = logging.getLogger("dure.forkservers")
@@ -29,7 +30,6 @@ log = logging.getLogger("dure.forkservers")
 _HELLO_S = 5.0
 _START_S = 10.0
 _BOOT_S = 120.0
-_ADDRESS_BYTES = 100
 _IDLE_S = 1800  # of a person's own fork server; the platform's own stay
 
 
@@ -219,26 +219,13 @@ class ForkServers:
         return lines[-1] if lines else "it printed nothing"
 
 
-@contextlib.contextmanager
-def unix_address(path: Path) -> Iterator[str]:
-    """Yield an address of the socket at `path` that fits the kernel's 108 bytes, however long the path is."""
-    if len(os.fsencode(path)) < _ADDRESS_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
 def _ask(path: Path, message: Mapping[str, Any], timeout_s: float, uid: int | None = None) -> dict[str, Any]:
     """Return the reply to one JSON line. Raises OSError when nobody answers, ValueError for what is not JSON.
 
     The folder of a person's socket is theirs, so a link there could lead to another account's server, root's even:
     only a server of the account `uid` (None: our own) is spoken to.
     """
-    with unix_address(path) as address, socket.socket(socket.AF_UNIX) as connection:
+    with short_path(path) as address, socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         connection.connect(address)
         check_peer(connection, os.geteuid() if uid is None else uid)

@@ -29,7 +29,7 @@ from dure.adapters.executors.attempts import (
     write_json,
 )
 from dure.adapters.executors.errands import Errands
-from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServerError, ForkServers, unix_address
+from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServerError, ForkServers
 from dure.adapters.persons_files import check_peer, receive_line
 from dure.core.model import WHOLE_GPU_MILLI, Environment, GpuShare, Kind, Node
 from dure.ports import (
@@ -45,6 +45,7 @@ from dure.ports import (
 )
 from dure.wire.messages import MAX_KEPT_SESSION_S
 from dure.worker import processes
+from dure.worker.control import short_path
 
 log = logging.getLogger("dure.executor")
 
@@ -371,7 +372,7 @@ class LocalExecutor:
 
     def _tell(self, attempt: Attempt, message: Mapping[str, Any]) -> bool:
         try:
-            with unix_address(attempt.folder / CONTROL_SOCKET) as address, socket.socket(socket.AF_UNIX) as connection:
+            with short_path(attempt.folder / CONTROL_SOCKET) as address, socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_SEND_S)
                 connection.connect(address)
                 check_peer(connection, attempt.folder.stat().st_uid)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from dure.adapters.executors.forkservers import unix_address
+from dure.worker.control import short_path
 
 _MAX_BYTES = 4096
 
@@ -23,7 +23,7 @@ class HintSocket:
         self._on_progress = on_progress
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with unix_address(path) as address:
+        with short_path(path) as address:
             self._socket.bind(address)
         path.chmod(0o622)  # attempts of other accounts may knock, none may read
         self._closed = False

@@ -1,6 +1,9 @@
 """A restore that goes on aside: what is asked for comes first, nothing is lost, damaged bytes are never saved."""
 
 import secrets
+import subprocess
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -130,3 +133,76 @@ def test_damaged_bytes_that_were_mapped_are_in_no_snapshot(tmp_path):
     assert "damaged" in later.unsaved["array"]
     assert "damaged" in later.unsaved["derived"]
     assert "table" in later.names
+
+
+def held_back(blobs, monkeypatch):
+    """Let the store give nothing until `give` is set; return that and the list of the blobs that it gave."""
+    give, given, plain = threading.Event(), [], FolderBlobs.get_into
+
+    def get_into(self, digest, memory):
+        give.wait(60)
+        given.append(digest)
+        return plain(self, digest, memory)
+
+    monkeypatch.setattr(FolderBlobs, "get_into", get_into)
+    return give, given
+
+
+def test_nothing_is_read_twice_nor_what_is_not_wanted_any_more(blobs, monkeypatch):
+    space: dict[str, Any] = {"__name__": "__main__"}
+    space |= {name: np.random.default_rng(size).random(size) for name, size in (("a", 700_000), ("b", 800_000))}
+    space["c"] = np.random.default_rng(3).random(900_000)
+    snapshot = capture(space, blobs=blobs)
+    into, later = opened(snapshot, blobs)
+    give, given = held_back(blobs, monkeypatch)
+    rest = threading.Thread(target=later.run)
+    rest.start()  # held at `a`
+    later.ask(["b"])
+    into["c"] = 1
+    later.install()
+    give.set()
+    assert later.wait(["b"], 60)
+    later.install()
+    rest.join(60)
+    later.install()
+    assert (into["a"].size, into["b"].size, into["c"], later.names) == (700_000, 800_000, 1, frozenset())
+    wanted = {name: snapshot.groups[snapshot.variables[name].group] for name in "ab"}
+    assert sorted(given) == sorted(chunk for group in wanted.values() for run in group.buffers for chunk in run.chunks)
+
+
+ENDS = """
+import secrets, sys, threading
+import numpy as np
+from dure.state import FolderBlobs, capture, restore
+from dure.state.sealing import Seal
+blobs = FolderBlobs(sys.argv[1], Seal(secrets.token_bytes(32)))
+snapshot = capture({"__name__": "__main__", "big": np.random.default_rng(0).random(4_000_000)}, blobs=blobs)
+asked = threading.Event()
+FolderBlobs.get_into = lambda *_: asked.set() or threading.Event().wait()
+later = restore(snapshot, blobs, {"__name__": "__main__"}, at_once_bytes=4096).later
+threading.Thread(target=later.run, daemon=True).start()
+later.ask(["big"])
+assert asked.wait(60)
+print("ends")
+"""
+
+
+def test_a_process_ends_though_the_store_never_answers(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "ends\n"
+
+
+def test_a_value_that_ends_the_thread_that_loads_it_is_named_and_holds_nobody_up(blobs):
+    space: dict[str, Any] = {"__name__": "__main__", "other": np.random.default_rng(0).random(500_000)}
+    exec("class Stops:\n    def __setstate__(self, state): raise SystemExit('no more')", space)
+    space["stops"] = space["Stops"]()
+    space["stops"].data = bytes(range(256)) * 100
+    into, later = opened(capture(space, blobs=blobs), blobs)
+    later.run()
+    assert later.wait(["stops", "other"], 60)
+    arrived = later.install()
+    assert arrived.failed == {"stops": "SystemExit: no more"}
+    assert into["other"].size == 500_000
+    assert not later.names

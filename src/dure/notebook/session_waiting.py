@@ -100,9 +100,12 @@ class Waiting:
     def visit(self, tree: ast.AST) -> ast.AST:
         """Return the code as it is, once all that it may look up is in the namespace."""
         asked: set[str] = set()
-        while more := self._needed(tree) - asked:
-            asked |= more
-            self._wait(more)
+        try:
+            while more := self._needed(tree) - asked:
+                asked |= more
+                self._wait(more)
+        except Exception as error:  # IPython would let go of who raises here, and no cell would wait any more
+            self._notebook.restore_failed(error)
         self._began = self._later.names
         return tree
 
@@ -127,6 +130,8 @@ class Waiting:
         arrived = self._later.install()
         lost = lost_of(self._brought, arrived.failed)
         self._notebook.came_late(arrived.values, lost)
+        if arrived.values and self._notebook.saver is not None:
+            self._notebook.saver.checks.append(self._brought.check)  # of what was mapped only now
         if lost:
             names = sorted(lost)
             number = self._brought.saved.number

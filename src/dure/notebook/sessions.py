@@ -259,13 +259,17 @@ class NotebookSession:
         try:
             brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
         except Exception as error:
-            self.show(say("restore_failed", name=_short(self.name or ""), reason=str(error) or type(error).__name__))
+            self.restore_failed(error)
             return None
         self.took(brought)
         from dure.notebook.session_restoring import restored_line
 
         self.show(restored_line(brought, self.name or ""))
         return brought
+
+    def restore_failed(self, error: Exception) -> None:
+        """Say that what was saved did not come back."""
+        self.show(say("restore_failed", name=_short(self.name or ""), reason=str(error) or type(error).__name__))
 
     def took(self, brought: Brought) -> None:
         """Remember where the restored names are from, and which ones are missing."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from dure.state.aside import for_each
 from dure.state.blobs import BlobError
 from dure.state.loading import Loader, run_all
 
@@ -67,7 +67,8 @@ class Later:
     def ask(self, names: Collection[str]) -> None:
         """Have the variables loaded before all others."""
         with self._changed:
-            groups = [index for index in self._groups(names) if index not in self._wanted | self._ended]
+            under_way = self._wanted | self._ended
+            groups = [index for index in self._groups(names) if index not in under_way]
             self._wanted.update(groups)
         if groups:
             threading.Thread(target=self._load_all, args=(groups,), name="dure-restore-now", daemon=True).start()
@@ -84,26 +85,40 @@ class Later:
         return sum(self._loader.read_bytes.get(i, 0) for i in groups), sum(map(self._loader.cost, groups))
 
     def install(self) -> Arrived:
-        """Put what was loaded into the namespace. A name that is bound there by now keeps its value for good."""
-        arrived = Arrived()
+        """Put what was loaded into the namespace. A name that is bound there by now keeps its value for good.
+
+        Where it is interrupted, or raises what a class of the notebook raised, the next call goes on.
+        """
+        run_all(self._loader.pending)
         self._drop_bound()
         with self._changed:
             ended, self._ended = self._ended, set()
-        run_all(self._loader.pending)
+        try:
+            return self._install(ended)
+        except BaseException:
+            with self._changed:
+                self._ended |= ended
+            raise
+
+    def _install(self, ended: set[int]) -> Arrived:
+        arrived = Arrived()
+        refused = set()
         for index in ended:
             names = self._waiting.get(index, {})
             try:
-                slots = self._loader.take(index)
+                slots = self._loader.loaded(index)
             except Exception as error:
                 arrived.failed.update(dict.fromkeys(names, self._loader.why(index, error)))
                 if isinstance(error, BlobError):
-                    self._refused.add(index)
-                    continue
+                    refused.add(index)
             else:
                 arrived.values.update((name, slots[slot]) for name, slot in names.items())
-            self._waiting.pop(index, None)
-            self._refused.discard(index)
         self._loader.namespace.update(arrived.values)
+        done = ended - refused
+        for index in done:
+            self._waiting.pop(index, None)
+        self._refused = (self._refused | refused) - done
+        self._loader.let_go(done)
         return arrived
 
     def _drop_bound(self) -> None:
@@ -140,15 +155,16 @@ class Later:
         return found
 
     def _groups(self, names: Collection[str]) -> list[int]:
-        return [index for index, own in self._waiting.items() if any(name in own for name in names)]
+        asked = frozenset(names)
+        return [index for index, own in self._waiting.items() if not asked.isdisjoint(own)]
 
     def _load_all(self, groups: list[int]) -> None:
-        with ThreadPoolExecutor(max(1, self._loader.blobs.parallel), thread_name_prefix="dure-restore") as pool:
-            list(pool.map(self._load, groups))
+        for_each(self._load, groups, min(len(groups), max(1, self._loader.blobs.parallel)))
 
     def _load(self, index: int) -> None:
-        with contextlib.suppress(Exception):  # `install` tells it
-            self._loader.load(index)
+        if index in self._waiting:  # else it came meanwhile, or is not wanted any more
+            with contextlib.suppress(BaseException):  # `install` tells it
+                self._loader.load(index)
         with self._changed:
             self._wanted.discard(index)
             if index in self._waiting:

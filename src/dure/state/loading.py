@@ -16,18 +16,18 @@ import sys
 import threading
 import types
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, marks, verified, written
+from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
 from dure.state.regions import MAPPED_BYTES, Region, mapping_works
 from dure.state.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
     from dure.state.manifest import Buffer, Group, Snapshot
@@ -76,6 +76,7 @@ class Loader:
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
         self._loaded: dict[int, tuple[Any, ...]] = {}
         self._errors: dict[int, Exception] = {}
+        self._done: set[int] = set()  # what nobody asks for any more
         # one lock a group: groups never need each other in a circle (see `grouping`)
         self._locks: dict[int, threading.RLock] = {}
         self._here = threading.local()
@@ -90,16 +91,17 @@ class Loader:
     def load(self, index: int) -> tuple[Any, ...]:
         """Return the group's objects, by slot. What failed for the store's sake is tried again."""
         with self._locks.setdefault(index, threading.RLock()):
-            if index in self._loaded:
-                return self._loaded[index]
+            if index in self._loaded or index in self._done:
+                return self._loaded.get(index, ())
             error = self._errors.get(index)
             if error is not None and not isinstance(error, BlobError):
                 raise error
             self.read_bytes[index] = 0
             try:
                 found = self._load_lending(index)
-            except Exception as error:
-                self._errors[index] = error
+            except BaseException as error:
+                told = isinstance(error, Exception)
+                self._errors[index] = error if told else RuntimeError(f"{type(error).__name__}: {error}")
                 raise
             self._loaded[index] = found
             return found
@@ -129,12 +131,18 @@ class Loader:
         """Let go of the objects that were loaded, but of these groups; classes stay known."""
         self._loaded = {index: found for index, found in self._loaded.items() if index in keep}
 
-    def take(self, index: int) -> tuple[Any, ...]:
-        """Return the group's objects and let go of them; raises what loading it raised."""
-        found = self._loaded.pop(index, None)
+    def loaded(self, index: int) -> tuple[Any, ...]:
+        """Return the objects of a group that `load` has ended for; raises what loading it raised."""
+        found = self._loaded.get(index)
         if found is None:
             raise self._errors[index]
         return found
+
+    def let_go(self, groups: Iterable[int]) -> None:
+        """Let go of these groups' objects; whoever was about to load them, too, need not."""
+        for index in groups:
+            self._done.add(index)
+            self._loaded.pop(index, None)
 
     def why(self, index: int, error: Exception) -> str:
         """Return why a group did not load, as a sentence with what to do."""
@@ -251,12 +259,7 @@ class Loader:
             self._count(group, size)
 
         threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
-        if threads > 1:
-            with ThreadPoolExecutor(threads, thread_name_prefix="dure-restore") as pool:
-                list(pool.map(fill, chunks))
-        else:
-            for index in chunks:
-                fill(index)
+        for_each(fill, chunks, threads)
 
     # --- what the marks in a stream call
 

@@ -178,7 +178,9 @@ def rename(ctx: click.Context, name: str, to: str) -> None:
     if session.user != client.me().name:
         raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="rename this", who=session.user)
     if client.sessions(user=session.user, name=to).sessions:
-        taken = f"{to} 세션이 이미 있습니다." if korean else f"You have a session {to} already."
+        taken = f"You have a session {to} already: choose another name, or delete it with `dure sessions delete {to}`."
+        if korean:
+            taken = f"{to} 세션이 이미 있습니다. 다른 이름을 쓰거나 `dure sessions delete {to}`로 먼저 삭제하세요."
         raise click.UsageError(taken)
     client.rename_sessions(session.name, to)
     say(f"{session.name} → {to}")

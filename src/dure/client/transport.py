@@ -23,6 +23,7 @@ from dure.wire.skew import skew
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
+VERIFIED_S = 900.0  # a file of many gigabytes is fetched and verified there before its first byte is sent
 AWAY = frozenset({502, 503, 504})  # what a proxy answers while the control plane is down, and our own `busy`
 _SKEWED = {"missing": "platform_older", "literal_error": "client_older"}  # in an answer
 _PLAIN = re.compile(r"(/[\w.~-]+)+(\?.*)?")  # no name in it that a person has spelt so that it leads elsewhere
@@ -129,11 +130,12 @@ class Transport:
     def download(self, path: str, target: BinaryIO) -> int:
         """Write what is at `path` to an open file, from its begin after each failure; return the number of bytes."""
         patience = self.patience()
+        timeout = httpx.Timeout(VERIFIED_S, connect=10.0)
         while True:
             target.seek(0)
             target.truncate()
             try:
-                with self.http.stream("GET", path) as response:
+                with self.http.stream("GET", path, timeout=timeout) as response:
                     if response.is_success:
                         target.writelines(response.iter_bytes())
                         patience.succeeded()

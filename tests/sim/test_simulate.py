@@ -349,3 +349,29 @@ def test_a_bundle_that_cannot_be_taken_is_told_with_line_and_object():
     result = dure("simulate", "--trace", "trace.csv", "--policy", "bad.yaml", "--nodes", "1", "--gpus", "4")
     assert result.exit_code == 1
     assert "bad.yaml:12: ClusterQueue vision-cq spec.resourceGroups[0]" in result.output
+
+
+def test_limits_by_day_and_budgets_of_a_month_count_what_has_ended():
+    """A day of an hour's work for a person, and a month of an hour's for the team, however many GPUs are free."""
+    cluster = {"name": "lab", "nodes": [{"name": "n1", "tier": "gold", "gpus": 8}]}
+    day_s, hour_s = 86_400.0, 3600.0
+    jobs = tuple(
+        TraceJob(id=f"j{n}", submitted_at=2 * n * hour_s, run_s=hour_s, team="t", user="ada", predicted_s=hour_s)
+        for n in range(3)
+    )
+    began = {}
+    bounds: dict[str, dict[str, object]] = {
+        "day": {"user_limits": {"gpu_hours_per_day": 1}},
+        "month": {"budget_gpu_hours_per_month": 1, "budget_action": "hard"},
+    }
+    for name, bound in bounds.items():
+        environments = [{"name": "default", "python": "python3"}]
+        team = {"name": "t", "members": ["*"]} | bound
+        platform = parse(
+            {"clusters": [cluster], "tiers": [{"name": "gold"}], "teams": [team], "environments": environments}
+        )
+        assert isinstance(platform, Platform), platform
+        found = replay(Trace("t", "dure", jobs), Policy("lab", platform), Beliefs())
+        began[name] = [outcome.spells[0].from_s for outcome in found.outcomes]
+    assert began["day"] == [0.0, day_s, 2 * day_s]
+    assert began["month"] == [0.0, 31 * day_s, (31 + 28) * day_s]

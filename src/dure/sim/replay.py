@@ -1,6 +1,6 @@
 """Replays a trace under a policy: plain ones by their own fast code, platform files by the production decisions.
 
-The same `Decider` that runs the platform decides here, driven by simulated time. The trap: what the platform believes
+The same decider that runs the platform decides here, driven by simulated time. The trap: what the platform believes
 of a job's run time and how long it truly runs are two things; the trace's run time is the truth, and the belief is the
 trace's prediction, or the truth with the error asked for.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from dure.core.forecast.calibration import Calibration
@@ -24,8 +23,9 @@ from dure.core.model import (
     Platform,
     Request,
 )
-from dure.core.queueing.decide import Decider
+from dure.core.queueing.counting import CountingDecider
 from dure.core.queueing.forward import Step, What, Work, World, forward
+from dure.core.usage import month_of
 from dure.sim.plain import PLAIN, Task, Turn
 from dure.sim.policies import Policy
 from dure.sim.traces import Trace, TraceJob
@@ -109,16 +109,10 @@ def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterato
     usual = beliefs.checkpoint_s
     works = (Work(maker.job(job), job.run_s, usual if job.checkpoint_s is None else job.checkpoint_s) for job in jobs)
     begins = jobs[0].submitted_at if jobs else 0.0
-    world = World(month_start=month_start)
-    for step in forward(Decider(platform, explains=False), platform, begins, (), works, world=world):
+    world = World(month_start=month_of)
+    for step in forward(CountingDecider(platform, explains=False), platform, begins, (), works, world=world):
         maker.learn(step)
         yield step
-
-
-def month_start(now: float) -> float:
-    """Return when the month of `now` began, in UTC."""
-    when = datetime.fromtimestamp(now, UTC)
-    return when.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def _distinct(jobs: tuple[TraceJob, ...]) -> Iterator[TraceJob]:

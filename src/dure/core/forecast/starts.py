@@ -18,12 +18,12 @@ from operator import sub
 from dure.core.forecast.draws import Remaining, deviation_of, drawn, place
 from dure.core.forecast.replay import Begun, Replay
 from dure.core.model import Goal, Job, Lease, Phase, Platform
-from dure.core.queueing.decide import Decider
+from dure.core.queueing.counting import CountingDecider
 from dure.core.queueing.forward import What, Work, World, forward
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.order import Person
 from dure.core.queueing.plan import Plan
-from dure.core.usage import Use, month_of, uses_of
+from dure.core.usage import month_of
 
 GRAIN = 0.1
 HORIZON_S = 14 * 86_400.0
@@ -99,7 +99,7 @@ class _Coarse:
     """A decider that is asked only when something changed, at most `_ROUNDS` times per grain of the time ahead."""
 
     def __init__(self, present: Present, grain: float, between: Callable[[], None]) -> None:
-        self._inner = Decider(present.platform, explains=False)
+        self._inner = CountingDecider(present.platform, explains=False)
         self._inner.bounds = present.bounds
         self._began = present.now
         self._at = present.now
@@ -110,12 +110,8 @@ class _Coarse:
         self._stirred = True
         self._wake_at = float("inf")
         self.never: set[str] = set()
-        self._held: dict[str, Job] = {}
-        self._uses: list[Use] = []
 
     def put(self, job: Job) -> None:
-        if self._inner.kept.limited:
-            self._count(job)
         self._inner.put(job)
         if job.phase is Phase.QUEUED and self._inner.never(job.id):
             self.never.add(job.id)
@@ -125,14 +121,6 @@ class _Coarse:
         else:
             self._waiting.discard(job.id)
             self._stirred |= job.phase.terminal
-
-    def _count(self, job: Job) -> None:
-        """Take down what a job used that gives its GPUs back: limits by day and month count it from then on."""
-        before = self._held.pop(job.id, None)
-        if job.phase.holds_gpus:
-            self._held[job.id] = job
-        elif before is not None and before.lease is not None:
-            self._uses += uses_of(before, job.ended_at if job.ended_at is not None else job.queued_at)
 
     def drop(self, job_id: str) -> None:
         self._inner.drop(job_id)
@@ -163,10 +151,6 @@ class _Coarse:
         self._between()
         self._rounds = self._rounds + 1 if now == self._at else 1
         self._at, self._stirred = now, False
-        if self._uses:
-            past = self._inner.bounds.past.at(now).plus(self._uses)
-            self._inner.bounds = replace(self._inner.bounds, past=past)
-            self._uses = []
         plan = self._inner.decide(now, spent, unavailable, used)
         self._wake_at = float("inf") if plan.wake_at is None else plan.wake_at
         return plan

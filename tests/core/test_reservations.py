@@ -7,7 +7,7 @@ import pytest
 from dure.core.model import BudgetAction, Limit, Phase
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds
-from dure.core.reservations import Reservation, most_reserved_milli, settled
+from dure.core.reservations import Reservation, lacking_now, most_reserved_milli, settled
 from dure.core.sentences import verdict_sentence
 from dure.core.usage import Account, Past, day_of
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, placed, running
@@ -146,3 +146,17 @@ def test_what_runs_counts(phase):
     team = replace(a_team("vision"), limits=Limit(gpus_milli=1000))
     there = replace(running(a_job("r"), "lab", "n3", 0), phase=phase)
     assert placed(plan(there, a_job("j-1"), on=platform(2, teams=[team]))) == {}
+
+
+def test_what_an_owner_holds_counts_for_one_of_their_reservations_and_for_one_persons_first():
+    both = [reserved(2), reserved(2, id="r-2", user="carol")]
+    carol = running(a_job("j-0", gpus=2, team="speech", user="carol"), "lab", "n3", 0, 1)
+    dave = running(a_job("j-0", gpus=2, team="speech", user="dave"), "lab", "n3", 0, 1)
+    for holder in (carol, dave):
+        found = plan(holder, a_job("j-1", gpus=2), reservations=both, on=platform(5))
+        assert found.verdicts["j-1"].data["reserved_milli"] == 2000
+        assert set(placed(plan(holder, a_job("j-1"), reservations=both, on=platform(5)))) == {"j-1"}
+    for holder, left in ((carol, [("r-1", 2000)]), (dave, [("r-2", 2000)])):
+        assert holder.lease is not None
+        lacking = lacking_now(both, "gold", [(holder, holder.lease)], {"lab"}, NOW)
+        assert [(one.reservation.id, one.reserved_milli) for one in lacking] == left

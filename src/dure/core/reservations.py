@@ -96,7 +96,7 @@ def keeps_out(  # noqa: PLR0917 -- what a decision is made of
     for at in sorted({max(now, one.begins_at) for one in others}):
         there = [(one, lease) for one, lease in held if at <= now or _ends(one, platform, now) > at]
         used = sum(lease.gpus_milli for _, lease in there)
-        lacking = [Kept(one, _lacking(one, there)) for one in others if one.keeps(at)]
+        lacking = _lacking([one for one in others if one.keeps(at)], there)
         kept = sum(one.reserved_milli for one in lacking)
         if kept and used + kept + job.request.gpus_milli > capacity:
             return max(lacking, key=lambda one: one.reserved_milli)
@@ -108,13 +108,26 @@ def lacking_now(
 ) -> list[Kept]:
     """Return what reservations of a tier that are on keep beyond what their owners' jobs hold already."""
     held = [(job, lease) for job, lease in holders if lease.tier == tier and lease.cluster in private]
-    found = [Kept(one, _lacking(one, held)) for one in reservations if one.tier == tier and one.keeps(now)]
+    found = _lacking([one for one in reservations if one.tier == tier and one.keeps(now)], held)
     return [kept for kept in found if kept.reserved_milli]
 
 
-def _lacking(reservation: Reservation, holders: Iterable[Held]) -> int:
-    own = sum(lease.gpus_milli for job, lease in holders if reservation.is_for(job))
-    return max(0, reservation.gpus_milli - own)
+def _lacking(reservations: Sequence[Reservation], holders: Iterable[Held]) -> list[Kept]:
+    """Return what each still lacks; what an owner holds counts for one reservation only, one person's before a team's.
+
+    Reservations that nobody else may use are served first, so no other order would leave less lacking.
+    """
+    left = [(job, [lease.gpus_milli]) for job, lease in holders]
+    found: dict[int, int] = {}
+    for number in sorted(range(len(reservations)), key=lambda one: reservations[one].user is None):
+        lacks = reservations[number].gpus_milli
+        for job, milli in left:
+            if reservations[number].is_for(job):
+                taken = min(lacks, milli[0])
+                milli[0] -= taken
+                lacks -= taken
+        found[number] = lacks
+    return [Kept(one, found[number]) for number, one in enumerate(reservations)]
 
 
 def _ends(job: Job, platform: Platform, now: float) -> float:

@@ -52,7 +52,7 @@ def portal(request: Request):
     if found is None:
         address, state = identity.begin_sign_in(request.url.path, secrets.token_hex(8))
         answer = RedirectResponse(address)
-        answer.set_cookie(identity.state_cookie, state, **identity.cookie_settings(secure=False, max_age_s=600))
+        answer.set_cookie(identity.state_cookie, state, max_age=600, path=prefix, httponly=True)
         return answer
     return PlainTextResponse(f"portal of {found.name} admin={found.admin} teams={','.join(found.teams)}")
 
@@ -64,7 +64,7 @@ def callback(request: Request, code: str, state: str):
     except SignInError as error:
         return PlainTextResponse(str(error), 400)
     answer = RedirectResponse(path)
-    answer.set_cookie(identity.cookie, cookie, **identity.cookie_settings(secure=False))
+    answer.set_cookie(identity.cookie, cookie, path=prefix, httponly=True)
     return answer
 
 

@@ -243,18 +243,6 @@ Watched = tuple[Watch, Private | None] | None  # what may be watched now; None w
 _current: list[Watch | None] = []
 
 
-def chunk_digests(data: memoryview, watched: Watched) -> list[str]:
-    """Return the BLAKE3 of every chunk of `data`, and hash only those that were written since the last time."""
-    look = looked(data, watched)
-    known = look.digests if look is not None else [None] * -(-data.nbytes // CHUNK_BYTES)
-    unknown = [index for index, digest in enumerate(known) if digest is None]
-    digests = dict(zip(unknown, hashed(data, unknown), strict=True))
-    found = [digest or digests[index] for index, digest in enumerate(known)]
-    if look is not None and watched is not None:
-        watched[0].learn(look, found)
-    return found
-
-
 def looked(data: memoryview, watched: Watched) -> Look | None:
     """Return what is known of the bytes, after clearing their marks; None where they are few or cannot be watched."""
     if watched is None or data.nbytes < WATCHED_BYTES:

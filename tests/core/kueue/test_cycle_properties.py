@@ -27,7 +27,7 @@ def test_a_cycle_keeps_quota_and_books(running_jobs, heads, quotas, lending, fai
     snapshot = a_snapshot(*queues, infos=infos)
     settings = Settings(fair_sharing=fair)
     entering = [waiting(a_workload(f"h-{name}", cpu, priority=p), name) for name, (cpu, p) in heads.items()]
-    before = {name: node.available_signed(CPU) for name, node in snapshot.queues.items()}
+    before = {name: node.account(CPU).free() for name, node in snapshot.queues.items()}
 
     result = cycle(snapshot, *entering, settings=settings)
 
@@ -36,7 +36,7 @@ def test_a_cycle_keeps_quota_and_books(running_jobs, heads, quotas, lending, fai
     again = a_snapshot(*queues, infos=held)
     for name, node in snapshot.queues.items():
         assert node.usage.get(CPU, 0) == again.queues[name].usage.get(CPU, 0)
-        assert node.available_signed(CPU) >= min(0, before[name])
+        assert node.account(CPU).free() >= min(0, before[name])
     team, team_again = snapshot.cohorts["team"], again.cohorts["team"]
     assert team.usage.get(CPU, 0) == team_again.usage.get(CPU, 0)
     for entry in result.entries:

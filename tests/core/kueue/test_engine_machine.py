@@ -131,7 +131,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule()
     def cycle(self):
-        before = {name: node.available_signed(CPU) for name, node in self.engine.snapshot.queues.items()}
+        before = {name: node.account(CPU).free() for name, node in self.engine.snapshot.queues.items()}
 
         def run(engine):
             result = engine.cycle(self.number)
@@ -139,7 +139,7 @@ class EngineMachine(RuleBasedStateMachine):
 
         self.both(run)
         for name, node in self.engine.snapshot.queues.items():
-            assert node.available_signed(CPU) >= min(0, before[name])
+            assert node.account(CPU).free() >= min(0, before[name])
 
     @rule()
     def leave(self):

@@ -54,7 +54,7 @@ def test_what_a_cohort_uses_beyond_its_quota_shows_as_nothing_left():
     snapshot = a_snapshot(a_queue("own", 10), a_queue("other", 10))
     snapshot.queues["own"].take({CPU: 25})
     assert snapshot.queues["other"].available(CPU) == 0
-    assert snapshot.queues["other"].available_signed(CPU) == -5
+    assert snapshot.queues["other"].account(CPU).free() == -5
 
 
 def test_a_cohort_may_own_quota_that_its_queues_share():

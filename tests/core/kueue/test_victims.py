@@ -55,12 +55,12 @@ def test_victims_suffice_and_each_is_needed(snapshot, head, fair):
     info = waiting(a_workload("head", cpu, priority=priority, created_ns=1), name)
     settings = Settings(fair_sharing=fair)
     queue = snapshot.queues[name]
-    before = {node.name: node.available_signed(CPU) for node in snapshot.queues.values()}
+    before = {node.name: node.account(CPU).free() for node in snapshot.queues.values()}
 
     nominator = Nominator(snapshot, settings, 10**12, 1, Memory())
     assignment, targets = nominator.nominate(info, queue)
 
-    assert before == {node.name: node.available_signed(CPU) for node in snapshot.queues.values()}
+    assert before == {node.name: node.account(CPU).free() for node in snapshot.queues.values()}
     assert not targets or assignment.mode == PREEMPT
     needs = requests_for(info, assignment)
     attack = Attack(info, queue, snapshot, needs, frozenset(needs), settings, 10**12)

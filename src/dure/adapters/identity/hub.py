@@ -230,10 +230,6 @@ class HubIdentity:
             raise SignInError("The Hub did not accept this sign-in. Open the portal again.")
         return about["next"], str(self.signer.dumps(answer.json()["access_token"]))
 
-    def cookie_settings(self, *, secure: bool, max_age_s: int = COOKIE_VALID_S) -> dict[str, Any]:
-        """Return how both cookies are set (Starlette's names): for this service alone, and never for scripts."""
-        return {"path": self.access.prefix, "httponly": True, "samesite": "lax", "secure": secure, "max_age": max_age_s}
-
     def is_ours(self, path: str) -> bool:
         """Return whether the path is one of ours, so that nobody can be sent elsewhere by a crafted link."""
         return path.startswith(self.access.prefix) and "\\" not in path and "//" not in path and ".." not in path

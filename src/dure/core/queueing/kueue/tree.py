@@ -227,10 +227,6 @@ class Node:
         """What the node with all below owns, by declared pair."""
         return {key: one.subtree for key, one in self.accounts.items() if one.declared}
 
-    def available_signed(self, key: FlavorResource) -> int:
-        """Return what the node may still take; negative when the tree is over its quota."""
-        return self.account(key).free()
-
     def available(self, key: FlavorResource) -> int:
         """Return what the node may still take, at least 0."""
         return max(0, self.account(key).free())

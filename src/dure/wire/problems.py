@@ -307,9 +307,9 @@ CATALOGUE: Mapping[str, Entry] = {
         422,
         "Platform is older",
         "Dure here is newer than the platform, which does not know a part of this request ({problem}): have it updated "
-        "where the platform runs, with `pip install -U 'dure[server,hub]'`, `dure down` and `dure up`.",
+        "where the platform runs, with `dure down`, `pip install -U 'dure[server,hub]'` and `dure up`.",
         "여기의 Dure가 플랫폼보다 최신 버전이라 플랫폼이 이 요청의 일부를 모릅니다({problem}). 플랫폼이 실행되는 "
-        "곳에서 `pip install -U 'dure[server,hub]'`, `dure down`, `dure up`으로 업데이트하도록 관리자에게 요청하세요.",
+        "곳에서 `dure down`, `pip install -U 'dure[server,hub]'`, `dure up`으로 업데이트하도록 관리자에게 요청하세요.",
     ),
     "client_older": Entry(
         422,

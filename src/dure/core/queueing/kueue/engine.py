@@ -25,8 +25,10 @@ from dure.core.queueing.kueue.objects import (
     Cohort,
     Condition,
     Flavor,
+    Labels,
     LocalQueue,
     Machine,
+    Objects,
     Settings,
     Topology,
     Workload,
@@ -36,22 +38,6 @@ from dure.core.queueing.kueue.second import NODE_FAILURES, retry_s, stands_on, w
 from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot, build, inactive_reasons
 from dure.core.queueing.kueue.trials import Trial
 from dure.core.queueing.kueue.usage import UsageLedger, priced
-
-Labels = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """What an engine is configured with. `namespaces` are labels by name; None means that no selector is asked."""
-
-    flavors: tuple[Flavor, ...] = ()
-    cluster_queues: tuple[ClusterQueue, ...] = ()
-    cohorts: tuple[Cohort, ...] = ()
-    local_queues: tuple[LocalQueue, ...] = ()
-    namespaces: Mapping[str, Labels] | None = None
-    checks: frozenset[str] | None = None
-    topologies: tuple[Topology, ...] = ()
-    machines: tuple[Machine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

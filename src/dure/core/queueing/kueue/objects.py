@@ -16,6 +16,7 @@ FlavorResource = tuple[str, str]
 """(flavor, resource): what quotas and usage are counted by."""
 
 Amounts = dict[FlavorResource, int]
+Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,3 +371,17 @@ class Settings:
     def usage_sharing(self) -> bool:
         """Whether admission fair sharing is on."""
         return self.usage_policy is not None and self.gates.admission_fair_sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What an engine is configured with. `namespaces` are labels by name; None means that no selector is asked."""
+
+    flavors: tuple[Flavor, ...] = ()
+    cluster_queues: tuple[ClusterQueue, ...] = ()
+    cohorts: tuple[Cohort, ...] = ()
+    local_queues: tuple[LocalQueue, ...] = ()
+    namespaces: Mapping[str, Labels] | None = None
+    checks: frozenset[str] | None = None
+    topologies: tuple[Topology, ...] = ()
+    machines: tuple[Machine, ...] = ()

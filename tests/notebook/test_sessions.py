@@ -410,6 +410,31 @@ def test_a_kernel_goes_on_with_the_session_of_its_renamed_notebook(desk, plane):
     assert desk.open().run("x").error is not None, "a new notebook of the old name begins empty"
 
 
+@pytest.mark.parametrize("saved_since", [True, False])
+def test_a_kernel_that_jupyter_starts_again_after_a_crash_knows_its_renamed_notebook(desk, plane, saved_since):
+    kernel = desk.open("Untitled.ipynb")
+    kernel.run("x = 1")
+    settled(desk, "Untitled.ipynb")
+    plane.sessions.rename(PEOPLE["alice"], RenameRequest(before="Untitled.ipynb", after="model.ipynb"))
+    if saved_since:
+        kernel.run("x = 2")
+        settled(desk, "model.ipynb")
+        until(lambda: "model.ipynb: version" in told(kernel.run("%session")))
+    version = settled(desk, "model.ipynb")
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel(now=True)  # with the name that it was started with
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+    assert "of model.ipynb" in told(kernel.run("%load_ext dure"))
+    assert kernel.value("x") == ("2" if saved_since else "1")
+    kernel.run("y = 3")
+    until(lambda: desk.saved("model.ipynb") > version)
+    assert desk.saved("Untitled.ipynb") == 0
+    assert desk.open("Untitled.ipynb").run("x").error is not None, "a new notebook of the old name begins empty"
+
+
 def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):
     first = desk.open()
     first.run("x = 'first'")

@@ -399,7 +399,7 @@ def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
         if notebook.saver is not None:
             notebook.saver.wait()
             notebook.saver = None
-        notebook.name_it(rest[0])
+        notebook.name_it(rest[0], by_hand=True)
         notebook.began_by_hand()
     saver = saver_of(notebook)
     saver.paused = saver.journal.off = False

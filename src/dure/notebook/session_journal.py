@@ -79,21 +79,30 @@ def folder(name: str, url: str, environ: Mapping[str, str] | None = None) -> Pat
     return Path(state) / "dure" / "sessions" / digest
 
 
-def left_behind(name: str, url: str) -> list[Journal]:
-    """Return the journals of this notebook's dead kernels, oldest first."""
+def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:
+    """Return the journals of this notebook's dead kernels, oldest first. Last are those of `connection`, of any
+    notebook: the kernel that was started again, whose notebook may have another name since.
+    """
+    here = folder(name, url)
     found = []
-    known = {each.name for each in fields(Journal)}
-    for path in folder(name, url).glob("*.json"):
-        try:
-            read = json.loads(path.read_text())
-            journal = Journal(**{key: value for key, value in read.items() if key in known})
-        except (OSError, ValueError, TypeError):
+    for path in here.parent.glob("*/*.json") if connection else here.glob("*.json"):
+        journal = _read(path)
+        if journal is None or (path.parent != here and (journal.connection, journal.url) != (connection, url)):
             continue
         if time.time() - journal.at > _MAX_AGE_S:
             journal.remove()
         elif not _alive(journal):
             found.append(journal)
-    return sorted(found, key=lambda journal: journal.at)
+    return sorted(found, key=lambda journal: (bool(connection) and journal.connection == connection, journal.at))
+
+
+def _read(path: Path) -> Journal | None:
+    known = {each.name for each in fields(Journal)}
+    try:
+        read = json.loads(path.read_text())
+        return Journal(**{key: value for key, value in read.items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _alive(journal: Journal) -> bool:

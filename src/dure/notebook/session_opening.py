@@ -17,7 +17,7 @@ from dure.wire.skew import SKEW
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.state import Blobs, Snapshot
-    from dure.wire.sessions import SessionDocument, SessionPolicyView
+    from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView
 
 _ASK_S = 5.0
 AWAY = SKEW | {"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"}
@@ -38,6 +38,7 @@ class Saved:
 class Opened:
     """What was found: how to reach the blobs, the session's newest version, and whether to bring it back unasked."""
 
+    name: str
     me: str
     team: str | None
     session: str | None
@@ -60,15 +61,17 @@ def a_client() -> Client:
 
 def open_session(client: Client, name: str, connection: str) -> Opened:
     """Return what is known of the notebook `name`. Raises DureError or BlobError when neither platform nor disk can
-    tell. `connection` is the kernel's connection file: a person who restarts a kernel gets the same again.
+    tell. `connection` is the kernel's connection file: a kernel that is started again, by the person or after a crash,
+    has the same, and the name that it was started with; it goes on with its session, whatever that is called by now.
     """
     from dure.client import DureError
 
-    left = left_behind(name, client.login.url)
+    left = left_behind(name, client.login.url, connection)
     fresh = any(journal.fresh and journal.connection == connection for journal in left)
     off = bool(left) and left[-1].off
+    own = left[-1].session if left and connection and left[-1].connection == connection else None
     try:
-        opened = _asked(client, name, left)
+        opened = _asked(client, name, own, left)
     except DureError as error:
         remembered = _remembered(left) if error.code in AWAY else None
         if remembered is None:
@@ -96,28 +99,47 @@ def import_packages(snapshot: Snapshot) -> None:
             importlib.import_module(name)
 
 
-def _asked(client: Client, name: str, left: list[Journal]) -> Opened:
+def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> Opened:
     from dure.state import open_blobs
 
     me = client.me()
     for journal in left:
         _send_left(client, journal)
     listing = client.sessions(user=me.name, name=name)
-    found = listing.sessions[0] if listing.sessions else None
+    detail = _detail(client, me.name, own)
+    if detail is None and listing.sessions:
+        detail = client.session(listing.sessions[0].id)
+    found = detail.session if detail is not None else None
+    name = found.name if found is not None else name
     team = found.team if found is not None else next(iter(me.teams), None)
     if team is None or not listing.policy.save:
-        return Opened(me.name, team, None, 0, None, None, listing.policy)
+        return Opened(name, me.name, team, None, 0, None, None, listing.policy)
     access = client.blob_access(team).model_dump(exclude_none=True)
     blobs = open_blobs(access)
-    opened = Opened(me.name, team, None, 0, blobs, access, listing.policy)
-    if found is not None:
-        newest = client.session(found.id).versions[0]
-        opened.session, opened.newest = found.id, newest.number
+    opened = Opened(name, me.name, team, None, 0, blobs, access, listing.policy)
+    if detail is not None:
+        newest = detail.versions[0]
+        opened.session, opened.newest = detail.session.id, newest.number
         if newest.document is not None:
             opened.saved = load(blobs, newest.document, newest.number, newest.at)
     for journal in left:  # all that it knew is known to the platform now; what it wanted is remembered by the caller
         journal.remove()
     return opened
+
+
+def _detail(client: Client, me: str, session_id: str | None) -> SessionDetail | None:
+    """Return a session; None where it is deleted, or not this person's."""
+    from dure.client import DureError
+
+    if session_id is None:
+        return None
+    try:
+        detail: SessionDetail = client.session(session_id)
+    except DureError as error:
+        if error.code != "session_not_found":
+            raise
+        return None
+    return detail if detail.session.user == me else None
 
 
 def _send_left(client: Client, journal: Journal) -> None:
@@ -147,6 +169,6 @@ def _remembered(left: list[Journal]) -> Opened | None:
     assert last.access is not None
     assert last.document is not None
     blobs = open_blobs(last.access)
-    opened = Opened("", last.team, last.session, last.newest, blobs, last.access, None)
+    opened = Opened(last.name, "", last.team, last.session, last.newest, blobs, last.access, None)
     opened.saved = load(blobs, last.document, last.number, last.at)
     return opened

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session import notebook_name
 from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
-from dure.notebook.session_journal import Journal, folder
+from dure.notebook.session_journal import Journal, folder, left_behind
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class NotebookSession:
         self._failure: BaseException | None = None
         self._expected: bool | None = None  # whether a kernel of this machine saved it; None: not looked yet
         self._late = False
+        self._by_hand = False  # the person named the session
         self._opening: threading.Thread | None = None
         self._importing: threading.Thread | None = None
         self._ids: dict[str, int] = {}
@@ -102,7 +103,7 @@ class NotebookSession:
             if self.name is None:
                 self._find_name()
             if self._failure is not None and self.name is not None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
-                self.name_it(self.name)
+                self.name_it(self.name, by_hand=self._by_hand)
             elif self.name is not None and not self._began:
                 self._begin()
             saver = self.saver
@@ -155,9 +156,9 @@ class NotebookSession:
         if name is not None:
             self.name_it(name)
 
-    def name_it(self, name: str) -> None:
-        """Begin to look for the session `name`, aside."""
-        self.name = name
+    def name_it(self, name: str, *, by_hand: bool = False) -> None:
+        """Begin to look for the session `name`, aside; `by_hand`: for none but that."""
+        self.name, self._by_hand = name, by_hand
         self._began, self.opened, self._failure, self._expected = False, None, None, None
         self._asked_at = time.monotonic()
         self._opening = threading.Thread(target=self._open, args=(name,), name="dure-session-open", daemon=True)
@@ -168,10 +169,16 @@ class NotebookSession:
             from dure.notebook.session_opening import a_client, open_session
 
             client = a_client()
-            self._expected = any(folder(name, client.login.url).glob("*.json"))  # opening takes the files away
+            url, known_by = client.login.url, "" if self._by_hand else _connection(self.shell)
+            # opening takes the files away
+            self._expected = any(folder(name, url).glob("*.json")) or bool(left_behind(name, url, known_by))
+            self.journal = journal = Journal(name, url, self.kernel_id, _connection(self.shell))
             with client:
-                self.journal = Journal(name, client.login.url, self.kernel_id, _connection(self.shell))
-                self.opened = open_session(client, name, self.journal.connection)
+                opened = open_session(client, name, known_by)
+            journal.name = opened.name
+            if self.name == name:
+                self.name = opened.name
+            self.opened = opened
             import dure.state.capturing
             import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
 

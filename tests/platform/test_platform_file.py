@@ -122,6 +122,8 @@ def test_a_command_on_the_path_is_an_interpreter_too(file):
         ("a: b: c\n", "platform.yaml:1: ", "is not valid YAML"),
         ("a: 1\n---\nb: 2\n", "platform.yaml:3: ", "a second document begins here"),
         ("a: *nobody\n", "platform.yaml:1: ", "is not valid YAML"),
+        ("name: x\na: 2024-99-99\n", "platform.yaml:2: ", "'2024-99-99' cannot be read: month"),
+        (f"a: {'[' * 5000}\n", "platform.yaml: ", "nested too deeply"),
         ("a: &a [*a]\n", "platform.yaml:1: ", "repeats itself"),
         ("a: !!python/object:os.system {}\n", "platform.yaml:1: ", "a"),
     ],

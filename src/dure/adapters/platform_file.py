@@ -114,6 +114,7 @@ def is_kueue(content: Mapping[str, Any]) -> bool:
 
 
 _YAML = "`key: value` with a space after each colon, and all keys of one entry indented alike"
+_DEEP = "is nested too deeply or repeats itself; write it out plainly"
 _BEHIND = "(documents)"
 _Named = list[tuple[str, "_Document", list[Any]]]
 
@@ -243,6 +244,8 @@ class _Document:
             code = error.character if isinstance(error.character, int) else ord(error.character)
             wrong = f"has a character that YAML does not allow (U+{code:04X})"
             raise PlatformFileError([f"{self._name}:{line}: {wrong}; right would be the line without it"]) from None
+        except RecursionError:
+            raise PlatformFileError([f"{self._name}: {_DEEP}"]) from None
         except YAMLError as error:
             raise PlatformFileError([f"{self._name}: is not valid YAML: {' '.join(str(error).split())}"]) from None
 
@@ -268,12 +271,13 @@ class _Document:
     def _plain(self, yaml: YAML, node: Any, path: Where) -> Any:
         self._values += 1
         if len(path) - 2 > MAX_DEPTH or self._values > MAX_VALUES:
-            line = node.start_mark.line + 1
-            raise PlatformFileError(
-                [f"{self._name}:{line}: is nested too deeply or repeats itself; write it out plainly"]
-            )
+            raise PlatformFileError([f"{self._name}:{node.start_mark.line + 1}: {_DEEP}"])
         if isinstance(node, ScalarNode):
-            return yaml.constructor.construct_object(node)
+            try:
+                return yaml.constructor.construct_object(node)
+            except (ValueError, ArithmeticError) as error:  # such as a date that no calendar has
+                wrong = f"{node.value[:60]!r} cannot be read: {error}; right would be it in quotes, if it is text"
+                raise PlatformFileError([f"{self._name}:{node.start_mark.line + 1}: {wrong}"]) from None
         if isinstance(node, SequenceNode):
             return [self._plain(yaml, child, at) for at, child in self._entries(node, path)]
         assert isinstance(node, MappingNode)

@@ -3,11 +3,11 @@
 import random
 from dataclasses import replace
 
-from dure.core.model import BudgetAction, GpuShare, Lease, Limit, Phase, Request
+from dure.core.model import BudgetAction, GpuShare, Job, Lease, Limit, Phase, Request
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds, Limited, held_by
 from dure.core.usage import Account, Past, day_of, month_of
-from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, amount
+from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, amount, running
 
 HOUR = 3600.0
 
@@ -109,3 +109,53 @@ def test_with_gpus_for_everybody_exactly_those_wait_whom_a_limit_keeps_out():
         assert {job_id for job_id in plan.verdicts if by_id[job_id].reason != plan.verdicts[job_id].code.value} == {
             *plan.changed
         }
+
+
+def test_who_asks_for_more_than_a_limit_ever_allows_is_told_that_and_not_to_wait_for_their_other_job():
+    team = replace(a_team("vision"), user_limits=Limit(jobs=1, gpus_milli=1000))
+    platform = a_platform(a_lab(a_node("n1", "gold", 4)), teams=[team])
+    jobs = [running(a_job("j-0"), "lab", "n1", 0), a_job("j-1", gpus=2), a_job("j-2")]
+    plan = plan_of(platform, jobs, Past())
+    assert {job_id: verdict.code.value for job_id, verdict in plan.verdicts.items()} == {
+        "j-1": "ExceedsMaxQuota",
+        "j-2": "WaitingForQuota",
+    }
+    assert plan.verdicts["j-1"].data["limit"] == "gpus"
+
+
+def test_exactly_those_are_named_as_changed_on_whose_record_another_code_stands():
+    """Of one decider over random days of teams with limits, whose records always follow its plans."""
+    for seed in range(60):
+        draw = random.Random(seed)
+        limits = Limit(jobs=draw.choice((None, 1, 2)), gpus_milli=draw.choice((None, 1000)))
+        hours = draw.choice((None, None, 2.0))
+        team = replace(a_team("vision"), user_limits=replace(limits, gpu_hours_per_day=hours))
+        if draw.random() < 0.4:
+            team = replace(team, budget_action=BudgetAction.HARD, budget_gpu_hours_per_month=draw.choice((1.0, 3.0)))
+        decider = Decider(a_platform(a_lab(a_node("n1", "gold", 3)), teams=[team, a_team("speech")]))
+        jobs: dict[str, Job] = {}
+        now = NOW
+        for step in range(25):
+            if draw.random() < 0.6:
+                who, of_team = draw.choice(("x", "y", "z")), draw.choice(("vision", "vision", "speech"))
+                seconds = draw.choice((600.0, 5400.0, 9000.0))
+                gpus = draw.choice((1, 1, 2))
+                job = a_job(f"j-{step}", gpus=gpus, team=of_team, user=who, at=now, predicted_s=seconds)
+                jobs[job.id] = job
+                decider.put(job)
+            elif holders := [job.id for job in jobs.values() if job.phase is Phase.RUNNING]:
+                ended = draw.choice(holders)
+                decider.drop(ended)
+                del jobs[ended]
+            now += draw.choice((1.0, 60.0, 3600.0))
+            plan = decider.decide(now)
+            told = {job_id: verdict.code.value for job_id, verdict in plan.verdicts.items()}
+            assert set(plan.changed) == {job_id for job_id, code in told.items() if jobs[job_id].reason != code}
+            for job_id in plan.changed:
+                jobs[job_id] = replace(jobs[job_id], reason=told[job_id])
+            for one in plan.admissions:
+                jobs[one.job_id] = replace(
+                    jobs[one.job_id], phase=Phase.RUNNING, lease=one.lease, admitted_at=now, began_at=now, reason=None
+                )
+            for job_id in (*plan.changed, *(one.job_id for one in plan.admissions)):
+                decider.put(jobs[job_id])

@@ -149,11 +149,14 @@ def levels(team: Team, user: str | None, past: Past, holding: Mapping[str, Holdi
 
 
 def refusal(job: Job, team: Team, platform: Platform, past: Past, holding: Mapping[str, Holding]) -> Refusal | None:
-    """Return why a limit of its team keeps the job out now, with the numbers, or None when none does."""
+    """Return why a limit of its team keeps the job out now, with the numbers, or None when none does.
+
+    What keeps it out whatever ends is told first, then what is held at once, which is true of all that ask for this.
+    """
     needs = _needs(job, platform)
-    found = _binding(team, job.user, past, holding)
-    found.sort(key=lambda level: level.limit not in _AT_ONCE)  # what is held at once is true of all that ask for this
-    return next((_answer(job, level, needs[level.limit]) for level in found if needs[level.limit] > level.left), None)
+    found = [level for level in _binding(team, job.user, past, holding) if needs[level.limit] > level.left]
+    found.sort(key=lambda level: (not _beyond(level, needs[level.limit]), level.limit not in _AT_ONCE))
+    return _answer(job, found[0], needs[found[0].limit]) if found else None
 
 
 def leeway(team: Team, user: str, past: Past, holding: Mapping[str, Holding]) -> Leeway:
@@ -181,14 +184,15 @@ def bar(job: Job, team: Team, holding: Mapping[str, Holding]) -> Refusal | None:
     Neither time nor a prediction matters to these limits, so the answer stands until somebody of the team gets GPUs or
     gives some back.
     """
+    needs = {"jobs": 1, "gpus": job.request.gpus_milli}
+    found: list[Level] = []
     for whose, limit in (("user", team.user_limits), ("team", team.limits)):
         held = holding[whose]
-        if limit.jobs is not None and held.jobs + 1 > limit.jobs:
-            return _answer(job, Level("jobs", whose, held.jobs, limit.jobs), 1)
-        if limit.gpus_milli is not None and held.gpus_milli + job.request.gpus_milli > limit.gpus_milli:
-            level = Level("gpus", whose, held.gpus_milli, limit.gpus_milli)
-            return _answer(job, level, job.request.gpus_milli)
-    return None
+        found += [Level("jobs", whose, held.jobs, limit.jobs)] if limit.jobs is not None else []
+        found += [Level("gpus", whose, held.gpus_milli, limit.gpus_milli)] if limit.gpus_milli is not None else []
+    found = [level for level in found if needs[level.limit] > level.left]
+    found.sort(key=lambda level: not _beyond(level, needs[level.limit]))
+    return _answer(job, found[0], needs[found[0].limit]) if found else None
 
 
 def overdrawn(platform: Platform, name: str, past: Past, holders: Iterable[Held], now: float) -> bool:

@@ -160,7 +160,7 @@ def test_help_loads_nothing_heavy_and_speaks_both_languages(dure):
     done = dure("--help")
     assert all(name in done.stdout for name in COMMANDS)
     assert "작업을 취소합니다" in dure("--lang", "ko", "--help").stdout
-    assert "GPU 등급" in dure("--lang", "ko", "run", "--help").stdout
+    assert "GPU 티어" in dure("--lang", "ko", "run", "--help").stdout
     assert "--no-burst" in dure("run", "--help").stdout
     check = (
         "import sys, dure.cli.app as app\n"

@@ -92,7 +92,7 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @reserve.command("add")
-@option("--tier", "-t", required=True, metavar="NAME", en="Tier of the GPUs.", ko="GPU 등급")
+@option("--tier", "-t", required=True, metavar="NAME", en="Tier of the GPUs.", ko="GPU 티어")
 @option("--gpus", "-g", default=1, type=click.IntRange(min=1), en="How many; 1 unless said.", ko="GPU 개수(기본 1)")
 @option("--from", "begins", default="", metavar="WHEN", en="18:00, 2h or 2026-05-01T18:00; now unless said.",
         ko="시작: 18:00, 2h, 2026-05-01T18:00(기본 지금)")  # fmt: skip

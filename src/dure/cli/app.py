@@ -64,7 +64,7 @@ COMMANDS: dict[str, Entry] = {
     "tiers": Entry(
         "dure.cli.platform:tiers",
         "List the kinds of GPU with what is free and what they cost.",
-        "GPU 등급별 여유와 가격을 봅니다.",
+        "GPU 티어별 여유와 가격을 봅니다.",
     ),
     "usage": Entry(
         "dure.cli.allowance:usage",

@@ -54,7 +54,7 @@ def jobs(
         return
     korean = lang == "ko"
     columns = (
-        ("작업", "이름", "소유자", "상태", "등급", "GPU", "대기", "실행", "비용", "제출", "예상 시작")
+        ("작업", "이름", "소유자", "상태", "티어", "GPU", "대기", "실행", "비용", "제출", "예상 시작")
         if korean
         else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED", "ETA")
     )

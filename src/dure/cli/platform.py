@@ -54,7 +54,7 @@ def queue(ctx: click.Context, *, as_json: bool) -> None:
     table(columns, rows, "실행 중인 작업이 없습니다." if korean else "Nothing runs.")
     click.echo()
     columns = (
-        ("GPU", "등급", "모델", "여유", "사용", "시간당")
+        ("GPU", "티어", "모델", "여유", "사용", "시간당")
         if korean
         else ("GPU", "TIER", "MODEL", "FREE", "HELD BY", "PER HOUR")
     )
@@ -116,14 +116,14 @@ def tiers(ctx: click.Context, *, as_json: bool) -> None:
         return
     korean = lang == "ko"
     columns = (
-        ("등급", "여유", "전체", "시간당 가격", "설명") if korean else ("TIER", "FREE", "ALL", "PRICE PER HOUR", "WHAT")
+        ("티어", "여유", "전체", "시간당 가격", "설명") if korean else ("TIER", "FREE", "ALL", "PRICE PER HOUR", "WHAT")
     )
     rows = []
     for tier in found.tiers:
         prices = ", ".join(f"{cluster}: {money(price, found.currency)}" for cluster, price in tier.prices.items())
         simulated = (" (시뮬레이션)" if korean else " (simulated)") if tier.simulated else ""
         rows.append((tier.name, _free(tier, lang), gpus_word(tier.total), prices or "-", tier.description + simulated))
-    table(columns, rows, "등급이 없습니다." if korean else "No tiers.")
+    table(columns, rows, "티어가 없습니다." if korean else "No tiers.")
     for tier in found.tiers:
         for told in tier.kept:
             say(told)

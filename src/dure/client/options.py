@@ -63,7 +63,7 @@ OPTIONS: tuple[Option, ...] = (
         "text",
         "TIER",
         "kind of GPU; any when left out (`dure tiers`)",
-        "GPU 등급. 생략하면 모든 등급 (`dure tiers`)",
+        "GPU 티어. 생략하면 모든 티어 (`dure tiers`)",
         "tiers",
     ),
     Option(
@@ -228,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         "flag",
         "",
         "show when it would start, how long it runs and what it costs, per tier; submit nothing",
-        "제출하지 않고 등급별 예상 시작, 실행 시간, 비용 보기",
+        "제출하지 않고 티어별 예상 시작, 실행 시간, 비용 보기",
     ),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}

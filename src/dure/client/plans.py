@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = {
     "en": ("TIER", "WHERE", "ASKED", "STARTS IN", "RUNS", "COST", "NOTE"),
-    "ko": ("등급", "위치", "요청", "예상 시작", "실행", "비용", "비고"),
+    "ko": ("티어", "위치", "요청", "예상 시작", "실행", "비용", "비고"),
 }
 _DEADLINE = {"en": "IN TIME", "ko": "기한 내"}
 
@@ -70,7 +70,7 @@ def _row(plan: PlanView, row: PlanRow, lang: str) -> tuple[str, ...]:
     note = own_times(row.note)
     if row.eta is not None and row.chance < 1.0:
         part = f"{row.chance:.0%}"
-        note = f"이 등급을 요청하면 {part}가 여기서 시작" if korean else f"{part} of the time it starts here"
+        note = f"이 티어를 요청하면 {part}가 여기서 시작" if korean else f"{part} of the time it starts here"
     elif row.eta is None and not note:
         note = "다른 곳에서 먼저 시작" if korean else "starts elsewhere before"
     cells = (

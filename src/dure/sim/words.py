@@ -186,7 +186,7 @@ NOTES: Sentences = {
     ),
     "tiers_dropped": (
         "{policy}: jobs that name a tier that the file has not take any: {count}",
-        "{policy}: 작업 {count}개의 등급이 파일에 없어 아무 등급이나 씁니다",
+        "{policy}: 작업 {count}개의 티어가 파일에 없어 아무 티어나 씁니다",
     ),
     "predictions": (
         "Where the trace predicts no run time, the platform is taken to predict the true one{error}",

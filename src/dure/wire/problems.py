@@ -457,7 +457,7 @@ CATALOGUE: Mapping[str, Entry] = {
 # words of our own in the data of a sentence
 _KOREAN = {
     "place cluster": "클러스터",
-    "tier any tier": "모든 등급의",
+    "tier any tier": "모든 티어의",
     "kind cell": "셀",
     "kind function": "함수",
     "kind command": "명령",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.notebook.test_sessions import another_desk, desk, pid_of, plane, server, settled, told
+from tests.notebook.desk import another_desk, desk, pid_of, plane, server, settled, told
 
 __all__ = ["another_desk", "desk", "plane", "server"]
 

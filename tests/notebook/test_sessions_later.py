@@ -16,7 +16,7 @@ from dure.adapters.blob_key import BlobKey
 from dure.adapters.blobs import FolderBlobStores
 from dure.hub.spawner import STARTUP
 from tests.api.plane import Plane, served, until
-from tests.notebook.test_sessions import WARM, Desk, pid_of, settled, told
+from tests.notebook.desk import WARM, Desk, pid_of, settled, told
 
 MAKE = """
 import collections, operator

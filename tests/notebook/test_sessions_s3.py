@@ -12,7 +12,7 @@ from dure.adapters.blobs import S3BlobStores
 from dure.adapters.s3keys import Keys, opened
 from dure.settings import S3Settings
 from tests.api.plane import Plane, served, until
-from tests.notebook.test_sessions import Desk, told
+from tests.notebook.desk import Desk, told
 from tests.s3server import program, s3_server
 
 pytestmark = pytest.mark.s3

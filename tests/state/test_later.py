@@ -102,6 +102,27 @@ def test_a_blob_that_is_gone_is_named_stays_and_is_tried_again(blobs, tmp_path):
     assert is_whole(into)
 
 
+def test_a_value_whose_code_needs_another_that_is_coming_stays_and_is_tried_again(blobs):
+    space: dict[str, Any] = {"__name__": "__main__", "big": np.random.default_rng(0).random(500_000)}
+    exec("class Needs:\n    def __setstate__(self, state):\n        self.size = state['more'] + big.size", space)
+    space["needs"] = space["Needs"]()
+    space["needs"].more, space["needs"].rest = 1, bytes(range(256)) * 100
+    snapshot = capture(space, blobs=blobs)
+    del space["big"]  # the class lives on, and looks where it was made
+    into, later = opened(snapshot, blobs)
+    later.ask(["needs"])
+    assert later.wait(["needs"], 60)
+    assert later.install().failed.keys() == {"needs"}
+    assert later.rest(into).names == ("big", "needs"), "a save keeps it"
+    later.run()
+    later.install()
+    space["big"] = into["big"]
+    later.ask(["needs"])
+    assert later.wait(["needs"], 60)
+    later.install()
+    assert into["needs"].size == 500_001
+
+
 def test_functions_reach_what_is_coming(blobs):
     space: dict[str, Any] = {"__name__": "__main__", "big": list(range(50_000))}
     exec("import functools\nhook = functools.partial(lambda: len(big))", space)

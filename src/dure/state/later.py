@@ -44,7 +44,7 @@ class Later:
         self._changed = threading.Condition()
         self._wanted: set[int] = set()
         self._ended: set[int] = set()  # loaded or failed, and not installed yet
-        self._refused: set[int] = set()  # what the store did not give; tried again for who names it
+        self._refused: set[int] = set()  # what the store did not give, or lacks another; tried again for who names it
         self.then: Callable[[], None] = lambda: None  # called when `run` is done, on its thread
         loader.turn = self._turn
 
@@ -109,7 +109,8 @@ class Later:
                 slots = self._loader.loaded(index)
             except Exception as error:
                 arrived.failed.update(dict.fromkeys(names, self._loader.why(index, error)))
-                if isinstance(error, BlobError):
+                # its own code may look up what has not come yet
+                if isinstance(error, BlobError) or (isinstance(error, NameError) and error.name in self.names):
                     refused.add(index)
             else:
                 arrived.values.update((name, slots[slot]) for name, slot in names.items())

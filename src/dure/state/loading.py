@@ -89,12 +89,12 @@ class Loader:
         self._defines = {token: index for index, group in enumerate(snapshot.groups) for token in group.classes}
 
     def load(self, index: int) -> tuple[Any, ...]:
-        """Return the group's objects, by slot. What failed for the store's sake is tried again."""
+        """Return the group's objects, by slot. What failed for the store's sake, or a name's, is tried again."""
         with self._locks.setdefault(index, threading.RLock()):
             if index in self._loaded or index in self._done:
                 return self._loaded.get(index, ())
             error = self._errors.get(index)
-            if error is not None and not isinstance(error, BlobError):
+            if error is not None and not isinstance(error, BlobError | NameError):
                 raise error
             self.read_bytes[index] = 0
             try:

@@ -31,57 +31,16 @@ _LOOK_S = 0.2
 _WORD = re.compile(r"[^\W\d]\w*")
 _ALL = frozenset({"eval", "exec", "globals", "locals", "compile", "__import__", "breakpoint"})
 _ALL_BARE = frozenset({"vars", "dir"})  # without arguments
-_ALL_ATTRIBUTES = frozenset(
-    {
-        *("user_ns", "user_global_ns", "user_module", "f_globals", "f_locals", "f_back", "__globals__", "__builtins__"),
-        *(
-            "_getframe",
-            "currentframe",
-            "stack",
-            "get_objects",
-            "get_referrers",
-            "run_cell",
-            "ex",
-            "ev",
-            "safe_execfile",
-        ),
-    }
-)
+_NAMESPACES = {"user_ns", "user_global_ns", "user_module", "f_globals", "f_locals", "__globals__", "__builtins__"}
+_FRAMES = {"f_back", "_getframe", "currentframe", "stack", "get_objects", "get_referrers"}
+_RUNNERS = {"run_cell", "ex", "ev", "safe_execfile"}
+_ALL_ATTRIBUTES = frozenset(_NAMESPACES | _FRAMES | _RUNNERS)
 _SPEAKING = frozenset({"query", "eval", "sql", "execute"})  # their text may name variables of the caller
-_QUIET_MAGICS = frozenset(
-    {
-        *(
-            "time",
-            "timeit",
-            "prun",
-            "memit",
-            "mprun",
-            "lprun",
-            "capture",
-            "matplotlib",
-            "config",
-            "load_ext",
-            "reload_ext",
-        ),
-        *(
-            "autoreload",
-            "pip",
-            "conda",
-            "mamba",
-            "uv",
-            "cd",
-            "pwd",
-            "ls",
-            "env",
-            "system",
-            "sx",
-            "bash",
-            "sh",
-            "script",
-        ),
-        *("!", "writefile", "html", "HTML", "latex", "markdown", "svg", "javascript", "js"),
-    }
-)
+_MEASURING = {"time", "timeit", "prun", "memit", "mprun", "lprun", "capture"}  # their code is seen again when it runs
+_SETTING = {"matplotlib", "config", "load_ext", "reload_ext", "autoreload", "pip", "conda", "mamba", "uv"}
+_SHELLS = {"!", "cd", "pwd", "ls", "env", "system", "sx", "bash", "sh", "script"}
+_TEXTS = {"writefile", "html", "HTML", "latex", "markdown", "svg", "javascript", "js"}
+_QUIET_MAGICS = frozenset(_MEASURING | _SETTING | _SHELLS | _TEXTS)
 
 
 class Waiting:

@@ -113,7 +113,8 @@ class Commands:
 
     def control(self, principal: Principal, job_id: str, message: Control) -> None:
         """Pass a message to a running job. A queued or starting job that is interrupted is cancelled instead."""
-        job = access.require_owner(principal, self._ports.store.job(job_id), job_id, message.op)
+        asks = "interrupt" if message.op == "interrupt" else "send this job input"
+        job = access.require_owner(principal, self._ports.store.job(job_id), job_id, asks)
         if job.phase.terminal:
             raise CodedError("already_ended", job=job_id, phase=job.phase.value, action=message.op)
         if message.op == "cell":

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dure.wire.korean import korean
 from dure.wire.messages import Problem
 
 
@@ -454,16 +455,6 @@ CATALOGUE: Mapping[str, Entry] = {
 }
 
 
-# words of our own in the data of a sentence
-_KOREAN = {
-    "place cluster": "클러스터",
-    "tier any tier": "모든 티어의",
-    "kind cell": "셀",
-    "kind function": "함수",
-    "kind command": "명령",
-}
-
-
 class CodedError(Exception):
     """A refusal with a code of the catalogue and the data of its sentence."""
 
@@ -477,7 +468,7 @@ class CodedError(Exception):
         """Return the one sentence in `lang` ("en" or "ko")."""
         if lang != "ko":
             return self.entry.en.format(**self.data)
-        words = {name: _KOREAN.get(f"{name} {value}", value) for name, value in self.data.items()}
+        words = {name: korean(name, value) for name, value in self.data.items()}
         return self.entry.ko.format(**words)
 
     def problem(self, lang: str) -> Problem:

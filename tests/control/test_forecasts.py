@@ -253,6 +253,25 @@ def test_where_no_start_is_in_sight_nothing_is_compared_with_one() -> None:
     assert not any("instead" in line for line in why_lines(story))
 
 
+def test_what_would_help_is_compared_with_what_is_left_of_the_wait(lab: Lab) -> None:
+    for number in range(3):
+        lab.submit(fate=Fate(run_s=3000.0), tier="gold", name=f"w{number}")
+        lab.tick()
+    lab.forecasts.refresh()
+    waiting = lab.queries.queue(ALICE, "en").waiting[-1].id
+    told = []
+    for _ in range(2):
+        story = lab.queries.why(ALICE, waiting, "en")
+        assert story.job.eta is not None
+        assert story.job.eta.p50_at is not None
+        assert story.sooner
+        left_s = story.job.eta.p50_at - lab.clock.time
+        assert [option.instead_s for option in story.sooner] == [pytest.approx(left_s)] * len(story.sooner)
+        told.append(left_s)
+        lab.clock.time += 60.0
+    assert told[1] == pytest.approx(told[0] - 60.0)
+
+
 def _waits(planning: Planning) -> None:
     with planning._taken(600.0):
         pass

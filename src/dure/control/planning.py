@@ -61,6 +61,15 @@ class Sooner:
     options: tuple[Option, ...]
     in_time: float | None = None
 
+    def as_of(self, now: float) -> Sooner:
+        """Return this as it is told at `now`, by when less of the wait may be left: what is still sooner than that.
+
+        The middle future is not the middle of all futures, and one time is told, or that none is in sight.
+        """
+        left_s = None if self.eta.p50_s is None else max(0.0, self.eta.issued_at + self.eta.p50_s - now)
+        still = (replace(one, instead_s=left_s) for one in self.options if left_s is None or one.in_s < left_s)
+        return replace(self, options=tuple(still))
+
 
 class Planning:
     """Thread-safe; one question is computed at a time, a few others wait, and the rest raise CodedError `busy`."""
@@ -125,11 +134,8 @@ class Planning:
             before = self._courses(present, frozenset({job.id}))
         if eta is None:
             eta = self._forecasts.corrected(etas(present.now, before, [job.id])[job.id])
-        # The middle future is not the middle of all futures, and one time is told, or that none is in sight.
-        instead_s = None if eta.p50_s is None else max(0.0, eta.issued_at + eta.p50_s - present.now)
-        found = tuple(replace(one, instead_s=instead_s) for one in found if instead_s is None or one.in_s < instead_s)
         in_time = self._in_time(job, present.now, before)
-        return Sooner(present.now, eta, ahead(present, job, remaining, before), found, in_time)
+        return Sooner(present.now, eta, ahead(present, job, remaining, before), tuple(found), in_time)
 
     def _in_time(self, job: Job, now: float, courses: list[Course]) -> float | None:
         """Return the chance that the job ends by its deadline, over these futures; None without a deadline."""

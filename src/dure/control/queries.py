@@ -212,9 +212,10 @@ class Queries:
         if found is None:
             told.pending = spoken_forecasts.pending(job.id, lang)
         else:
+            now = self._ports.clock.now()
+            found = found.as_of(now)
             if told.job.eta is None:  # it came after the last estimates
-                accuracy = self._forecasts.outlook.accuracy
-                told.job.eta = views.eta_view(found.eta, accuracy, self._ports.clock.now(), lang)
+                told.job.eta = views.eta_view(found.eta, self._forecasts.outlook.accuracy, now, lang)
             helped = verdict and forecast_views.helped(verdict, found.options)
             told.job = views.job_view(viewer, job, helped, told.job.eta, last=job.team in plan.overdrawn)
             forecast_views.add_found(told, viewer, job, found)

@@ -93,7 +93,7 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     table = Table(
         text,
         columns,
-        [(key, held.type, size_text(held.size_bytes), notebook.made.get(key, "")) for key, held in rows],
+        [(key, held.type, size_text(held.size_bytes), notebook.names.made.get(key, "")) for key, held in rows],
         frozenset(columns[2:]),
     )
     if saver.unsaved:
@@ -238,7 +238,7 @@ def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
         "before": say("version_word", number=first.number, at=clock(first.at)),
         "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
     }
-    table = _difference(before, after, notebook.made)
+    table = _difference(before, after, notebook.names.made)
     if not table.rows:
         notebook.show(say("no_difference", **told))
         return
@@ -306,12 +306,12 @@ def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> Versio
 
 
 def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
-    cells = {lost.cell: lost.source for lost in notebook.lost.values() if lost.cell is not None and lost.source}
+    cells = {lost.cell: lost.source for lost in notebook.names.lost.values() if lost.cell is not None and lost.source}
     if not cells:
         notebook.show(say("nothing_lost"))
         return
     namespace = notebook.shell.user_ns
-    missing, back, anew = set(notebook.lost), set[str](), set[str]()
+    missing, back, anew = set(notebook.names.lost), set[str](), set[str]()
     for cell, source in sorted(cells.items()):
         notebook.show(say("rerunning", cell=cell))
         before = dict(namespace)
@@ -319,7 +319,7 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
         for name, value in list(namespace.items()):
             if before.get(name) is not value:
                 (back if name in missing else anew).add(name)
-                notebook.rerun_made(name, cell)
+                notebook.names.rerun(name, cell)
         if not result.success:
             return
     if back:
@@ -443,11 +443,6 @@ def _trusted(rest: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _unsaved(notebook: NotebookSession, saver: Saver) -> str:
-    from dure.notebook.session_restoring import Lost, lost_names
+    from dure.notebook.session_restoring import lost_names
 
-    return lost_names(
-        {
-            name: Lost(reason.removeprefix(f"{name}: "), notebook.made.get(name))
-            for name, reason in sorted(saver.unsaved.items())
-        }
-    )
+    return lost_names(notebook.names.why_unsaved(dict(sorted(saver.unsaved.items()))))

@@ -80,7 +80,7 @@ class Waiting:
         """Explain a NameError for what was still missing."""
         error = getattr(result, "error_in_exec", None)
         name = getattr(error, "name", None)
-        if isinstance(error, NameError) and name in self._began and name not in self._notebook.lost:
+        if isinstance(error, NameError) and name in self._began and name not in self._notebook.names.lost:
             self._notebook.show(say("asked_unseen", name=name))
             self._later.ask([name])
 
@@ -88,7 +88,7 @@ class Waiting:
         """Put what was loaded into the namespace, and say what did not load."""
         arrived = self._later.install()
         lost = lost_of(self._brought, arrived.failed)
-        self._notebook.came_late(arrived.values, lost)
+        self._notebook.names.came_late(arrived.values, lost)
         if arrived.values and self._notebook.saver is not None:
             self._notebook.saver.checks.append(self._brought.check)  # of what was mapped only now
         if lost:

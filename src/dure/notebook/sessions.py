@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.session import notebook_name
 from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
 from dure.notebook.session_journal import Journal, folder, left_behind
+from dure.notebook.session_names import Names
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from dure.notebook.session_opening import Opened, Saved
-    from dure.notebook.session_restoring import Brought, Lost
+    from dure.notebook.session_restoring import Brought
     from dure.notebook.session_saving import Saver
     from dure.notebook.session_waiting import Waiting
 
@@ -46,8 +47,7 @@ class NotebookSession:
         self.journal: Journal | None = None
         self.opened: Opened | None = None
         self.saver: Saver | None = None
-        self.lost: dict[str, Lost] = {}
-        self.made: dict[str, int] = {}
+        self.names = Names(shell)
         self.origin: int | None = None
         self.running = False
         self.waiting: Waiting | None = None  # while a restore goes on
@@ -57,8 +57,6 @@ class NotebookSession:
         self._by_hand = False  # the person named the session
         self._opening: threading.Thread | None = None
         self._importing: threading.Thread | None = None
-        self._ids: dict[str, int] = {}
-        self._named: set[str] = set()
         self._said: set[str] = set()
         self._problem = ""  # of the saver, as it was told last
         self._tries_again = False
@@ -123,7 +121,7 @@ class NotebookSession:
                 return
             if self._late:
                 self._tell_late(missed=not result.success)
-            self._note_bound(max(1, self.shell.execution_count - 1))
+            self.names.cell_ended(max(1, self.shell.execution_count - 1))
             self._dirty = True
             self.arrive()
             if self._began:
@@ -255,7 +253,7 @@ class NotebookSession:
         assert self.opened.blobs is not None
         if self._importing is not None:
             self._importing.join()  # it imports nothing but what is to be restored
-        brought = self._bring(saved, self.opened.blobs, keep=frozenset(self._own_names()))
+        brought = self._bring(saved, self.opened.blobs, keep=self.names.own())
         if brought is not None:
             put_history(self.shell, brought.inputs)
             self._note_restored(brought)
@@ -280,11 +278,7 @@ class NotebookSession:
 
     def took(self, brought: Brought) -> None:
         """Remember where the restored names are from, and which ones are missing."""
-        made = brought.saved.document.made
-        self.made |= {name: made[name] for name in (*brought.names, *brought.lost) if name in made}
-        self.lost = dict(brought.lost)
-        self._named |= set(brought.lost)
-        self._ids |= {name: id(self.shell.user_ns[name]) for name in brought.names if name in self.shell.user_ns}
+        self.names.restored(brought)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
         if brought.later is not None and self.saver is not None:
@@ -315,12 +309,6 @@ class NotebookSession:
             if self.saver is not None:
                 self.saver.coming = None
 
-    def came_late(self, values: Mapping[str, Any], lost: Mapping[str, Lost]) -> None:
-        """Remember what came after the first cell had begun, which no cell has bound."""
-        self._ids |= {name: id(value) for name, value in values.items()}
-        self.lost |= lost
-        self._named |= set(lost)
-
     def _note_restored(self, brought: Brought) -> None:
         opened = self.opened
         if opened is None or opened.session is None:
@@ -332,12 +320,6 @@ class NotebookSession:
         """The person named the session in a cell: nothing is brought back unasked."""
         self._began = True
 
-    def rerun_made(self, name: str, cell: int) -> None:
-        """A cell that was run again by `%session rerun` bound `name`: it is that cell's, not the command's."""
-        self.made[name] = cell
-        self.lost.pop(name, None)
-        self._ids[name] = id(self.shell.user_ns[name])
-
     # --- saving ---
 
     def take(self, label: str = "", *, waited_for: bool = False) -> bool:
@@ -347,9 +329,9 @@ class NotebookSession:
         saver = self.saver
         if saver is None or saver.paused or saver.fenced:
             return False
-        namespace = self.shell.user_ns
+        namespace, made = self.shell.user_ns, self.names.made
         cell = max(0, self.shell.execution_count - 1)
-        facts = Facts(cell, dict(self.made), inputs_of(namespace, self.made), label, self.origin)
+        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin)
         with self._to_its_end():
             self._dirty, self.origin = False, None
             return saver.take(facts, waited_for=waited_for)
@@ -414,26 +396,11 @@ class NotebookSession:
             elif saver.journal.pending:
                 saver.send()
 
-    def _own_names(self) -> list[str]:
-        from dure.state.secrecy import hidden
-
-        return [name for name, value in self.shell.user_ns.items() if not hidden(name, value)]
-
-    def _note_bound(self, cell: int) -> None:
-        from dure.state.secrecy import hidden
-
-        ids = {name: id(value) for name, value in list(self.shell.user_ns.items())}
-        for name in [name for name, each in ids.items() if self._ids.get(name) != each]:
-            if not hidden(name, self.shell.user_ns.get(name)):
-                self.made[name] = cell
-                self.lost.pop(name, None)
-        self._ids = ids
-
     # --- telling ---
 
     def _tell(self) -> None:
         """Say, once, what could not be saved since the last cell."""
-        from dure.notebook.session_restoring import Lost, lost_names
+        from dure.notebook.session_restoring import lost_names
 
         saver = self.saver
         if saver is None:
@@ -442,11 +409,9 @@ class NotebookSession:
             self._problem = saver.problem
             if saver.problem:
                 self.show(say("not_saved", reason=saver.problem))
-        new = {name: reason for name, reason in saver.unsaved.items() if name not in self._named}
+        new = self.names.newly_unsaved(saver.unsaved)
         if new:
-            self._named |= set(new)
-            lost = {name: Lost(reason.removeprefix(f"{name}: "), self.made.get(name)) for name, reason in new.items()}
-            self.show(say("not_saved_names", names=lost_names(lost)))
+            self.show(say("not_saved_names", names=lost_names(new)))
 
     def _tell_late(self, *, missed: bool) -> None:
         """After a cell that did not wait for the platform: whether the next one has something to bring back. Where

@@ -17,6 +17,8 @@ from dure.sim.store import MemoryStore
 from dure.wire.messages import Control, JobRequest
 from tests.core.builders import a_platform
 
+LONG = Fate(run_s=1000.0)
+SLOW_START = Fate(begin_after_s=100.0, run_s=1.0)
 ALICE = Principal("alice", teams=("vision",))
 MATE = Principal("mate", teams=("vision",))
 OTHER = Principal("other", teams=("speech",))

@@ -7,16 +7,11 @@ from dure.core.events import Draft
 from dure.ports import Changes, Principal
 from dure.sim.executor import Fate
 from dure.wire.problems import CodedError
-from tests.control.stage import ALICE, MATE, OTHER, ROOT, Stage
+from tests.control.stage import ALICE, MATE, OTHER, ROOT
 
 MOVED = Principal("alice", teams=("speech",))  # left the team, kept her jobs
 NOBODY = Principal("nobody")
 NAMESAKE = Principal("Alice", teams=())
-
-
-@pytest.fixture
-def stage():
-    return Stage()
 
 
 @pytest.fixture

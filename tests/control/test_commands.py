@@ -18,11 +18,6 @@ BOTH = Principal("both", teams=("vision", "speech"))
 LONER = Principal("loner")
 
 
-@pytest.fixture
-def stage():
-    return Stage()
-
-
 def refused(call):
     with pytest.raises(CodedError) as caught:
         call()

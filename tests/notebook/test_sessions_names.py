@@ -1,0 +1,99 @@
+"""Which notebook a kernel belongs to: VS Code's made-up names, renamed notebooks, and what is none."""
+
+import os
+import signal
+import uuid
+
+import pytest
+
+from dure.hub.spawner import STARTUP
+from dure.notebook.session import notebook_name
+from dure.wire.sessions import RenameRequest
+from tests.api.plane import PEOPLE, until
+from tests.notebook.desk import desk, pid_of, plane, server, settled, told
+
+__all__ = ["desk", "plane", "server"]
+
+
+VSCODE = "if '__vsc_ipynb_file__' not in globals():\n    __vsc_ipynb_file__ = {path!r}"
+
+
+def test_as_vs_code_opens_notebooks_the_same_file_is_the_same_session(desk):
+    """On a server each opening has another name; the file's own is told in a silent cell before the first."""
+    told_path = VSCODE.format(path=str(desk.home / "deep" / "train.ipynb"))
+    for at in range(2):
+        name = f"train-jvsc-{uuid.uuid4()}{uuid.uuid4()}.ipynb"
+        kernel = desk.open(name, PYTHONSTARTUP=str(STARTUP), before=told_path)
+        if at == 0:
+            kernel.run("x = 41")
+            until(lambda: desk.saved("deep/train.ipynb") >= 2)
+            os.kill(pid_of(kernel), signal.SIGKILL)
+    assert "Restored 1 variable of train.ipynb" in told(kernel.loaded)
+    assert kernel.value("x") == "41"
+
+
+def test_where_vs_code_tells_no_file_the_name_on_the_server_counts_without_its_number(desk):
+    kernel = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
+    kernel.run("y = 5")
+    until(lambda: desk.saved("other.ipynb") >= 2)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
+    assert "Restored 1 variable of other.ipynb" in told(again.loaded)
+
+
+@pytest.mark.parametrize(
+    ("server", "code", "name"),
+    [
+        ("/home/x/a/train.ipynb", None, "/home/x/a/train.ipynb"),
+        (f"/home/x/train-jvsc-{uuid.UUID(int=1)}.ipynb", "/home/x/a/train.ipynb", "/home/x/a/train.ipynb"),
+        (f"/home/x/Interactive-1.interactive-jvsc-{uuid.UUID(int=1)}.ipynb", None, None),
+        (None, "Untitled-1.ipynb", None),
+        (None, "/home/x/Untitled.ipynb", "/home/x/Untitled.ipynb"),
+        (f"/home/x/console-1-{uuid.UUID(int=1)}", None, None),
+    ],
+)
+def test_which_names_are_notebooks(monkeypatch, server, code, name):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if server:
+        monkeypatch.setenv("JPY_SESSION_NAME", server)
+    assert notebook_name({"__vsc_ipynb_file__": code} if code else {}) == name
+
+
+def test_a_kernel_goes_on_with_the_session_of_its_renamed_notebook(desk, plane):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    plane.sessions.rename(PEOPLE["alice"], RenameRequest(before="train.ipynb", after="model.ipynb"))
+    kernel.run("y = 2")
+    settled(desk, "model.ipynb")
+    until(lambda: "model.ipynb: version" in told(kernel.run("%session")))
+    assert desk.saved() == 0
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open("model.ipynb")
+    assert again.value("x, y") == "(1, 2)"
+    assert desk.open().run("x").error is not None, "a new notebook of the old name begins empty"
+
+
+@pytest.mark.parametrize("saved_since", [True, False])
+def test_a_kernel_that_jupyter_starts_again_after_a_crash_knows_its_renamed_notebook(desk, plane, saved_since):
+    kernel = desk.open("Untitled.ipynb")
+    kernel.run("x = 1")
+    settled(desk, "Untitled.ipynb")
+    plane.sessions.rename(PEOPLE["alice"], RenameRequest(before="Untitled.ipynb", after="model.ipynb"))
+    if saved_since:
+        kernel.run("x = 2")
+        settled(desk, "model.ipynb")
+        until(lambda: "model.ipynb: version" in told(kernel.run("%session")))
+    version = settled(desk, "model.ipynb")
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel(now=True)  # with the name that it was started with
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+    assert "of model.ipynb" in told(kernel.run("%load_ext dure"))
+    assert kernel.value("x") == ("2" if saved_since else "1")
+    kernel.run("y = 3")
+    until(lambda: desk.saved("model.ipynb") > version)
+    assert desk.saved("Untitled.ipynb") == 0
+    assert desk.open("Untitled.ipynb").run("x").error is not None, "a new notebook of the old name begins empty"

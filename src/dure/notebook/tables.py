@@ -35,7 +35,7 @@ class Table:
         return "\n".join([self.title, *lines, *self.below])
 
     def as_html(self) -> str:
-        """Return the table as HTML without colours, scripts or styles of its own but alignment."""
+        """Return the table as HTML without colours, scripts or styles but alignment and a title of one line."""
         title = html.escape(self.title)
         below = "".join(f"<p><small>{html.escape(text)}</small></p>" for text in self.below)
         if not self.rows:
@@ -50,7 +50,8 @@ class Table:
             + "</tr>"
             for row in self.rows
         )
-        return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+        caption = f'<caption style="text-align:left;white-space:nowrap">{title}</caption>'
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
     def _style(self, name: str) -> str:
         return _NUMBER_STYLE if name in self.numbers else ' style="text-align:left"'

@@ -1,6 +1,6 @@
 """Which versions of a person's sessions stay: never fewer than the newest of each."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dure.core.session import MAX_VERSIONS, Session, SessionPolicy, Version, held_bytes, may_read, renamed, surplus
@@ -131,6 +131,8 @@ def test_what_is_deleted_or_had_the_name_before_makes_way():
     st.sampled_from(["a", "b", "c", "a/x"]),
     st.one_of(st.none(), st.sampled_from(["a", "b", "c", "b/x", "d"])),
 )
+@example(["b", "b/x"], "b", "b/x").via("a folder that goes below itself")
+@example(["a/x", "b/x", "b/x (deleted)"], "b", "a").via("a name made way for, which another moves to")
 def test_no_two_sessions_ever_have_one_name(names, before, after):
     sessions = named(*names)
     now = {session.id: session.name for session in sessions}

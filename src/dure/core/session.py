@@ -130,20 +130,21 @@ def renamed(sessions: Sequence[Session], before: str, after: str | None) -> dict
     deleted (None). In this order no two have one name at a time: what had a name before makes way first.
     """
     moving = [each for each in sessions if each.name == before or each.name.startswith(f"{before}/")]
+    taken = {(each.team, each.name) for each in sessions}
+    if after is None:
+        return {each.id: _aside(each, taken) for each in moving}
+    moved = {each.id: after + each.name[len(before) :] for each in moving}
+    moving = [each for each in moving if len(moved[each.id]) <= MAX_NAME]
+    # where a folder goes below itself, or comes up, one's new name may be another's old one: that one leaves first
+    moving.sort(key=lambda each: len(each.name), reverse=len(after) > len(before))
+    taken.update((each.team, moved[each.id]) for each in moving)
     ids = {each.id for each in moving}
     staying = {(each.team, each.name): each for each in sessions if each.id not in ids}
-    taken = {(each.team, each.name) for each in sessions}
     names: dict[str, str] = {}
     for session in moving:
-        if after is None:
-            names[session.id] = _aside(session, taken)
-            continue
-        name = after + session.name[len(before) :]
-        if len(name) > MAX_NAME:
-            continue
-        if other := staying.get((session.team, name)):
+        if other := staying.get((session.team, moved[session.id])):
             names[other.id] = _aside(other, taken)
-        names[session.id] = name
+        names[session.id] = moved[session.id]
     return names
 
 

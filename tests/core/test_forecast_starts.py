@@ -13,6 +13,8 @@ from dure.core.forecast.record import AGES_S, Issued, Record
 from dure.core.forecast.replay import Begun, Replay
 from dure.core.forecast.starts import MOST_NEWCOMERS, Eta, Present, course, courses, etas
 from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Request
+from dure.core.queueing.limits import Bounds
+from dure.core.reservations import Reservation
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform
 
 
@@ -192,3 +194,12 @@ def test_a_quota_smaller_than_the_smallest_part_of_a_replay_holds_one_job_at_a_t
     lease = Lease("lab", "n3", "gold", (GpuShare(0, 30),))
     known = Replay(a_platform(), [], [Begun(part, 0.0, lease)] * 2, {("vision", "gold"): 30})
     assert known.starts(lambda _job: 500.0) == [0.0, 500.0]
+
+
+def test_a_reservation_that_nobody_uses_is_released_in_the_future_too() -> None:
+    kept = Reservation("r-1", "speech", "gold", 1000, NOW - 10, NOW + 7200, "root", NOW - 60, grace_s=900.0)
+    jobs = (a_job("j-1"),)
+    present = Present(NOW, a_platform(), jobs, bounds=Bounds(reservations=(kept,)))
+    assert course(present, exactly(60.0), 0, grain=0.001).starts["j-1"].in_s == 890.0
+    used = Present(NOW, a_platform(), (a_job("j-1"), a_job("own", team="speech")), bounds=present.bounds)
+    assert course(used, exactly(60.0), 0, grain=0.001).starts["j-1"].in_s == 7200.0

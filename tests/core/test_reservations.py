@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dure.core.model import BudgetAction, Limit, Phase
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds
-from dure.core.reservations import Reservation, lacking_now, most_reserved_milli, settled
+from dure.core.reservations import Reservation, Unfolding, lacking_now, most_reserved_milli, settled
 from dure.core.sentences import verdict_sentence
 from dure.core.usage import Account, Past, day_of
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, placed, running
@@ -160,3 +162,56 @@ def test_what_an_owner_holds_counts_for_one_of_their_reservations_and_for_one_pe
         assert holder.lease is not None
         lacking = lacking_now(both, "gold", [(holder, holder.lease)], {"lab"}, NOW)
         assert [(one.reservation.id, one.reserved_milli) for one in lacking] == left
+
+
+# --- while simulated time passes
+
+
+def a_holder(job_id: str, since: float, *, cluster: str = "lab", **changes):
+    return replace(
+        running(a_job(job_id, team="speech"), cluster, "n3", 0), admitted_at=since, began_at=since, **changes
+    )
+
+
+def test_in_simulated_time_it_is_known_once_made_and_gone_once_released_unused_or_over():
+    unused = reserved(begins=NOW + 100, ends=NOW + 5000, made_at=NOW + 10, grace_s=60.0)
+    released = replace(unused, id="r-2", freed_at=NOW + 120, freed_why="released", grace_s=900.0)
+    calendar = Unfolding([unused, released], platform())
+    seen = {at: [one.id for one in calendar.at(NOW + at)] for at in (0, 10, 100, 119, 120, 159, 160)}
+    assert seen == {
+        0: [], 10: ["r-1", "r-2"], 100: ["r-1", "r-2"], 119: ["r-1", "r-2"], 120: ["r-1"], 159: ["r-1"], 160: [],
+    }  # fmt: skip
+
+
+def test_only_private_gpus_use_a_reservation():
+    for cluster, left in (("lab", 1), ("cloud", 0)):
+        calendar = Unfolding([reserved(begins=NOW, grace_s=60.0)], platform())
+        calendar.put(a_holder("own", NOW, cluster=cluster))
+        assert len(calendar.at(NOW + 60)) == left
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)), max_size=5),
+    begins=st.integers(0, 20),
+    grace=st.integers(1, 8),
+    lasts=st.integers(1, 20),
+    looks=st.sets(st.integers(0, 45)),
+)
+def test_looking_seldom_finds_what_looking_every_second_finds(spans, begins, grace, lasts, looks):
+    one = reserved(begins=NOW + begins, ends=NOW + begins + lasts, grace_s=float(grace))
+    calendar, often = Unfolding([one], platform()), one
+    for at in range(46):
+        for number, (since, ran) in enumerate(spans):
+            held = a_holder(f"j-{number}", NOW + since)
+            if at == since + ran:
+                calendar.put(replace(held, phase=Phase.SUCCEEDED, ended_at=NOW + at))
+        before = [a_holder("j", NOW + since) for since, ran in spans if since < at < since + ran]
+        often = settled(often, before, NOW + at)
+        for number, (since, _) in enumerate(spans):
+            if at == since:  # a tick settles what was, and then decides
+                calendar.put(a_holder(f"j-{number}", NOW + since))
+                if often.freed_at is None:
+                    often = settled(often, [a_holder("j", NOW + since)], NOW + at)
+        if at in looks:
+            assert bool(calendar.at(NOW + at)) == (often.freed_at is None)

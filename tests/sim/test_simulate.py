@@ -375,3 +375,58 @@ def test_limits_by_day_and_budgets_of_a_month_count_what_has_ended():
         began[name] = [outcome.spells[0].from_s for outcome in found.outcomes]
     assert began["day"] == [0.0, day_s, 2 * day_s]
     assert began["month"] == [0.0, 31 * day_s, (31 + 28) * day_s]
+
+
+HELD = """\
+clusters:
+  - name: lab
+    nodes: [{name: n1, tier: gold, gpus: 1}]
+tiers: [{name: gold}]
+teams: [{name: vision, members: ["*"]}, {name: speech, members: ["*"]}]
+"""
+
+
+@pytest.mark.usefixtures("files")
+def test_reservations_of_the_log_and_of_a_policy_are_replayed_and_end_unused_as_the_policy_says():
+    made = {"team": "speech", "tier": "gold", "gpus_milli": 1000, "begins_at": 0, "ends_at": 7200}
+    job = {"gpus_milli": 1000, "tier": "gold", "team": "vision", "user": "ada"}
+    log = [
+        {"seq": 1, "at": 0, "kind": "reservation.made", "subject": "r-1", "data": made},
+        {"seq": 2, "at": 10, "kind": "job.submitted", "subject": "j-1", "data": job},
+        {"seq": 3, "at": 960, "kind": "reservation.released", "subject": "r-1", "data": made | {"why": "unused"}},
+        {"seq": 4, "at": 1020, "kind": "job.succeeded", "subject": "j-1", "data": {"ran_s": 60}},
+    ]
+    by_hand = [*log[:2], {"seq": 3, "at": 130, "kind": "reservation.released", "subject": "r-1", "data": made}, log[3]]
+    Path("unused.jsonl").write_text("\n".join(map(json.dumps, log)))
+    Path("given.jsonl").write_text("\n".join(map(json.dumps, by_hand)))
+    Path("plain.csv").write_text("id,submitted_at,run_s,gpus,team\nj-1,10,60,1,vision\n")
+    Path("held.yaml").write_text(HELD)
+    calendar = "reservations: {calendar: [{tier: gold, team: speech, from: 0, to: 600}]}\n"
+    Path("calendar.yaml").write_text(HELD + calendar)
+
+    def waits(trace: str, policy: str, *more: str) -> list[float]:
+        return [one["mean_wait_s"] for one in simulated("--trace", trace, "--policy", policy, *more)["policies"]]
+
+    assert waits("unused.jsonl", "held.yaml", "--set", "reservations.grace_s=300") == [890.0, 290.0]
+    assert waits("given.jsonl", "held.yaml") == [120.0]
+    assert waits("plain.csv", "held.yaml") == [0.0]
+    assert waits("plain.csv", "calendar.yaml") == [590.0]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{tier: gold, team: nobody, from: 0, to: 9}", "there is no team 'nobody'; write one of vision, speech"),
+        ("{tier: gold, team: speech, from: 9, to: 9}", "to '9' is before the start"),
+        ("{tier: gold, team: speech, from: 0, to: soon}", "to 'soon' is not a time"),
+        ("{tier: gold, team: speech, from: 0, to: 9, gpus: 1.5}", "must be a whole number"),
+        ("{tier: gold, team: speech, when: 0}", "this is no reservation"),
+    ],
+)
+def test_a_reservation_of_a_policy_that_is_none_is_named_with_its_place(entry, told):
+    good = "{tier: gold, team: speech, from: 0, to: 600}"
+    Path("bad.yaml").write_text(HELD + f"reservations: {{calendar: [{good}, {entry}]}}\n")
+    said = refused("--trace", "trace.csv", "--policy", "bad.yaml")
+    assert "bad.yaml: reservations.calendar, number 2: " in said
+    assert told in said

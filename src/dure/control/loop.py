@@ -19,7 +19,7 @@ from dure.core import lifecycle
 from dure.core.burst import staying
 from dure.core.events import Draft
 from dure.core.lifecycle import Facts, Signal
-from dure.core.model import Cluster, Goal, Job, Node, Phase
+from dure.core.model import Cluster, ClusterKind, Goal, Job, Node, Phase
 from dure.core.queueing.explain import visible
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.plan import Admission, Plan, Preemption
@@ -158,7 +158,8 @@ class Loop:
                 spent[job.team] = spent.get(job.team, 0.0) + job.cost  # it is neither running nor yet in the store
         self._planner.tell(judged.values())
         platform = self._platform.current
-        holders = [job for job in jobs.values() if job.lease is not None]
+        private = {cluster.name for cluster in platform.clusters if cluster.kind is ClusterKind.PRIVATE}
+        holders = [job for job in jobs.values() if job.lease is not None and job.lease.cluster in private]
         reservations, told = self._calendar.settle(self._image.seq, holders, now)
         drafts += told
         bounds = Bounds(self._accounts.past(now), self._calendar.current)

@@ -7,7 +7,7 @@ hold already comes out of it, so that it is never kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dure.core.burst import predicted_s
@@ -35,6 +35,12 @@ class Reservation:
     used_at: float | None = None
     freed_at: float | None = None
     freed_why: str | None = None
+
+    @property
+    def turns_at(self) -> tuple[float, ...]:
+        """When it begins, is freed if nobody has used it by then, and ends."""
+        unused_at = (self.begins_at + self.grace_s,) if self.used_at is None else ()
+        return (self.begins_at, *unused_at, self.ends_at)
 
     def keeps(self, at: float) -> bool:
         """Return whether it keeps GPUs at that time."""
@@ -148,3 +154,53 @@ def settled(reservation: Reservation, holders: Iterable[Job], now: float) -> Res
     if now >= reservation.begins_at + reservation.grace_s:
         return replace(reservation, freed_at=now, freed_why="unused")
     return reservation
+
+
+class Unfolding:
+    """A calendar while simulated time passes: what is made, used, released or over by then. Times never go back.
+
+    One that is made later is not known before; one with `freed_at` to come is given back by hand then. Who held GPUs in
+    between two looks counts as if somebody had looked.
+    """
+
+    def __init__(self, reservations: Iterable[Reservation], platform: Platform) -> None:
+        self._open = [*reservations]
+        self._private = {cluster.name for cluster in platform.clusters if cluster.kind is ClusterKind.PRIVATE}
+        self._held: dict[str, Job] = {}
+
+    def put(self, job: Job) -> None:
+        """Take note of who holds private GPUs, and of who gives them back."""
+        before = self._held.pop(job.id, None)
+        if job.phase.holds_gpus:
+            if self._open and job.lease is not None and job.lease.cluster in self._private:
+                self._held[job.id] = job
+        elif before is not None:
+            until = job.ended_at if job.ended_at is not None else job.queued_at
+            self._use(before, lambda begins_at: begins_at < until)
+
+    def at(self, now: float) -> tuple[Reservation, ...]:
+        """Return the reservations that are known at a time and not over."""
+        for job in self._held.values() if self._open else ():
+            self._use(job, lambda begins_at: begins_at <= now)
+        found: list[Reservation] = []
+        still: list[Reservation] = []
+        for one in self._open:
+            current = settled(replace(one, freed_at=None, freed_why=None), (), now)
+            if current.freed_at is None and (one.freed_at is None or one.freed_at > now):
+                still.append(one)
+                found += [current] if one.made_at <= now else []
+        self._open = still
+        return tuple(found)
+
+    def given_back_at(self) -> float | None:
+        """Return when the next one is given back by hand, as of the last look; None when none is."""
+        return min((one.freed_at for one in self._open if one.freed_at is not None), default=None)
+
+    def _use(self, job: Job, held_at: Callable[[float], bool]) -> None:
+        """Note what a job uses that held GPUs from its admission to a time of which `held_at` tells what is before."""
+        if job.lease is None or job.admitted_at is None:
+            return
+        for place, one in enumerate(self._open):
+            in_time = job.admitted_at < min(one.ends_at, one.begins_at + one.grace_s) and held_at(one.begins_at)
+            if one.used_at is None and in_time and job.lease.tier == one.tier and one.is_for(job):
+                self._open[place] = replace(one, used_at=max(job.admitted_at, one.begins_at))

@@ -6,10 +6,13 @@ says nothing of its time, so the first one to read is searched for by halving, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.core.model import WHOLE_GPU_MILLI
+from dure.core.reservations import Reservation
 from dure.sim.documents import events_trace
 from dure.sim.policies import PolicyError
 from dure.sim.traces import Trace
@@ -30,7 +33,26 @@ def of_platform(client: Client, since: float) -> Trace:
     def page(after: int, limit: int) -> list[Record]:
         return [event.model_dump() for event in client.events(after=after, limit=limit).events]
 
-    return events_trace(client.login.url, _logged(page, last, since))
+    trace = events_trace(client.login.url, _logged(page, last, since))
+    listed = client.reservations().reservations
+    return _with_older(
+        trace,
+        (
+            Reservation(
+                id=one.id,
+                team=one.team,
+                tier=one.tier,
+                gpus_milli=round(one.gpus * WHOLE_GPU_MILLI),
+                begins_at=one.begins_at,
+                ends_at=one.ends_at,
+                made_by="",
+                made_at=float("-inf"),
+                user=one.user,
+            )
+            for one in listed
+            if one.phase in {"planned", "on", "used"}
+        ),
+    )
 
 
 def of_folder(folder: Path, database_url: str, since: float) -> Trace:
@@ -51,11 +73,19 @@ def of_folder(folder: Path, database_url: str, since: float) -> Trace:
         ]
 
     try:
-        return events_trace(str(folder), _logged(page, store.last_seq(), since))
+        trace = events_trace(str(folder), _logged(page, store.last_seq(), since))
+        return _with_older(trace, (one for one in store.reservations(since) if one.freed_at is None))
     except (SQLAlchemyError, StoreError):
         raise PolicyError("no_log", folder=folder) from None
     finally:
         store.close()
+
+
+def _with_older(trace: Trace, standing: Iterable[Reservation]) -> Trace:
+    """Return the trace with reservations that still stand and of which its part of the log tells nothing."""
+    known = {one.id for one in trace.reservations}
+    older = (replace(one, made_at=float("-inf"), used_at=None) for one in standing if one.id not in known)
+    return replace(trace, reservations=(*trace.reservations, *older))
 
 
 def _logged(page: Page, last: int, since: float) -> Iterator[tuple[int, Record]]:

@@ -130,7 +130,10 @@ def simulate(ctx: click.Context, /, **given: Any) -> None:
         warn(words.say(words.TRACE_ERRORS, error.code, lang, **error.data))
         sys.exit(1)
     except PolicyError as error:
-        warn(words.say(words.POLICY_ERRORS, error.code, lang, **error.data))
+        data = dict(error.data)
+        if error.row is not None:
+            data["what"] = words.say(words.BROKEN, error.row.code, lang, **error.row.data)
+        warn(words.say(words.POLICY_ERRORS, error.code, lang, **data))
         sys.exit(1)
     except PlatformFileError as error:
         warn(str(error))
@@ -159,6 +162,8 @@ class _Simulation:
         trace, names = self._trace()
         read = self._note("read", jobs=f"{len(trace.jobs):,}", file=trace.name, format=trace.format)
         self._tell_left_out(trace)
+        if trace.reservations:
+            self._note("reservations", count=len(trace.reservations))
         chosen = policies(names, asked.settings, size, trace)
         for policy in chosen:
             for code, data in policy.notes:
@@ -308,7 +313,7 @@ class _Simulation:
             self._refuse("bad_time", text=text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
-    def _refuse(self, code: str, **data: object) -> Any:
+    def _refuse(self, code: str, **data: Any) -> Any:
         from dure.sim.policies import PolicyError
 
         raise PolicyError(code, **data)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from dure.core.reservations import Reservation
 from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob, label
 
 PHILLY_JSON, EVENTS, KUEUE = "philly-json", "events", "kueue"
 DOCUMENT_FORMATS = (PHILLY_JSON, EVENTS, KUEUE)
 _ENDS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 _COURSE = frozenset({"job.running", "job.checkpointed", "job.requeued"})
+_CALENDAR = frozenset({"reservation.made", "reservation.released", "reservation.ended"})
 _MAX_QUEUES = 10_000
 _MAX_GPUS = 10_000_000
 _NODE_GPUS = 1000  # the generator's quota has no machines: it becomes nodes of so many GPUs at most
@@ -149,6 +151,7 @@ def events_trace(
     """Return the jobs that an event log of this platform tells of, each event with the line to name it by."""
     gathering = gathering or Gathering()
     submitted: dict[str, _Life] = {}
+    reserved: dict[str, Reservation] = {}
     for line, event in events:
         row = Row(event)
         try:
@@ -158,6 +161,8 @@ def events_trace(
                 raise BadRow("not_object")  # noqa: TRY301 - one place for all
             if kind == "job.submitted":
                 submitted[subject] = _Life(at, Row(data))
+            elif kind in _CALENDAR:
+                _reserve(reserved, kind, subject, at, Row(data))
             elif kind in _COURSE and subject in submitted:
                 submitted[subject].follow(kind, at, Row(data))
             elif kind in _ENDS:
@@ -172,7 +177,28 @@ def events_trace(
             gathering.bad(line, error)
     if submitted:
         gathering.left_out["unfinished"] += len(submitted)
-    return gathering.trace(name, EVENTS)
+    return replace(gathering.trace(name, EVENTS), reservations=tuple(reserved.values()))
+
+
+def _reserve(reserved: dict[str, Reservation], kind: str, name: str, at: float, data: Row) -> None:
+    """Take note of a reservation: one whose making is not in the log is older. Who releases it here is a person."""
+    if name not in reserved:
+        begins_at, ends_at = data.time("begins_at"), data.time("ends_at")
+        if ends_at <= begins_at:
+            raise BadRow("ends_before", column="ends_at", value=data.text("ends_at"))
+        reserved[name] = Reservation(
+            id=name,
+            team=data.text("team"),
+            tier=data.text("tier"),
+            gpus_milli=int(data.number("gpus_milli", least=1)),
+            begins_at=begins_at,
+            ends_at=ends_at,
+            made_by="",
+            made_at=at if kind == "reservation.made" else float("-inf"),
+            user=data.text("for_user", "") or None,
+        )
+    if kind == "reservation.released" and data.text("why", "released") == "released":
+        reserved[name] = replace(reserved[name], freed_at=at, freed_why="released")
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from dure.adapters import platform_file
 from dure.core.model import ClusterKind, Platform
 from dure.core.platform import parse
 from dure.core.platform_kueue import Files, namespaces, tiers_of
+from dure.core.reservations import Reservation
+from dure.sim.calendar import reservation
 from dure.sim.plain import PLAIN, Cluster
-from dure.sim.traces import Trace
+from dure.sim.traces import BadRow, Trace
 
 EVERYONES_TEAM = "everyone"
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
@@ -29,11 +31,12 @@ _UNITS_S = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_40
 
 
 class PolicyError(Exception):
-    """A policy cannot be used: a code of `words.POLICY_ERRORS` and the particulars."""
+    """A policy cannot be used: a code of `words.POLICY_ERRORS`, its particulars, and the entry that is wrong."""
 
-    def __init__(self, code: str, **data: object) -> None:
+    def __init__(self, code: str, *, row: BadRow | None = None, **data: Any) -> None:
         super().__init__(code)
         self.code = code
+        self.row = row
         self.data = data
 
 
@@ -47,11 +50,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One column of the result: `plain` with its cluster, or a platform. `notes` are codes of `words.NOTES`."""
+    """One column of the result: `plain` with its cluster, or a platform. `notes` are codes of `words.NOTES`.
+
+    `reservations` are those of the policy itself, beside the trace's.
+    """
 
     name: str
     platform: Platform | None = None
     plain: Cluster | None = None
+    reservations: tuple[Reservation, ...] = ()
     notes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
@@ -117,7 +124,16 @@ def _platform(path: Path, settings: Sequence[str], size: Size | None, trace: Tra
     dropped = sum(1 for job in trace.jobs if job.tier is not None and job.tier not in tiers)
     if dropped:
         notes.append(("tiers_dropped", {"policy": name, "count": dropped}))
-    return Policy(name, platform=platform, notes=tuple(notes))
+    own = tuple(_reservations(path.name, completion.calendar, platform))
+    return Policy(name, platform=platform, reservations=own, notes=tuple(notes))
+
+
+def _reservations(file: str, calendar: Any, platform: Platform) -> Iterator[Reservation]:
+    for number, item in enumerate(calendar if isinstance(calendar, list | tuple) else (calendar,), start=1):
+        try:
+            yield reservation(number, item, platform)
+        except BadRow as error:
+            raise PolicyError("bad_reservation", row=error, file=file, number=number) from None
 
 
 def _parsed(document: Mapping[str, Any]) -> Platform:
@@ -135,6 +151,7 @@ class _Completion:
     size: Size | None
     trace: Trace
     added_teams: list[str] = field(default_factory=list)
+    calendar: Any = ()
 
     def complete(self, content: dict[str, Any], files: Files = ()) -> Mapping[str, Any]:
         """Return the document. Quotas, queues and teams are those of Kueue's objects where the policy names some."""
@@ -146,6 +163,10 @@ class _Completion:
             if "clusters" not in content and "clusters" not in usual:
                 usual["tiers"] = [{"name": tier} for tier in tiers_of(files)]
         document = {**usual, **content}
+        if isinstance(document.get("reservations"), dict) and "calendar" in document["reservations"]:
+            rules = dict(document["reservations"])
+            self.calendar = rules.pop("calendar")
+            document["reservations"] = rules
         if self.size is not None:
             self._resize(document)
         if "clusters" not in document:

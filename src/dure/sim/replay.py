@@ -7,8 +7,9 @@ trace's prediction, or the truth with the error asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ from dure.core.model import (
 )
 from dure.core.queueing.counting import CountingDecider
 from dure.core.queueing.forward import Step, What, Work, World, forward
+from dure.core.queueing.limits import Bounds
+from dure.core.reservations import Reservation
 from dure.core.usage import month_of
 from dure.sim.plain import PLAIN, Task, Turn
 from dure.sim.policies import Policy
@@ -93,7 +96,8 @@ def replay(trace: Trace, policy: Policy, beliefs: Beliefs, progress: Progress = 
     platform = policy.platform
     outcomes = {job.id: Outcome(job) for job in _distinct(trace.jobs)}
     ended = 0
-    for step in steps(platform, [outcome.job for outcome in outcomes.values()], beliefs):
+    reservations = (*trace.reservations, *policy.reservations)
+    for step in steps(platform, [outcome.job for outcome in outcomes.values()], beliefs, reservations):
         outcome = outcomes[step.job.id]
         _note(outcome, step, platform)
         if step.what is What.ENDED:
@@ -103,14 +107,21 @@ def replay(trace: Trace, policy: Policy, beliefs: Beliefs, progress: Progress = 
     return Replay(policy, tuple(outcomes.values()), gpus, platform.currency)
 
 
-def steps(platform: Platform, jobs: list[TraceJob], beliefs: Beliefs) -> Iterator[Step]:
-    """Return everything that happens to the jobs on the platform, by the production decisions."""
+def steps(
+    platform: Platform, jobs: list[TraceJob], beliefs: Beliefs, reservations: Iterable[Reservation] = ()
+) -> Iterator[Step]:
+    """Return everything that happens to the jobs on the platform, by the production decisions.
+
+    Unused reservations are freed when this platform says so, whatever was said when they were made.
+    """
+    grace_s = platform.reservations.grace_s
+    bounds = Bounds(reservations=tuple(dataclasses.replace(one, grace_s=grace_s) for one in reservations))
     maker = _Maker(platform, beliefs)
     usual = beliefs.checkpoint_s
     works = (Work(maker.job(job), job.run_s, usual if job.checkpoint_s is None else job.checkpoint_s) for job in jobs)
     begins = jobs[0].submitted_at if jobs else 0.0
     world = World(month_start=month_of)
-    for step in forward(CountingDecider(platform, explains=False), platform, begins, (), works, world=world):
+    for step in forward(CountingDecider(platform, bounds, explains=False), platform, begins, (), works, world=world):
         maker.learn(step)
         yield step
 
@@ -124,9 +135,7 @@ def _distinct(jobs: tuple[TraceJob, ...]) -> Iterator[TraceJob]:
 
 
 def _renamed(job: TraceJob, job_id: str) -> TraceJob:
-    from dataclasses import replace
-
-    return replace(job, id=job_id)
+    return dataclasses.replace(job, id=job_id)
 
 
 class _Maker:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from dure.core.reservations import Reservation
+
 MAX_JOBS = 2_000_000
 MAX_AT = 1e11  # seconds; beyond it no date is
 WHOLE_GPU_MILLI = 1000
@@ -65,7 +67,7 @@ class Broken:
 @dataclass(frozen=True, slots=True)
 class Trace:
     """All of a file. `left_out` counts rows that are no GPU work, by reason; `document` is what the file itself says
-    of its cluster and queues, as a part of a platform file.
+    of its cluster and queues, as a part of a platform file. `reservations` are those that people made meanwhile.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Trace:
     broken: tuple[Broken, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
+    reservations: tuple[Reservation, ...] = ()
 
     @property
     def teams(self) -> tuple[str, ...]:

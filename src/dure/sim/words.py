@@ -55,6 +55,14 @@ BROKEN: Sentences = {
         "{column} is {value}, among which the GPUs do not divide evenly; correct it, or leave it empty",
         "{column} 값 {value}(으)로 GPU가 고르게 나뉘지 않습니다. 고치거나 비워 두세요",
     ),
+    "no_such": (
+        "there is no {column} {value!r}; write one of {choices}",
+        "{column} {value!r}은(는) 없습니다. {choices} 중 하나로 쓰세요",
+    ),
+    "not_reservation": (
+        "this is no reservation; write {{tier: gold, gpus: 2, team: vision, from: …, to: …}} and, for one person, user",
+        "예약이 아닙니다. {{tier: gold, gpus: 2, team: vision, from: …, to: …}}처럼 쓰고 한 사람이면 user도 쓰세요",
+    ),
     "ends_before": (
         "{column} {value!r} is before the start; correct one of the two, or delete the row",
         "{column} 값 {value!r}이(가) 시작보다 앞섭니다. 둘 중 하나를 고치거나 행을 지우세요",
@@ -143,6 +151,10 @@ POLICY_ERRORS: Sentences = {
         "--set changes platform files, and {name} is a plain policy. Name a platform.yaml with --policy.",
         "--set은 플랫폼 파일을 바꿉니다. {name}은(는) 단순 정책이므로 --policy로 platform.yaml을 지정하세요.",
     ),
+    "bad_reservation": (
+        "{file}: reservations.calendar, number {number}: {what}.",
+        "{file}의 reservations.calendar {number}번째: {what}.",
+    ),
     "none": (
         "No policy was named. Add --policy platform.yaml, or one of {names}.",
         "정책이 없습니다. --policy platform.yaml 또는 {names} 중 하나를 추가하세요.",
@@ -193,6 +205,10 @@ NOTES: Sentences = {
         "트레이스에 없는 실행 시간 예측은 실제 값을 씁니다{error}",
     ),
     "with_error": (", each off by a normal error of {percent:g} %", ", 각각 표준편차 {percent:g}%의 정규 오차"),
+    "reservations": (
+        "Reservations of the trace, replayed under every platform file: {count}",
+        "트레이스의 예약 {count}개를 모든 플랫폼 파일에서 재현했습니다",
+    ),
     "plain": (
         "{policy}: a plain policy, {nodes} × {gpus} GPUs, whole GPUs and whole seconds",
         "{policy}: 단순 정책, GPU {gpus}개 노드 {nodes}대, GPU와 초는 정수 단위",

@@ -99,8 +99,7 @@ class _Coarse:
     """A decider that is asked only when something changed, at most `_ROUNDS` times per grain of the time ahead."""
 
     def __init__(self, present: Present, grain: float, between: Callable[[], None]) -> None:
-        self._inner = CountingDecider(present.platform, explains=False)
-        self._inner.bounds = present.bounds
+        self._inner = CountingDecider(present.platform, present.bounds, explains=False)
         self._began = present.now
         self._at = present.now
         self._rounds = 0

@@ -124,12 +124,7 @@ class Round:
             state = self.states[id(line)]
             if state.bounded and self._may_open(line):
                 found.update(limits.renewals(self.standing.limited[line.team], self.now))
-            found.update(
-                at
-                for kept in state.reserved.values()
-                for at in (kept.reservation.begins_at, kept.reservation.ends_at)
-                if at > self.now
-            )
+            found.update(at for kept in state.reserved.values() for at in kept.reservation.turns_at if at > self.now)
         return min(found, default=None)
 
     def _may_open(self, line: Line) -> bool:

@@ -291,6 +291,39 @@ def test_a_fork_server_that_only_is_slow_is_waited_for(tmp_path, monkeypatch):
         own.stop_all()
 
 
+def test_a_fork_server_of_before_an_installation_makes_way_and_its_job_goes_on(tmp_path):
+    """Found by an upgrade under a control plane that was killed: the servers went on with what they had imported."""
+    for name in ("run", "installed"):
+        (tmp_path / name).mkdir()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/installed exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environment = Environment("default", str(python), ("theirs",))
+    own = ForkServers(tmp_path / "run", tmp_path)
+    bench = Local(tmp_path, own)
+    executor = bench.open()
+    try:
+        before = own.ensure(environment)
+        assert before["failed"].keys() == {"theirs"}
+        assert own.ensure(environment)["pid"] == before["pid"]
+        long = a_launch("j-1", environment=environment, argv=["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"])
+        executor.start(long, 1)
+        reaches(executor, "j-1", "running")
+        (tmp_path / "installed" / "theirs.py").touch()
+        after = until(lambda: (hello := own.ensure(environment))["pid"] != before["pid"] and hello)
+        assert after["preimported"] == ["theirs"]
+        assert processes.alive(before["pid"], before["start_ticks"])
+        executor.start(a_launch("j-2", environment=environment), 1)
+        assert reaches(executor, "j-2", "ended").result["status"] == "ok"
+        (bench.folder("j-1") / "work" / "go").touch()
+        assert reaches(executor, "j-1", "ended").result["status"] == "ok"
+        until(lambda: not processes.alive(before["pid"], before["start_ticks"]))
+        assert own.ensure(environment)["pid"] == after["pid"]
+    finally:
+        bench.close()
+        own.stop_all()
+
+
 def test_a_person_without_an_account_is_refused_with_a_sentence(bench):
     def no_account(_user: str, _team: str) -> Account:
         raise RuntimeError("useradd failed")

@@ -11,6 +11,10 @@ from tests.notebook.conftest import NotebookKernel
 
 NOTEBOOK = """
 factor, other, scale = 7, 9, 1
+import builtins
+look = globals
+def past_ours(name):
+    return builtins.globals()[name]
 def looks_up(name):
     return (lambda: eval(name))()
 def reads_whole(name):
@@ -58,6 +62,15 @@ OWN = "(['x', 'y'], ['x', 'y'], ['x', 'y'])"
         ("factor = 1\nglobals().get('other'), (lambda: globals()['factor'])()", "(9, 1)"),
         ("del factor\n'factor' in globals(), (lambda: globals().get('factor'))()", "(False, None)"),
         ("scale = 2\neval('scaled')(3)", "6"),
+        ("builtins.globals()['fac' + 'tor'], builtins.globals().get('other')", "(7, 9)"),
+        ("import builtins as b\n'factor' in b.vars(), 'other' in b.dir(), 'other' in b.locals()", "(True, True, True)"),
+        ("from builtins import globals as all_names\nall_names()['factor']", "7"),
+        ("getattr(builtins, 'glo' + 'bals')()['factor']", "7"),
+        ("__import__('builtins').globals()['factor']", "7"),
+        ("past_ours('factor')", "7"),
+        ("look()['factor'], look is builtins.globals", "(7, True)"),
+        ("list(map(builtins.eval, ['fac' + 'tor']))", "[7]"),
+        ("get_ipython().run_cell('made = factor + 1').success, made", "(True, 8)"),
     ],
 )
 def test_a_name_is_there_however_it_is_looked_up(kernel: NotebookKernel, code: str, expected: str):
@@ -144,3 +157,12 @@ def test_a_function_that_looks_names_up_takes_all_variables_along(kernel: Notebo
     assert shown.ok, shown.traceback
     assert shown.result == "7"
     assert "which cannot: api_key, lock" in shown.stream("stderr")
+
+
+def test_a_forked_process_that_misses_a_name_is_told_what_to_do(kernel: NotebookKernel):
+    assert kernel.run("key = 'fac' + 'tor'\nfactor = 7\ndef looks_up(_):\n    return eval(key)").ok
+    pooled = "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(1) as pool:\n    "
+    shown = kernel.run(f"%%gpu\n{pooled}print(pool.map(looks_up, [0]))")
+    assert shown.error is not None
+    assert "cannot ask the notebook: name in the cell what it needs" in shown.error["evalue"]
+    assert kernel.run(f"%%gpu\nfactor\n{pooled}found = pool.map(looks_up, [0])\nfound").result == "[7]"

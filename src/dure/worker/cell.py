@@ -137,10 +137,13 @@ class _Session:
         self.shell.connect(self.outlet, cell.get("cell_name"))
         self.shell.know_sources(cell.get("sources") or {})
         self.outlet.report(READY)
-        with self._comms.open():
-            self._running = True
-            result = self.shell.run(str(cell["code"]))
-            self._running = False
+        try:
+            with self._comms.open():
+                self._running = True
+                result = self.shell.run(str(cell["code"]))
+                self._running = False
+        finally:
+            FetchingBuiltins.uncover()
         error = result.error_before_exec or result.error_in_exec
         if error is None:
             return self.store(result.result)
@@ -202,7 +205,9 @@ class _Session:
 
     def _install_hook(self) -> None:
         names = self.shell.user_ns
-        names["__builtins__"] = FetchingBuiltins(self._fetch, self._fetch_all_now, names)
+        ours = FetchingBuiltins(self._fetch, self._fetch_all_now, names)
+        names["__builtins__"] = ours
+        ours.cover()
 
     def _fetch(self, name: str) -> Any:
         """Return the kernel's value of `name`; KeyError when the kernel has none, NameError when it does not answer."""
@@ -213,16 +218,17 @@ class _Session:
                 raise KeyError(name)
             answer = self.outlet.ask({"type": "need", "names": [name]}, self._timeout_s)
             if answer is None:
-                raise NameError(
-                    f"name '{name}' is not defined on the worker, and the notebook did not send it within "
-                    f"{self._timeout_s:g} s",
-                    name=name,
-                )
+                raise NameError(f"name '{name}' is not defined on the worker, {self._why_unsent()}", name=name)
             self._take(answer, [name])
             if name not in self.shell.user_ns:
                 self._absent.add(name)
                 raise KeyError(name)
             return self.shell.user_ns[name]
+
+    def _why_unsent(self) -> str:
+        if not self.outlet.own:
+            return "and a process that the cell has forked cannot ask the notebook: name in the cell what it needs"
+        return f"and the notebook did not send it within {self._timeout_s:g} s"
 
     def _fetch_all_now(self) -> None:
         if self._running:  # code that runs on after the cell's end has nobody to ask
@@ -235,10 +241,8 @@ class _Session:
                 return
             answer = self.outlet.ask({"type": "need", "names": [EVERYTHING]}, self._timeout_s)
             if answer is None:
-                raise NameError(
-                    "The cell looks at all variables at once (globals(), dir() or the like), and the notebook did not "
-                    f"send them within {self._timeout_s:g} s"
-                )
+                all_names = "The cell looks at all variables at once (globals(), dir() or the like), "
+                raise NameError(all_names + self._why_unsent())
             self._whole = True
             self._take(answer)
 

@@ -21,8 +21,9 @@ from typing import Any
 
 EVERYTHING = "*"  # asks the notebook for all that it has
 # Names through which code is run or names are looked up that no reading of the cell can foresee.
-DYNAMIC = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "dir", "ev", "ex", "safe_execfile"})
-_RUNNING = frozenset({"run_line_magic", "run_cell_magic", "run_cell", "magic"})  # in functions, code as text
+DYNAMIC = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "dir", "builtins"})
+DYNAMIC |= {"ev", "ex", "safe_execfile", "run_cell", "run_cell_async", "magic"}
+_RUNNING = frozenset({"run_line_magic", "run_cell_magic"})  # in functions, code as text
 # Attributes that are a namespace as a whole, which no hook can see: all of the notebook is fetched beforehand.
 _WHOLE = frozenset({"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"})
 _WHOLE_MAGICS = frozenset({"who", "who_ls", "whos", "psearch"})
@@ -35,12 +36,15 @@ _TEXT_MAGICS = frozenset({"matplotlib", "pip", "conda", "cd", "pwd", "ls", "env"
 
 
 _NEED, _PLAIN_GLOBALS = "__dure_need__", "__dure_globals__"
+_PLAIN: dict[str, Callable[..., Any]] = {name: vars(builtins)[name] for name in ("globals", "locals", "vars", "dir")}
+_UNREAD_VALUES = (eval, exec, *_PLAIN.values())
 
 
 class FetchingBuiltins(dict[str, Any]):
     """The builtins, with a last resort: `fetch(name)` returns the value or raises KeyError (a NameError follows).
 
-    Those that show a namespace as a whole call `fetch_all` first when it is `namespace`.
+    Those that show a namespace as a whole call `fetch_all` first when it is `namespace`; between `cover` and `uncover`
+    also when they are taken from the module `builtins`.
     """
 
     def __init__(
@@ -51,9 +55,18 @@ class FetchingBuiltins(dict[str, Any]):
         self._fetch_all = fetch_all
         self._namespace = namespace
         self[_NEED] = self._need
-        self[_PLAIN_GLOBALS] = builtins.globals
-        for name in ("globals", "locals", "vars", "dir"):
+        self[_PLAIN_GLOBALS] = _PLAIN["globals"]
+        for name in _PLAIN:
             self[name] = _Shows(name, self._whole)
+
+    def cover(self) -> None:
+        """Put ours into the module `builtins`, where `builtins.globals()` finds them."""
+        vars(builtins).update({name: self[name] for name in _PLAIN})
+
+    @staticmethod
+    def uncover() -> None:
+        """Put Python's own back."""
+        vars(builtins).update(_PLAIN)
 
     def _whole(self, space: Any) -> None:
         if space is self._namespace:
@@ -86,8 +99,9 @@ class _Shows:
     def __call__(self, *given: Any) -> Any:
         frame = sys._getframe(1)  # noqa: SLF001 -- the caller's, as the builtin itself takes it
         if given:
-            self._whole(getattr(given[0], "__dict__", None))
-            return getattr(builtins, self._name)(*given)
+            if issubclass(type(given[0]), types.ModuleType):
+                self._whole(given[0].__dict__)
+            return _PLAIN[self._name](*given)
         space: Any = frame.f_globals if self._name == "globals" else frame.f_locals
         self._whole(space)
         if self._name == "dir":
@@ -98,7 +112,7 @@ class _Shows:
         return _builtin, (self._name,)
 
     def __repr__(self) -> str:
-        return repr(getattr(builtins, self._name))
+        return repr(_PLAIN[self._name])
 
 
 def _builtin(name: str) -> Any:
@@ -216,7 +230,13 @@ def unread_code(namespace: Mapping[str, Any]) -> Unread:
     for value in namespace.values():
         for code in _codes(value):
             _use(code, used)
-    return Unread(bool(used & (DYNAMIC | _RUNNING)), _is_whole(used))
+    hook = bool(used & (DYNAMIC | _RUNNING)) or any(map(_is_unread, namespace.values()))
+    return Unread(hook, _is_whole(used))
+
+
+def _is_unread(value: Any) -> bool:
+    """Whether a variable is one of the builtins that look names up: `look = globals`."""
+    return type(value) is _Shows or any(value is known for known in _UNREAD_VALUES)
 
 
 def _codes(value: Any) -> Iterable[types.CodeType]:
@@ -234,8 +254,8 @@ def _use(code: types.CodeType, used: set[str]) -> None:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             _use(const, used)
-        elif const == "__main__":
-            used.add("__main__")
+        elif isinstance(const, str) and const in {"__main__", "builtins"}:
+            used.add(const)
 
 
 def _is_whole(used: set[str]) -> bool:
@@ -271,6 +291,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         if node.value == "__main__":
             self._used.add("__main__")
+        self.dynamic |= node.value == "builtins"
 
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"run_cell_magic", "run_line_magic"}:
@@ -301,7 +322,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_alias(self, node: ast.alias) -> None:
         self.bound.add((node.asname or node.name).split(".")[0])
-        self.dynamic |= node.name == "*"
+        self.dynamic |= node.name == "*" or node.name in DYNAMIC
 
     def _named(self, node: Any) -> None:
         if node.name:

@@ -1,8 +1,8 @@
 """`python -m dure.worker.forkserver`: imports what jobs need once, then forks a runner per attempt.
 
-One request a connection, a line of JSON: {"op": "hello"}, {"op": "start", "folder": …}, {"op": "exit"}. It keeps no
-state: runners outlive it, and starting an attempt twice starts it once. The trap: it must stay a process with one
-Python thread, without event loops or CUDA contexts, or its forks may hang; `hello` tells the number of threads.
+One request a connection, a line of JSON: {"op": "start", "folder": …}, {"op": "hello"}, "retire" or "exit" likewise. It
+keeps no state: runners outlive it, and starting an attempt twice starts it once. The trap: it must stay a process with
+one Python thread, without event loops or CUDA contexts, or its forks may hang; `hello` tells the number of threads.
 OpenBLAS's threads are no harm (measured): it ends them before each fork and starts them anew at first use in the child.
 """
 
@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 from dure.worker import environ, processes
 from dure.worker.control import Door, listen
+from dure.worker.loaded import Loaded
 
 PROTOCOL = 1
 # Exit code when another server has the socket (EX_TEMPFAIL): wait for that one to answer.
@@ -94,16 +95,19 @@ class ForkServer:
         self._selector = selectors.DefaultSelector()
         self._runners: set[int] = set()
         self._leaving = False
+        self._retired = False
+        self._loaded = Loaded()
         self._failed = _import_all(modules)
         self._imported = [name for name in modules if name not in self._failed]
         self._fingerprint, self._prepared = _prepare(cgroups=not options.no_cgroups)
+        self._loaded.fix()
         self._idle_since = time.monotonic()
         if threading.active_count() > 1:
             names = ", ".join(thread.name for thread in threading.enumerate())
             sys.stderr.write(f"Threads were started by importing ({names}): jobs may hang. Preimport less.\n")
 
     def serve(self) -> None:
-        """Answer requests until `exit`, SIGTERM or the idle timeout."""
+        """Answer requests until `exit`, SIGTERM or the idle timeout; once retired, stay until the last runner ends."""
         processes.become_subreaper()
         wakeup_r, wakeup_w = socket.socketpair()
         for end in (wakeup_r, wakeup_w):
@@ -120,10 +124,23 @@ class ForkServer:
         while not self._leaving:
             for key, _ in self._selector.select(self._wait_s()):
                 key.data()
-            if self._is_idle():
+            if self._is_idle() or (self._retired and not self._runners):
                 break
+        if not self._retired:
+            self._hide()
+
+    def _hide(self) -> None:
         with contextlib.suppress(OSError):
             self._options.socket.unlink()
+
+    def _retire(self) -> None:
+        """Leave the socket's place to a server with what is installed now."""
+        if not self._retired:
+            self._retired = True
+            self._hide()
+            self._selector.unregister(self._server)
+            self._server.close()
+            os.close(self._lock)
 
     def _wait_s(self) -> float | None:
         timeout_s = self._options.idle_timeout
@@ -167,9 +184,12 @@ class ForkServer:
         if operation == "exit":
             self._leaving = True
             return {"ok": True}
-        if operation == "start":
+        if operation == "retire":
+            self._retire()
+            return {"ok": True}
+        if operation == "start" and not self._retired:
             return self._start(Path(str(message["folder"])))
-        return {"ok": False, "error": f"'{operation}' is none of hello, start, exit."}
+        return {"ok": False, "error": f"'{operation}' is none of hello, start, retire, exit, or came too late."}
 
     def _hello(self) -> dict[str, Any]:
         return {
@@ -184,6 +204,7 @@ class ForkServer:
             "threads": len(os.listdir("/proc/self/task")) if Path("/proc/self/task").exists() else 1,  # noqa: PTH208
             "python_threads": threading.active_count(),
             "runners": sorted(self._runners),
+            "outdated": self._loaded.outdated(time.monotonic()),
         }
 
     def _start(self, folder: Path) -> dict[str, Any]:

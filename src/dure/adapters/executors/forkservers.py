@@ -1,7 +1,8 @@
 """Keeps one fork server per environment and account running, and hands attempts to them.
 
 Fork servers outlive the control plane: a new one finds them by their socket. The trap: a socket file is no proof of
-life, so every use begins with `hello`, and only a server whose Python and pre-imports still match is reused.
+life, so every use begins with `hello`, and only a server whose Python and pre-imports still match is reused, with what
+is installed now: one of before retires.
 """
 
 from __future__ import annotations
@@ -78,8 +79,12 @@ class ForkServers:
         path = self._socket(environment, account)
         with self._lock(path.name):
             hello = self._hello(path, account.uid)
-            if hello is not None:
+            if hello is not None and not hello.get("outdated"):
                 return hello
+            if hello is not None:
+                log.info("forkserver.retire", extra={"environment": environment.name, "account": account.name})
+                with contextlib.suppress(OSError, ValueError):
+                    _ask(path, {"op": "retire"}, _HELLO_S, account.uid)
             process = self._boot(environment, account, path)
             return self._wait(environment, account, process, path)
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from dure.state import FolderBlobs, capture
+from dure.wire.retold import retold
 from tests.state.matrix import ROWS as PLAIN_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
 
@@ -124,6 +126,17 @@ def test_there_are_enough_kinds():
 
 def test_every_kind_is_restored_or_named(found):
     assert [(row.section, row.kind, wrong) for row, wrong, _ in found if wrong is not None] == []
+
+
+def test_every_reason_is_said_in_korean(found):
+    reasons = {reason or f"{row.reason} (cannot pickle 'x' object)" for row, _, reason in found if row.check is None}
+    assert len(reasons) > 40
+    assert [reason for reason in reasons if not _in_korean(reason)] == []
+
+
+def _in_korean(reason):
+    where, _, told = retold(reason, "ko").partition(": ")
+    return re.search("[가-힣]", told) and not re.search("[a-z]{2,} [a-z]{2,}", f"{where} {told}")
 
 
 def test_the_page_says_what_is_so(found):

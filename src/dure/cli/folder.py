@@ -59,7 +59,7 @@ def look(root: Path, max_bytes: int, lang: str) -> Folder:
                 raise _too_large(root, folder, f"> {MAX_FILES} files", f"{MAX_FILES} files", lang)
     except OSError as error:
         where = str(error.filename or root)
-        raise failure("folder_unreadable", lang, path=where, problem=error.strerror or "no reason") from error
+        raise failure("folder_unreadable", lang, path=where, problem=error.strerror or "no reason given") from error
     if folder.size_bytes > max_bytes:
         raise _too_large(root, folder, size_word(folder.size_bytes), size_word(max_bytes), lang)
     folder.files.sort(key=lambda file: file.name)

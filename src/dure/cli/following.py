@@ -22,6 +22,7 @@ from dure.cli.telling import Line, warn
 from dure.client.errors import DureError
 from dure.client.streams import JobChanged, Output
 from dure.client.words import TERMINAL, end_line, waiting_line
+from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -164,7 +165,8 @@ def _text_of(message: dict[str, Any], lang: str) -> tuple[str, bool]:
         plain = message.get("data", {}).get("text/plain", "")
         return ("".join(plain) if isinstance(plain, list) else str(plain)) + "\n", False
     if kind == "error":
-        return "\n".join(message.get("traceback") or [f"{message.get('ename')}: {message.get('evalue')}"]) + "\n", True
+        lines = message.get("traceback") or [f"{message.get('ename')}: {message.get('evalue')}"]
+        return (retold(lines[0], lang) if len(lines) == 1 else "\n".join(lines)) + "\n", True
     if kind == "input_request":
         return str(message.get("prompt", "")), False
     if kind == "cut":

@@ -13,6 +13,7 @@ from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say,
 from dure.client.errors import failure
 from dure.client.session_refs import found, parsed
 from dure.state.inspection import size_text
+from dure.wire.retold import retold
 from dure.wire.sessions import VersionView
 
 SESSION = click.argument("name", metavar="SESSION")
@@ -82,7 +83,7 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
                 each.type,
                 "" if each.lost else size_text(each.size_bytes),
                 str(each.cell or ""),
-                each.lost or "",
+                retold(each.lost or "", lang_of(ctx)),
             )
             for each in content.variables
         ]

@@ -34,6 +34,7 @@ from dure.core.spoken_isolation import shared
 from dure.core.wording import Told
 from dure.ports import Principal
 from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, NodeShareView, VerdictView
+from dure.wire.retold import retold
 
 FindJob = Callable[[str], Job | None]
 _PRIVATE = frozenset({"evalue", "error"})
@@ -278,7 +279,7 @@ def _reason(job: Job, lang: str, currency: str, *, owner: bool) -> str | None:
         return None
     data = {
         "ename": job.failure.get("ename"),
-        "evalue": job.failure.get("evalue") if owner else None,
+        "evalue": retold(str(job.failure.get("evalue") or ""), lang) if owner else None,
         "exit_code": job.failure.get("exit_code"),
         "rank": job.failure.get("rank"),
         "nodes": [share.node for share in job.lease.shares] if job.lease else None,

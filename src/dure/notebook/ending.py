@@ -9,8 +9,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.failures import QuietError, RemoteInterrupt, remote_error
+from dure.notebook.session import language
 from dure.notebook.watching import Outcome
 from dure.notebook.words import say
+from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from dure.wire.messages import JobView
@@ -33,6 +35,10 @@ def failure_of(outcome: Outcome, job: JobView, end: dict[str, Any]) -> BaseExcep
     error = end.get("error") or {}
     ename, evalue = str(error.get("ename", "")), str(error.get("evalue", ""))
     hint = package_hint(ename, evalue, job.environment)
+    if ename in _NOT_USER_CODE or ename == "UnsavedResult":
+        evalue = retold(evalue, language())
+    if ename == "NameError" and lines:  # one that was asked for in the notebook, perhaps
+        lines[-1] = retold(lines[-1], language())
     if status == "error" and ename not in _NOT_USER_CODE:
         return remote_error(ename, evalue, lines, [hint] if hint else [])
     if status == "exit" and ename in {"SystemExit", "ProcessExited"}:

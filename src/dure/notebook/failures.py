@@ -11,6 +11,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
+from dure.notebook.session import language
+from dure.wire.retold import retold
+
 E = TypeVar("E", bound=BaseException)
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +24,7 @@ class QuietError(Exception):
 
     def __init__(self, sentence: str, lines: Sequence[str] | None = None) -> None:
         super().__init__(sentence)
-        self._lines = list(lines) if lines is not None else [f"\x1b[31mdure\x1b[0m: {sentence}"]
+        self._lines = list(lines) if lines is not None else [_line(sentence)]
 
     def _render_traceback_(self) -> list[str]:
         return self._lines
@@ -69,10 +72,14 @@ def syntax_error(error: SyntaxError, lines: Sequence[str]) -> QuietError:
 
 def shown_as(error: E, lines: Sequence[str] = ()) -> E:
     """Return `error` itself, which IPython will render as `lines`, by default as its one sentence."""
-    rendered = list(lines) or [f"\x1b[31mdure\x1b[0m: {error}"]
+    rendered = list(lines) or [_line(error)]
     with contextlib.suppress(AttributeError, TypeError):  # a class with slots keeps its ordinary rendering
         error._render_traceback_ = lambda: rendered  # type: ignore[attr-defined]
     return error
+
+
+def _line(sentence: object) -> str:
+    return f"\x1b[31mdure\x1b[0m: {sentence}"
 
 
 def told_plainly(function: Callable[P, T]) -> Callable[P, T]:
@@ -85,7 +92,9 @@ def told_plainly(function: Callable[P, T]) -> Callable[P, T]:
 
         try:
             return function(*args, **kwargs)
-        except (DureError, BlobError) as error:
+        except DureError as error:
             raise shown_as(error) from None
+        except BlobError as error:
+            raise shown_as(error, [_line(retold(str(error), language()))]) from None
 
     return wrapper

@@ -13,7 +13,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.session import language
 from dure.notebook.session_words import say
+from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -164,7 +166,8 @@ def restored_line(brought: Brought, name: str) -> str:
         if brought.unloadable:
             parts.append(say("moved_back", number=saved.number))
     if brought.beside:
-        parts.append(say("extras_lost", names=", ".join(f"{key} ({why})" for key, why in brought.beside.items())))
+        beside = (f"{key} ({retold(why, language())})" for key, why in brought.beside.items())
+        parts.append(say("extras_lost", names=", ".join(beside)))
     return " ".join(parts)
 
 
@@ -172,7 +175,7 @@ def lost_names(lost: Mapping[str, Lost]) -> str:
     """Return the names with cell and reason; those of one cell and reason together, the first few groups."""
     groups: dict[tuple[int | None, str], list[str]] = {}
     for name, each in lost.items():
-        groups.setdefault((each.cell, _brief(each.reason)), []).append(name)
+        groups.setdefault((each.cell, _brief(retold(each.reason, language()))), []).append(name)
     told = []
     for (number, reason), names in list(groups.items())[:_NAMED]:
         cell = say("lost_cell", cell=number) if number is not None else ""
@@ -223,5 +226,5 @@ def short(name: str) -> str:
 
 
 def _brief(reason: str) -> str:
-    first = re.split(r";|\. | \(saved with", reason, maxsplit=1)[0]
+    first = re.split(r";|\. | \((?:saved with|저장 당시)", reason, maxsplit=1)[0]
     return first if len(first) <= _REASON else f"{first[: _REASON - 1]}…"

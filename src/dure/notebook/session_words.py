@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dure.notebook import session
+from dure.wire.retold import retold
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
     "restored": (
@@ -246,6 +247,9 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
 
 
 def say(key: str, /, **data: Any) -> str:
-    """Return the sentence `key` in the person's language."""
+    """Return the sentence `key` in the person's language; a `reason` is said in it, too."""
+    chosen = session.language()
     english, korean = SENTENCES[key]
-    return (korean if session.language() == "ko" else english).format(**data)
+    if "reason" in data:
+        data["reason"] = retold(str(data["reason"]), chosen)
+    return (korean if chosen == "ko" else english).format(**data)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dure.notebook import session
+from dure.wire.retold import retold
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
     "submitting": ("Sending the cell…", "셀을 보내는 중…"),
@@ -376,6 +377,9 @@ def without_name(name: str, reason: str) -> str:
 
 
 def say(key: str, /, lang: str | None = None, **data: Any) -> str:
-    """Return the sentence `key` in `lang`, by default the person's language."""
+    """Return the sentence `key` in `lang`, by default the person's language; a `reason` is said in it, too."""
+    chosen = lang or session.language()
     english, korean = SENTENCES[key]
-    return (korean if (lang or session.language()) == "ko" else english).format(**data)
+    if "reason" in data:
+        data["reason"] = retold(str(data["reason"]), chosen)
+    return (korean if chosen == "ko" else english).format(**data)

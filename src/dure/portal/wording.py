@@ -23,6 +23,7 @@ from dure.amounts import MOMENT, moment_at
 from dure.core.model import TERMINAL
 from dure.core.wording import duration, money
 from dure.state.inspection import size_text
+from dure.wire.retold import retold
 
 LANGUAGES = ("en", "ko")
 LOCALE = Path(__file__).parent / "locale"
@@ -48,6 +49,7 @@ def environment(lang: str) -> Environment:
         size=size_text,
         linked=linked,
         told=told,
+        retold=lambda reason: retold(reason, lang),
         urlencode=lambda path: quote(path, errors="replace"),  # paths that a job made may hold half a surrogate pair
         iso=iso,
         clock=clock,

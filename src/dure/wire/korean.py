@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dure.wire.retold import retold
+
 _KOREAN = {
     "place cluster": "클러스터",
     "tier any tier": "모든 티어의",
@@ -25,6 +27,16 @@ _KOREAN = {
     "phase succeeded": "성공",
     "phase failed": "실패",
     "phase cancelled": "취소됨",
+    "what request": "요청",
+    "what cell": "셀",
+    "what function": "함수",
+    "what command": "명령",
+    "where the database's folder": "데이터베이스 폴더",
+    "where the platform's folder": "플랫폼 폴더",
+    "choices none": "없음",
+    "problem it cannot be read": "읽을 수 없음",
+    "problem no reason given": "이유를 알 수 없음",
+    "problem a person's name has letters, digits and . _ @ - only": "이름에는 글자, 숫자와 . _ @ -만 쓸 수 있습니다",
 }
 _KOREAN_ENDS = {" and administrators": "님과 관리자", " and whom it is shared with": "님과 공유받은 사람"}
 
@@ -34,4 +46,5 @@ def korean(name: str, value: Any) -> Any:
     for end, korean_end in _KOREAN_ENDS.items():
         if name == "who" and str(value).endswith(end):
             return f"{str(value).removesuffix(end)}{korean_end}"
-    return _KOREAN.get(f"{name} {value}", value)
+    told = retold(value, "ko") if name == "problem" and isinstance(value, str) else value
+    return _KOREAN.get(f"{name} {value}", told)

@@ -1,0 +1,430 @@
+"""Why a value was not saved or loaded, or an attempt did not run, in the reader's language.
+
+Snapshots, workers and executors write these sentences down in English, since who will read them is not known there: one
+text in every manifest and result. The trap: a sentence that is changed there must be changed here, too;
+tests/architecture/test_retold.py finds each in their source.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+
+# {reason}, {why} and {more} stand for sentences that are said in Korean themselves; all else stays as it is.
+_SAID = frozenset({"reason", "why", "more"})
+_ONE_WORD = {"kind": "[^:; ]+?", "name": "[^:; ]+?", "then": "[^;]+?", "now": "[^;]+?"}
+
+_VALUES: Mapping[str, str] = {
+    # what cannot be saved
+    "a thread: threads live in one process only": "스레드: 한 프로세스 안에만 있습니다",
+    "a lock: locks hold threads of one process only": "잠금(lock): 한 프로세스 안에서만 유효합니다",
+    "an executor: its workers live in one process only": "실행기(executor): 작업자가 한 프로세스 안에만 있습니다",
+    "a future: what computes it lives in one process only": "퓨처(future): 계산하는 쪽이 한 프로세스 안에만 있습니다",
+    "a process of this machine": "이 컴퓨터의 프로세스",
+    "a process pool of this machine": "이 컴퓨터의 프로세스 풀",
+    "a queue between processes of this machine": "이 컴퓨터의 프로세스 간 큐",
+    "a network connection": "네트워크 연결",
+    "a TLS context, which may hold keys": "키가 들어 있을 수 있는 TLS 컨텍스트",
+    "a selector of open connections": "열린 연결의 셀렉터",
+    "a database connection": "데이터베이스 연결",
+    "a cursor of a database connection": "데이터베이스 연결의 커서",
+    "a database engine with open connections": "연결이 열린 데이터베이스 엔진",
+    "an event loop": "이벤트 루프",
+    "an asyncio future: its loop lives in one process only": "asyncio 퓨처: 루프가 한 프로세스 안에만 있습니다",
+    "an asyncio task: its loop lives in one process only": "asyncio 태스크: 루프가 한 프로세스 안에만 있습니다",
+    "a weak proxy: it cannot keep what it stands for": "약한 프록시: 가리키는 객체를 붙잡아 두지 못합니다",
+    "a weak reference: it cannot keep what it points to": "약한 참조: 가리키는 객체를 붙잡아 두지 못합니다",
+    "a finalizer: it runs when this process lets go of something": (
+        "종료 처리기(finalizer): 이 프로세스가 객체를 놓을 때 실행됩니다"
+    ),
+    "a temporary folder, which is deleted with this process": "이 프로세스와 함께 삭제되는 임시 폴더",
+    "memory shared between processes of this machine": "이 컴퓨터의 프로세스들이 공유하는 메모리",
+    "a compiled template: keep its text and make it again": "컴파일된 템플릿: 원문을 두었다가 다시 만드세요",
+    "a bokeh plot: run the cell that draws it again": "bokeh 그림: 그리는 셀을 다시 실행하세요",
+    "a client with connections and credentials: make it again after the restore": (
+        "연결과 자격 증명을 가진 클라이언트: 복원한 뒤 다시 만드세요"
+    ),
+    "an open archive": "열린 압축 파일",
+    "an open file: open it again after the restore": "열린 파일: 복원한 뒤 다시 여세요",
+    "a memory-mapped file": "메모리에 매핑된 파일",
+    "a C library, loaded into this process: load it again after the restore": (
+        "이 프로세스에 로드된 C 라이브러리: 복원한 뒤 다시 로드하세요"
+    ),
+    "a progress bar on this output": "이 출력의 진행 표시줄",
+    "a CUDA stream": "CUDA 스트림",
+    "a CUDA event": "CUDA 이벤트",
+    "a CUDA graph": "CUDA 그래프",
+    "the notebook's own shell": "노트북 자체의 셸",
+    "the notebook's own module": "노트북 자체의 모듈",
+    "a generator: its position in its code cannot be saved; make it a list": (
+        "제너레이터: 코드 안의 현재 위치를 저장할 수 없습니다. 리스트로 바꾸세요"
+    ),
+    "a coroutine: its position in its code cannot be saved; await it first": (
+        "코루틴: 코드 안의 현재 위치를 저장할 수 없습니다. 먼저 await하세요"
+    ),
+    "an iterator: its position cannot be saved; make it a list": (
+        "이터레이터: 현재 위치를 저장할 수 없습니다. 리스트로 바꾸세요"
+    ),
+    "a traceback or frame of running code": "실행 중인 코드의 트레이스백이나 프레임",
+    "it is nested too deeply to be saved": "너무 깊이 중첩되어 저장할 수 없습니다",
+    "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be": (
+        "메모리에 매핑된 파일 위의 배열. numpy.array(…)로 복사하면 저장할 수 있습니다"
+    ),
+    "a view of an object array in another layout; copy it to save it": (
+        "배치가 다른 객체 배열의 뷰. 복사하면 저장할 수 있습니다"
+    ),
+    "a view of an array of texts in another layout; copy it to save it": (
+        "배치가 다른 문자열 배열의 뷰. 복사하면 저장할 수 있습니다"
+    ),
+    "a tensor with its autograd graph; its .detach() can be saved": (
+        "autograd 그래프가 붙은 텐서. .detach()한 텐서는 저장할 수 있습니다"
+    ),
+    "a memoryview of a {kind}; bytes(…) of it can be saved": (
+        "{kind}의 memoryview. bytes(…)로 바꾸면 저장할 수 있습니다"
+    ),
+    "a memoryview of an array that is not contiguous; bytes(…) of it can be saved": (
+        "연속되지 않은 배열의 memoryview. bytes(…)로 바꾸면 저장할 수 있습니다"
+    ),
+    "a read-only memoryview of writable memory; bytes(…) of it can be saved": (
+        "쓸 수 있는 메모리의 읽기 전용 memoryview. bytes(…)로 바꾸면 저장할 수 있습니다"
+    ),
+    "a msgspec Struct of the notebook: define it in a module and import it": (
+        "노트북에서 정의한 msgspec Struct: 모듈에 정의하고 import하세요"
+    ),
+    "its class {name} cannot be saved ({why})": "클래스 {name}을(를) 저장할 수 없습니다({why})",
+    "{kind} cannot be saved ({why})": "{kind} 객체는 저장할 수 없습니다({why})",
+    "cannot pickle '{kind}' object": "'{kind}' 객체는 피클할 수 없음",
+    "ctypes objects containing pointers cannot be pickled": "포인터가 든 ctypes 객체는 피클할 수 없음",
+    # secrets
+    "its name says that it is a secret, and secrets are not saved": "이름을 보면 비밀값이며 비밀값은 저장하지 않습니다",
+    "it looks like an access key, and secrets are not saved": "액세스 키로 보이며 비밀값은 저장하지 않습니다",
+    "it was typed into getpass, and secrets are not saved": "getpass로 입력한 비밀값은 저장하지 않습니다",
+    "somewhere inside it is an access key, which is not saved": "안에 액세스 키가 있으며 비밀값은 저장하지 않습니다",
+    "a secret, and secrets are not saved": "비밀값은 저장하지 않습니다",
+    "its text holds what looks like an access key, and secrets are not saved": (
+        "셀의 코드에 액세스 키로 보이는 것이 있으며 비밀값은 저장하지 않습니다"
+    ),
+    "credentials, which are not saved": "자격 증명은 저장하지 않습니다",
+    "a copy of the environment variables, which may hold keys": "환경 변수의 사본에는 키가 있을 수 있습니다",
+    "{reason}; set it again after the restore, or keep the secret in a variable of its own": (
+        "{reason}. 복원한 뒤 다시 설정하거나 비밀값을 별도의 변수에 두세요"
+    ),
+    "{reason}; set it again after the restore": "{reason}. 복원한 뒤 다시 설정하세요",
+    # what does not load
+    "{reason} ({more}: an environment with that version restores it)": (
+        "{reason} ({more}: 그 버전이 있는 환경에서 복원됩니다)"
+    ),
+    "saved with {name} {then}, here is none": "저장 당시 {name} {then}, 현재 없음",
+    "saved with {name} {then}, here is {now}": "저장 당시 {name} {then}, 현재 {now}",
+    "it needs the package {name}, which is not installed here: add it to the environment": (
+        "여기에 없는 {name} 패키지가 필요합니다. 환경에 추가하세요"
+    ),
+    "a function saved by {before} cannot run on {here}: use an environment with the same Python minor version": (
+        "{before}에서 저장한 함수는 {here}에서 실행할 수 없습니다. Python 마이너 버전이 같은 환경을 쓰세요"
+    ),
+    "a class that it is an instance of is not in the snapshot": "이 객체의 클래스가 스냅샷에 없습니다",
+    "{name} is not defined in the notebook": "노트북에 {name}이(가) 정의되어 있지 않습니다",
+    "it is not in this snapshot": "이 스냅샷에 없습니다",
+    "it left none": "남긴 결과가 없습니다",
+    "This pickle is a part of a Dure snapshot: load it with dure.state.restore.": (
+        "이 피클은 Dure 스냅샷의 일부입니다. dure.state.restore로 읽으세요."
+    ),
+    "there is no CUDA device here": "여기에는 CUDA 장치가 없습니다",
+    "{count} devices were saved and {here} are here": "장치 {count}개가 저장되었지만 여기에는 {here}개가 있습니다",
+    "the folder {path} is not here": "{path} 폴더가 여기에 없습니다",
+    "the saved group does not hold what its manifest says": "저장된 내용이 매니페스트와 다릅니다",
+    "a part of the snapshot's manifest is damaged (its hash differs)": (
+        "스냅샷 매니페스트의 일부가 손상되었습니다(해시가 다름)"
+    ),
+    "a blob has {size} bytes where {expected} were saved: save the snapshot again": (
+        "블롭이 저장할 때는 {expected}바이트였지만 지금은 {size}바이트입니다. 스냅샷을 다시 저장하세요"
+    ),
+    "blob {digest} is damaged (its hash differs): save the snapshot again": (
+        "블롭 {digest}이(가) 손상되었습니다(해시가 다름). 스냅샷을 다시 저장하세요"
+    ),
+    "blob {digest}… {why}: restore another version": "블롭 {digest}… {why}. 다른 버전을 복원하세요",
+    "is damaged (its hash differs)": "손상되었습니다(해시가 다름)",
+    "cannot be read ({problem})": "읽을 수 없습니다({problem})",
+    "{path} has {size} bytes where {expected} were saved": (
+        "{path} 파일이 저장할 때는 {expected}바이트였지만 지금은 {size}바이트입니다"
+    ),
+    "cannot map {size} bytes: {problem}": "{size}바이트를 메모리에 매핑할 수 없습니다({problem})",
+    "the memory at {address} cannot be read": "메모리 {address}을(를) 읽을 수 없습니다",
+    "the kernel's scan of this process's pages stands still": "이 프로세스의 페이지를 훑는 커널 작업이 멈추었습니다",
+    "This state was saved or closed already: freeze the namespace again.": "이 상태는 이미 저장되었거나 닫혔습니다.",
+}
+
+_BLOBS: Mapping[str, str] = {
+    "Blob access of kind {kind} is not known: write kind: folder or kind: s3.": (
+        "알 수 없는 블롭 저장소 종류 {kind}입니다. kind: folder 또는 kind: s3로 적으세요."
+    ),
+    "Blob {digest} is not in {where}: {why}; save it again from where it came.": (
+        "{where}에 블롭 {digest}이(가) 없습니다({why}). 원래 있던 곳에서 다시 저장하세요."
+    ),
+    "it was removed, or never written with this team's key": "삭제되었거나 이 팀의 키로 쓰인 적이 없음",
+    "it was removed or never written": "삭제되었거나 쓰인 적이 없음",
+    "Blob {digest} at {where} is damaged (its hash differs): remove that object and save it again.": (
+        "{where}의 블롭 {digest}이(가) 손상되었습니다(해시가 다름). 그 객체를 지우고 다시 저장하세요."
+    ),
+    "{digest} is not a blob digest: it must be 64 characters of 0-9 and a-f.": (
+        "{digest}은(는) 블롭 다이제스트가 아닙니다. 0-9와 a-f로 된 64자여야 합니다."
+    ),
+    "This team's blobs cannot be opened ({why}): ask the administrator for a valid key.": (
+        "이 팀의 블롭을 열 수 없습니다({why}). 관리자에게 올바른 키를 요청하세요."
+    ),
+    "a blob key has {size} bytes and this one {found}": "블롭 키는 {size}바이트여야 하는데 {found}바이트임",
+    "Blob {digest} at {where} cannot be opened: {why}.": "{where}의 블롭 {digest}을(를) 열 수 없습니다: {why}.",
+    "Blob {digest} in {where} cannot be read: {problem}.": "{where}의 블롭 {digest}을(를) 읽을 수 없습니다: {problem}.",
+    "Blob {digest} has {size} bytes, more than was saved of it.": (
+        "블롭 {digest}이(가) {size}바이트로, 저장한 것보다 큽니다."
+    ),
+    "The object store {where} refused blob {digest} ({problem}): check that it runs and that the credentials are valid "
+    "with `dure doctor`.": (
+        "객체 저장소 {where}이(가) 블롭 {digest}을(를) 거절했습니다({problem}). 실행 중인지, 자격 증명이 올바른지 "
+        "`dure doctor`로 확인하세요."
+    ),
+    "{folder} cannot be written: {why}, then try again.": "{folder}에 쓸 수 없습니다: {why} 다시 시도하세요.",
+    "the disk is full: free some space": "디스크가 가득 찼습니다. 공간을 확보한 뒤",
+    "the disk quota is used up: free some space or ask for more": (
+        "디스크 할당량을 다 썼습니다. 공간을 확보하거나 늘려 달라고 한 뒤"
+    ),
+    "permission is denied: check its owner and group": "권한이 없습니다. 소유자와 그룹을 확인한 뒤",
+    "the disk reports an error: check it, or choose another folder": (
+        "디스크 오류입니다. 디스크를 점검하거나 다른 폴더를 고른 뒤"
+    ),
+    "the file system is read-only: choose another folder": "읽기 전용 파일 시스템입니다. 다른 폴더를 고른 뒤",
+    "it has more than one frame": "프레임이 둘 이상입니다",
+    "a part of it is missing": "일부가 없습니다",
+    "a part of it is damaged": "일부가 손상되었습니다",
+    "its header is cut short": "헤더가 잘렸습니다",
+    "it is longer than it says": "적힌 길이보다 깁니다",
+    "it is encrypted and no key was given": "암호화되어 있는데 키가 없습니다",
+    "it does not open with this team's key: it is damaged, or another key wrote it": (
+        "이 팀의 키로 열리지 않습니다. 손상되었거나 다른 키로 쓰였습니다"
+    ),
+    "a newer dure wrote it: update dure here": "더 새로운 dure가 썼습니다. 여기의 dure를 업데이트하세요",
+    "it is compressed and this Python has no zstd: type pip install zstandard": (
+        "압축되어 있는데 이 Python에 zstd가 없습니다. pip install zstandard를 실행하세요"
+    ),
+    "it is encrypted and cryptography is not installed: type pip install cryptography": (
+        "암호화되어 있는데 cryptography가 없습니다. pip install cryptography를 실행하세요"
+    ),
+    "The manifest has {size} bytes; at most {limit} are read.": (
+        "매니페스트가 {size}바이트입니다. 최대 {limit}바이트까지 읽습니다."
+    ),
+    "These bytes are not a snapshot's manifest: {problem}.": "스냅샷 매니페스트가 아닙니다: {problem}.",
+    "This JSON is not a snapshot's manifest: its format is not 'dure.snapshot'.": (
+        "스냅샷 매니페스트가 아닙니다. 형식이 'dure.snapshot'이 아닙니다."
+    ),
+    "The snapshot has format version {version} and this dure reads {ours}: install the dure that wrote it.": (
+        "스냅샷의 형식 버전은 {version}이고 이 dure는 {ours}을(를) 읽습니다. 스냅샷을 쓴 dure를 설치하세요."
+    ),
+    "The snapshot's manifest is damaged: a variable is in a group that is not there.": (
+        "스냅샷 매니페스트가 손상되었습니다. 변수가 없는 그룹에 속해 있습니다."
+    ),
+    "The snapshot's manifest is damaged: {problem} at {where}.": (
+        "스냅샷 매니페스트가 손상되었습니다({where}: {problem})."
+    ),
+}
+
+_ENVIRONMENTS: Mapping[str, str] = {
+    "The notebook runs {implementation} {here} and the environment {other} {there}: functions and classes cannot cross "
+    "between minor versions; choose an environment with Python {version}.": (
+        "노트북은 {implementation} {here}, 환경은 {other} {there}입니다. 함수와 클래스는 마이너 버전이 다르면 오갈 수 "
+        "없습니다. Python {version} 환경을 고르세요."
+    ),
+    "The cell needs {name} {version}, which the environment does not have: add {same} to it or choose another "
+    "environment.": (
+        "셀에 필요한 {name} {version}이(가) 환경에 없습니다. 환경에 {same}을(를) 추가하거나 다른 환경을 고르세요."
+    ),
+    "The notebook has {name} {here} and the environment {same} {there}: values may not load across major versions; "
+    "choose an environment with {again} {version}.": (
+        "노트북의 {name}은(는) {here}, 환경의 {same}은(는) {there}입니다. 메이저 버전이 다르면 값을 읽지 못할 수 "
+        "있습니다. {again} {version} 환경을 고르세요."
+    ),
+    "The environment '{environment}' cannot take over what the cell needs: {more}": (
+        "'{environment}' 환경에서 셀에 필요한 값을 읽을 수 없습니다: {more}"
+    ),
+    "The environment '{environment}' cannot take over what the function needs: {more}": (
+        "'{environment}' 환경에서 함수에 필요한 값을 읽을 수 없습니다: {more}"
+    ),
+    "This job was sent from Python {here}, but the environment '{environment}' has Python {there}: values pickled by "
+    "one cannot be trusted in the other. Choose an environment with Python {same} (`--env NAME`) or start the notebook "
+    "with Python {again}.": (
+        "이 작업은 Python {here}에서 보냈지만 '{environment}' 환경은 Python {there}입니다. 한쪽에서 피클한 값을 다른 "
+        "쪽에서 믿을 수 없습니다. Python {same} 환경을 고르거나(`--env NAME`) 노트북을 Python {again}(으)로 시작하세요."
+    ),
+    "environment {environment} cannot be started: {problem}; check its `python` in platform.yaml ({python})": (
+        "{environment} 환경을 시작할 수 없습니다: {problem}. platform.yaml의 `python`({python})을 확인하세요"
+    ),
+    "environment {environment} did not get ready in {seconds} s; see its log": (
+        "{environment} 환경이 {seconds}초 안에 준비되지 않았습니다. 로그를 확인하세요"
+    ),
+    "environment {environment} ended at its start (exit {code}): {problem}; run `{python} -m pip install dure` if dure "
+    "is missing there": (
+        "{environment} 환경이 시작하자마자 끝났습니다(종료 코드 {code}): {problem}. dure가 없으면 `{python} -m "
+        "pip install dure`를 실행하세요"
+    ),
+    "the fork server of {environment} refused: {more}": "{environment} 환경의 포크 서버가 거절했습니다: {more}",
+    "the fork server of {environment} was killed by signal {number}": (
+        "{environment} 환경의 포크 서버가 시그널 {number}(으)로 종료되었습니다"
+    ),
+    "{user} has no account on this machine: {problem}": "{user}의 계정이 이 컴퓨터에 없습니다: {problem}",
+}
+
+_ATTEMPTS: Mapping[str, str] = {
+    "The cell was interrupted.": "셀이 중단되었습니다.",
+    "The function was interrupted.": "함수가 중단되었습니다.",
+    "The job was interrupted.": "작업이 중단되었습니다.",
+    "The job was stopped.": "작업이 중지되었습니다.",
+    "The job was interrupted twice: it did not stop at the first interrupt and was killed.": (
+        "첫 번째 중단에 멈추지 않아 두 번째 중단에서 작업을 강제 종료했습니다."
+    ),
+    "The job ran longer than its time limit of {seconds} s. Ask for more with --timeout.": (
+        "작업이 제한 시간 {seconds}초를 넘었습니다. --timeout으로 늘리세요."
+    ),
+    "The job used more memory than its limit of {size} GiB and was ended. Ask for more, or load less.": (
+        "작업이 메모리 한도 {size}GiB를 넘어 종료되었습니다. 더 요청하거나 한 번에 적게 읽으세요."
+    ),
+    "The process was killed from outside (SIGKILL): usually the machine ran out of memory.": (
+        "프로세스가 밖에서 강제 종료되었습니다(SIGKILL). 보통 메모리 부족입니다."
+    ),
+    "The process ended itself with exit code {code}; its variables are lost.": (
+        "프로세스가 종료 코드 {code}(으)로 스스로 끝나 변수가 사라졌습니다."
+    ),
+    "The process died of {signal}, a crash in compiled code or a signal.": (
+        "프로세스가 {signal}(으)로 죽었습니다(컴파일된 코드의 오류 또는 신호)."
+    ),
+    "The process ended with exit code {code}.": "프로세스가 종료 코드 {code}(으)로 끝났습니다.",
+    "Rank {rank} on node {node}: {more}": "노드 {node}의 랭크 {rank}: {more}",
+    "The variables of the cell cannot be fetched: {more}": "셀의 변수를 가져올 수 없습니다: {more}",
+    "The function cannot be fetched: {more}": "함수를 가져올 수 없습니다: {more}",
+    "The function ended well, but its result cannot be sent back: {more}": (
+        "함수는 정상 종료되었지만 결과를 돌려보낼 수 없습니다: {more}"
+    ),
+    "name '{name}' is not defined on the worker, {why}": "워커에 '{name}' 이름이 없습니다. {why}",
+    "The cell looks at all variables at once (globals(), dir() or the like), {why}": (
+        "셀이 모든 변수를 한꺼번에 살펴봅니다(globals(), dir() 등). {why}"
+    ),
+    "and the notebook did not send it within {seconds} s": "노트북이 {seconds}초 안에 보내지 않았습니다",
+    "and a process that the cell has forked cannot ask the notebook: name in the cell what it needs": (
+        "셀이 포크한 프로세스는 노트북에 물을 수 없으니 필요한 이름을 셀에 적으세요"
+    ),
+    "Nobody can answer: this process was forked, or the input was closed.": (
+        "답할 사람이 없습니다. 포크된 프로세스이거나 입력이 닫혔습니다."
+    ),
+    "The shipped folder has the path '{path}', which leaves it: refused.": (
+        "보낸 폴더의 경로 '{path}'이(가) 폴더 밖을 가리켜 거절했습니다."
+    ),
+    "The shipped folder has '{path}', which is a link or a special file: refused.": (
+        "보낸 폴더의 '{path}'이(가) 링크나 특수 파일이라 거절했습니다."
+    ),
+    "The shipped folder is no readable zip ({problem}). Submit the job again.": (
+        "보낸 폴더를 읽을 수 없습니다({problem}). 작업을 다시 제출하세요."
+    ),
+    "The shipped folder has more than {limit} files: exclude some (.gitignore).": (
+        "보낸 폴더의 파일이 {limit}개를 넘습니다. 일부를 제외하세요(.gitignore)."
+    ),
+    "The shipped folder unpacks to more than is allowed: exclude large files (.gitignore).": (
+        "보낸 폴더의 압축을 풀면 허용된 크기를 넘습니다. 큰 파일을 제외하세요(.gitignore)."
+    ),
+    "The command is empty: write the program after `--`.": "명령이 비어 있습니다. `--` 뒤에 프로그램을 쓰세요.",
+    "The program '{program}' was not found in the environment '{environment}' or in the folder.": (
+        "'{program}' 프로그램이 '{environment}' 환경에도 폴더에도 없습니다."
+    ),
+    "The folder {path} cannot be entered on this node ({problem}).": (
+        "이 노드에서 {path} 폴더에 들어갈 수 없습니다({problem})."
+    ),
+    "Dure: the folder {path} is not on this node ({problem}); the cell runs in work/.": (
+        "Dure: {path} 폴더가 이 노드에 없어({problem}) 셀을 work/에서 실행합니다."
+    ),
+    "{path} cannot be read: {problem}. Submit the job again.": (
+        "{path}을(를) 읽을 수 없습니다: {problem}. 작업을 다시 제출하세요."
+    ),
+    "{path} is not valid JSON ({problem}). Submit the job again.": (
+        "{path}은(는) 올바른 JSON이 아닙니다({problem}). 작업을 다시 제출하세요."
+    ),
+    "{path} is not a valid attempt: {problem}: {detail}.": "{path}은(는) 올바른 작업이 아닙니다: {problem}: {detail}.",
+    "None of {count} ports of this machine is free for the job's processes to meet. Run it again when other jobs have "
+    "ended.": ("작업의 프로세스가 만날 포트 {count}개가 모두 사용 중입니다. 다른 작업이 끝난 뒤 다시 실행하세요."),
+    "The runner of this job failed ({problem}: {detail}). See the log of the fork server.": (
+        "작업의 실행기가 실패했습니다({problem}: {detail}). 포크 서버의 로그를 확인하세요."
+    ),
+    "The job's data could not be restored within {seconds} s. Run it again.": (
+        "작업의 데이터를 {seconds}초 안에 복원하지 못했습니다. 다시 실행하세요."
+    ),
+    "The output of the job could not be written to {path} ({problem}): the job was ended. Free space there (`df -h "
+    "{same}`) and run it again.": (
+        "작업의 출력을 {path}에 쓸 수 없어({problem}) 작업을 종료했습니다. 공간을 확보하고(`df -h {same}`) 다시 "
+        "실행하세요."
+    ),
+    "{path} cannot be written ({problem}). Free space there.": "{path}에 쓸 수 없습니다({problem}). 공간을 확보하세요.",
+    "The disk of {path} is full ({problem}): what the job left could not be listed.": (
+        "{path}의 디스크가 가득 차({problem}) 작업이 남긴 것을 기록하지 못했습니다."
+    ),
+    "More than {limit} files under $DURE_OUTPUT_DIR: pack them into one archive.": (
+        "$DURE_OUTPUT_DIR 아래 파일이 {limit}개를 넘습니다. 하나의 압축 파일로 묶으세요."
+    ),
+    "Dure could not keep {path}: {more}": "Dure가 {path}을(를) 보관하지 못했습니다: {more}",
+    "dure: {name}: {more}": "dure: {name}: {more}",
+    "No process is kept here for a next cell.": "다음 셀을 위해 유지하는 프로세스가 없습니다.",
+    "This process was kept for too long or printed too much to take another cell.": (
+        "이 프로세스는 너무 오래 유지되었거나 출력이 많아 셀을 더 받지 않습니다."
+    ),
+}
+
+_INSIDE = re.compile(r" \(inside it, a (?P<kind>.+)\)$")
+
+
+def retold(text: str, lang: str) -> str:
+    """Return a sentence of a snapshot, worker or executor in `lang`; what is not known here, such as what Python said
+    itself, stays as it is.
+    """
+    if lang != "ko":
+        return text
+    found = _korean(text)
+    return text if found is None else found
+
+
+@functools.lru_cache(maxsize=4096)
+def _korean(text: str) -> str | None:
+    for english, korean in _patterns():
+        match = english.fullmatch(text)
+        if match is not None:
+            told = {name: retold(part, "ko") if name in _SAID else part for name, part in match.groupdict().items()}
+            return korean.format(**told)
+    return _after_a_name(text) or _several(text)
+
+
+def _after_a_name(text: str) -> str | None:
+    """Say `x['a'].lock: reason` in Korean: the way to what is meant stays as it is written in code."""
+    at = text.find(": ")
+    while at >= 0:
+        told = _korean(text[at + 2 :])
+        if told is not None:
+            where = _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:at])
+            return f"{where}: {told}"
+        at = text.find(": ", at + 1)
+    return None
+
+
+def _several(text: str) -> str | None:
+    parts = text.split("; ")
+    told = [_korean(part) for part in parts] if len(parts) > 1 else [None]
+    if all(part is None for part in told):
+        return None
+    return "; ".join(korean or part for korean, part in zip(told, parts, strict=True))
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", english)
+    for at, part in enumerate(parts):
+        parts[at] = f"(?P<{part}>{_ONE_WORD.get(part, '.+?')})" if at % 2 else re.escape(part)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+@functools.cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    tables = (_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS)
+    return [(_pattern(english), korean) for table in tables for english, korean in table.items()]

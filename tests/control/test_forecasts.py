@@ -234,6 +234,53 @@ def test_why_says_that_its_alternatives_are_not_computed_yet_and_how_to_ask_agai
     assert story.sooner
 
 
+def test_why_at_once_tells_the_reason_and_what_is_known_and_waits_for_nobody(lab: Lab) -> None:
+    for number in range(3):
+        lab.submit(fate=Fate(run_s=3000.0), tier="gold", name=f"w{number}")
+        lab.tick()
+    lab.forecasts.refresh()
+    waiting = lab.queries.queue(ALICE, "en").waiting[-1].id
+    with lab.queries._planning._taken(0.0):  # somebody else's question is under way
+        for lang, said in (("en", "Finding out"), ("ko", "알아보는 중")):
+            story = lab.queries.why(ALICE, waiting, lang, at_once=True)
+            assert story.job.verdict is not None
+            assert story.job.eta is not None
+            assert story.deficits
+            assert (story.sooner, story.ahead) == ([], None)
+            assert said in (story.pending or "")
+    whole = lab.queries.why(ALICE, waiting, "en")
+    known = lab.queries.why(ALICE, waiting, "en", at_once=True)
+    assert (known.sooner, known.ahead, known.pending) == (whole.sooner, whole.ahead, None)
+    lab.submit(tier="gold", name="new")
+    lab.wait(10.0, step_s=5.0)
+    lab.forecasts.refresh()
+    stale = lab.queries.why(ALICE, waiting, "en", at_once=True)
+    assert stale.sooner
+    assert stale.pending is not None, "what was found before the last estimates may be found anew"
+
+
+def test_a_refresh_rests_while_somebody_waits_for_an_answer(lab: Lab) -> None:
+    for number in range(3):
+        lab.submit(fate=Fate(run_s=3000.0), tier="gold", name=f"w{number}")
+    lab.tick()
+    rests: list[float | None] = []
+
+    class Told(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            rests.append(timeout)
+            return self.is_set()
+
+    lab.forecasts._unasked = Told()
+    with lab.forecasts.aside():
+        lab.forecasts.refresh()
+    assert rests
+    assert lab.forecasts.outlook.etas, "it rests for some seconds at most"
+    rests.clear()
+    lab.clock.time += 60.0
+    lab.forecasts.refresh()
+    assert not rests
+
+
 def test_where_no_start_is_in_sight_nothing_is_compared_with_one() -> None:
     """Few are known and many come: some futures never get to a job of low priority; the middle one would."""
     lab = Lab()

@@ -102,15 +102,28 @@ def test_while_others_questions_come_first_the_page_says_what_is_not_computed_an
     while line.acquire(blocking=False):
         held += 1
     try:
-        page = plane.http(ADA).get(f"jobs/{waiting.id}").text
-        korean = plane.http(ADA).get(f"jobs/{waiting.id}", headers={"Accept-Language": "ko"}).text
+        page = plane.http(ADA).get(f"jobs/{waiting.id}?whole=1").text
+        korean = plane.http(ADA).get(f"jobs/{waiting.id}?whole=1", headers={"Accept-Language": "ko"}).text
     finally:
         line.release(held)
     assert f"not computed yet, for others asked first. Ask again in a few seconds: dure why {waiting.id}" in page
-    assert f'<a href="/jobs/{waiting.id}">Ask again</a>' in page
+    assert f'<a href="/jobs/{waiting.id}?whole=1">Ask again</a>' in page
     assert "아직 계산하지 못했습니다" in korean
     assert ">다시 확인</a>" in korean
-    assert "not computed yet" not in plane.http(ADA).get(f"jobs/{waiting.id}").text
+    assert "not computed yet" not in plane.http(ADA).get(f"jobs/{waiting.id}?whole=1").text
+
+
+def test_a_waiting_jobs_page_comes_with_its_reason_at_once_and_asks_for_the_rest_by_itself(plane, lively):
+    waiting = next(job for job in plane.queries.queue(ADA, "en").waiting if job.goal == "run")
+    first = plane.http(ADA).get(f"jobs/{waiting.id}").text
+    assert waiting.verdict.sentence.split(";")[0].split(":")[0] in first
+    assert "Finding out what stands before it" in first
+    assert 'hx-trigger="load, dure:job' in first
+    rest = plane.http(ADA).get(f"jobs/{waiting.id}/part").text
+    assert "Finding out" not in rest
+    again = plane.http(ADA).get(f"jobs/{waiting.id}").text
+    assert "Finding out" not in again, "what was found is known at once"
+    assert 'hx-trigger="dure:job' in again
 
 
 def test_members_of_the_team_see_a_job_but_not_its_output_others_see_neither(plane, lively):

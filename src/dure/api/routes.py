@@ -79,6 +79,7 @@ OutputCursor = Annotated[
     str | None, Query(pattern=OUTPUT_CURSOR, description='"attempt.seq" of the last message seen.')
 ]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)]
+AtOnce = Annotated[bool, Query(description="Only what is known already; `pending` then says that more can be found.")]
 Phases = Annotated[list[PhaseName] | None, Query(max_length=7)]
 EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"}
 BYTES = {
@@ -253,9 +254,9 @@ def job(principal: Caller, queries: TheQueries, lang: Lang, job_id: JobId) -> Re
     return answer(queries.job(principal, job_id, lang))
 
 
-def why(principal: Caller, queries: TheQueries, lang: Lang, job_id: JobId) -> Response:
+def why(principal: Caller, queries: TheQueries, lang: Lang, job_id: JobId, *, at_once: AtOnce = False) -> Response:
     """Return a job's story: why it waits or how it ended. Who: members of the job's team and administrators."""
-    return answer(queries.why(principal, job_id, lang))
+    return answer(queries.why(principal, job_id, lang, at_once=at_once))
 
 
 def cancel(principal: Caller, commands: TheCommands, queries: TheQueries, lang: Lang, job_id: JobId) -> Response:

@@ -13,12 +13,13 @@ import click
 
 from dure.amounts import duration, money
 from dure.cli.completion import job_ids
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
+from dure.cli.telling import AS_JSON, Line, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import DureError
-from dure.client.words import end_line, gpus_word, state_word, waiting_line, why_lines
+from dure.client.words import end_line, gpus_word, missing_lines, sooner_lines, state_word, waiting_line
 
 if TYPE_CHECKING:
-    from dure.wire.messages import JobView
+    from dure.client import Client
+    from dure.wire.messages import JobView, WhyView
 
 PHASES = ("queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled")
 JOB = click.argument("job_id", metavar="JOB", shell_complete=job_ids)
@@ -117,19 +118,39 @@ def logs(ctx: click.Context, job_id: str, *, follow: bool, as_json: bool) -> Non
 def why(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
     """Tell a job's story."""
     lang, client = lang_of(ctx), connect(ctx, retry_s=5)
-    story = client.why(job_id)
     if as_json:
-        print_json(story)
+        print_json(client.why(job_id))
         return
+    story = client.why(job_id, at_once=True)
     job = story.job
     # When it starts has a line of its own below.
     say(end_line(job, lang) if job.ended_at else waiting_line(job.model_copy(update={"eta": None}), lang))
     if job.reason_sentence:
         say(job.reason_sentence)
-    for line in why_lines(story, lang) if job.phase == "queued" else ():
-        say(line)
+    if job.phase == "queued":
+        known = missing_lines(story, lang)
+        for line in known:
+            say(line)
+        for line in _sooner(client, story, known, lang):
+            say(line)
     for event in story.events:
         say(f"{when(event.at)}  {event.sentence}")
+
+
+def _sooner(client: Client, story: WhyView, known: list[str], lang: str) -> list[str]:
+    """Return the rest of a waiting job's story, which may have to be found out; a line says so meanwhile."""
+    if story.pending is None:
+        return sooner_lines(story)
+    waiting = Line()
+    waiting.show(story.pending)
+    try:
+        whole = client.why(story.job.id)
+    finally:
+        waiting.show("")
+    if whole.job.phase != "queued":
+        return [waiting_line(whole.job, lang) if whole.job.ended_at is None else end_line(whole.job, lang)]
+    estimated = [] if story.job.eta else [line for line in missing_lines(whole, lang) if line not in known]
+    return [*estimated, *sooner_lines(whole, story.job)]
 
 
 @click.command()

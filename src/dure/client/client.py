@@ -134,9 +134,10 @@ class Client:
         params = query(phase=list(phases), user=user, team=team, limit=limit, cursor=cursor)
         return self._transport.call(JobList, "GET", "jobs", params=params)
 
-    def why(self, job_id: str) -> WhyView:
-        """Return the job's story."""
-        return self._transport.call(WhyView, "GET", f"jobs/{_part(job_id)}/why")
+    def why(self, job_id: str, *, at_once: bool = False) -> WhyView:
+        """Return the job's story; `at_once`: without waiting for what would start it sooner, unless that is known."""
+        params = {"at_once": "true"} if at_once else None
+        return self._transport.call(WhyView, "GET", f"jobs/{_part(job_id)}/why", params=params)
 
     def cancel(self, job_id: str) -> JobView:
         """Ask for the job's end and return it."""

@@ -93,8 +93,13 @@ def starts_in(job: JobView, lang: str = "en") -> str:
 
 def why_lines(story: WhyView, lang: str = "en") -> list[str]:
     """Return what is told of a waiting job below its reason: start, what is missing, what stands before, what helps."""
-    job, korean = story.job, lang == "ko"
-    lines = [own_times(line) for line in (job.eta.sentence if job.eta else None, story.deadline) if line]
+    return [*missing_lines(story, lang), *sooner_lines(story)]
+
+
+def missing_lines(story: WhyView, lang: str = "en") -> list[str]:
+    """Return what is known of a waiting job at once: when it starts and what is missing."""
+    korean = lang == "ko"
+    lines = [own_times(story.job.eta.sentence)] if story.job.eta else []
     for lacks in story.deficits:
         if lacks.more <= 0:
             continue
@@ -106,11 +111,20 @@ def why_lines(story: WhyView, lang: str = "en") -> list[str]:
             quota = f", the team uses {quota} of its quota" if quota else ""
             more = f"{lacks.more:g} more GPU{'s' if lacks.more > 1 else ''}"
             lines.append(f"{lacks.tier}: {more} needed ({lacks.free:g} free{quota})")
-    if story.ahead:
-        lines.append(own_times(story.ahead.sentence))
+    return lines
+
+
+def sooner_lines(story: WhyView, before: JobView | None = None) -> list[str]:
+    """Return what has to be found out first: whether it ends in time, what stands before it, what helps.
+
+    `before`: the job as it was when its reason was told.
+    """
+    job = story.job
+    lines = [own_times(line) for line in (story.deadline, story.ahead and story.ahead.sentence) if line]
     lines += [f"→ {own_times(option.sentence)}" for option in story.sooner]
     # The sentence names what helps most; only the rest is new.
-    said = job.verdict.sentence.lower() if job.verdict else ""
+    reason = (before or job).verdict
+    said = reason.sentence.lower() if reason else ""
     helps = [told for told in (job.verdict.helps if job.verdict else ()) if told.rstrip(".").lower() not in said]
     lines += [f"→ {own_times(told)}" for told in helps]
     return [*lines, story.pending] if story.pending else lines

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from dure.control.deciding import PastUse
@@ -34,6 +35,7 @@ _LEAST_SPAN_S = 3600.0  # a few jobs within a minute are no rate at which jobs g
 ALONE = 40
 """Up to so many waiting jobs, each change that might start one of them sooner is tried in a future of its own."""
 _ASKED = 1_000
+_REST_S, _MOST_REST_S = 0.2, 5.0  # of one refresh, for those who wait for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ class Forecasts:
         self._estimates = estimates
         self._month_start = month_start
         self._leads = leads
-        self._between = between
+        self._elsewhere = between
+        self._unasked = threading.Event()
+        self._unasked.set()
+        self._rested_s = 0.0
         self._settings = settings or ForecastSettings()
         self._lock = threading.Lock()
         self._history = History(platform.current.burst.default_predicted_s)
@@ -260,6 +265,7 @@ class Forecasts:
             self._estimates.write(settled, dropped, self._settings.kept_estimates)
 
     def _estimate(self) -> None:
+        self._rested_s = 0.0
         present = self.present()
         with self._lock:
             known = {job.id for job in self._recent}
@@ -285,6 +291,23 @@ class Forecasts:
         self.outlook = Outlook(present.now, shown, self._accuracy(), len(futures), kept)
         self._find_options(present, sorted(waiting, key=lambda job: kept.get(job.id, (0.0, ()))[0]))
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Compute for somebody who waits for it: a refresh under way rests meanwhile, for some seconds at most."""
+        self._unasked.clear()
+        try:
+            yield
+        finally:
+            self._unasked.set()
+
+    def _between(self) -> None:
+        """Rest between two pieces of a refresh while others need the processor more."""
+        self._elsewhere()
+        if self._rested_s < _MOST_REST_S and not self._unasked.is_set():
+            began = self._ports.clock.now()
+            self._unasked.wait(_REST_S)
+            self._rested_s += max(_REST_S / 10.0, self._ports.clock.now() - began)
+
     def options(self, job_id: str) -> tuple[Option, ...] | None:
         """Return what would start a waiting job sooner, as found lately; None when that was too long ago or never."""
         found_at, found = self.outlook.options.get(job_id, (float("-inf"), ()))
@@ -299,7 +322,7 @@ class Forecasts:
     def _find_options(self, present: Present, waiting: list[Job]) -> None:
         """Find anew what would start jobs sooner: of a long queue, those looked at; the oldest answers first."""
         remaining = self._remaining_from(present.now)
-        more, done, base = self.while_within(self._settings.options_budget_s), 0, None
+        more, done, base = self.while_within(self._settings.options_budget_s, self._rested()), 0, None
         asked_since = present.now - self._settings.options_at_most_s
         for job in waiting:
             alone = len(waiting) <= ALONE
@@ -322,16 +345,21 @@ class Forecasts:
             present,
             self._remaining_from(present.now),
             count=self._settings.courses,
-            more=self.while_within(self._settings.budget_s),
+            more=self.while_within(self._settings.budget_s, self._rested()),
             between=self._between,
             seen=self.seen,
         )
 
-    def while_within(self, budget_s: float) -> Callable[[int], bool]:
+    def while_within(self, budget_s: float, rested_s: Callable[[], float] = lambda: 0.0) -> Callable[[int], bool]:
         """Return what tells, given how many are done, whether one more as long as these is over by `budget_s`."""
         clock = self._ports.clock
         began = clock.now()
-        return lambda done: (clock.now() - began) * (done + 1) / max(1, done) < budget_s
+        return lambda done: (clock.now() - began - rested_s()) * (done + 1) / max(1, done) < budget_s
+
+    def _rested(self) -> Callable[[], float]:
+        """Return what tells how long this refresh rested from now on."""
+        before = self._rested_s
+        return lambda: self._rested_s - before
 
     def _remaining_from(self, now: float) -> Callable[[Job, float], float]:
         return lambda job, part: self.remaining_s(job, now, part)

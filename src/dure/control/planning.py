@@ -25,6 +25,7 @@ BUDGET_S = 0.8
 _TURN_S = 20.0
 _SHORT_TURN_S = 2.0
 _KEPT = 128
+_LATELY_S = 300.0
 _IN_LINE = 5  # the one whose turn it is and those who wait; far fewer than the threads that answer requests
 
 
@@ -112,6 +113,14 @@ class Planning:
         except CodedError:
             return None
         return found
+
+    def known(self, job_id: str, now: float) -> tuple[Sooner | None, bool]:
+        """Return what was found lately for a job, None without it, and whether it is what `sooner` would return."""
+        fresh = self._found(job_id)
+        if fresh is not None:
+            return fresh, True
+        _, found = self._known.get(job_id, (0.0, None))
+        return (found if found is not None and now - found.at < _LATELY_S else None), False
 
     def _found(self, job_id: str) -> Sooner | None:
         known = self._known.get(job_id)
@@ -208,7 +217,8 @@ class Planning:
             if not self._turn.acquire(timeout=at_most_s):
                 raise CodedError("busy")
             try:
-                yield
+                with self._forecasts.aside():
+                    yield
             finally:
                 self._turn.release()
         finally:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import IO
 
 from dure.control import access, forecast_views, views
@@ -196,8 +197,11 @@ class Queries:
         last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
         return JobList(jobs=shown, next=last)
 
-    def why(self, principal: Principal, job_id: str, lang: str) -> WhyView:
-        """Return a job's story and, while it waits, what is missing, what stands before it and what would help."""
+    def why(self, principal: Principal, job_id: str, lang: str, *, at_once: bool = False) -> WhyView:
+        """Return a job's story and, while it waits, what is missing, what stands before it and what would help.
+
+        `at_once`: of the last two only what is known already; `pending` says where more can be found.
+        """
         job = access.require_seen(principal, self._ports.store.job(job_id), job_id)
         events = self._ports.store.events(0, _STORY_EVENTS, subject=job_id)
         viewer = self._viewer(principal, lang)
@@ -206,12 +210,18 @@ class Queries:
         )
         if job.phase is not Phase.QUEUED or job.goal is not Goal.RUN:
             return told
-        plan = self._plan()
-        verdict, found = plan.verdicts.get(job_id), self._planning.sooner(job)
+        plan, now = self._plan(), self._ports.clock.now()
+        verdict = plan.verdicts.get(job_id)
         told.deficits = forecast_views.deficits(job, verdict)
-        if found is None:
+        found, whole = self._planning.known(job_id, now) if at_once else (self._planning.sooner(job), True)
+        if not whole:
+            told.pending = spoken_forecasts.looking(lang)
+            if found is None and verdict is not None:  # what helps was not tried, and is told with the rest
+                untried = replace(verdict, helps=())
+                told.job = views.job_view(viewer, job, untried, told.job.eta, last=job.team in plan.overdrawn)
+        elif found is None:
             told.pending = spoken_forecasts.pending(job.id, lang)
-        else:
+        if found is not None:
             now = self._ports.clock.now()
             found = found.as_of(now)
             if told.job.eta is None:  # it came after the last estimates

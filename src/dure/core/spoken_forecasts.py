@@ -128,6 +128,13 @@ def deadline(deadline_at: float, now: float, chance: float, lang: str) -> str:
     return f"As things stand, it is done by its deadline, {at}, with a chance of {part}."
 
 
+def looking(lang: str) -> str:
+    """Return that what helps a job is being found out."""
+    if lang.startswith("ko"):
+        return "앞에 무엇이 있고 어떻게 하면 더 빨리 시작하는지 알아보는 중 …"
+    return "Finding out what stands before it and what would start it sooner …"
+
+
 def pending(job_id: str, lang: str) -> str:
     """Return that others asked first, so that what helps a job is not computed yet, and how to ask again."""
     if lang.startswith("ko"):

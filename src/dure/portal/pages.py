@@ -129,10 +129,15 @@ def clusters_of(gpus: Sequence[GpuView]) -> list[ClusterView]:
     return found
 
 
-def job_page(queries: Queries, principal: Principal, job_id: str, lang: str, now: float) -> JobPage:
-    """Return what the page of one job shows. Raises CodedError `job_not_found`."""
+def job_page(
+    queries: Queries, principal: Principal, job_id: str, lang: str, now: float, *, at_once: bool = False
+) -> JobPage:
+    """Return what the page of one job shows; `at_once`: what has to be found out is left for a second request.
+
+    Raises CodedError `job_not_found`.
+    """
     seq = queries.last_seq()
-    why = queries.why(principal, job_id, lang)
+    why = queries.why(principal, job_id, lang, at_once=at_once)
     job = why.job
     owner = principal.admin or job.user == principal.name
     return JobPage(

@@ -123,20 +123,21 @@ def _events(request: Request, template: str, filters: dict[str, str], before: in
     return portal.page(request, template, principal, section="events", **values)
 
 
-def job(request: Request, job_id: JobId) -> Response:
-    """One job's page."""
-    return _job(request, job_id, "job.html")
+def job(request: Request, job_id: JobId, *, whole: bool = False) -> Response:
+    """One job's page: with what is known at once, or `whole`; without it the page asks for the rest by itself."""
+    return _job(request, job_id, "job.html", at_once=not whole)
 
 
 def job_part(request: Request, job_id: JobId) -> Response:
     """One job's live part, all but its output."""
-    return _job(request, job_id, "parts/job.html")
+    return _job(request, job_id, "parts/job.html", at_once=False)
 
 
-def _job(request: Request, job_id: str, template: str) -> Response:
+def _job(request: Request, job_id: str, template: str, *, at_once: bool) -> Response:
     portal = portal_of(request)
     principal = portal.caller(request)
-    view = pages.job_page(portal.queries, principal, job_id, portal.lang(request), portal.clock.now())
+    now, lang = portal.clock.now(), portal.lang(request)
+    view = pages.job_page(portal.queries, principal, job_id, lang, now, at_once=at_once)
     here = f"{portal.base}/jobs/{quote(view.job.id)}"
     return portal.page(request, template, principal, section="queue", view=view, here=here)
 

@@ -264,7 +264,7 @@ class WhyView(View):
 
     While it waits: what is missing of each tier, what stands before it, and what would start it sooner, soonest first;
     with a deadline, the chance to be done by then, as a number and as a sentence. Where others' questions come first,
-    only the deficits, and in `pending` that the rest is not computed yet and what to type to ask again.
+    or the answer was wanted at once, only what is known, and in `pending` that the rest is not computed yet.
     """
 
     job: JobView

@@ -67,6 +67,9 @@ def test_sharing_and_its_end(dure, kept):
     assert "%session restore alice/deep/train.ipynb" in dure("sessions", "share", kept, "mate").stdout
     assert dure("sessions", "show", "alice/deep/train.ipynb@2", who="mate").returncode == 0
     assert "may not share" in dure("sessions", "share", kept, "both", who="mate").stderr
+    assert dure("sessions", "share", kept, "both").returncode == 0
+    assert "not shared with maet" in dure("sessions", "unshare", kept, "maet").stderr
+    assert "still shared with mate" in dure("sessions", "unshare", kept, "both").stdout
     assert dure("sessions", "unshare", "deep/train.ipynb").returncode == 0
     assert "There is no session" in dure("sessions", "show", kept, who="mate").stderr
     assert dure("sessions", "share", kept).returncode == 2

@@ -12,6 +12,8 @@ import pytest
 from pydantic import create_model
 
 from dure.hub.spawner import STARTUP
+from dure.notebook.failures import QuietError
+from dure.notebook.session_commands import run_session
 from dure.notebook.session_lookup import meant
 from dure.state import FolderBlobs
 from dure.wire.messages import Wire
@@ -338,11 +340,47 @@ def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_
     assert [told(kernel.run("pass")) for _ in range(3)] == [""] * 3, "said once"
     assert desk.saved() == number
     assert "The session is not being saved" in told(kernel.run("%session"))
+    assert "The session is not being saved" in kernel.run("%session save before tuning").traceback
     root.unlink()
     aside.rename(root)
     until(lambda: desk.saved() > number)
+    assert "before tuning" in told(kernel.run("%session list")), "a save that is tried again keeps its label"
     os.kill(pid_of(kernel), signal.SIGKILL)
     assert desk.open().value("x") == "2"
+
+
+@pytest.mark.parametrize(
+    ("line", "surplus"),
+    [
+        ("undo 3", "3"),
+        ("rerun 13", "13"),
+        ("list --al", "--al"),
+        ("list 3", "3"),
+        ("fork my copy", "copy"),
+        ("off now", "now"),
+        ("diff 1 2 3", "3"),
+        ("restore --all", "--all"),
+    ],
+)
+def test_a_word_that_a_command_would_pass_over_is_refused(line: str, surplus: str, capsys: Any) -> None:
+    nothing: Any = None
+    with pytest.raises(QuietError, match=rf"has no use for: {surplus}\. Nothing was done"):
+        run_session(nothing, line)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_typed_next_is_quoted_and_a_name_that_nothing_has_shows_the_way(desk):
+    kernel = desk.open("훈련 노트.ipynb")
+    kernel.run("x = 41")
+    command = re.search(r"%session restore '[^`]+'", told(kernel.run("%session fork 'my copy'")))
+    assert command is not None
+    kernel.run("del x")
+    assert "`%session restore @N x`" in kernel.run("%session restore x").traceback
+    assert "Restored 1 variable of my copy" in told(kernel.run(command[0]))
+    assert kernel.value("x") == "41"
+    shared = told(kernel.run("%session share mate"))
+    assert "`%session restore 'alice/훈련 노트.ipynb'`" in shared
+    assert "`%session share PERSON`" in kernel.run("%session share alice").traceback
 
 
 def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, another_desk):
@@ -351,7 +389,7 @@ def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, ano
     settled(desk)
     mate = another_desk("mate", "mates").open("own.ipynb")
     assert "There is no session" in mate.run("%session restore alice/train.ipynb --trust alice").traceback
-    assert "mate of team vision may read train.ipynb" in told(kernel.run("%session share mate"))
+    assert "train.ipynb is shared with mate, who can read it" in told(kernel.run("%session share mate"))
     refused = mate.run("%session restore alice/train.ipynb").traceback
     assert "runs code that alice wrote" in refused
     assert "--trust alice" in refused
@@ -362,7 +400,8 @@ def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, ano
     mate.run("x = 'mine now'")
     settled(Desk(desk.server, desk.plane, desk.home, "mate"), "own.ipynb")
     assert kernel.value("x") == "41"
-    kernel.run("%session unshare")
+    assert "is not shared with maat, but with mate" in kernel.run("%session unshare maat").traceback
+    assert "Only you may read" in told(kernel.run("%session unshare mate"))
     assert "There is no session" in mate.run("%session restore alice/train.ipynb --trust alice").traceback
 
 

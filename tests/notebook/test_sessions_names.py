@@ -97,3 +97,21 @@ def test_a_kernel_that_jupyter_starts_again_after_a_crash_knows_its_renamed_note
     until(lambda: desk.saved("model.ipynb") > version)
     assert desk.saved("Untitled.ipynb") == 0
     assert desk.open("Untitled.ipynb").run("x").error is not None, "a new notebook of the old name begins empty"
+
+
+def test_after_mv_in_a_terminal_the_first_cell_names_the_command_that_brings_the_state_back(desk):
+    ran = '{"cells": [{"cell_type": "code", "execution_count": 1, "source": "x = 41", "outputs": [], "metadata": {}}]}'
+    (desk.home / "my train.ipynb").write_text(ran)
+    kernel = desk.open("my train.ipynb")
+    kernel.run("x = 41")
+    settled(desk, "my train.ipynb")
+    kernel.kill()
+    (desk.home / "my train.ipynb").rename(desk.home / "model.ipynb")
+    again = desk.open("model.ipynb")
+    assert "Nothing is saved of model.ipynb" in told(again.loaded)
+    assert "`%session restore 'my train.ipynb'`" in told(again.loaded)
+    again.run("%session restore 'my train.ipynb'")
+    assert again.value("x") == "41"
+    again.kill()
+    (desk.home / "new.ipynb").write_text(ran.replace('"execution_count": 1', '"execution_count": null'))
+    assert told(desk.open("new.ipynb").loaded) == "", "a new notebook had no other name"

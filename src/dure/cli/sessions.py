@@ -5,6 +5,7 @@ The trap: deleting cannot be taken back, so on a terminal it asks first, and els
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
@@ -153,19 +154,28 @@ def share(ctx: click.Context, name: str, people: tuple[str, ...], *, team: bool)
     session = found(client, parsed(name).name)
     detail = client.share_session(session.id, [*session.shared, *people, *(["*"] if team else [])])
     shown = ", ".join(detail.session.shared).replace("*", f"팀 {session.team}" if korean else f"team {session.team}")
-    typed = f"%session restore {session.user}/{session.name}"
+    typed = f"%session restore {shlex.quote(f'{session.user}/{session.name}')}"
     say(f"{shown}: `{typed}`" if korean else f"{shown} may read it: `{typed}`.")
 
 
 @sessions.command("unshare")
 @SESSION
+@click.argument("people", nargs=-1)
 @click.pass_context
-def unshare(ctx: click.Context, name: str) -> None:
-    """Let nobody else read the session any more."""
+def unshare(ctx: click.Context, name: str, people: tuple[str, ...]) -> None:
+    """Let PEOPLE, or nobody else when none are named, read the session any more."""
     korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
     session = found(client, parsed(name).name)
-    client.share_session(session.id, [])
-    say(f"{session.name}: 공유를 해제했습니다." if korean else f"Only you may read {session.name} now.")
+    if absent := ", ".join(person for person in people if person not in session.shared):
+        told = f"{session.name} is not shared with {absent}."
+        raise click.UsageError(f"{session.name}은(는) {absent}님과 공유되어 있지 않습니다." if korean else told)
+    left = [person for person in session.shared if people and person not in people]
+    client.share_session(session.id, left)
+    if left:
+        shown = ", ".join(left).replace("*", "팀 전체" if korean else "the whole team")
+        say(f"{session.name}: 공유 대상 {shown}." if korean else f"{session.name} is still shared with {shown}.")
+    else:
+        say(f"{session.name}: 공유를 해제했습니다." if korean else f"Only you may read {session.name} now.")
 
 
 @sessions.command("rename")
@@ -179,9 +189,10 @@ def rename(ctx: click.Context, name: str, to: str) -> None:
     if session.user != client.me().name:
         raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="rename this", who=session.user)
     if client.sessions(user=session.user, name=to).sessions:
-        taken = f"You have a session {to} already: choose another name, or delete it with `dure sessions delete {to}`."
+        typed = f"dure sessions delete {shlex.quote(to)}"
+        taken = f"You have a session {to} already: choose another name, or delete it with `{typed}`."
         if korean:
-            taken = f"{to} 세션이 이미 있습니다. 다른 이름을 쓰거나 `dure sessions delete {to}`로 먼저 삭제하세요."
+            taken = f"{to} 세션이 이미 있습니다. 다른 이름을 쓰거나 `{typed}`로 먼저 삭제하세요."
         raise click.UsageError(taken)
     client.rename_sessions(session.name, to)
     say(f"{session.name} → {to}")

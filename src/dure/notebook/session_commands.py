@@ -6,6 +6,7 @@ what another person saved is loaded only with `--trust` and that person's name.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
 from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
 from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short
-from dure.notebook.session_words import say
+from dure.notebook.session_words import HELP, say
 from dure.notebook.tables import Table, show
 
 if TYPE_CHECKING:
@@ -22,32 +23,11 @@ if TYPE_CHECKING:
     from dure.notebook.session_saving import Saver
     from dure.notebook.sessions import NotebookSession
     from dure.state import Snapshot
-    from dure.wire.sessions import VersionView
+    from dure.wire.sessions import SessionView, VersionView
 
 _SHOWN = 20
 _UNDO_STEPS = 100
-_HELP = {
-    "en": """%session                     what is saved of this notebook, and what is not
-%session save [LABEL]        save now, under a label if you like
-%session list [--all]        this notebook's versions; --all: all sessions that you may see
-%session restore [SESSION[@N]] [NAME …]    bring a version back: all of it, or some names
-%session diff [A] [B]        what changed: since the last cell, since version A or a time (14:02), or from A to B
-%session undo                bring the variables back to before the last cell that changed any
-%session rerun               run the cells again that made what could not be restored
-%session fork NAME           keep the state as a session of its own
-%session share PERSON …|--team       let people of your team read it; `%session unshare` ends that
-%session off | on [NAME]     stop saving this notebook, or begin""",
-    "ko": """%session                     이 노트북의 저장 상태와 저장되지 않은 변수
-%session save [이름표]       지금 저장
-%session list [--all]        이 노트북의 버전 목록. --all: 볼 수 있는 모든 세션
-%session restore [세션[@N]] [변수 …]    버전 전체 또는 일부 변수를 복원
-%session diff [A] [B]        달라진 점: 마지막 셀, 버전 A나 시각(14:02) 이후, 또는 A에서 B까지
-%session undo                마지막으로 변수를 바꾼 셀 이전으로 되돌리기
-%session rerun               복원하지 못한 변수를 만든 셀만 다시 실행
-%session fork NAME           현재 상태를 별도의 세션으로 보관
-%session share 사람 …|--team     같은 팀에 읽기 전용으로 공유. `%session unshare`로 해제
-%session off | on [NAME]     이 노트북 저장을 끄거나 켜기""",
-}
+_PATIENCE_S = 1.0  # longer than this nobody waits without being told for what
 
 
 @told_plainly
@@ -57,11 +37,23 @@ def run_session(notebook: NotebookSession, line: str) -> None:
 
     command, *rest = split_words(line) or ["status"]
     if command in {"help", "-h", "--help"} or "--help" in rest:
-        print(_HELP[session.language()])  # noqa: T201 -- help is for the reader
+        print(HELP[session.language()])  # noqa: T201 -- help is for the reader
         return
     if command not in COMMANDS:
         raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
+    _refuse_surplus(command, rest)
     COMMANDS[command](notebook, rest)
+
+
+def _refuse_surplus(command: str, rest: Sequence[str]) -> None:
+    """Raise when there is a word that the command would pass over: who typed it meant something by it."""
+    if command == "save":
+        return  # all of it is the label
+    options = [word for word in rest if word.startswith("--")]
+    words = [word for word in rest if word not in options]
+    surplus = [word for word in options if word != _OPTIONS.get(command)] + words[_WORDS.get(command, len(words)) :]
+    if surplus:
+        raise QuietError(say("surplus_words", command=command, words=shlex.join(surplus)))
 
 
 def complete(text: str) -> list[str]:
@@ -76,13 +68,13 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     from dure.state.inspection import size_text
 
     saver = saver_of(notebook)
-    notebook.flush()
+    written = notebook.flush(_PATIENCE_S)
     name = short(notebook.name or "")
     if saver.fenced or saver.paused:
         notebook.show(saver.problem or say("is_off", name=name))
         return
     if saver.base is None:
-        notebook.show(say("status_none", name=name))
+        notebook.show(saver.problem or say("status_none" if written else "being_saved", name=name))
         return
     last = saver.last
     at = clock(last.at) if last else say("none_yet")
@@ -100,9 +92,21 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
         table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
     if saver.problem:
         table.below.append(say("not_saved", reason=saver.problem))
+    elif not written:
+        table.below.append(say("being_saved"))
+    elif saver.journal.pending:
+        table.below.append(say("saved_only_here", count=len(saver.journal.pending)))
     if saver.dropped:
         table.below.append(say("saved_over", dropped=saver.dropped))
     show(notebook.shell, table)
+
+
+def _flushed(notebook: NotebookSession) -> bool:
+    """Save what the last cell left; who waits for more than a second is told for what."""
+    if notebook.flush(_PATIENCE_S):
+        return True
+    notebook.show(say("being_saved_first"))
+    return notebook.flush()
 
 
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
@@ -129,9 +133,10 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
     from dure.state.inspection import size_text
 
     saver_of(notebook)
-    notebook.flush()
+    _flushed(notebook)
     keys = ("version", "at", "cell", "variables", "size", "new", "label")
     columns = [say(f"column_{key}") for key in keys]
+    versions = detail_of(notebook).versions
     rows = [
         (
             version.number,
@@ -142,10 +147,13 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
             size_text(version.new_bytes),
             version.label or (say("from_version", origin=version.origin) if version.origin else ""),
         )
-        for version in detail_of(notebook).versions[:_SHOWN]
+        for version in versions[:_SHOWN]
     ]
     title = say("title_versions", name=short(notebook.name or ""))
-    show(notebook.shell, Table(title, columns, rows, frozenset({columns[0], *columns[2:6]})))
+    table = Table(title, columns, rows, frozenset({columns[0], *columns[2:6]}))
+    if len(versions) > _SHOWN:
+        table.below.append(say("more_versions", count=len(versions) - _SHOWN, typed=shlex.quote(notebook.name or "")))
+    show(notebook.shell, table)
 
 
 def _list_all(notebook: NotebookSession) -> None:
@@ -161,21 +169,26 @@ def _list_all(notebook: NotebookSession) -> None:
             clock(each.saved_at),
             each.versions,
             size_text(each.held_bytes),
-            ", ".join(each.shared).replace("*", say("everyone")),
+            people_text(each.shared),
         )
         for each in client.sessions(limit=100).sessions
     ]
     show(notebook.shell, Table(say("title_sessions"), columns, rows, frozenset(columns[4:6]), say("none_yet")))
 
 
+def people_text(people: Sequence[str]) -> str:
+    """Return those whom a session is shared with, as a person reads it."""
+    return ", ".join(say("everyone") if person == "*" else person for person in people)
+
+
 def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     words, trusted = _trusted(rest)
+    if _has(notebook):
+        _flushed(notebook)
     reference = parsed(words[0]) if words else Reference()
     names = words[1:]
     if words and reference.number is None and words[0] in _known_names(notebook):
         reference, names = Reference(), words  # `%session restore df` means the name
-    if _has(notebook):
-        notebook.flush()
     saved, blobs, theirs = _content(notebook, reference, trusted)
     absent = [name for name in names if name not in saved.snapshot.variables]
     told = say("not_in_version", number=saved.number, names=_absent(saved, absent)) if absent else ""
@@ -188,8 +201,12 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
         notebook.saver.fenced = False
         if notebook.opened is not None and notebook.saver.journal.newest < saved.number:
             notebook.saver.journal.newest = saved.number
-    line = restored_line(brought, reference.name or notebook.name or "")
-    notebook.show(f"{line} {told}".rstrip())
+    name = reference.name or notebook.name or ""
+    if not (brought.names or brought.lost):
+        told = say("held_nothing", name=short(name), number=saved.number, at=clock(saved.at))
+        notebook.show(told)
+        return
+    notebook.show(f"{restored_line(brought, name)} {told}".rstrip())
 
 
 def _absent(saved: Saved, names: Sequence[str]) -> str:
@@ -208,14 +225,14 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
 
     client = session.client()
     if reference.name:
-        detail = client.session(found(client, reference.name).id)
+        detail = client.session(_named(notebook, reference.name).id)
     else:
         notebook.ready()
         detail = detail_of(notebook)
     theirs = detail.session.user != client.me().name
     if theirs and trusted != detail.session.user:
         number = f"@{reference.number}" if reference.number is not None else ""
-        typed = f"{detail.session.user}/{detail.session.name}{number}"
+        typed = shlex.quote(f"{detail.session.user}/{detail.session.name}{number}")
         raise QuietError(say("trust_needed", user=detail.session.user, reference=typed))
     version = numbered(detail, reference.number)
     if version.document is None:
@@ -224,9 +241,22 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
     return load(blobs, version.document, version.number, version.at), blobs, theirs
 
 
+def _named(notebook: NotebookSession, name: str) -> SessionView:
+    """Return the session that `name` means; where it can only be a variable's, raise what brings that back."""
+    from dure.client import DureError
+
+    try:
+        return found(session.client(), name)
+    except DureError as error:
+        if error.code == "session_not_found" and name.isidentifier() and _has(notebook):
+            number = notebook.saver.journal.number if notebook.saver is not None else 0
+            raise QuietError(say("neither_held", name=name, number=number)) from None
+        raise
+
+
 def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver = saver_of(notebook)
-    notebook.flush()
+    _flushed(notebook)
     detail = detail_of(notebook)
     if saver.base is None or not detail.versions:
         raise QuietError(say("no_session"))
@@ -263,7 +293,7 @@ def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> T
 
 def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
-    if not notebook.flush() or saver.base is None:
+    if not _flushed(notebook) or saver.base is None:
         raise QuietError(say("not_saved", reason=saver.problem or "?"))
     versions = {version.number: version for version in detail_of(notebook).versions}
     version = versions[max(versions)]
@@ -338,15 +368,15 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
     name = rest[0]
     client = session.client()
     if client.sessions(user=client.me().name, name=name).sessions:
-        raise QuietError(say("fork_taken", fork=name))
+        raise QuietError(say("fork_taken", fork=name, typed=shlex.quote(name)))
     if saver.fenced:
         saver.retarget(name, saver.journal.team)
         notebook.name = name
         notebook.take()
         saver.wait()
-        notebook.show(say("forked_away", fork=name))
+        notebook.show(say("forked_away", fork=name, typed=shlex.quote(name)))
         return
-    notebook.flush()
+    _flushed(notebook)
     version = detail_of(notebook).versions[0]
     if version.document is None:
         raise QuietError(say("no_session"))
@@ -360,30 +390,36 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
         **kept,
     )
     client.save_session(request)
-    notebook.show(say("forked", number=version.number, fork=name))
+    notebook.show(say("forked", number=version.number, fork=name, typed=shlex.quote(name)))
 
 
 def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if not rest:
-        raise QuietError(say("name_needed", command="share"))
+        raise QuietError(say("person_needed"))
     saver_of(notebook)
-    notebook.flush()
+    _flushed(notebook)
     people = ["*"] if "--team" in rest else [word for word in rest if not word.startswith("-")]
     detail = detail_of(notebook)
     people = [person for person in people if person != detail.session.user]
     if not people:
-        raise QuietError(say("name_needed", command="share"))
+        raise QuietError(say("person_needed"))
     detail = session.client().share_session(detail.session.id, [*detail.session.shared, *people])
     key = "shared_all" if "*" in people else "shared"
-    told = {"team": detail.session.team, "name": detail.session.name, "me": detail.session.user}
+    reference = shlex.quote(f"{detail.session.user}/{detail.session.name}")
+    told = {"team": detail.session.team, "name": short(detail.session.name), "reference": reference}
     notebook.show(say(key, people=", ".join(people), **told))
 
 
-def _unshare(notebook: NotebookSession, _: Sequence[str]) -> None:
+def _unshare(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver_of(notebook)
     detail = detail_of(notebook)
-    session.client().share_session(detail.session.id, [])
-    notebook.show(say("unshared", name=short(detail.session.name)))
+    shared, name = detail.session.shared, short(detail.session.name)
+    if absent := [person for person in rest if person not in shared]:
+        readers = people_text(shared) if shared else say("nobody")
+        raise QuietError(say("not_shared_with", people=", ".join(absent), name=name, readers=readers))
+    left = [person for person in shared if rest and person not in rest]
+    session.client().share_session(detail.session.id, left)
+    notebook.show(say("unshared_some", name=name, readers=people_text(left)) if left else say("unshared", name=name))
 
 
 def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
@@ -391,7 +427,8 @@ def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver.wait()
     saver.paused = saver.journal.off = True
     saver.journal.write()
-    notebook.show(say("switched_off", name=short(notebook.name or "")))
+    name = notebook.name or ""
+    notebook.show(say("switched_off", name=short(name), typed=shlex.quote(name)))
 
 
 def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
@@ -422,6 +459,9 @@ COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
     "off": _off,
     "on": _on,
 }
+# what may follow a command: at most so many words, and this option; without a number any
+_WORDS: Mapping[str, int] = {"status": 0, "list": 0, "diff": 2, "undo": 0, "rerun": 0, "fork": 1, "off": 0, "on": 1}
+_OPTIONS: Mapping[str, str] = {"list": "--all", "restore": "--trust", "share": "--team"}
 
 
 def _has(notebook: NotebookSession) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session_journal import Journal, left_behind
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView
 
 _ASK_S = 5.0
+_LISTED = 100
+_LOOKED_AT_BYTES = 8 * 1024**2
+_RAN = re.compile(rb'"execution_count": *\d')
 AWAY = SKEW | {"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"}
 
 
@@ -49,6 +54,7 @@ class Opened:
     saved: Saved | None = None
     fresh: bool = False
     off: bool = False
+    moved_from: str = ""  # the session that may be this notebook's, by the name it had before
 
 
 def a_client() -> Client:
@@ -122,9 +128,26 @@ def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> O
         opened.session, opened.newest = detail.session.id, newest.number
         if newest.document is not None:
             opened.saved = load(blobs, newest.document, newest.number, newest.at)
+    elif _has_run(Path.home() / name):
+        opened.moved_from = _without_notebook(client, me.name, name)
     for journal in left:  # all that it knew is known to the platform now; what it wanted is remembered by the caller
         journal.remove()
     return opened
+
+
+def _has_run(notebook: Path) -> bool:
+    """Return whether this file is a notebook whose cells were run: a new one has no earlier name."""
+    with contextlib.suppress(OSError), notebook.open("rb") as file:
+        return _RAN.search(file.read(_LOOKED_AT_BYTES)) is not None
+    return False
+
+
+def _without_notebook(client: Client, me: str, name: str) -> str:
+    """Return the session whose notebook is not there any more, one of the same file's name first; "" for none."""
+    mine = client.sessions(user=me, limit=_LISTED).sessions
+    gone = [each.name for each in mine if each.name.endswith(".ipynb") and not (Path.home() / each.name).exists()]
+    file = name.rpartition("/")[2]
+    return next((each for each in gone if each.rpartition("/")[2] == file), next(iter(gone), ""))
 
 
 def _detail(client: Client, me: str, session_id: str | None) -> SessionDetail | None:

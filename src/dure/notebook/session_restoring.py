@@ -199,7 +199,7 @@ def differences(before: Snapshot, after: Snapshot) -> tuple[list[str], list[str]
 
 
 def moved(before: Mapping[str, Any]) -> list[str]:
-    """Return what differs between the environment that saved and this one: `torch 2.3.0 → 2.6.0`."""
+    """Return what of the environment that saved is different here: `torch 2.3.0 → 2.6.0`; what came since is not."""
     from dure.state import fingerprint
 
     now = fingerprint()
@@ -207,9 +207,8 @@ def moved(before: Mapping[str, Any]) -> list[str]:
     if before.get("python") and before["python"] != now["python"]:
         found.append(f"Python {before['python']} → {now['python']}")
     old, new = dict(before.get("packages") or {}), dict(now["packages"])
-    packages = sorted((old.keys() | new.keys()) - {"dure", "ipython"})
-    changed = [package for package in packages if old.get(package) != new.get(package)]
-    return [*found, *(f"{package} {old.get(package, '–')} → {new.get(package, '–')}" for package in changed)]
+    changed = [package for package in sorted(old.keys() - {"dure", "ipython"}) if old[package] != new.get(package)]
+    return [*found, *(f"{package} {old[package]} → {new.get(package, '–')}" for package in changed)]
 
 
 def clock(at: float, now: float | None = None) -> str:

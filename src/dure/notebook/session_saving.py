@@ -66,7 +66,7 @@ class Saver:
     fenced: bool = False
     paused: bool = False
     dropped: int = 0
-    owed: bool = False  # what was taken last could not be written
+    owed: Facts | None = None  # of what was taken last, when it could not be written
     unsaved: dict[str, str] = field(default_factory=dict)
     worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
     froze_s: float = 0.0  # what the last freeze took
@@ -103,12 +103,12 @@ class Saver:
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self.coming.rest(self.namespace) if self.coming is not None and self.coming.names else None
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs
-            self.problem = f"{type(error).__name__}: {error}"
+            self.problem, self.owed = f"{type(error).__name__}: {error}", facts
             return False
         finally:
             self.froze_s = time.perf_counter() - began
             self.worked_s *= not waited_for
-        self.owed = False
+        self.owed = None
         self._queue.put((frozen, rest, facts))
         return True
 
@@ -136,7 +136,7 @@ class Saver:
                     self._keep(*item)
                 self._send()
             except Exception as error:
-                self.owed = item is not None
+                self.owed = item[2] if item is not None else None
                 self.problem = f"{error}" or type(error).__name__
             finally:
                 self._queue.task_done()

@@ -75,6 +75,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The kernel was restarted, so it begins empty. `%session restore @{number}` brings back {name} as of {at}.",
         "커널을 다시 시작하여 비어 있습니다. `%session restore @{number}`로 {name}의 {at} 상태를 복원할 수 있습니다.",
     ),
+    "moved_from": (
+        "Nothing is saved of {name}. If it is {before}, moved in a terminal: `%session restore {typed}`.",
+        "{name}은(는) 저장된 것이 없습니다. 터미널에서 옮긴 {before}이라면 `%session restore {typed}`를 실행하세요.",
+    ),
     "late": (
         "The platform has not answered yet, so nothing is restored yet: run another cell in a moment.",
         "플랫폼이 아직 응답하지 않아 복원하지 못했습니다. 잠시 후 다른 셀을 실행하세요.",
@@ -123,11 +127,11 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "switched_off": (
         (
             "{name} is no longer saved, nor restored when it is opened again. What is saved stays: "
-            "`dure sessions delete {name}` deletes it."
+            "`dure sessions delete {typed}` deletes it."
         ),
         (
             "이제 {name}을(를) 저장하지 않으며 다시 열어도 복원하지 않습니다. 저장된 내용은 남아 있으며 "
-            "`dure sessions delete {name}`으로 삭제할 수 있습니다."
+            "`dure sessions delete {typed}`으로 삭제할 수 있습니다."
         ),
     ),
     "platform_off": (
@@ -155,30 +159,40 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "이 셀들이 다른 변수도 새로 설정했습니다: {names}. 복원한 값은 `%session undo`로 되돌릴 수 있습니다.",
     ),
     "forked": (
-        "Version {number} is kept as the session {fork}, too: `%session restore {fork}` brings it back.",
-        "버전 {number}을(를) {fork} 세션으로도 저장했습니다. `%session restore {fork}`로 복원할 수 있습니다.",
+        "Version {number} is kept as the session {fork}, too: `%session restore {typed}` brings it back.",
+        "버전 {number}을(를) {fork} 세션으로도 저장했습니다. `%session restore {typed}`로 복원할 수 있습니다.",
     ),
     "fork_taken": (
-        "You have a session {fork} already: take another name, or `dure sessions delete {fork}` first.",
-        "{fork} 세션이 이미 있습니다. 다른 이름을 쓰거나 먼저 `dure sessions delete {fork}`로 삭제하세요.",
+        "You have a session {fork} already: take another name, or `dure sessions delete {typed}` first.",
+        "{fork} 세션이 이미 있습니다. 다른 이름을 쓰거나 먼저 `dure sessions delete {typed}`로 삭제하세요.",
     ),
     "not_in_version": (
         "Version {number} does not hold {names}.",
         "버전 {number}에 없는 변수: {names}.",
     ),
     "forked_away": (
-        "This kernel is saved as the session {fork} from now on: `%session restore {fork}` brings it back.",
-        "이제 이 커널은 {fork} 세션으로 저장합니다. `%session restore {fork}`로 복원할 수 있습니다.",
+        "This kernel is saved as the session {fork} from now on: `%session restore {typed}` brings it back.",
+        "이제 이 커널은 {fork} 세션으로 저장합니다. `%session restore {typed}`로 복원할 수 있습니다.",
     ),
     "shared": (
-        "{people} of team {team} may read {name}: `%session restore {me}/{name}`.",
-        "{team} 팀의 {people}님이 {name}을(를) 읽을 수 있습니다: `%session restore {me}/{name}`",
+        "{name} is shared with {people}, who can read it while in team {team}: `%session restore {reference}`.",
+        "{name}을(를) {people}님과 공유합니다. {team} 팀에 있는 동안 `%session restore {reference}`로 읽습니다.",
     ),
     "shared_all": (
-        "Everyone in team {team} may read {name}: `%session restore {me}/{name}`.",
-        "{team} 팀 전원이 {name}을(를) 읽을 수 있습니다: `%session restore {me}/{name}`",
+        "Everyone in team {team} may read {name}: `%session restore {reference}`.",
+        "{team} 팀 전원이 {name}을(를) 읽을 수 있습니다: `%session restore {reference}`",
     ),
     "unshared": ("Only you may read {name} now.", "이제 {name}은(는) 본인만 읽을 수 있습니다."),
+    "unshared_some": ("{name} is still shared with {readers}.", "{name}은(는) 아직 {readers}와(과) 공유되어 있습니다."),
+    "not_shared_with": (
+        "{name} is not shared with {people}, but with {readers}.",
+        "{name}은(는) {people}님과 공유되어 있지 않습니다. 공유 대상: {readers}.",
+    ),
+    "nobody": ("nobody", "없음"),
+    "person_needed": (
+        "Name a team mate, or the whole team: `%session share PERSON` or `%session share --team`.",
+        "같은 팀의 다른 사람이나 팀 전체를 지정하세요: `%session share 사람` 또는 `%session share --team`",
+    ),
     "trust_needed": (
         (
             "Loading what {user} saved runs code that {user} wrote, with your rights and in your name. If you trust "
@@ -206,6 +220,46 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "unknown_command": (
         "There is no `%session {command}`; there are: {choices}. `%session --help` explains them.",
         "`%session {command}`은(는) 없습니다. 사용할 수 있는 명령: {choices}. `%session --help`를 참고하세요.",
+    ),
+    "surplus_words": (
+        (
+            "`%session {command}` has no use for: {words}. Nothing was done; `%session --help` shows what it takes, "
+            "and a name with spaces needs quotes."
+        ),
+        (
+            "`%session {command}`에 쓸 수 없는 말입니다: {words}. 아무것도 하지 않았습니다. 사용법은 "
+            "`%session --help`에 있으며, 공백이 있는 이름은 따옴표로 묶으세요."
+        ),
+    ),
+    "neither_held": (
+        (
+            "Version {number} holds no variable {name}, and there is no session of that name. `%session list` shows "
+            "the earlier versions: `%session restore @N {name}`."
+        ),
+        (
+            "버전 {number}에 {name} 변수가 없고 그런 이름의 세션도 없습니다. `%session list`에서 이전 버전을 찾아 "
+            "`%session restore @N {name}`을 실행하세요."
+        ),
+    ),
+    "held_nothing": (
+        "Version {number} of {name} ({at}) holds no variables: nothing was restored. `%session list` shows the others.",
+        "{name}의 버전 {number}({at})에는 변수가 없어 복원한 것이 없습니다. `%session list`에서 다른 버전을 고르세요.",
+    ),
+    "being_saved": (
+        "What the last cell left is being written still.",
+        "마지막 셀의 상태를 아직 쓰는 중입니다.",
+    ),
+    "being_saved_first": (
+        "Waiting until what the last cell left is written …",
+        "마지막 셀의 상태를 다 쓸 때까지 기다리는 중 …",
+    ),
+    "saved_only_here": (
+        "The platform does not answer: {count} versions are on this machine only, and are sent when it does.",
+        "플랫폼이 응답하지 않습니다. 버전 {count}개가 이 컴퓨터에만 있으며, 응답하면 전송합니다.",
+    ),
+    "more_versions": (
+        "{count} older versions: `dure sessions show {typed}`",
+        "이전 버전 {count}개: `dure sessions show {typed}`",
     ),
     "name_needed": (
         "Name it: `%session {command} NAME`.",
@@ -243,6 +297,30 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "what_lost": ("not saved", "저장 안 됨"),
     "from_version": ("from version {origin}", "버전 {origin}에서"),
     "everyone": ("the whole team", "팀 전체"),
+}
+
+
+HELP: Mapping[str, str] = {
+    "en": """%session                     what is saved of this notebook, and what is not
+%session save [LABEL]        save now, under a label if you like
+%session list [--all]        this notebook's versions; --all: all sessions that you may see
+%session restore [SESSION[@N]] [NAME …]    bring a version back: all of it, or some names
+%session diff [A] [B]        what changed: since the last cell, since version A or a time (14:02), or from A to B
+%session undo                bring the variables back to before the last cell that changed any
+%session rerun               run the cells again that made what could not be restored
+%session fork NAME           keep the state as a session of its own
+%session share PERSON …|--team       let people of your team read it; `%session unshare [PERSON …]` ends that
+%session off | on [NAME]     stop saving this notebook, or begin""",
+    "ko": """%session                     이 노트북의 저장 상태와 저장되지 않은 변수
+%session save [이름표]       지금 저장
+%session list [--all]        이 노트북의 버전 목록. --all: 볼 수 있는 모든 세션
+%session restore [세션[@N]] [변수 …]    버전 전체 또는 일부 변수를 복원
+%session diff [A] [B]        달라진 점: 마지막 셀, 버전 A나 시각(14:02) 이후, 또는 A에서 B까지
+%session undo                마지막으로 변수를 바꾼 셀 이전으로 되돌리기
+%session rerun               복원하지 못한 변수를 만든 셀만 다시 실행
+%session fork NAME           현재 상태를 별도의 세션으로 보관
+%session share 사람 …|--team     같은 팀에 읽기 전용으로 공유. `%session unshare [사람 …]`으로 해제
+%session off | on [NAME]     이 노트북 저장을 끄거나 켜기""",
 }
 
 

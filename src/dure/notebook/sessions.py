@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -219,6 +220,7 @@ class NotebookSession:
             self._late = True  # the next cell looks again
             return
         self._began = True
+        self._tell_moved()
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
             if self.opened.fresh:
                 saved = self.opened.saved
@@ -332,6 +334,8 @@ class NotebookSession:
         namespace, made = self.shell.user_ns, self.names.made
         cell = max(0, self.shell.execution_count - 1)
         facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin)
+        if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
+            facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
         with self._to_its_end():
             self._dirty, self.origin = False, None
             return saver.take(facts, waited_for=waited_for)
@@ -423,6 +427,14 @@ class NotebookSession:
                 self._say_once(say("late"))
         elif self.opened is not None and self.opened.saved is not None and not (self.opened.fresh or self.opened.off):
             self._say_once(say("late_found", name=_short(self.name or "")))
+        else:
+            self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        """Say how to have what was saved under a name that the notebook may have had before `mv` in a terminal."""
+        before = self.opened.moved_from if self.opened is not None else ""
+        if before:
+            self._say_once(say("moved_from", name=_short(self.name or ""), before=before, typed=shlex.quote(before)))
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:

@@ -5,9 +5,11 @@ Read from package metadata without importing anything: asking for torch's versio
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import platform
 import re
@@ -35,8 +37,19 @@ _MODULES = 5000
 _BINARY = ("numpy", "pandas", "torch", "scikit-learn", "scipy", "pyarrow", "jax")
 
 
-@functools.cache
 def _packages() -> dict[str, str]:
+    """Return the versions of what matters to pickles, as installed now: `%pip install` in a notebook counts at once."""
+    return _packages_in(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 -- before each save: a Path would cost more than the call
+    return 0
+
+
+@functools.lru_cache(maxsize=1)
+def _packages_in(_folders: tuple[tuple[str, int], ...]) -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
         try:

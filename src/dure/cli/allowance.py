@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dure.amounts import money
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, when, zone_name
+from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, when, zone_name
 from dure.client.errors import failure
 from dure.client.times import parse_deadline
 
@@ -69,7 +69,7 @@ def reserve() -> None:
     """Keep GPUs for a time."""
 
 
-@reserve.command("list")
+@reserve.command("list", cls=ToldCommand, ko="지금 유효하거나 다가올 예약을 봅니다.")
 @AS_JSON
 @click.pass_context
 def list_(ctx: click.Context, *, as_json: bool) -> None:
@@ -91,7 +91,7 @@ def list_(ctx: click.Context, *, as_json: bool) -> None:
         say(f"시각은 {zone_name()} 기준입니다." if korean else f"Times are {zone_name()}.")
 
 
-@reserve.command("add")
+@reserve.command("add", cls=ToldCommand, ko="정한 시간 동안 GPU를 예약합니다.")
 @option("--tier", "-t", required=True, metavar="NAME", en="Tier of the GPUs.", ko="GPU 티어")
 @option("--gpus", "-g", default=1, type=click.IntRange(min=1), en="How many; 1 unless said.", ko="GPU 개수(기본 1)")
 @option("--from", "begins", default="", metavar="WHEN", en="18:00, 2h or 2026-05-01T18:00; now unless said.",
@@ -130,7 +130,7 @@ def add(
     say(f"Unused for {made.grace_s / 60:g} minutes, it is released. To release it: dure reserve release {made.id}")
 
 
-@reserve.command("release")
+@reserve.command("release", cls=ToldCommand, ko="예약한 GPU를 돌려줍니다.")
 @click.argument("reservation")
 @click.pass_context
 def release(ctx: click.Context, reservation: str) -> None:

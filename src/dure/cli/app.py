@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dure.cli import misuse
-from dure.cli.telling import lang_of, warn
+from dure.cli.telling import ToldFormatter, ToldOption, lang_of, warn
 from dure.client.config import LANGUAGES, language
 from dure.client.errors import DureError, failure
 
@@ -114,6 +114,10 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
+_ABOUT = "Notebooks stay on CPU; a cell, a function or a command takes a GPU only while it runs."
+_ABOUT_KO = "노트북은 CPU에서 돌고, 셀이나 함수나 명령이 실행되는 동안에만 GPU를 씁니다."
+
+
 class Dure(click.Group):
     """The `dure` group. Commands are loaded when they are called."""
 
@@ -125,11 +129,18 @@ class Dure(click.Group):
         """Return a command, loading its module; None when there is no such command anywhere."""
         entry = COMMANDS.get(cmd_name)
         if entry is None or not entry.place:
-            return _server_command(cmd_name, lang_of(ctx), known=entry is not None)
-        module, _, name = entry.place.partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        command.help = entry.told(lang_of(ctx))
+            command = _server_command(cmd_name, lang_of(ctx), known=entry is not None)
+        else:
+            module, _, name = entry.place.partition(":")
+            command = getattr(import_module(module), name)
+        if command is not None and entry is not None:
+            command.help = entry.told(lang_of(ctx))
         return command
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what all of it is for."""
+        self.help = _ABOUT_KO if lang_of(ctx) == "ko" else _ABOUT
+        super().format_help_text(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names and helps from the table, without loading anything."""
@@ -151,15 +162,24 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
 
 GROUP = Dure(
     "dure",
-    help="Notebooks stay on CPU; a cell, a function or a command takes a GPU only while it runs.",
+    help=_ABOUT,
     params=[
-        click.Option(
+        ToldOption(
             ["--lang"],
             type=click.Choice(LANGUAGES),
             is_eager=True,
             help="Language, 언어 (default: DURE_LANG, else the locale's).",
+            ko="언어, language (기본: DURE_LANG, 없으면 로캘의 언어)",
         ),
-        click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version),
+        ToldOption(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version.",
+            ko="버전을 출력합니다.",
+        ),
     ],
     callback=lambda lang: None,  # noqa: ARG005 - read from the context by lang_of
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -179,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(words: list[str]) -> int:
+    click.Context.formatter_class = ToldFormatter
     try:
         result = GROUP.main(args=words, prog_name="dure", standalone_mode=False)
         sys.stdout.flush()

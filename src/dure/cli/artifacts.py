@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dure.cli.jobs import JOB
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, visible, warn
+from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, table, visible, warn
 from dure.client.errors import failure
 from dure.client.words import size_word
 
@@ -24,7 +24,7 @@ def artifacts() -> None:
     """List and download a job's files."""
 
 
-@artifacts.command("list")
+@artifacts.command("list", cls=ToldCommand, ko="작업이 남긴 파일의 목록을 봅니다.")
 @JOB
 @AS_JSON
 @click.pass_context
@@ -44,7 +44,7 @@ def list_(ctx: click.Context, job_id: str, *, as_json: bool) -> None:
     )
 
 
-@artifacts.command("get")
+@artifacts.command("get", cls=ToldCommand, ko="작업이 남긴 파일을 내려받습니다. PATH를 생략하면 모두 받습니다.")
 @JOB
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @option(

@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, table, warn, when
+from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import failure
 from dure.client.session_refs import found, parsed
 from dure.state.inspection import size_text
@@ -28,7 +28,7 @@ def sessions(ctx: click.Context) -> None:
         ctx.invoke(list_)
 
 
-@sessions.command("list")
+@sessions.command("list", cls=ToldCommand, ko="볼 수 있는 세션의 목록을 봅니다.")
 @option("--user", en="Only this person's.", ko="이 사용자의 세션만 봅니다.")
 @option("--limit", default=100, type=click.IntRange(1, 500), en="At most so many.", ko="최대 개수")
 @AS_JSON
@@ -64,7 +64,7 @@ def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_j
         warn(f"내 세션 {held} / 한도 {limit_bytes}." if korean else f"Yours hold {held} of {limit_bytes}.")
 
 
-@sessions.command("show")
+@sessions.command("show", cls=ToldCommand, ko="세션의 버전 목록을, SESSION@N이면 버전 N의 내용을 봅니다.")
 @SESSION
 @AS_JSON
 @click.pass_context
@@ -119,7 +119,9 @@ def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
     )
 
 
-@sessions.command("diff")
+@sessions.command(
+    "diff", cls=ToldCommand, ko="SESSION@N에서 버전 AFTER까지 달라진 점을 봅니다(AFTER 생략: 최신, N 생략: 그 직전)."
+)
 @SESSION
 @click.argument("after", required=False, type=click.IntRange(1))
 @AS_JSON
@@ -141,7 +143,7 @@ def diff(ctx: click.Context, name: str, after: int | None, *, as_json: bool) -> 
     table(("변수", "내용") if korean else ("NAME", "WHAT"), rows, "다른 점이 없습니다." if korean else "No difference.")
 
 
-@sessions.command("share")
+@sessions.command("share", cls=ToldCommand, ko="세션을 팀의 다른 사람이 읽을 수 있게 합니다.")
 @SESSION
 @click.argument("people", nargs=-1)
 @option("--team", is_flag=True, en="Everyone in the session's team.", ko="세션의 팀 전원")
@@ -158,7 +160,7 @@ def share(ctx: click.Context, name: str, people: tuple[str, ...], *, team: bool)
     say(f"{shown}: `{typed}`" if korean else f"{shown} may read it: `{typed}`.")
 
 
-@sessions.command("unshare")
+@sessions.command("unshare", cls=ToldCommand, ko="세션을 본인만 읽을 수 있게 합니다.")
 @SESSION
 @click.argument("people", nargs=-1)
 @click.pass_context
@@ -178,7 +180,7 @@ def unshare(ctx: click.Context, name: str, people: tuple[str, ...]) -> None:
         say(f"{session.name}: 공유를 해제했습니다." if korean else f"Only you may read {session.name} now.")
 
 
-@sessions.command("rename")
+@sessions.command("rename", cls=ToldCommand, ko="세션의 이름을 바꿉니다. NEW_NAME은 홈 폴더 아래 노트북의 경로입니다.")
 @SESSION
 @click.argument("to", metavar="NEW_NAME")
 @click.pass_context
@@ -198,7 +200,7 @@ def rename(ctx: click.Context, name: str, to: str) -> None:
     say(f"{session.name} → {to}")
 
 
-@sessions.command("delete")
+@sessions.command("delete", cls=ToldCommand, ko="세션을, SESSION@N이면 이전 버전 하나를 삭제합니다.")
 @SESSION
 @option("--yes", "-y", is_flag=True, en="Do not ask.", ko="묻지 않고 삭제합니다.")
 @click.pass_context

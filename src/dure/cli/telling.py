@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,69 @@ class ToldOption(click.Option):
         """Return flags and help in the language of the command."""
         self.help = self.korean if lang_of(ctx) == "ko" and self.korean else self.english
         return super().get_help_record(ctx)
+
+
+class ToldCommand(click.Command):
+    """A command of a group whose help has a Korean text too."""
+
+    def __init__(self, *arguments: Any, ko: str = "", **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.english = self.help
+        self.korean = ko
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the help in the language of the command, for the list of its group."""
+        return self.korean if _korean() else super().get_short_help_str(limit)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help in the language of the command."""
+        self.help = self.korean if lang_of(ctx) == "ko" else self.english
+        super().format_help_text(ctx, formatter)
+
+
+class ToldFormatter(click.HelpFormatter):
+    """Help pages with click's own words in the reader's language, and no line wider than the terminal."""
+
+    def write(self, string: str) -> None:
+        """Write without what stands for the second column of wide characters."""
+        super().write(string.replace(_SECOND, ""))
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """Write how a command is typed."""
+        if _korean():
+            args, prefix = args.replace("[OPTIONS]", _spread("[옵션]")), _spread("사용법: ")
+        super().write_usage(prog, args, prefix)
+
+    def write_heading(self, heading: str) -> None:
+        """Write what a section is called."""
+        super().write_heading(_HELP_WORDS.get(heading, heading) if _korean() else heading)
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(_spread(text))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write options or commands, each with its help."""
+        told = [(first, _spread(_in_korean(second) if _korean() else second)) for first, second in rows]
+        super().write_dl(told, col_max, col_spacing)
+
+
+_SECOND = "\x00"  # click counts characters, and a wide one takes two columns
+_HELP_WORDS = {"Options": "옵션", "Commands": "명령", "Show this message and exit.": "이 도움말을 표시합니다."}
+_EXTRA = re.compile(r"(?<=  )\[[^\[\]]*\]$")  # what click adds to the help of an option: default, range, required
+
+
+def _korean() -> bool:
+    return lang_of(click.get_current_context()) == "ko"
+
+
+def _in_korean(text: str) -> str:
+    told = _HELP_WORDS.get(text, text)
+    return _EXTRA.sub(lambda found: found[0].replace("default: ", "기본값: ").replace("required", "필수"), told)
+
+
+def _spread(text: str) -> str:
+    return "".join(char + _SECOND * (_width(char) - 1) for char in text)
 
 
 def option(*flags: str, en: str, ko: str, **settings: Any) -> Callable[[Any], Any]:

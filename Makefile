@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+TIMES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-again check format bench constraints clean
+.PHONY: help up demo test test-again properties check format bench constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,14 @@ test-again: $(READY) ## only what failed in the last `make test`, once more
 	if grep '"tests/' $$known | grep -qv '"tests/\(portal\|e2e\)'; then \
 		$(BIN)/python -m pytest --last-failed tests --ignore=tests/e2e --ignore=tests/portal || failed=1; \
 	fi; \
+	exit $$failed
+
+# `make test` looks at the same examples each time, so that it fails for what was changed and not by chance. This looks
+# further; an example that fails here belongs into its test, as @example.
+properties: $(READY) ## property tests on TIMES=20 times as many examples, new ones each time
+	@failed=0; export DURE_EXAMPLES=$(TIMES); \
+	$(BIN)/python -m pytest -m hypothesis --timeout 0 -n $(WORKERS) --dist loadgroup tests --ignore=tests/state || failed=1; \
+	$(BIN)/python -m pytest -m hypothesis --timeout 0 -n $(WORKERS) --dist loadgroup tests/state || failed=1; \
 	exit $$failed
 
 check: $(READY) ## lint, format, types, layers, sizes: under a minute

@@ -1,5 +1,5 @@
-"""What all tests share: how long hypothesis may look, that CI looks the same way every time, and one folder for
-everything temporary, which goes when the run ends.
+"""What all tests share: which examples hypothesis looks at (tests/examples.py), and one folder for everything
+temporary, which goes when the run ends.
 """
 
 import asyncio
@@ -9,15 +9,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from tests import examples
 
-# No deadline: two busy cores make one example slow now and then, which says nothing about the code.
-settings.register_profile("dev", deadline=None)
-settings.register_profile(
-    "ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("long", deadline=None, max_examples=5_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+examples.choose()
 
 # The looptime plugin asks for the event loop even in plain tests, and asyncio makes one that nobody closes unless it
 # has been told that there is none. Left open, it fails whichever test runs when it is collected.

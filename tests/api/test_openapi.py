@@ -2,7 +2,7 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings, strategies
+from hypothesis import Phase, given, settings, strategies
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.api.plane import Plane, token
 from tests.api.test_access import TABLE
+from tests.examples import examples
 
 CHECKS = [
     not_a_server_error,
@@ -39,13 +40,12 @@ def description(tmp_path_factory):
     plane.close()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_the_application_answers_as_it_is_described(description, method, path):
     operation = description[path][method]
 
-    @settings(
-        max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
-    )
+    @settings(max_examples=examples(40), phases=[Phase.generate], database=None)
     @given(strategies.data())
     def answers(data):
         mode = data.draw(strategies.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dure.adapters.store.rows import digests, job_of, job_row
 from dure.core.model import Job
+from tests.examples import BY_CHANCE, examples
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -45,7 +46,7 @@ def test_a_job_comes_back_from_its_row(job):
     assert repr(job_of(row)) == repr(job)  # by repr, since NaN equals nothing
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[*BY_CHANCE, HealthCheck.function_scoped_fixture])
 @given(job=STORABLE_JOBS)
 def test_a_job_comes_back_from_the_database(store, job):
     if store.job(job.id) is None:

@@ -16,6 +16,7 @@ from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Request
 from dure.core.queueing.limits import Bounds
 from dure.core.reservations import Reservation
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform
+from tests.examples import examples
 
 
 def running(job_id: str, for_s: float) -> Job:
@@ -114,7 +115,7 @@ def test_what_runs_is_drawn_given_how_long_it_has_run() -> None:
     assert sampled(distribution, a_job("j-1"), NOW, 0.5) == distribution.quantile(0.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.sampled_from(["bronze", "silver", "gold", None]), st.integers(1, 2)), max_size=12))
 def test_everyone_who_can_ever_start_does_and_p90_is_not_before_p50(shapes: list[tuple[str | None, int]]) -> None:
     jobs = tuple(

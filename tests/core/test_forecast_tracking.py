@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dure.core.forecast.record import Issued, Record
 from dure.core.forecast.starts import Eta
 from dure.core.forecast.tracking import LATE, LEAST, MOST, RATE, Tracker
+from tests.examples import examples
 
 HOUR_S = 3600.0
 
@@ -120,7 +121,7 @@ def test_a_job_that_never_starts_leaves_nothing_behind() -> None:
     assert record.accuracy().count == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.floats(0.0, 1e5), st.lists(st.floats(0.0, 1e6), min_size=1, max_size=5)), max_size=25))
 def test_p90_is_never_before_the_middle_and_a_restart_forgets_nothing(
     asked: list[tuple[float, list[float]]],

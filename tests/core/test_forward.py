@@ -12,6 +12,7 @@ from dure.core.queueing.decide import Decider
 from dure.core.queueing.forward import Outage, Step, What, Work, World, forward
 from dure.core.queueing.plan import Plan
 from tests.core.builders import FLEX, NOW, a_cloud, a_job, a_lab, a_node, a_platform, running
+from tests.examples import examples
 
 ONE_GPU = a_platform(a_lab(a_node("n1", "gold", 1)))
 
@@ -128,7 +129,7 @@ jobs_drawn = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(drawn=jobs_drawn, outages=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=2))
 def test_no_gpu_is_given_twice_and_every_job_ends(drawn, outages):
     platform = a_platform(a_lab(a_node("n1", "gold", 2), a_node("n2", "gold", 2)), a_cloud(2))

@@ -13,6 +13,7 @@ from dure.core.queueing.decide import Decider, decide
 from dure.core.queueing.plan import Snapshot
 from dure.core.sentences import verdict_sentence
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team
+from tests.examples import examples
 
 LAB = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"), a_node("n3", "gold", 2), a_node("n4", "silver"))
 
@@ -204,5 +205,5 @@ class Platform(RuleBasedStateMachine):
                 assert job.waited_s + job.ran_s <= job.ended_at - job.submitted_at + 1e-6
 
 
-Platform.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Platform.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40)
 TestPlatform = Platform.TestCase

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dure.core.model import GpuShare, Request
 from dure.core.packing import USUAL, Ask, Mix
 from dure.core.placement import NodeState, Pool, has_room
+from tests.examples import examples
 
 
 def choose(nodes, gpus_milli, mix=USUAL):
@@ -77,7 +78,7 @@ def test_a_part_never_opens_a_whole_gpu_while_a_shared_one_has_room(frees, share
         assert not shared or chosen.free_milli[gpu.index] < 1000
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(FREE, min_size=1, max_size=5),
     st.lists(st.tuples(ASKS, st.integers(1, 3), st.sets(st.integers(0, 4)), st.booleans()), max_size=40),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.sim.plain import PLAIN, Cluster, Floor, Task, fifo, sjf, srtf, tiresias
+from tests.examples import examples
 
 PHILLY = Path(__file__).resolve().parents[3] / "shared" / "data" / "traces" / "philly.csv"
 
@@ -78,7 +79,7 @@ tasks_drawn = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120))
 @given(tasks=tasks_drawn, name=st.sampled_from(sorted(PLAIN)))
 def test_every_task_ends_runs_long_enough_and_no_gpu_is_given_twice(tasks, name):
     cluster = Cluster(2, 8)
@@ -98,7 +99,7 @@ def test_every_task_ends_runs_long_enough_and_no_gpu_is_given_twice(tasks, name)
         assert 0 <= used <= 16
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(st.lists(st.tuples(st.integers(1, 20), st.booleans()), max_size=40), st.randoms())
 def test_a_floor_gives_back_exactly_what_was_taken(asks, chance: random.Random):
     floor = Floor(Cluster(4))

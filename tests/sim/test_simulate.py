@@ -22,6 +22,7 @@ from dure.sim.replay import Beliefs, replay
 from dure.sim.traces import Trace, TraceJob
 from dure.sim.words import BROKEN, FIGURES, LEFT_OUT, NOTES, POLICY_ERRORS, REPORT, TRACE_ERRORS
 from tests.core.builders import a_job
+from tests.examples import examples
 from tests.sim.test_traces import KUEUE
 
 POLICY = """\
@@ -247,7 +248,7 @@ PLATFORM = parse(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(st.integers(0, 500), st.integers(1, 300), st.sampled_from([250, 1000, 2000, 4000, 8000]), st.sampled_from("ab")),

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed, restore
+from tests.examples import examples
 
 SETUP = """
 import dataclasses, enum, numpy as np, pandas as pd
@@ -255,7 +256,7 @@ def picture(scope):
     return roots + lines
 
 
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=examples(60))
 
 
 @relaxed

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed, elements, restore, written
+from tests.examples import examples
 
 MANY = 140_000  # pointers: more than is watched
 LABELS = np.array(["alpha", "beta", "gamma", None, float("nan"), 7, b"x", 2.5], dtype=object)
@@ -95,7 +96,7 @@ def same(one, other):
     return all(type(a) is type(b) and (a == b or (a != a and b != b)) for a, b in pairs)  # noqa: PLR0124 - not a number
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15))
 @given(st.data())
 def test_no_write_to_an_element_is_missed(tmp_path_factory, data):
     blobs = FolderBlobs(tmp_path_factory.mktemp("store"))

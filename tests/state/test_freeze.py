@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, out_of, process_extras, restore
 from dure.state.extras import history_extras
 from dure.state.held import Held
+from tests.examples import examples
 
 BYTES = 40 * 1024 * 1024 + 12_345  # more than is copied
 
@@ -111,7 +112,7 @@ def test_a_frozen_state_is_saved_once(blobs):
         frozen.save()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15))
 @given(st.data())
 def test_no_write_is_missed_between_frozen_states(tmp_path_factory, data):
     blobs = FolderBlobs(tmp_path_factory.mktemp("store"))

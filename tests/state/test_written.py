@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, capturing, changed, restore, written
 from dure.state.blobs import digest_of
 from dure.state.sealing import CHUNK_BYTES
+from tests.examples import examples
 
 BYTES = 10 * 1024 * 1024  # two chunks and a half
 
@@ -271,7 +272,7 @@ def test_what_is_written_while_it_is_hashed_counts_next_time(monkeypatch):
     assert digests(array) == truth(array)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_any_mixture_of_writes_and_looks_at_overlapping_runs(data):
     whole = np.zeros(BYTES, "u1")
@@ -301,7 +302,7 @@ MUTATIONS = {
 }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(MUTATIONS)), st.integers(0, 299_999)), min_size=1, max_size=4),
     st.booleans(),

@@ -17,6 +17,7 @@ from dure.core.queueing.kueue.pending import (
     PendingQueue,
 )
 from tests.core.kueue.world import a_workload, waiting
+from tests.examples import examples
 
 REASONS = (NO_FIT, NO_CANDIDATES, NAMESPACE_MISMATCH, FAILED_AFTER_NOMINATION, PENDING_PREEMPTION)
 
@@ -107,5 +108,5 @@ class PendingMachine(RuleBasedStateMachine):
         assert (self.queue.index in self.queue.waking.parked) == bool(self.parked)
 
 
-PendingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+PendingMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40)
 TestPending = PendingMachine.TestCase

@@ -3,7 +3,7 @@
 `python benchmarks/kueue_conformance.py DIR [--verbose]` from the repository's root; the format is one JSON object a
 line, `{"test", "case", "tc", "shared"}`. Prints a total per file, the name of each failure, and `N passed, N failed,
 N unsupported`. It ends with 1 when a case failed. The trap: a case with a field that is not known here counts as
-unsupported, never as passed.
+unsupported, never as passed, and so does one that nobody could read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gzip
 import json
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.conformance.arithmetic import ARITHMETIC
 from benchmarks.conformance.flavors import FLAVORS
+from benchmarks.conformance.forms import malformed, while_reading
 from benchmarks.conformance.preemption import PREEMPTION
 from benchmarks.conformance.reading import Case, MismatchError, Part, UnsupportedError
 from benchmarks.conformance.replay import replay
@@ -34,15 +36,18 @@ OUTCOMES = ("passed", "failed", "unsupported")
 def cases(path: Path) -> Iterator[Case]:
     """Yield the cases of a file."""
     content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    for number, line in enumerate(text.splitlines(), 1):
+    try:
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode(errors="replace")
+    except (OSError, EOFError, zlib.error):
+        text = "no gzip file"
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 one = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 one = None
-            if not isinstance(one, dict):
-                one = {"test": "a line that is no JSON object", "case": f"line {number}"}
+            if not isinstance(one, dict) or not all(isinstance(one.get(key) or {}, dict) for key in ("tc", "shared")):
+                one = {"test": "a line that is no case", "case": f"line {number}"}
             tc, shared = (Part(one.get(key) or {}) for key in ("tc", "shared"))
             yield Case(str(one.get("test", "a case without test")), str(one.get("case", f"line {number}")), tc, shared)
 
@@ -53,13 +58,22 @@ def judge(case: Case) -> tuple[str, str]:
     if runner is None:
         return "unsupported", f"no runner for {case.test}"
     try:
+        fault = malformed(case.tc) or malformed(case.shared, "shared")
+        if fault:
+            return "unsupported", f"malformed: {fault}"
         runner(case)
+    except RecursionError:
+        return "unsupported", "malformed: nested too deeply"
     except UnsupportedError as reason:
         return "unsupported", str(reason)
     except MismatchError as difference:
         return "failed", str(difference)
     except Exception as error:  # noqa: BLE001 - a broken case must not hide the others
-        return "failed", f"{type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {error}"
+        fault = malformed(case.tc, strict=True) or malformed(case.shared, "shared", strict=True)
+        if fault or while_reading(error):
+            return "unsupported", f"malformed: {fault or why}"
+        return "failed", why
     return "passed", ""
 
 

@@ -148,6 +148,7 @@ def _same_places(tc: Document, snapshot: Snapshot) -> None:
         for one in used:
             requests = {entry["name"]: entry["value"] for entry in one.get("SinglePodRequests") or ()}
             snapshot.settle_places([(flavor, tuple(one["Values"]), requests, one["Count"])])
+    snapshot.share_places()
     wanted = {
         flavor: {domain: {entry["name"]: entry["value"] for entry in amounts} for domain, amounts in domains.items()}
         for flavor, domains in tc["wantTASUsage"].items()

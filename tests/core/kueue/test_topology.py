@@ -179,3 +179,46 @@ def test_slices_that_cannot_be_are_named(size):
     found = places(4).place([ask(3, **request)])
     told = "podset slice topology block is above the podset topology rack" if size else "slice size not provided"
     assert told in found.reason
+
+
+def test_flavors_on_the_same_nodes_know_of_each_other_from_the_next_cycle_as_in_kueue():
+    """Each flavor's picture of a node is made when a cycle begins; until its end only its own workloads count there."""
+    engine = Engine()
+    engine.configure(
+        flavors=[Flavor("tas", topology="tree"), Flavor("other", topology="tree")],
+        cluster_queues=[
+            ClusterQueue(
+                queue,
+                groups=(ResourceGroup(frozenset({"gpu"}), (flavor,)),),
+                quotas={(flavor, "gpu"): Quota(100)},
+            )
+            for queue, flavor in (("q", "tas"), ("o", "other"))
+        ],
+        local_queues=[LocalQueue("ns", "lq", "q"), LocalQueue("ns", "lo", "o")],
+        topologies=[TREE],
+        machines=machines(4),
+    )
+
+    def ask_for(name, local, created_ns):
+        pods = PodSet("main", 1, {"gpu": 3}, topology={"required": "rack"})
+        engine.submit(Workload("ns", name, name, local, (pods,), created_ns=created_ns))
+
+    ask_for("a", "lq", 0)
+    ask_for("b", "lo", 1)
+    ask_for("c", "lo", 2)
+    engine.cycle(1)
+    assert (where(engine, "a"), where(engine, "b")) == ({"h0": 1}, {"h0": 1}), "both in one cycle"
+    engine.finish("ns/a")
+    engine.cycle(2)
+    assert where(engine, "c") is None, "b is there"
+    engine.finish("ns/b")
+    ask_for("d", "lq", 3)
+    engine.cycle(3)
+    assert (where(engine, "c"), where(engine, "d")) == ({"h0": 1}, {"h0": 1})
+    ask_for("e", "lo", 4)
+    engine.finish("ns/c")
+    engine.cycle(4)
+    assert where(engine, "e") is None, "d is there, and is known in the cycle after its own"
+    engine.finish("ns/d")
+    engine.cycle(5)
+    assert where(engine, "e") == {"h0": 1}

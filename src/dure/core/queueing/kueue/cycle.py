@@ -79,6 +79,7 @@ class Cycle:
 
     def run(self, heads: Sequence[tuple[Info, bool]]) -> CycleResult:
         """Return what becomes of the heads (with whether each is a preemptor whose victims still leave)."""
+        self.snapshot.share_places()
         result = CycleResult([], [])
         known = self.snapshot.queues.keys() - self.snapshot.inactive if self.snapshot.inactive else self.snapshot.queues
         self._selective = self.namespaces is not None or any(info.queue not in known for info, _ in heads)

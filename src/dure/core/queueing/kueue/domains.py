@@ -7,7 +7,7 @@ search; a domain's counts mean something only until the next `count`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,16 +144,18 @@ class Search:
 
 
 class Domains:
-    """The domains of one flavor: its nodes under the levels of its topology, and what is used of each."""
+    """The domains of one flavor: its nodes under the levels of its topology, and what is used of each.
 
-    def __init__(
-        self, flavor: Flavor, topology: Topology, machines: Iterable[Machine], used: Used | None = None
-    ) -> None:
+    `fresh` is what was used or given back since other flavors on the same nodes were told (`share`).
+    """
+
+    def __init__(self, flavor: Flavor, topology: Topology, machines: Iterable[Machine]) -> None:
         self.flavor = flavor
         self.topology = topology
         self.levels = topology.levels
         self.by_node = bool(self.levels) and self.levels[-1] == HOSTNAME
-        self.used: Used = {} if used is None else used
+        self.used: Used = {}
+        self.fresh: Used = {}
         self.by_level: list[dict[Values, Domain]] = [{} for _ in self.levels]
         self.leaves: dict[Values, Domain] = {}
         for machine in machines:
@@ -188,9 +190,11 @@ class Domains:
 
     def take(self, values: Values, requests: Mapping[str, int], count: int, sign: int = 1) -> None:
         """Count the pods of a domain, or no longer with sign -1."""
-        held = self.used.setdefault(values, {})
-        for name, amount in {**requests, PODS: requests.get(PODS, 0) + 1}.items():
-            held[name] = held.get(name, 0) + sign * amount * count
+        amounts = {
+            name: sign * amount * count for name, amount in {**requests, PODS: requests.get(PODS, 0) + 1}.items()
+        }
+        add(self.used, values, amounts)
+        add(self.fresh, values, amounts)
 
     def fits(self, values: Values, requests: Mapping[str, int], count: int) -> bool:
         """Return whether so many pods more have their requests in a leaf; pods that request nothing never do.
@@ -246,6 +250,24 @@ class Domains:
                 if term_holds(one.get("preference") or {}, machine.labels, machine.name)
             )
         return True
+
+
+def share(sharing: Sequence[Domains]) -> None:
+    """Tell flavors that share nodes of what the others used or gave back since they were told last."""
+    for one in sharing:
+        for values, amounts in one.fresh.items():
+            if any(amounts.values()):
+                for other in sharing:
+                    if other is not one:
+                        add(other.used, values, amounts)
+        one.fresh.clear()
+
+
+def add(used: Used, values: Values, amounts: Mapping[str, int]) -> None:
+    """Add amounts to what is used of a domain."""
+    held = used.setdefault(values, {})
+    for name, amount in amounts.items():
+        held[name] = held.get(name, 0) + amount
 
 
 def _fill(leaf: Domain, search: Search, taken: Iterable[Mapping[str, int]]) -> None:

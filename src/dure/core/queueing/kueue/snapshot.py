@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dure.core.queueing.kueue.domains import share
 from dure.core.queueing.kueue.infos import Info, Placed
 from dure.core.queueing.kueue.objects import (
     Amounts,
@@ -116,6 +117,12 @@ class Snapshot:
     inactive: frozenset[str] = frozenset()
     room: Callable[[Info, Amounts, Sequence[Target]], bool] | None = None
     places: dict[str, Places] = field(default_factory=dict)
+    sharing: tuple[Places, ...] = ()
+
+    def share_places(self) -> None:
+        """Let flavors on the same nodes know what the others use: as in Kueue once a cycle, before its first head."""
+        if len(self.sharing) > 1:
+            share(self.sharing)
 
     def settle_places(self, placed: Iterable[Placed], sign: int = 1) -> None:
         """Count pods in their domains, or no longer with sign -1."""
@@ -294,8 +301,9 @@ def build(
     groups = _groups(queues, cohorts)
     generations = _generations(queues, cohorts)
     named = None if topologies is None else {one.name: one for one in topologies}
-    places = {} if named is None else places_of(known.values(), named, machines, shared=overlapping)
-    snapshot = Snapshot(flavors=known, queues={}, cohorts=groups, places=places)
+    places = {} if named is None else places_of(known.values(), named, machines)
+    sharing = tuple(one for one in places.values() if one.by_node) if overlapping else ()
+    snapshot = Snapshot(flavors=known, queues={}, cohorts=groups, places=places, sharing=sharing)
     inactive = set()
     for queue in queues:
         node = QueueNode(
@@ -321,4 +329,5 @@ def build(
     for info in infos:
         if info.queue in snapshot.queues:
             snapshot.insert(info)
+    snapshot.share_places()
     return snapshot

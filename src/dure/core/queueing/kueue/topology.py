@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dure.core.queueing.kueue.balanced import balanced
-from dure.core.queueing.kueue.domains import HOSTNAME, Ask, Domain, Domains, Search, Spread, Used, Values
+from dure.core.queueing.kueue.domains import Ask, Domain, Domains, Search, Spread, Used, Values, add
 from dure.core.queueing.kueue.objects import Flavor, Gates, Machine, Topology
 
 _DEFAULTS = Gates()
@@ -388,9 +388,7 @@ def _give(domains: list[Domain], count: int, leaders: int, size: int, search: Se
 def _assume(assumed: Used, ask: Ask, spread: Spread) -> None:
     """Count pods that this workload gets beside what is used."""
     for values, count in spread:
-        held = assumed.setdefault(values, {})
-        for name, amount in ask.per_pod.items():
-            held[name] = held.get(name, 0) + amount * count
+        add(assumed, values, {name: amount * count for name, amount in ask.per_pod.items()})
 
 
 def _truncated(spread: Spread, count: int) -> Spread:
@@ -421,14 +419,12 @@ def _slices_in(one: Domain, level: int, size: int) -> int:
 
 
 def places_of(
-    flavors: Iterable[Flavor], topologies: Mapping[str, Topology], machines: Sequence[Machine], *, shared: bool = True
+    flavors: Iterable[Flavor], topologies: Mapping[str, Topology], machines: Sequence[Machine]
 ) -> dict[str, Places]:
-    """Return the places of every flavor that names a known topology. `shared` nodes serve all their flavors."""
-    used: Used | None = {} if shared else None
+    """Return the places of every flavor that names a known topology."""
     found = {}
     for flavor in flavors:
         topology = topologies.get(flavor.topology or "")
         if topology is not None and topology.levels:
-            by_node = bool(topology.levels) and topology.levels[-1] == HOSTNAME
-            found[flavor.name] = Places(flavor, topology, machines, used if by_node else None)
+            found[flavor.name] = Places(flavor, topology, machines)
     return found

@@ -45,8 +45,9 @@ class Trial:
 
     def __post_init__(self) -> None:
         self._used = [
-            (where.used, {values: dict(held) for values, held in where.used.items()})
+            (used, {values: dict(held) for values, held in used.items()})
             for where in self.snapshot.places.values()
+            for used in (where.used, where.fresh)
         ]
 
     def touch(self, name: str) -> None:

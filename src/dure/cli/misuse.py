@@ -19,6 +19,7 @@ MEANT = {
     "run": ("submit", "exec", "sbatch", "srun"),
 }
 _COMMAND = re.compile(r"No such command ['\"](?P<name>[^'\"]*)['\"]")
+_RANGE = re.compile(r"is not in the range (?P<range>.*)\.$")
 _EXTRA = re.compile(r"Got unexpected extra arguments? \((?P<words>.*)\)$")
 
 
@@ -49,6 +50,10 @@ def _korean(error: click.UsageError) -> str | None:
     if isinstance(error, click.BadParameter):
         kind = error.param.type if error.param else None
         choices = f" 사용 가능: {', '.join(map(str, kind.choices))}." if isinstance(kind, click.Choice) else ""
+        if span := _RANGE.search(error.message):
+            choices = f" 가능한 범위: {span['range']}."
+        elif isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+            choices = " 숫자를 쓰세요."
         return f"{_place(error)} 값이 올바르지 않습니다.{choices or f' ({error.message.rstrip(chr(46))})'}"
     if unknown := _COMMAND.match(error.message):
         return f"{unknown['name']} 명령은 없습니다."

@@ -90,17 +90,16 @@ def _for(found: QueueView, began_at: float | None, lang: str) -> str:
 
 
 def _gpu_row(gpu: GpuView, currency: str, lang: str) -> tuple[str, ...]:
-    simulated = (
-        (" (시뮬레이션)" if lang == "ko" else " (simulated)") if gpu.simulated and gpu.model != "simulated" else ""
-    )
+    simulated = "시뮬레이션" if lang == "ko" else "simulated"
+    model = simulated if gpu.model == "simulated" else gpu.model + (f" ({simulated})" if gpu.simulated else "")
     holders = ", ".join(str(held.get("job") or held.get("team") or "?") for held in gpu.holders)
     return (
         f"{gpu.cluster}/{gpu.node}:{gpu.index}",
         gpu.tier,
-        gpu.model + simulated,
+        model,
         gpus_word(gpu.free),
         holders or "-",
-        money(gpu.price_per_gpu_hour, currency),
+        money(gpu.price_per_gpu_hour, currency, lang),
     )
 
 
@@ -120,7 +119,7 @@ def tiers(ctx: click.Context, *, as_json: bool) -> None:
     )
     rows = []
     for tier in found.tiers:
-        prices = ", ".join(f"{cluster}: {money(price, found.currency)}" for cluster, price in tier.prices.items())
+        prices = ", ".join(f"{cluster}: {money(price, found.currency, lang)}" for cluster, price in tier.prices.items())
         simulated = (" (시뮬레이션)" if korean else " (simulated)") if tier.simulated else ""
         rows.append((tier.name, _free(tier, lang), gpus_word(tier.total), prices or "-", tier.description + simulated))
     table(columns, rows, "티어가 없습니다." if korean else "No tiers.")

@@ -140,10 +140,10 @@ def happened(kind: str, data: Told, lang: str) -> str:
         whose = f"{team} 팀" + (f" {data.text('for_user')}님" if "for_user" in data else "")
         which = f"{whose}의 {tier} {count} 예약({begins}부터 {ends}까지)"
         if what == "made":
-            return f"{data.text('actor', '누군가')}님이 {josa(which, '을/를')} 했습니다"
+            return f"{data.text('actor', '누군가')}님이 {which}을 했습니다"
         if what == "released":
-            return f"{josa(which, '이/가')} {'사용되지 않아 ' if unused else ''}해제되었습니다"
-        return f"{josa(which, '이/가')} 끝났습니다"
+            return f"{which}이 {'사용되지 않아 ' if unused else ''}해제되었습니다"
+        return f"{which}이 끝났습니다"
     whose = f"team {team}" + (f" ({data.text('for_user')})" if "for_user" in data else "")
     which = f"{count} of {tier} for {whose} from {begins} to {ends}"
     if what == "made":

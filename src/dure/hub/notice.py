@@ -27,12 +27,12 @@ SENTENCES: dict[str, dict[Isolation, str]] = {
         "shared": (
             "모든 작업 공간이 운영체제 계정 하나를 함께 씁니다."
             " 누구나 다른 사람의 파일과 프로그램을 읽고 바꿀 수 있으니"
-            " 서로 믿는 그룹에서만 쓰십시오. 실제로 분리하려면: sudo dure up --system-users"
+            " 서로 믿는 그룹에서만 쓰세요. 실제로 분리하려면: sudo dure up --system-users"
         ),
         "shared-root": (
             "모든 작업 공간이 이 컴퓨터의 root 계정을 함께 씁니다."
             " 누구나 이 컴퓨터의 모든 것을 읽고 바꿀 수 있으니"
-            " 시험용이거나 이미 root 권한이 있는 사람끼리만 쓰십시오. 실제로 분리하려면: dure up --system-users"
+            " 시험용이거나 이미 root 권한이 있는 사람끼리만 쓰세요. 실제로 분리하려면: dure up --system-users"
         ),
     },
 }

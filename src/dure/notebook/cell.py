@@ -110,8 +110,8 @@ def split_words(line: str) -> list[str]:
     """Return the words of a magic's line as a shell splits them."""
     try:
         return shlex.split(line)
-    except ValueError as error:
-        raise QuietError(say("bad_quotes", problem=error)) from None
+    except ValueError:
+        raise QuietError(say("bad_quotes")) from None
 
 
 def numbered_as_shown(line: str, body: str) -> str:

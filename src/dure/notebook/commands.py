@@ -272,14 +272,16 @@ def _place(job: JobView) -> str:
 def _tier_table() -> Table:
     from dure.amounts import money
 
-    view = session.client().platform()
+    view, lang = session.client().platform(), session.language()
     columns = [say(f"column_{key}") for key in ("tier", "free", "total", "prices", "description")]
     rows = [
         (
             tier.name,
             f"{tier.free:g}",
             f"{tier.total:g}",
-            ", ".join(f"{cluster} {money(price, view.currency)}" for cluster, price in sorted(tier.prices.items())),
+            ", ".join(
+                f"{cluster} {money(price, view.currency, lang)}" for cluster, price in sorted(tier.prices.items())
+            ),
             tier.description + (f" ({say('simulated_short')})" if tier.simulated else ""),
         )
         for tier in view.tiers

@@ -38,6 +38,7 @@ _SUBMITTERS = 8
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+@told_plainly
 def gpu(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make `function` run on a GPU. Options as of `%%gpu`, by name: `@dure.gpu(tier="gold", gpus=2, timeout="1h")`.
 

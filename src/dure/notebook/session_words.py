@@ -131,7 +131,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         ),
         (
             "이제 {name}을(를) 저장하지 않으며 다시 열어도 복원하지 않습니다. 저장된 내용은 남아 있으며 "
-            "`dure sessions delete {typed}`으로 삭제할 수 있습니다."
+            "`dure sessions delete {typed}`로 삭제할 수 있습니다."
         ),
     ),
     "platform_off": (
@@ -238,7 +238,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         ),
         (
             "버전 {number}에 {name} 변수가 없고 그런 이름의 세션도 없습니다. `%session list`에서 이전 버전을 찾아 "
-            "`%session restore @N {name}`을 실행하세요."
+            "다음을 실행하세요: `%session restore @N {name}`"
         ),
     ),
     "held_nothing": (

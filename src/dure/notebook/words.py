@@ -256,7 +256,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "exited": (
         "The code ended its process with exit code {code}, so there is nothing to bring back.",
-        "코드가 종료 코드 {code}로 프로세스를 끝내 가져올 결과가 없습니다.",
+        "코드가 종료 코드 {code}(으)로 프로세스를 끝내 가져올 결과가 없습니다.",
     ),
     "kept_line": (
         (
@@ -324,8 +324,8 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "asked_to_cancel": ("{job} is being cancelled.", "{job}을(를) 취소하는 중입니다."),
     "bad_quotes": (
-        "The options cannot be read ({problem}): close every quote.",
-        "옵션을 읽을 수 없습니다({problem}). 따옴표를 닫으세요.",
+        "The options cannot be read: close every quote.",
+        "옵션을 읽을 수 없습니다. 따옴표를 닫으세요.",
     ),
     "none_waiting": ("Nothing waits and nothing runs.", "대기 중이거나 실행 중인 작업이 없습니다."),
     "others_waiting": ("{count} more of other teams wait.", "다른 팀의 작업 {count}개가 대기 중입니다."),

@@ -34,9 +34,6 @@ _KOREAN = {
     "where the database's folder": "데이터베이스 폴더",
     "where the platform's folder": "플랫폼 폴더",
     "choices none": "없음",
-    "problem it cannot be read": "읽을 수 없음",
-    "problem no reason given": "이유를 알 수 없음",
-    "problem a person's name has letters, digits and . _ @ - only": "이름에는 글자, 숫자와 . _ @ -만 쓸 수 있습니다",
 }
 _KOREAN_ENDS = {" and administrators": "님과 관리자", " and whom it is shared with": "님과 공유받은 사람"}
 

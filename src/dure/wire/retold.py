@@ -1,4 +1,4 @@
-"""Why a value was not saved or loaded, or an attempt did not run, in the reader's language.
+"""Why a value was not saved or loaded, an attempt did not run or a request was refused, in the reader's language.
 
 Snapshots, workers and executors write these sentences down in English, since who will read them is not known there: one
 text in every manifest and result. The trap: a sentence that is changed there must be changed here, too;
@@ -374,6 +374,21 @@ _ATTEMPTS: Mapping[str, str] = {
     ),
 }
 
+_REQUESTS: Mapping[str, str] = {
+    "cursor {value} is not one that this server gave": "{value}은(는) 이 서버가 준 커서가 아닙니다",
+    "the message has no 'cell'": "메시지에 'cell'이 없습니다",
+    "its payload has no {field}": "내용에 {field} 항목이 없습니다",
+    "argv is not a list of at least one text": "argv가 비어 있거나 문자열의 목록이 아닙니다",
+    "keep_s is for cells, and not together with retries: what is kept cannot be started again": (
+        "keep_s는 셀에만, retries 없이 쓸 수 있습니다. 유지된 것은 다시 시작할 수 없습니다"
+    ),
+    "a person's name has letters, digits and . _ @ - only": "이름에는 글자, 숫자와 . _ @ -만 쓸 수 있습니다",
+    "its name is not UTF-8": "이름이 UTF-8이 아님",
+    "it would lie outside the folder": "폴더 밖에 놓이게 됨",
+    "it cannot be read": "읽을 수 없음",
+    "no reason given": "이유를 알 수 없음",
+}
+
 _INSIDE = re.compile(r" \(inside it, a (?P<kind>.+)\)$")
 
 
@@ -426,5 +441,5 @@ def _pattern(english: str) -> re.Pattern[str]:
 
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    tables = (_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS)
+    tables = (_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS, _REQUESTS)
     return [(_pattern(english), korean) for table in tables for english, korean in table.items()]

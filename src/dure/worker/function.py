@@ -48,7 +48,8 @@ def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
 def _store(blobs: Blobs, value: Any) -> dict[str, Any]:
     saved = capture({RESULT: value}, [RESULT], blobs=blobs)
     if RESULT in saved.unsaved:
-        reason = f"The function ended well, but its result cannot be sent back: {saved.unsaved[RESULT]}"
+        why = saved.unsaved[RESULT].replace(RESULT, "result", 1)
+        reason = f"The function ended well, but its result cannot be sent back: {why}"
         return failed("error", 1, "UnsavedResult", reason)
     told = {"snapshot": saved.store(blobs), "changed": [RESULT], "outputs": saved.largest(MAX_OUTPUTS)}
     return {"status": "ok", "exit_code": 0, **told, "error": None}

@@ -191,6 +191,7 @@ def test_flavors_on_the_same_nodes_know_of_each_other_from_the_next_cycle_as_in_
                 queue,
                 groups=(ResourceGroup(frozenset({"gpu"}), (flavor,)),),
                 quotas={(flavor, "gpu"): Quota(100)},
+                cohort="team",
             )
             for queue, flavor in (("q", "tas"), ("o", "other"))
         ],

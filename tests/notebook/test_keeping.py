@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,6 +135,20 @@ def test_a_cell_queues_when_the_kept_process_is_gone(kernel: NotebookKernel, cli
     assert second.ok, second.traceback
     assert second.stream() == "[3] False\n"
     assert job_of(second.lines[-1]) != job
+
+
+def test_a_cell_after_a_kept_process_was_killed_runs_as_a_job_of_its_own_and_says_so(
+    kernel: NotebookKernel, client: Client
+):
+    first = kernel.run(KEEP + "import os\nstate = {'a': 1}\npid = os.getpid()")
+    job = job_of(first.lines[-1])
+    os.kill(int(kernel.value("pid") or 0), signal.SIGKILL)
+    wait_for(client, job, "succeeded")
+    second = kernel.run(NEXT + "state['a'] += 1\nos.getpid() == pid")
+    assert second.ok, second.traceback
+    assert second.result == "False"
+    assert f"The kept process of {job} had ended" in second.lines[-1]
+    assert kernel.value("state") == "{'a': 2}"
 
 
 def test_a_job_that_is_not_kept_refuses_a_next_cell(kernel: NotebookKernel, client: Client, home: Path):

@@ -76,6 +76,19 @@ def test_an_interrupt_that_nobody_catches_shows_where_it_struck(kernel: Notebook
     assert kernel.value("'lost' in dir()") == "False"
 
 
+def test_an_interrupt_that_strikes_where_python_drops_exceptions_is_still_one(kernel: NotebookKernel):
+    """Found by ■ while a large array was hashed: it struck in a weak reference's callback, and the cell ran on."""
+    made = "import os, signal\nclass Struck:\n    def __del__(self):\n"
+    made += "        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # as a cell is sent\n"
+    made += "            os.kill(os.getpid(), signal.SIGINT)\n"
+    made += "class Odd:\n    def __reduce__(self):\n        Struck()\n        return Odd, ()\nodd = Odd()"
+    assert kernel.run(made).ok
+    shown = kernel.run("%%gpu\nodd")
+    assert shown.error is not None
+    assert shown.error["evalue"] == "Interrupted before anything was queued."
+    assert shown.lines[-1] == "Not queued."
+
+
 def test_children_are_interrupted_too(kernel: NotebookKernel):
     cell = kernel.start("%%gpu\nprint('on')\n!sleep 600\nprint('after')")
     cell.until(lambda shown: "on" in shown.stream(), "the start")

@@ -49,6 +49,15 @@ def test_a_progress_bar_of_tqdm_moves_and_ends_full(kernel: NotebookKernel):
     assert len(shown.contents("comm_msg")) < 300
 
 
+def test_what_chooses_the_progress_bar_by_itself_chooses_the_one_of_notebooks(kernel: NotebookKernel):
+    shown = kernel.run("%%gpu\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(30)): pass")
+    assert shown.ok, shown.traceback
+    _, bar = by_model(shown, "FloatProgressModel")
+    assert (bar["value"], bar["max"]) == (30, 30)
+    theirs = "from ipykernel.zmqshell import ZMQDisplayPublisher\nZMQDisplayPublisher.__module__"
+    assert kernel.run(f"%%gpu\n{theirs}").result == "'ipykernel.zmqshell'"
+
+
 def test_the_browser_moves_a_slider_and_the_running_cell_hears_it(kernel: NotebookKernel):
     through = subshell(kernel)
     cell = kernel.start(

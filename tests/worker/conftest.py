@@ -21,9 +21,10 @@ from dure.worker import control, processes
 DEADLINE_S = 60.0
 STUBBORN = """
 import time
-print('go')
+said = []
 while True:
     try:
+        said or said.append(print('go'))  # in the try, since the interrupt may come as soon as it is read
         time.sleep(600)
     except KeyboardInterrupt:
         print('no')

@@ -95,7 +95,7 @@ def test_progress_by_carriage_return_keeps_the_last_state(server):
 
 
 def test_tqdm_writes_live_states(server):
-    attempt = server.cell("from tqdm.auto import tqdm\nfor _ in tqdm(range(3)):\n    pass")
+    attempt = server.cell("from tqdm import tqdm\nfor _ in tqdm(range(3)):\n    pass")
     assert attempt.result()["status"] == "ok"
     assert "100%" in attempt.text("stderr")
 

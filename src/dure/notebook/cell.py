@@ -94,8 +94,11 @@ def _prepared(
     """As `prepare`; an absent platform shows in `status`, and ■ stops it without a trace of ours."""
     session.hear_outages(lambda retry: status.show(retry.sentence if retry is not None else say("submitting")))
     try:
-        with plain_interrupts():
-            return prepare(kernel, client, code, options)
+        with plain_interrupts() as interrupts:
+            prepared = prepare(kernel, client, code, options)
+        if not interrupts:
+            return prepared
+        status.show(say("not_queued"))
     except KeyboardInterrupt:
         status.show(say("not_queued"))
     except BaseException:

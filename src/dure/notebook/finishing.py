@@ -48,6 +48,9 @@ def finish(
     kept = keeping.is_kept(job, end)
     line = keeping.kept_line(job, end) if kept else end_line(job, lang)
     left_kept = (say("kept_ended"),) if sent is not None and sent.next_cell is not None and not kept else ()
+    if sent is not None and sent.kept_gone is not None:
+        left_kept = (say("kept_gone", job=sent.kept_gone.job.id),)
+        keeping.tell_left(kernel, client, sent.kept_gone)
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
         details = (say("nothing_committed"),) if job.kind == "cell" and end and not end.get("partial") else ()
         if end.get("left"):

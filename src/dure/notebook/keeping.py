@@ -73,7 +73,7 @@ def next_cell(
         return None
     if kept.until <= time.time() or kept.url != client.login.url:
         kernel.kept = None
-        _tell_left(kernel, client, kept)
+        tell_left(kernel, client, kept)
         return None
     if not fits(kept, options):
         kernel.note(say("keep_misfit", job=kept.job.id))
@@ -150,7 +150,7 @@ def begin(kernel: Kernel, client: Client, request: JobRequest, sent: Sent) -> Jo
     except DureError as error:
         if error.code not in _GONE:
             raise
-        kernel.kept = None
+        kernel.kept, sent.next_cell, sent.kept_gone = None, None, kept
         return submit(kernel, client, request, sent, detached=False)
     remember(kernel, client, kept.job, request, sent, detached=False)
     return Continued(kept.job, kept.cursor)
@@ -194,7 +194,7 @@ def kept_line(job: JobView, end: dict[str, Any]) -> str:
     )
 
 
-def _tell_left(kernel: Kernel, client: Client, kept: Kept) -> None:
+def tell_left(kernel: Kernel, client: Client, kept: Kept) -> None:
     """Say what only the kept process had when its time was over."""
     if kept.url == client.login.url:
         with contextlib.suppress(Exception):  # this cell runs whatever became of that job

@@ -30,6 +30,7 @@ class Sent:
     delivered: bool = False
     last_value: Any = None
     next_cell: NextCell | None = None
+    kept_gone: Kept | None = None  # the process that was to run it had ended, so it ran as a job of its own
 
 
 @dataclass(slots=True)

@@ -25,6 +25,8 @@ from dure.notebook.replay import Replay
 from dure.notebook.words import say
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from dure.client import Client
     from dure.wire.messages import JobView
 
@@ -286,14 +288,24 @@ class Watch:
 
 
 @contextlib.contextmanager
-def plain_interrupts() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt inside, whatever it does outside."""
+def plain_interrupts() -> Iterator[list[int]]:
+    """Let Ctrl-C raise KeyboardInterrupt inside, whatever it does outside.
+
+    Gives the list of signals that came: Python drops the exception where it strikes in a finalizer or a weak
+    reference's callback, so who must stop looks there at the end.
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -274,6 +274,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "It ran in the kept process, which has ended with it; `--keep 5m` on a cell keeps it for the next.",
         "유지하던 프로세스에서 실행되었고 이제 종료되었습니다. 다음 셀까지 유지하려면 셀에 `--keep 5m`을 쓰세요.",
     ),
+    "kept_gone": (
+        "The kept process of {job} had ended, so the cell ran as a job of its own, from what the notebook holds.",
+        "유지하던 {job}의 프로세스가 이미 끝나 있어, 셀을 노트북의 값으로 새 작업에서 실행했습니다.",
+    ),
     "keep_misfit": (
         "The GPU kept by {job} does not fit this cell's options, so the cell queues; `%gpu free` frees the kept one.",
         "{job}이(가) 유지하는 GPU가 이 셀의 옵션과 맞지 않아 셀을 새로 등록합니다. `%gpu free`로 반납할 수 있습니다.",

@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from dure.worker import environ, processes
 from dure.worker.control import Door, listen
 from dure.worker.loaded import Loaded
+from dure.worker.shell import CellShell, make_shell
 
 PROTOCOL = 1
 # Exit code when another server has the socket (EX_TEMPFAIL): wait for that one to answer.
@@ -97,9 +98,10 @@ class ForkServer:
         self._leaving = False
         self._retired = False
         self._loaded = Loaded()
+        shell = make_shell()  # before the imports, since libraries decide in theirs whether this is a notebook
         self._failed = _import_all(modules)
         self._imported = [name for name in modules if name not in self._failed]
-        self._fingerprint, self._prepared = _prepare(cgroups=not options.no_cgroups)
+        self._fingerprint, self._prepared = _prepare(shell, cgroups=not options.no_cgroups)
         self._loaded.fix()
         self._idle_since = time.monotonic()
         if threading.active_count() > 1:
@@ -251,7 +253,7 @@ def _import_all(modules: Sequence[str]) -> dict[str, str]:
     return failed
 
 
-def _prepare(*, cgroups: bool) -> tuple[dict[str, Any], Any]:
+def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
     """Load everything that runners and user processes use, so that nothing is imported after the fork."""
     import zipfile  # noqa: F401 -- for command jobs
 
@@ -259,10 +261,9 @@ def _prepare(*, cgroups: bool) -> tuple[dict[str, Any], Any]:
     from dure.state.identity import installed_modules
     from dure.worker import runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
-    from dure.worker.shell import make_shell
 
     verified.share()
-    return {**fingerprint(), "modules": installed_modules()}, Prepared(make_shell(), dict(os.environ), cgroups=cgroups)
+    return {**fingerprint(), "modules": installed_modules()}, Prepared(shell, dict(os.environ), cgroups=cgroups)
 
 
 if __name__ == "__main__":

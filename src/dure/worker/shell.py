@@ -203,6 +203,25 @@ class CellShell(InteractiveShell):
 
 CellShell.__name__ = "ZMQInteractiveShell"  # by which libraries know a notebook: rich, progress bars, is_notebook()
 InteractiveShellABC.register(CellShell)
+_KERNELS_SHELL = "ipykernel.zmqshell"
+
+
+class _KernelsShell(types.ModuleType):
+    """Stands for ipykernel's shell, which no cell runs in: tqdm.auto knows a notebook by this module being loaded.
+
+    Whoever wants more of it than the class gets the real one.
+    """
+
+    ZMQInteractiveShell = CellShell
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(_KERNELS_SHELL) is self:
+            del sys.modules[_KERNELS_SHELL]
+        return getattr(importlib.import_module(_KERNELS_SHELL), name)
+
+
 _as_hook: Any = page.as_hook
 _pager = _as_hook(page.display_page)
 
@@ -242,6 +261,7 @@ def make_shell() -> CellShell:
         with contextlib.suppress(OSError):
             _remove(Path(folder))
     warnings.filterwarnings("ignore", message="To exit: use")
+    sys.modules.setdefault(_KERNELS_SHELL, _KernelsShell(_KERNELS_SHELL))
     _warm(shell)
     return shell
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-DEADLINE_S = 60
+DEADLINE_S = 90
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def served_plane(folder: Path) -> Any:
         plane.close()
 
 
-def until(condition: Callable[[], Any], within_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], within_s: float = 90.0) -> Any:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited too long"

@@ -47,7 +47,7 @@ def dure(environment, tmp_path):
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             check=False,
         )
 

@@ -58,13 +58,13 @@ def test_ctrl_c_cancels_and_the_output_goes_on_to_the_end(environment, platform,
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *a: (print('cleaned up', flush=True), sys.exit(3)))\n"
-        "print('ready', flush=True)\ntime.sleep(60)"
+        "print('ready', flush=True)\ntime.sleep(600)"
     )
     process = _started(environment(), tmp_path, "run", "--", PY, "-c", code)
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=90)
     assert (process.returncode, out) == (130, "cleaned up\n")
     assert "Cancelling" in err
     with Client(Login(platform.url, token("alice"))) as client:
@@ -72,9 +72,8 @@ def test_ctrl_c_cancels_and_the_output_goes_on_to_the_end(environment, platform,
 
 
 def test_a_second_ctrl_c_leaves_at_once(environment, platform, tmp_path):
-    code = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
-    )
+    ignores = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    code = f"{ignores}; print('ready', flush=True); time.sleep(600)"
     process = _started(environment(), tmp_path, "run", "--", PY, "-c", code)
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
@@ -82,7 +81,7 @@ def test_a_second_ctrl_c_leaves_at_once(environment, platform, tmp_path):
         process.send_signal(signal.SIGINT)
         until(lambda: client.jobs(limit=1).jobs[0].goal == "cancel")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=90)
         assert process.returncode == 130
         assert "Its end was asked for" in err
         until(lambda: client.jobs(limit=1).jobs[0].phase == "cancelled")
@@ -91,7 +90,7 @@ def test_a_second_ctrl_c_leaves_at_once(environment, platform, tmp_path):
 def test_a_broken_pipe_is_quiet(environment, tmp_path):
     command = f"{PY} -m dure.cli run -- {PY} -c 'for i in range(50000): print(i)' | head -1"
     done = subprocess.run(
-        ["sh", "-c", command], env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        ["sh", "-c", command], env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=90, check=True
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
 
@@ -99,7 +98,7 @@ def test_a_broken_pipe_is_quiet(environment, tmp_path):
 def test_a_terminal_shows_one_waiting_line(environment, platform, tmp_path):
     with Client(Login(platform.url, token("alice"))) as client:
         blocker = subprocess.run(
-            [PY, "-m", "dure.cli", "run", "-d", "--tier", "silver", "--", "sleep", "60"],
+            [PY, "-m", "dure.cli", "run", "-d", "--tier", "silver", "--", "sleep", "600"],
             env=environment(), cwd=tmp_path, capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
         until(lambda: client.job(blocker).phase == "running")

@@ -21,7 +21,7 @@ from dure.ports import Executor, Launch
 from dure.sim.executor import Fate, SimClock, SimCluster, World
 from dure.worker import processes
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 HERE = Environment("default", sys.executable)
 NODE = Node("n1", "gold", 1, simulated=True)
 

@@ -17,7 +17,7 @@ from dure.state.blobs import digest_of, open_blobs
 from dure.state.sealing import Seal
 
 pytestmark = pytest.mark.s3
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from dure.control.changes import Changes
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 def notify(changes: Changes, times: int) -> None:

@@ -37,7 +37,7 @@ def test_a_process_is_its_id_and_its_start(sleeper):
     assert processes.alive(record.process)
     assert not processes.alive(processes.Process(child.pid, record.start_ticks + 1))
     child.kill()
-    processes.wait_until(lambda: not processes.alive(record.process), 10)
+    processes.wait_until(lambda: not processes.alive(record.process), 90)
     assert not processes.alive(record.process)  # although nobody has waited for it: a zombie is not alive
     assert processes.start_ticks(child.pid) is None
 
@@ -89,9 +89,9 @@ def test_a_fork_server_is_known_by_its_socket_although_it_hides_the_mark(tmp_pat
 
 def test_who_ignores_the_request_is_killed(sleeper):
     child, record, log = sleeper(argv=(sys.executable, "-c", STUBBORN))
-    assert processes.wait_until(lambda: log.exists() and log.read_text(), 30)
+    assert processes.wait_until(lambda: log.exists() and log.read_text(), 90)
     processes.end([record.process], grace_s=0.3)
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(90) == -signal.SIGKILL
 
 
 def test_we_and_our_parents_are_never_ours_to_end(tmp_path):

@@ -113,7 +113,7 @@ def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
         "        return Ends, ()\n"
         "first, last, x = os.getpid(), Ends(), 41"
     )
-    until(lambda: not kernel.manager.is_alive(), 20.0)
+    until(lambda: not kernel.manager.is_alive())
     again = desk.open()
     assert again.value("x") == "41", told(again.loaded)
 
@@ -125,7 +125,7 @@ def test_a_large_namespace_that_was_never_saved_is_saved_within_the_grace_of_sig
         "big = np.random.default_rng(1).random(50_000_000); table = {i: [i] for i in range(50_000)}; big.sum()"
     )
     os.kill(pid_of(kernel), signal.SIGTERM)
-    until(lambda: not kernel.manager.is_alive(), 20.0)
+    until(lambda: not kernel.manager.is_alive())
     again = desk.open()
     assert "as of" in told(again.loaded)
     assert again.value("big.sum()") == total, told(again.loaded)
@@ -136,7 +136,7 @@ def test_a_cell_that_is_under_way_at_the_end_leaves_no_half_changed_state(desk):
     kernel = desk.open()
     kernel.run("x = [1]")
     settled(desk)
-    half = kernel.start("x.append(2)\nprint('half', flush=True)\nimport time\ntime.sleep(60)\nx.append(3)")
+    half = kernel.start("x.append(2)\nprint('half', flush=True)\nimport time\ntime.sleep(600)\nx.append(3)")
     half.until(lambda shown: "half" in shown.stream(), "the first half")
     os.kill(pid_of(kernel), signal.SIGTERM)
     until(lambda: not kernel.manager.is_alive())

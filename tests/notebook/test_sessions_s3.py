@@ -50,9 +50,9 @@ def test_a_session_comes_back_from_an_encrypted_bucket_and_is_undone_and_forked(
     kernel.run(
         f"import numpy as np\nbig = np.arange(2_000_000.0); half = big[:10]; text = {NEEDLE!r}; rows = [[1]] * 3"
     )
-    until(lambda: desk.saved() >= 2, 60.0)  # megabytes on their way to a bucket
+    until(lambda: desk.saved() >= 2)  # megabytes on their way to a bucket
     kernel.run("big[7] = -1")
-    until(lambda: desk.saved() >= 3, 60.0)
+    until(lambda: desk.saved() >= 3)
     desk.crash(kernel)
     again = desk.open()
     assert "Restored 5 variables of train.ipynb" in told(again.loaded)
@@ -77,7 +77,7 @@ def test_a_session_comes_back_from_an_encrypted_bucket_and_is_undone_and_forked(
 def test_another_key_opens_nothing_and_says_so(desk, settings, tmp_path):
     kernel = desk.open()
     kernel.run("x = 41")
-    until(lambda: desk.saved() >= 2, 60.0)
+    until(lambda: desk.saved() >= 2)
     other = tmp_path / "other"
     other.mkdir()
     plane = Plane(other, executing=False, blobs=S3BlobStores(settings, other, key=BlobKey(secrets.token_bytes(32))))

@@ -39,7 +39,7 @@ ALICE = Principal("alice", admin=False, teams=("vision",))
 BOB = Principal("bob", admin=False, teams=("speech",))
 ADA = Principal("ada", admin=True, teams=("vision",))
 TOKENS = {f"{person.name}-0123456789abcdef": person for person in (ALICE, BOB, ADA)}
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 CHROMIUM = [
     "--no-sandbox",
     "--disable-gpu",

@@ -51,7 +51,7 @@ def request(n: int, log: Path) -> JobRequest:
     )
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_jobs_over_several_nodes_survive_kill_nine_whole_or_not_at_all(tmp_path: Path) -> None:
     log = tmp_path / "effects"
     log.touch()

@@ -18,7 +18,7 @@ import pytest
 from dure.state import Snapshot, capture, open_blobs, restore
 from dure.worker import control, processes
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 STUBBORN = """
 import time
 said = []

@@ -160,8 +160,10 @@ def test_ranks_that_hide_are_found_when_all_others_are_dead(new_server):
 
 @pytest.mark.parametrize("what", ["stop", "interrupt", "timeout"])
 def test_an_end_that_was_asked_for_ends_all(server, what):
-    attempt = started(server, limits={"timeout_s": 1.0 if what == "timeout" else None})
-    if what != "timeout":
+    if what == "timeout":
+        attempt = gang(server, SLEEPS, others=(OTHER, THIRD), limits={"timeout_s": 1.0})
+    else:
+        attempt = started(server)
         attempt.send(op=what)
     result = attempt.result()
     assert result["status"] == {"stop": "killed", "interrupt": "interrupted", "timeout": "timeout"}[what]

@@ -68,7 +68,11 @@ def test_large_memory_lies_plain_to_be_mapped_unless_it_nearly_vanishes(tmp_path
     scope: dict[str, Any] = {"steps": np.arange(1_000_000.0), "zeros": np.zeros(1_000_000)}
     snapshot = capture({**scope, "texts": ["the same text"] * 90_000}, blobs=blobs)
     plain = {
-        name: [blobs.path(chunk) is not None for run in group.buffers or (group.stream,) for chunk in run.chunks]
+        name: [
+            blobs.path(chunk) is not None
+            for run in group.buffers or group.parts or (group.stream,)
+            for chunk in run.chunks
+        ]
         for group in snapshot.groups
         for name in group.names
     }

@@ -237,7 +237,7 @@ def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:
     seen = set(base.references()) if base is not None else set()
     total = 0
     for group in snapshot.groups:
-        for run in (group.stream, *group.buffers):
+        for run in group.runs:
             if run.inline is not None:
                 total += run.size_bytes
             for index, chunk in enumerate(run.chunks):

@@ -12,15 +12,16 @@ import base64
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from dure.state import written
-from dure.state.blobs import Blobs, digest_of
+from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
+from dure.state.parts import Cutter, Piece
 from dure.state.regions import MAPPED_BYTES, spoiled
 from dure.state.sealing import CHUNK_BYTES, scratch
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
@@ -47,6 +48,7 @@ class Run:
     address: int = 0
     mapped: bool = False  # when it is restored
     live: memoryview | None = None  # where the bytes are, as long as `chunk` reads them there
+    apart: bool = False  # never in the manifest
 
     def bytes_of(self, index: int) -> int:
         """Return the size of a chunk."""
@@ -73,7 +75,7 @@ class Run:
     @property
     def small(self) -> bool:
         """Whether it may travel in the manifest."""
-        return self.size_bytes <= INLINE_BYTES
+        return self.size_bytes <= INLINE_BYTES and not self.apart
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Taken:
 
     gathered: Gathered
     runs: list[Run]
+    parts: list[Run] = field(default_factory=list)
 
 
 def capture(
@@ -168,20 +171,21 @@ def _taken(
     allow: Container[str],
     live: bool,
 ) -> Frozen:
+    known = base.references() if base is not None else frozenset()
+    cutter = Cutter(written.current(), functools.partial(_there, blobs, known))
     if names is None:
-        groups, unsaved = _everything(namespace, ignore, extras or {}, allow)
+        groups, unsaved = _everything(namespace, ignore, extras or {}, allow, cutter)
         absent: tuple[str, ...] = ()
     else:
-        groups, unsaved, absent = _asked(namespace, names, ignore, extras or {})
-    known = base.references() if base is not None else frozenset()
+        groups, unsaved, absent = _asked(namespace, names, ignore, extras or {}, cutter)
     watched = written.current()
-    taken = [Taken(group, runs_of(group, watched)) for group in groups]
+    taken = [taken_of(group, watched) for group in groups]
     about = fingerprint()
 
     def finish() -> Snapshot:
         writer = Writer(blobs, known, watched)
         whole, damaged = _undamaged(taken)
-        writer.settle([run for item in whole for run in item.runs])
+        writer.settle([run for item in whole for run in (*item.runs, *item.parts)])
         return snapshot_of(whole, [writer.group(item) for item in whole], unsaved | damaged, absent, about)
 
     if live or _copied(taken, known):
@@ -193,6 +197,11 @@ def _taken(
         return Frozen(lambda: done)
     _read_from(held, taken, known)
     return Frozen(finish, held)
+
+
+def _there(blobs: Blobs, known: frozenset[str], digests: list[str]) -> set[str]:
+    asked = [digest for digest in digests if digest not in known]
+    return set(digests).difference(blobs.claim(asked) if asked else ())
 
 
 def _undamaged(taken: list[Taken]) -> tuple[list[Taken], dict[str, str]]:
@@ -209,7 +218,7 @@ def _undamaged(taken: list[Taken]) -> tuple[list[Taken], dict[str, str]]:
 
 
 def _everything(
-    namespace: dict[str, Any], ignore: Container[str], extras: Mapping[str, Any], allow: Container[str]
+    namespace: dict[str, Any], ignore: Container[str], extras: Mapping[str, Any], allow: Container[str], cutter: Cutter
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of all that is the person's, and what is left out, with the reason."""
     chosen = [name for name in namespace if not hidden(name, namespace[name]) and name not in ignore]
@@ -228,7 +237,7 @@ def _everything(
         found: dict[str, str] = {}
         look = functools.partial(_look, found, {**namespace, **beside}, allow)
         names = [name for name in chosen if name not in unsaved]
-        groups, refused = _gathered(namespace, names, ignore, beside, unsaved, look=look)
+        groups, refused = _gathered(namespace, names, ignore, beside, unsaved, cutter=cutter, look=look)
         if not found:
             return groups, {**unsaved, **refused}
         unsaved |= found
@@ -240,7 +249,11 @@ def _look(found: dict[str, str], values: dict[str, Any], allow: Container[str], 
 
 
 def _asked(
-    namespace: dict[str, Any], names: Iterable[str], ignore: Container[str], extras: Mapping[str, Any]
+    namespace: dict[str, Any],
+    names: Iterable[str],
+    ignore: Container[str],
+    extras: Mapping[str, Any],
+    cutter: Cutter,
 ) -> tuple[list[Gathered], dict[str, str], tuple[str, ...]]:
     """Return the groups of what was asked for by name, what cannot be saved and why, and which names are not there."""
     asked = list(dict.fromkeys(names))
@@ -248,7 +261,7 @@ def _asked(
     chosen = [name for name in asked if name in namespace]
     chosen += _aliases(namespace, chosen, ignore)
     beside = {EXTRA + name: value for name, value in extras.items()}
-    groups, refused = _gathered(namespace, chosen, ignore, beside, {})
+    groups, refused = _gathered(namespace, chosen, ignore, beside, {}, cutter=cutter)
     return groups, refused, absent
 
 
@@ -259,14 +272,15 @@ def _gathered(
     beside: dict[str, Any],
     unsaved: Container[str],
     *,
+    cutter: Cutter,
     look: Callable[[Gathered], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     reads: set[str] = set()
-    groups, refused = gather(namespace, chosen, reads, beside, look)
+    groups, refused = gather(namespace, chosen, cutter, reads=reads, extras=beside, look=look)
     while more := sorted(name for name in reads if _can_follow(name, namespace, chosen, ignore, unsaved)):
         # a value holds a notebook function that reads names which no one has named yet
         chosen = [*chosen, *more, *_aliases(namespace, more, {*chosen, *more})]
-        groups, refused = gather(namespace, chosen, reads, beside, look)
+        groups, refused = gather(namespace, chosen, cutter, reads=reads, extras=beside, look=look)
     groups.sort(key=lambda group: min([*group.names, *group.classes]))
     return groups, refused
 
@@ -343,10 +357,14 @@ class Writer:
         """Return the group's entry for the manifest; its runs are settled."""
         pickled = taken.gathered.pickled
         stream, *buffers = [self._entry(run) for run in taken.runs]
+        pieces = pickled.parts
+        for piece, run in zip(pieces, taken.parts, strict=True):
+            piece.part.saved = Buffer(run.size_bytes, (digest := str(run.digests[0]),), None, digest)
         return Group(
             names=taken.gathered.names,
             stream=stream,
             buffers=tuple(buffers),
+            parts=tuple(piece.part.saved for piece in pieces if piece.part.saved is not None),
             classes=taken.gathered.classes,
             needs=tuple(sorted(set(pickled.needs) - set(taken.gathered.classes))),
             modules=tuple(sorted(pickled.modules)),
@@ -388,8 +406,24 @@ def snapshot_of(
     )
 
 
-def runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:
-    """Return the group's bytes as they lie in memory, with the digests that are known of them."""
+def taken_of(gathered: Gathered, watched: written.Watched) -> Taken:
+    """Return the group with its bytes as they lie in memory, and the digests that are known of them."""
+    return Taken(gathered, _runs_of(gathered, watched), [_part_run(piece) for piece in gathered.pickled.parts])
+
+
+def _part_run(piece: Piece) -> Run:
+    if piece.stream is not None:
+        return Run(len(piece.stream), [None], _slices(memoryview(piece.stream)), apart=True)
+    saved = piece.part.saved
+    assert saved is not None
+    return Run(saved.size_bytes, list(saved.chunks), _nowhere, apart=True)
+
+
+def _nowhere(_: int) -> Any:
+    raise BlobError("A part that was saved before is not in the store any more: save the session again.")
+
+
+def _runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:
     stream = gathered.pickled.stream
     runs = [Run(len(stream), [None] * _chunks(len(stream)), _slices(memoryview(stream)))]
     for buffer in gathered.pickled.buffers:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dure.state import written
-from dure.state.capturing import Taken, Writer, runs_of, snapshot_of
+from dure.state.capturing import Writer, snapshot_of, taken_of
 from dure.state.grouping import Gathered, gather
 from dure.state.loading import Loader
+from dure.state.parts import Cutter
 from dure.state.pickling import GroupPickler, Shared
 from dure.state.secrecy import hidden
 
@@ -49,13 +50,14 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     chosen = [
         name for name, value in namespace.items() if name in known or (name not in ignore and not hidden(name, value))
     ]
-    gathered, unsaved = gather(namespace, chosen)
+    gathered, unsaved = gather(namespace, chosen, Cutter())
     watched = written.current()
-    taken = [Taken(group, runs_of(group, watched)) for group in gathered]
+    taken = [taken_of(group, watched) for group in gathered]
     writer = Writer(blobs, base.references() if base is not None else frozenset(), watched)
     writer.settle([run for item in taken for run in item.runs[1:]])
     for item in taken:
-        item.runs[0].hash()  # written only if it is sent
+        for run in (item.runs[0], *item.parts):
+            run.hash()  # written only if it is sent
     groups = [writer.group(item) for item in taken]
     before = {group.key() for group in base.groups} if base is not None else set()
     differing = [
@@ -68,7 +70,7 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     if not names:
         return Changes(None, (), deleted, unsaved)
     sent = _with_needs(groups, differing)
-    writer.settle([taken[index].runs[0] for index in sent])
+    writer.settle([run for index in sent for run in (taken[index].runs[0], *taken[index].parts)])
     kept = [groups[index] if index in differing else replace(groups[index], names={}) for index in sent]
     return Changes(snapshot_of([taken[index] for index in sent], kept, unsaved), names, deleted, unsaved)
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes
+from dure.state.parts import Cutter, Piece, Split
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
-from dure.state.reach import BIG_BYTES, PLAIN, Kinds, met
+from dure.state.plain import BIG_BYTES
+from dure.state.reach import PLAIN, Kinds, met
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
@@ -34,6 +36,7 @@ class Pickled:
     needs: dict[str, type]
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
+    splits: Sequence[Split] = ()  # of what is large in it, and in parts
 
     def texts(self) -> bytes:
         """Return the texts and bytes objects in it, one after the other between zeros."""
@@ -42,8 +45,14 @@ class Pickled:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of stream and buffers."""
-        return len(self.stream) + sum(buffer.raw().nbytes for buffer in self.buffers)
+        """Bytes of stream, parts and buffers."""
+        beside = sum(buffer.raw().nbytes for buffer in self.buffers)
+        return len(self.stream) + beside + sum(piece.part.size_bytes for piece in self.parts)
+
+    @property
+    def parts(self) -> list[Piece]:
+        """Its parts, by their number."""
+        return [piece for split in self.splits for piece in split.apart]
 
 
 @dataclass(slots=True)
@@ -79,23 +88,26 @@ class Gathered:
 def gather(
     namespace: dict[str, Any],
     names: Iterable[str],
+    cutter: Cutter,
+    *,
     reads: set[str] | None = None,
     extras: Mapping[str, Any] | None = None,
     look: Callable[[Gathered], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of the named variables, and for each that cannot be saved `path: reason`.
 
-    Into `reads` go the globals that notebook functions inside the values may look up. `extras` are saved with them,
-    under names that no variable can have. `look` is given each group as long as its texts can be asked for.
+    `cutter` is one for the whole capture, which may call this several times. Into `reads` go the globals that notebook
+    functions inside the values may look up. `extras` are saved with them, under names that no variable can have. `look`
+    is given each group as long as its texts can be asked for.
     """
     shared = Shared(namespace)
     shared.reads = set() if reads is None else reads
     with _collector_paused():
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
-        found = _gather(shared, _nodes(namespace, chosen))
+        found = _gather(shared, _nodes(namespace, chosen), cutter)
         if shared.memory.missed:
             shared.memory.again()
-            found = _gather(shared, _nodes(namespace, chosen))
+            found = _gather(shared, _nodes(namespace, chosen), cutter)
         for group in found[0]:
             if look is not None:
                 look(group)
@@ -115,14 +127,17 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _gather(shared: Shared, nodes: dict[int, Node]) -> tuple[list[Gathered], dict[str, str]]:
+def _gather(shared: Shared, nodes: dict[int, Node], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
     unions = _Unions()
     kinds = Kinds()
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
+    cutter.cut(node.value for node in queue)
+    for one, other in cutter.sharing:
+        unions.join(one, other)
     while queue:
         node = queue.pop(0)
-        pickler = _pickle_alone(node, shared)
+        pickler = _pickle_alone(node, shared, cutter)
         picklers.append(pickler)
         for token, cls in pickler.needs.items():
             known = nodes.get(id(cls))
@@ -134,9 +149,11 @@ def _gather(shared: Shared, nodes: dict[int, Node]) -> tuple[list[Gathered], dic
                 # classes that define each other are one group, so that groups never need each other in a circle
                 unions.join(node.key, id(cls))
         if node.reason is None:
-            unions.reached(node.key, pickler, kinds)
+            others = unions.reached(node.key, pickler, kinds, cutter)
+            if node.key in others:  # what is in a part of it is elsewhere in it, too
+                queue.insert(0, node)
     _spread_failures(nodes)
-    groups = [_join(members, shared) for members in unions.groups(nodes)]
+    groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
         name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
     }
@@ -158,23 +175,38 @@ def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]
     return nodes
 
 
-def _pickle_alone(node: Node, shared: Shared) -> GroupPickler:
+def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
     own = set()
     if node.token:
         own = {id(node.value)}
         node.token = shared.token(node.value)
     pickler = GroupPickler(shared, own)
+    splits, values = _as_cut([node], cutter)
     try:
-        pickler.dump((node.value,))
+        pickler.dump(values)
     except Exception as error:
         node.reason = explain(node.label, node.value, error, pickler.last)
     else:
-        node.pickled = _taken(pickler)
+        node.pickled = _taken(pickler, splits)
     return pickler
 
 
-def _taken(pickler: GroupPickler) -> Pickled:
-    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, pickler.modules, pickler)
+def _as_cut(nodes: list[Node], cutter: Cutter) -> tuple[list[Split], tuple[Any, ...]]:
+    """Return how the values of a group are cut, and what is pickled of them."""
+    cut = [cutter.split(node.value) for node in nodes]
+    splits = [split for split in cut if split is not None]
+    first = 0
+    for split in splits:
+        split.first = first
+        first += len(split.apart)
+    return splits, tuple(
+        node.value if split is None else split.skeleton for node, split in zip(nodes, cut, strict=True)
+    )
+
+
+def _taken(pickler: GroupPickler, splits: Sequence[Split]) -> Pickled:
+    modules = pickler.modules.union(*(piece.part.modules for split in splits for piece in split.pieces))
+    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, modules, pickler, splits)
 
 
 def _spread_failures(nodes: dict[int, Node]) -> None:
@@ -194,7 +226,7 @@ def _spread_failures(nodes: dict[int, Node]) -> None:
                     break
 
 
-def _join(members: list[Node], shared: Shared) -> Gathered | None:
+def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | None:
     members.sort(key=lambda node: (not node.names, min(node.names, default=""), node.token or ""))
     own = {id(node.value) for node in members if node.token}
     first = members[0].pickled
@@ -203,13 +235,14 @@ def _join(members: list[Node], shared: Shared) -> Gathered | None:
     sizes = {name: node.pickled.size_bytes for node in members if node.pickled for name in node.names}
     if len(members) > 1:
         pickler = GroupPickler(shared, own)
+        splits, values = _as_cut(members, cutter)
         try:
-            pickler.dump(tuple(node.value for node in members))
+            pickler.dump(values)
         except Exception as error:
             for node in members:
                 node.reason = explain(node.label, node.value, error, pickler.last)
             return None
-        joined = _taken(pickler)
+        joined = _taken(pickler, splits)
     return Gathered(
         names={name: slot for slot, node in enumerate(members) for name in node.names},
         classes={node.token: slot for slot, node in enumerate(members) if node.token},
@@ -237,11 +270,16 @@ class _Unions:
         self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
         self._only_frozen: dict[int, list[int]] = {}
 
-    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds) -> None:
-        """Join `node` with all that reached one of the mutable objects in the pickler's memo."""
+    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds, cutter: Cutter) -> list[int]:
+        """Join `node` with all that reached one of the mutable objects in the pickler's memo, and return those of them
+        that are cut.
+        """
         # a notebook class in its own group is held by its id through the node itself
         found = met(pickler).shared(kinds)
         found -= pickler.referenced
+        cut = cutter.met(found, node)
+        for other in cut:
+            self.join(node, other)
         frozen = found & pickler.frozen
         found -= frozen
         for key in frozen:
@@ -255,6 +293,7 @@ class _Unions:
             self._many.append((found, node))
         else:
             self._holder.update(dict.fromkeys(found - others, node))
+        return cut
 
     def _meet(self, node: int, found: set[int]) -> set[int]:
         known = self._holder.keys() & found

@@ -84,7 +84,7 @@ def verify(snapshot: Snapshot, blobs: Blobs) -> list[str]:
     problems = []
     for group in snapshot.groups:
         names = ", ".join(sorted(group.names)) or "a class"
-        for run in (group.stream, *group.buffers):
+        for run in group.runs:
             if run.inline is not None and digest_of(base64.b64decode(run.inline)) != run.digest:
                 problems.append(f"{names}: the part in the manifest is damaged.")
             for digest in run.chunks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import enum
+import functools
 import io
 import os
 import pickle
@@ -19,7 +20,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, marks, verified, written
+from dure.state import classes, marks, parts, verified, written
 from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
@@ -157,7 +158,8 @@ class Loader:
             group = self.snapshot.groups[index]
             read = [run for run in group.buffers if not self._may_map(run)]
             mapped = sum(len(run.chunks) for run in group.buffers) - sum(len(run.chunks) for run in read)
-            self._costs[index] = sum(run.size_bytes for run in (group.stream, *read)) + mapped * _MAPPED_COST
+            read += [group.stream, *group.parts]
+            self._costs[index] = sum(run.size_bytes for run in read) + mapped * _MAPPED_COST
         return self._costs[index]
 
     def _may_map(self, run: Buffer) -> bool:
@@ -333,6 +335,23 @@ class Loader:
         self._here.loading.codes.append(made)
         return types.FunctionType(made, scope, name, None, cells)
 
+    def joined(self, index: int, kind: str, segments: list[Any]) -> list[Any] | dict[Any, Any]:
+        """Return a list or dictionary of elements that are given, or in a group's part of which the number is."""
+        made: list[Any] | dict[Any, Any] = {} if kind == "dict" else []
+        lengths = []
+        for segment in segments:
+            found = segment
+            if isinstance(segment, int):
+                run = self.snapshot.groups[index].parts[segment]
+                found = parts.loaded(_Unpickler(self, index, self._bytes(run, index), []))
+            lengths.append(len(found[0]))
+            if isinstance(made, dict):
+                made.update(zip(*found, strict=True))
+            else:
+                made += found[0]
+        parts.register(made, lengths)
+        return made
+
     def live_namespace(self) -> dict[str, Any]:
         """Return the namespace itself."""
         return self.namespace
@@ -373,8 +392,11 @@ class _Unpickler(pickle.Unpickler):
         else:
             super().__init__(io.BytesIO(stream), buffers=buffers)
         self._loader = loader
+        self._group = group
 
     def find_class(self, module: str, name: str) -> Any:
+        if module == marks.__name__ and name == "joined":
+            return functools.partial(self._loader.joined, self._group)
         if module == marks.__name__:
             return getattr(self._loader, "live_namespace" if name == "namespace" else name)
         if module == "__main__":

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from dure.state.blobs import Blobs
 
 FORMAT = "dure.snapshot"
-VERSION = 1
+VERSION = 2
+_BEFORE = 1  # the same without parts, and so written where there are none
 EXTRA = "%"  # before the name of what is saved beside the variables; no variable's name begins so
 MANIFEST_BYTES = 64 * 1024 * 1024
 _MEMBERS = 1_000_000  # a bound on every list of a manifest
@@ -42,19 +43,25 @@ class Buffer:
 @dataclass(frozen=True, slots=True)
 class Group:
     """Variables that share mutable objects, in one pickle; `names` and `classes` say which slot holds
-    which.
+    which. What is large and plain in it is in pickles of its own, the `parts`, each of one chunk.
     """
 
     names: dict[str, int]
     stream: Buffer
     buffers: tuple[Buffer, ...] = ()
+    parts: tuple[Buffer, ...] = ()
     classes: dict[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # classes that other groups define
     modules: tuple[str, ...] = ()
 
+    @property
+    def runs(self) -> tuple[Buffer, ...]:
+        """All runs of bytes that it is made of."""
+        return (self.stream, *self.parts, *self.buffers)
+
     def chunks(self) -> frozenset[str]:
         """Return the digests of the blobs that it is made of."""
-        return frozenset(chunk for run in (self.stream, *self.buffers) for chunk in run.chunks)
+        return frozenset(chunk for run in self.runs for chunk in run.chunks)
 
     def key(self) -> tuple[object, ...]:
         """Return what makes two groups equal: the same names on the same bytes."""
@@ -63,6 +70,7 @@ class Group:
             tuple(sorted(self.classes)),
             self.stream.digest,
             tuple(buffer.digest for buffer in self.buffers),
+            tuple(part.digest for part in self.parts),
         )
 
 
@@ -101,9 +109,7 @@ class Snapshot:
     @property
     def size_bytes(self) -> int:
         """Bytes of all streams and buffers, each counted once per group."""
-        return sum(
-            group.stream.size_bytes + sum(buffer.size_bytes for buffer in group.buffers) for group in self.groups
-        )
+        return sum(run.size_bytes for group in self.groups for run in group.runs)
 
     @property
     def digest(self) -> str:
@@ -114,9 +120,7 @@ class Snapshot:
 
     def references(self) -> frozenset[str]:
         """Return the digests of all blobs that a restore reads; the manifest's own is not among them."""
-        return frozenset(
-            chunk for group in self.groups for run in (group.stream, *group.buffers) for chunk in run.chunks
-        )
+        return frozenset(chunk for group in self.groups for run in group.runs for chunk in run.chunks)
 
     def largest(self, count: int) -> dict[str, int]:
         """Return the `count` largest runs of bytes that are blobs: the digest of each one's first blob, and its bytes.
@@ -125,7 +129,7 @@ class Snapshot:
         """
         runs: dict[str, int] = {}
         for group in self.groups:
-            for run in (group.stream, *group.buffers):
+            for run in group.runs:
                 if run.chunks and run.size_bytes > 0:
                     runs[run.chunks[0]] = max(run.size_bytes, runs.get(run.chunks[0], 0))
         return dict(sorted(runs.items(), key=lambda item: (-item[1], item[0]))[:count])
@@ -134,7 +138,7 @@ class Snapshot:
         """Return the manifest as canonical JSON."""
         document = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if any(group.parts for group in self.groups) else _BEFORE,
             "fingerprint": self.fingerprint,
             "groups": [_group_json(group) for group in self.groups],
             "variables": {name: [item.type, item.size_bytes, item.group] for name, item in self.variables.items()},
@@ -212,7 +216,7 @@ def parse(data: bytes) -> Snapshot:
         raise ManifestError(f"These bytes are not a snapshot's manifest: {error}.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ManifestError("This JSON is not a snapshot's manifest: its format is not 'dure.snapshot'.")
-    if document.get("version") != VERSION:
+    if document.get("version") not in (VERSION, _BEFORE):
         raise ManifestError(
             f"The snapshot has format version {document.get('version')!r} and this dure reads {VERSION}: "
             "install the dure that wrote it."
@@ -249,6 +253,8 @@ def _group_json(group: Group) -> dict[str, Any]:
     document: dict[str, Any] = {"names": group.names, "stream": _buffer_json(group.stream)}
     if group.buffers:
         document["buffers"] = [_buffer_json(buffer) for buffer in group.buffers]
+    if group.parts:
+        document["parts"] = [[part.size_bytes, *part.chunks] for part in group.parts]
     if group.classes:
         document["classes"] = group.classes
     if group.needs:
@@ -272,6 +278,7 @@ def _group(item: dict[str, Any]) -> Group:
         names={_text(name): _count(slot) for name, slot in item["names"].items()},
         stream=_buffer(item["stream"]),
         buffers=tuple(_buffer(buffer) for buffer in _items(item.get("buffers", []))),
+        parts=tuple(_part(part) for part in _items(item.get("parts", []))),
         classes={_text(name): _count(slot) for name, slot in item.get("classes", {}).items()},
         needs=tuple(_text(name) for name in _items(item.get("needs", []))),
         modules=tuple(_text(name) for name in _items(item.get("modules", []))),
@@ -286,6 +293,11 @@ def _buffer(item: dict[str, Any]) -> Buffer:
         inline=None if inline is None else _text(inline),
         digest=_text(item["digest"]),
     )
+
+
+def _part(item: Any) -> Buffer:
+    size, digest = _items(item)
+    return Buffer(_count(size), tuple(_digests([digest])), None, digest)
 
 
 def _digests(items: Iterable[Any]) -> Iterator[str]:

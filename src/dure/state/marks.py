@@ -34,6 +34,11 @@ def function(*args: Any) -> NoReturn:
     _outside(*args)
 
 
+def joined(*args: Any) -> NoReturn:
+    """Stand for a list or dictionary whose elements are in some of the group's parts."""
+    _outside(*args)
+
+
 def namespace(*args: Any) -> NoReturn:
     """Stand for the namespace itself."""
     _outside(*args)

@@ -26,8 +26,8 @@ from typing import Any
 
 from dure.state.elements import words_at
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+from dure.state.plain import BIG_BYTES
 
-BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
 PLAIN = (int, float, complex, bool, type(None))
 _MANY = 1000  # objects; fewer are asked one by one
 _KINDS = 100

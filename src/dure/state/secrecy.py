@@ -19,9 +19,10 @@ from dure.state.blobs import digest_of
 from dure.state.refusals import children
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dure.state.grouping import Pickled
+    from dure.state.parts import Piece
 
 _IPYTHON = {
     "In",
@@ -145,16 +146,37 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     attributes of a value is a text in its pickle. Elements of arrays and columns of frames are data and are not looked
     at.
     """
-    digest = digest_of(pickled.stream) if len(pickled.stream) > _LONG else ""
+    names = {id(value): [name for name in values if values[name] is value] for value in values.values()}
+    cut = {key: split for split in pickled.splits for key in names if key == split.key}
+    whole = {name: cut[id(value)].skeleton if id(value) in cut else value for name, value in values.items()}
+    found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(whole, sure=sure))
+    for key, split in cut.items():
+        most = _STEPS // min(max(len(split.pieces), 1), 100)
+        for piece in split.pieces:
+            if piece.stream is not None and names[key][0] not in found:
+                found |= _inside_piece(names[key], piece, piece.stream, most)
+    return found
+
+
+def _inside_piece(names: list[str], piece: Piece, stream: bytes, most: int) -> dict[str, str]:
+    def inside(sure: bool) -> dict[str, str]:  # noqa: FBT001 - as it is called
+        return _inside_all({name + piece.where: piece.value() for name in names}, sure=sure, most=most)
+
+    return dict(zip(names, _searched(stream, lambda: stream, inside).values(), strict=False))
+
+
+def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]]) -> dict[str, str]:
+    """Return what `inside` finds where a pickle gives reason to look, told whether there is a key for sure."""
+    digest = digest_of(stream) if len(stream) > _LONG else ""
     if digest in _CLEAN:
         return {}
-    texts = pickled.texts() if digest else pickled.stream
+    texts = texts_of() if digest else stream
     token = any(pattern.search(texts) for mark, pattern in _TOKENS if mark in texts)
     lowered = texts.lower()
-    found = {}
     words = (*_WORDS, *(_KEYS if b"key" in lowered else ()))
+    found = {}
     if token or any(key in texts for key in _ENVIRONMENT) or any(word in lowered for word in words):
-        found = {name: reason for name, value in values.items() if (reason := _inside(name, value, sure=token))}
+        found = inside(token)
     if digest and not found:
         if len(_CLEAN) >= _REMEMBERED:
             _CLEAN.clear()
@@ -162,7 +184,11 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     return found
 
 
-def _inside(name: str, value: Any, *, sure: bool) -> str | None:
+def _inside_all(values: Mapping[str, Any], *, sure: bool, most: int = _STEPS) -> dict[str, str]:
+    return {name: reason for name, value in values.items() if (reason := _inside(name, value, sure=sure, most=most))}
+
+
+def _inside(name: str, value: Any, *, sure: bool, most: int) -> str | None:
     seen = {id(value)}
     queue: collections.deque[tuple[Any, str]] = collections.deque([(value, "")])
     steps = 0
@@ -175,7 +201,7 @@ def _inside(name: str, value: Any, *, sure: bool) -> str | None:
             continue
         for child, step in children(current):
             steps += 1
-            if steps > _STEPS:
+            if steps > most:
                 return f"{name}: somewhere inside it is an access key, which is not saved; {_ASIDE}" if sure else None
             text = _text(child)
             if text is not None:

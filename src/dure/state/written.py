@@ -13,6 +13,7 @@ import bisect
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import mmap
 import os
 import platform
@@ -22,6 +23,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from blake3 import blake3
 
@@ -29,6 +31,7 @@ from dure.state.sealing import CHUNK_BYTES
 
 WATCHED_BYTES = 1024 * 1024  # hashing less costs about as much as asking
 _LOOKS = 8192  # how many runs of memory are remembered
+_NEAR = 64  # pages; what lies between two that are so near is asked for with them
 _REGIONS = 4096  # how many one call to the kernel returns
 _PAGE = mmap.PAGESIZE
 _HASH_THREADS = 8
@@ -88,6 +91,9 @@ class Watch:
         self._pagemap = pagemap
         self._lock = threading.Lock()
         self._looks: dict[tuple[int, int, str], Look] = {}
+        self._taken: list[tuple[int, int]] | None = (
+            None  # what looks found written since `pages_written`, if ever asked
+        )
         self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
 
     @classmethod
@@ -140,6 +146,8 @@ class Watch:
                 else:
                     if known is not None:
                         look.digests = list(known.digests)
+                    if self._taken is not None:
+                        self._taken += written
                     for low, high in written:
                         self._forget(low, high)
                         if low < start + size_bytes and high > start:
@@ -160,6 +168,57 @@ class Watch:
         with self._lock:
             look.digests = [None if index in look.written else digest for index, digest in enumerate(digests)]
 
+    def pages_written(self, pages: Any) -> Any:
+        """Return for each page, given by sorted numbers, whether it may have been written since `watch_pages`; clears
+        the marks.
+        """
+        with self._lock:
+            return self._marked(pages, None)
+
+    def watch_pages(self, pages: Any) -> Any:
+        """Clear the marks of pages, given by sorted numbers, and return for each whether it cannot be watched.
+
+        What was written until now must be the caller's own doing, while nobody else ran, since the last
+        `pages_written` of these pages.
+        """
+        private = private_memory()
+        if private is None:
+            return sys.modules["numpy"].ones(len(pages), bool)
+        with self._lock:
+            return self._marked(pages, private)
+
+    def _marked(self, pages: Any, private: Private | None) -> Any:
+        """Return which pages are marked; with `private`, which cannot be watched or were taken by another look."""
+        numpy = sys.modules["numpy"]
+        taken, self._taken = self._taken or [], []
+        lows, highs = [low for low, _ in taken], [high for _, high in taken]
+        refused = numpy.ones(len(pages), bool)
+        for begin, end in _runs(numpy, pages, _areas()):
+            low, high = int(pages[begin]) * _PAGE, (int(pages[end - 1]) + 1) * _PAGE
+            try:
+                found = self._written(low, high)
+                if found is None and private is not None and private.covers(low, high):
+                    _register(self._faults, low, high)
+                    found = self._written(low, high)
+            except OSError:
+                found = None
+            if found is None:
+                self._forget(low, high)
+                continue
+            refused[begin:end] = False
+            self._forget_all(found)
+            if private is None:
+                lows += [low for low, _ in found]
+                highs += [high for _, high in found]
+        if lows:
+            first = numpy.searchsorted(pages, numpy.array(lows, "u8") // _PAGE)
+            last = numpy.searchsorted(pages, (numpy.array(highs, "u8") + (_PAGE - 1)) // _PAGE)
+            steps = numpy.zeros(len(pages) + 1, "i8")
+            numpy.add.at(steps, first, 1)
+            numpy.add.at(steps, last, -1)
+            refused |= numpy.cumsum(steps[:-1]) > 0
+        return refused
+
     def forget(self) -> None:
         """Remember nothing."""
         with self._lock:
@@ -169,6 +228,14 @@ class Watch:
         for look in self._looks.values():
             if look.start < high and look.start + look.size_bytes > low:
                 look.forget(low, high)
+
+    def _forget_all(self, written: list[tuple[int, int]]) -> None:
+        for look in self._looks.values():
+            index = bisect.bisect_right(written, (look.low, look.low))
+            index -= index > 0 and written[index - 1][1] > look.low
+            while index < len(written) and written[index][0] < look.high:
+                look.forget(max(written[index][0], look.low), min(written[index][1], look.high))
+                index += 1
 
     def _written(self, low: int, high: int) -> list[tuple[int, int]] | None:
         """Return the ranges that were written, and clear their marks; None where the range is not watched."""
@@ -302,6 +369,24 @@ def _maps() -> str | None:
             return handle.read()
     except OSError:
         return None
+
+
+def _areas() -> list[tuple[int, int]]:
+    """Return the areas of this process's memory, each of which is watched as a whole or not at all."""
+    return [(int(low, 16), int(high, 16)) for low, high, *_ in _LINE.findall(_maps() or "")]
+
+
+def _runs(numpy: Any, pages: Any, areas: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return runs of near pages of one area, each as indices from and to; pages outside all areas are in none."""
+    if not areas or not len(pages):
+        return []
+    lows = numpy.array([low // _PAGE for low, _ in areas], "u8")
+    highs = numpy.array([high // _PAGE for _, high in areas], "u8")
+    area = numpy.searchsorted(lows, pages, "right").astype("i8") - 1
+    inside = (area >= 0) & (pages < highs[area])
+    cut = (numpy.diff(pages) > _NEAR) | (numpy.diff(area) != 0) | (numpy.diff(inside) != 0)
+    edges = [0, *(int(at) + 1 for at in cut.nonzero()[0]), len(pages)]
+    return [(begin, end) for begin, end in itertools.pairwise(edges) if inside[begin]]
 
 
 def _after_fork() -> None:

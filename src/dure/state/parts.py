@@ -1,0 +1,467 @@
+"""Large lists and dictionaries of plain objects, cut into parts; a part whose memory was not written is not looked at.
+
+A part is unchanged when no page was written that tells what its containers hold: then they refer to the same objects
+as before, which live as long, and what is no container cannot change. That is true of exact built-in types only, and
+only if nothing but us ran from the pickling of a part, which counts references and so writes its pages, to the moment
+from which writes are told (docs/decisions/0012). The one trap: an id says nothing once its object is gone, so what is
+remembered here is believed only after the kernel said that its pages were not written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.state import layout, marks, plain, written
+from dure.state.plain import NotPlainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dure.state.manifest import Buffer
+
+PART_WEIGHT = 65_536  # objects; some ten milliseconds of pickling
+LARGE_WEIGHT = PART_WEIGHT
+_PARTS = 512  # of one container, at most, or the manifest would be large
+_FEW = 256  # elements; of so few large ones each is cut by itself
+_NESTED = 3  # how deep those are looked for
+_ROOTS = 1024  # containers of which something is remembered
+_SORTED = 8  # parts; the objects of more are sorted together with those of all others
+_AGAIN = 16  # captures after which it is tried again to cut what could not be cut
+_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
+# where threads come from that never touch the person's objects: the module of their class, or of what they run
+_HARMLESS = {
+    "IPython.core.history",
+    "dure.notebook.comms",
+    "dure.notebook.session_saving",
+    "ipykernel.control",
+    "ipykernel.heartbeat",
+    "ipykernel.iostream",
+    "ipykernel.parentpoller",
+    "ipykernel.shellchannel",
+    "tqdm._monitor",
+}
+
+
+@dataclass(slots=True)
+class Part:
+    """What is remembered of some elements of a container."""
+
+    size_bytes: int  # of their pickle
+    modules: frozenset[str]
+    ids: Any  # of what in it can be shared and change, and of its long texts, sorted
+    pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
+    saved: Buffer | None = None  # when it is in a store
+
+
+@dataclass(slots=True)
+class Piece:
+    """A part as one capture takes it; `stream` is its pickle, None where it is saved and unchanged."""
+
+    part: Part
+    stream: bytes | None
+    where: str  # the way from the value to these elements, as a person writes it
+    elements: Callable[[], tuple[list[Any], ...]]
+
+    def value(self) -> list[Any] | dict[Any, Any]:
+        """Return the elements as a list or dictionary."""
+        columns = self.elements()
+        return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
+
+
+@dataclass(slots=True)
+class Split:
+    """A value as it is pickled: `skeleton` has a stand-in for each container that is cut into some of the pieces.
+
+    A piece of which something is shared with what is not in it stays in the skeleton: it is in `within`.
+    """
+
+    key: int  # the value's id
+    skeleton: Any = None
+    pieces: list[Piece] = field(default_factory=list)
+    containers: dict[int, Any] = field(default_factory=dict)  # what is in the skeleton instead of each, by id
+    within: set[int] = field(default_factory=set)
+    first: int = 0  # the number of its first part in its group
+
+    @property
+    def apart(self) -> list[Piece]:
+        """The pieces that are parts of the group."""
+        return [piece for index, piece in enumerate(self.pieces) if index not in self.within]
+
+    def segments(self, low: int, high: int) -> list[Any]:
+        """Return what some of the pieces are in the skeleton: the number of a part, or the elements."""
+        numbers = itertools.accumulate(
+            (index not in self.within for index in range(len(self.pieces))), initial=self.first
+        )
+        number = list(numbers)
+        return [
+            piece.elements() if index in self.within else number[index]
+            for index, piece in enumerate(self.pieces[low:high], low)
+        ]
+
+
+@dataclass(slots=True)
+class _Root:
+    """A container that is cut, and what is remembered of it from one capture to the next."""
+
+    kind: type
+    step: int  # slots in a part
+    cuts: list[int] = field(default_factory=list)  # the first slot of each part
+    form: tuple[int, ...] = ()  # of its table, for which the parts hold
+    parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
+
+
+class _StandIn:
+    """Stands in a skeleton for a container."""
+
+    __slots__ = ("_high", "_kind", "_low", "_split")
+
+    def __init__(self, kind: type, split: Split, low: int, high: int) -> None:
+        self._kind, self._split, self._low, self._high = kind, split, low, high
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return marks.joined, (self._kind.__name__, self._split.segments(self._low, self._high))
+
+
+_roots: dict[int, _Root] = {}  # by id of the container
+_uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
+
+
+def register(container: Any, lengths: list[int]) -> None:
+    """Note how many elements the parts had from which a container was restored, so that it is cut there again."""
+    if lengths:
+        _note(id(container), _Root(type(container), max(lengths[0], 1), list(itertools.accumulate([0, *lengths[:-1]]))))
+
+
+def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
+    """Return the elements in a part: of a list its items, of a dictionary its keys and its values."""
+    found = unpickler.load()
+    if type(found) is not tuple or len({len(each) for each in found if type(each) is list}) != 1:
+        raise ValueError("a part of the saved group does not hold what its manifest says")
+    return found
+
+
+class Cutter:
+    """Cuts the large values of one capture. `saved` returns which of some digests are in its store.
+
+    Without `watched` nothing is remembered, and nothing that is remembered is believed.
+    """
+
+    def __init__(self, watched: written.Watched = None, saved: Callable[[list[str]], set[str]] | None = None) -> None:
+        self._watch = None if watched is None else watched[0]
+        self._saved = saved
+        self._splits: dict[int, Split | None] = {}
+        self._cut_here: set[int] = set()  # containers
+        self._fresh: list[Part] = []
+        self._sharing: list[tuple[int, int]] = []
+
+    def cut(self, values: Iterable[Any]) -> None:
+        """Cut those of the values that are large; called before a capture runs any code of the person's."""
+        new = [value for value in values if type(value) in (list, dict) and id(value) not in self._splits]
+        large = [value for value in new if self._is_large(value)]
+        self._splits.update((id(value), None) for value in new)
+        if not large or not layout.WORKS or not _numpy_loads():
+            return
+        alone = self._watch is not None and _alone()
+        self._forget_changed()
+        for value in large:
+            self._splits[id(value)] = self._split(value)
+        self._find_sharing()
+        if alone and self._watch is not None:
+            _keep(self._watch.watch_pages)
+        else:
+            fresh = set(map(id, self._fresh))
+            for root in _roots.values():
+                root.parts = {place: part for place, part in root.parts.items() if id(part) not in fresh}
+
+    def split(self, value: Any) -> Split | None:
+        """Return how a value is cut; None where it is pickled as it is."""
+        return self._splits.get(id(value))
+
+    def met(self, ids: set[int], key: int) -> list[int]:
+        """Return the ids of the values that are cut and hold one of some objects, which the value of id `key` reached.
+
+        What is in one piece with such an object goes back into its skeleton, which has to be pickled after this.
+        """
+        cut = [(key, split) for key, split in self._splits.items() if split is not None]
+        if not cut or not ids:
+            return []
+        numpy = sys.modules["numpy"]
+        asked = numpy.fromiter(ids, "u8", len(ids))
+        asked.sort()
+        found = []
+        for own, split in cut:
+            holding = {index for index, piece in enumerate(split.pieces) if len(_common(asked, piece.part.ids))}
+            if own == key:
+                holding -= split.within
+            split.within |= holding
+            if not ids.isdisjoint(split.containers):
+                self.uncut(own)
+                found.append(own)
+            elif holding:
+                self._judge(own, split)
+                found.append(own)
+        return found
+
+    @property
+    def sharing(self) -> list[tuple[int, int]]:
+        """The values of which parts share something, by their ids, two by two."""
+        return self._sharing
+
+    def uncut(self, key: int) -> None:
+        """Do not cut the value of this id after all: what it holds is shared with another one."""
+        split = self._splits.get(key)
+        if split is not None:
+            self._splits[key] = None
+            _give_up(key, split.containers)
+
+    def _is_large(self, value: Any) -> bool:
+        key = id(value)
+        if key in _uncut:
+            _uncut[key] += 1
+            if _uncut[key] < _AGAIN:
+                return False
+            del _uncut[key]
+        return key in _roots or plain.weight(value) >= LARGE_WEIGHT
+
+    def _forget_changed(self) -> None:
+        """Forget the parts of which a page was written."""
+        if self._watch is not None:
+            _keep(self._watch.pages_written)
+            return
+        for root in _roots.values():
+            root.parts.clear()
+
+    def _split(self, value: Any) -> Split | None:
+        for known in (id(value) in _roots, False):
+            split = Split(id(value))
+            try:
+                split.skeleton = self._skeleton(value, split, (), "")
+            except (NotPlainError, RecursionError):
+                _give_up(id(value), split.containers)
+                self._cut_here.difference_update(split.containers)
+                if known:  # it may be another value by now
+                    continue
+                return None
+            if split.containers:
+                return split
+            _give_up(id(value), {})
+        return None
+
+    def _skeleton(self, value: Any, split: Split, path: tuple[int, ...], where: str) -> Any:
+        """Return the value with something in the place of what is large in it; `where` and `path` lead to it."""
+        key = id(value)
+        if type(value) not in (list, dict):
+            return value
+        if key in path:
+            raise NotPlainError
+        if key in split.containers:
+            return split.containers[key]
+        weight = plain.weight(value) if key not in _roots else 0.0
+        if key not in _roots and weight < LARGE_WEIGHT:
+            return value
+        if key in _roots or len(value) > _FEW or weight / len(value) < PART_WEIGHT:
+            split.containers[key] = self._cut(value, weight, split, where)
+            return split.containers[key]
+        inner = (*path, key)
+        if len(inner) > _NESTED or (type(value) is dict and not all(map(plain.is_atom, value))):
+            raise NotPlainError
+        if type(value) is list:
+            made: Any = [self._skeleton(each, split, inner, f"{where}[{at}]") for at, each in enumerate(value)]
+        else:
+            made = {name: self._skeleton(each, split, inner, f"{where}[{name!r:.60}]") for name, each in value.items()}
+        split.containers[key] = made
+        return made
+
+    def _cut(self, value: Any, weight: float, split: Split, where: str) -> _StandIn:
+        table = layout.table_of(value)
+        if table is None or id(value) in self._cut_here:
+            raise NotPlainError
+        self._cut_here.add(id(value))
+        root = _roots.get(id(value))
+        if root is None or root.kind is not type(value) or table.slots > 2 * _PARTS * root.step:
+            root = _Root(type(value), _step(value, table.slots, weight or plain.weight(value)))
+        _note(id(value), root)
+        if root.form != table.form:
+            root.form = table.form
+            root.parts.clear()
+        root.cuts = [cut for cut in root.cuts if cut < table.slots] or [0]
+        while table.slots - root.cuts[-1] > 2 * root.step:
+            root.cuts.append(root.cuts[-1] + root.step)
+        known, root.parts = self._saved_of(root), {}
+        first = len(split.pieces)
+        for low, high in itertools.pairwise([*root.cuts, table.slots]):
+            start = f"{where}[{low}:]" if low and type(value) is list else where
+            piece = self._piece(table, low, high, known.get((low, high)), start)
+            root.parts[low, high] = piece.part
+            split.pieces.append(piece)
+        return _StandIn(type(value), split, first, len(split.pieces))
+
+    def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
+        """Return the parts that this store has."""
+        digests = [chunk for part in root.parts.values() for chunk in _chunks(part)]
+        there = self._saved(digests) if digests and self._saved else set()
+        return {
+            place: part
+            for place, part in root.parts.items()
+            if part.saved is not None and there.issuperset(part.saved.chunks)
+        }
+
+    def _piece(self, table: layout.Table, low: int, high: int, part: Part | None, where: str) -> Piece:
+        def elements() -> tuple[list[Any], ...]:
+            return table.elements(low, high)
+
+        if part is not None:
+            return Piece(part, None, where, elements)
+        made = plain.dumps(elements())
+        begin, end = table.extent(low, high)
+        part = Part(len(made.stream), made.modules, made.ids, made.pages_with(begin, end))
+        self._fresh.append(part)
+        return Piece(part, made.stream, where, elements)
+
+    def _find_sharing(self) -> None:
+        """Find the parts that share something which can change, also with one that is remembered of another capture."""
+        held = [(place, root, part) for root in _roots.values() for place, part in root.parts.items() if len(part.ids)]
+        fresh = set(map(id, self._fresh))
+        if not any(id(part) in fresh for _, _, part in held):
+            return
+        pairs = _sharing([part for _, _, part in held], fresh)
+        for place, root, part in [held[index] for index in {one for pair in pairs for one in pair}]:
+            if root.parts.get(place) is part:
+                del root.parts[place]
+        here = {
+            id(piece.part): (key, split, index)
+            for key, split in self._splits.items()
+            if split is not None
+            for index, piece in enumerate(split.pieces)
+        }
+        for pair in pairs:
+            places = [here[id(held[one][2])] for one in pair if id(held[one][2]) in here]
+            if len(places) == len(pair):  # else the other is not in this capture
+                for _, split, index in places:
+                    split.within.add(index)
+                self._sharing.append((places[0][0], places[1][0]))
+        for key, judged in list(self._splits.items()):
+            if judged is not None:
+                self._judge(key, judged)
+
+    def _judge(self, key: int, split: Split) -> None:
+        if len(split.within) > len(split.pieces) // 2:
+            self.uncut(key)
+
+
+def _chunks(part: Part) -> tuple[str, ...]:
+    return part.saved.chunks if part.saved is not None else ()
+
+
+def _step(value: Any, slots: int, weight: float) -> int:
+    """Return how many slots a part has: a power of two, so that it is the same for values that are nearly alike."""
+    most = PART_WEIGHT / max(weight / max(len(value), 1), 1)
+    step = 1 << max(int(most), 1).bit_length() - 1
+    while slots > step * _PARTS:
+        step *= 2
+    return step
+
+
+def _note(key: int, root: _Root) -> None:
+    _roots.pop(key, None)
+    while len(_roots) >= _ROOTS:
+        del _roots[next(iter(_roots))]
+    _roots[key] = root
+
+
+def _give_up(key: int, containers: Iterable[int]) -> None:
+    for each in (key, *containers):
+        _roots.pop(each, None)
+    while len(_uncut) >= _ROOTS:
+        del _uncut[next(iter(_uncut))]
+    _uncut[key] = 0
+
+
+def _keep(refused: Callable[[Any], Any]) -> None:
+    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all."""
+    numpy = sys.modules["numpy"]
+    for root in _roots.values():
+        root.parts = {place: part for place, part in root.parts.items() if part.pages is not None}
+    pages = [part.pages for root in _roots.values() for part in root.parts.values()]
+    if not pages:
+        return
+    every = layout.distinct(numpy.concatenate(pages))
+    bad = refused(every)
+    for root in _roots.values():
+        root.parts = {
+            place: part for place, part in root.parts.items() if not bad[numpy.searchsorted(every, part.pages)].any()
+        }
+
+
+def _common(asked: Any, own: Any) -> Any:
+    """Return the places in `asked` of what is in `own`, too; both are sorted, and mostly far from each other."""
+    if not len(own):
+        return own
+    begin, end = asked.searchsorted(own[0]), asked.searchsorted(own[-1], "right")
+    if begin == end:
+        return own[:0]
+    some = asked[begin:end]
+    return begin + (own[own.searchsorted(some)] == some).nonzero()[0]
+
+
+def _sharing(parts: list[Part], fresh: set[int]) -> list[tuple[int, int]]:
+    """Return which parts share an object, one of them fresh, as pairs of indices that connect all that share one."""
+    numpy = sys.modules["numpy"]
+    new = [index for index, part in enumerate(parts) if id(part) in fresh]
+    if len(new) > _SORTED:
+        new = list(range(len(parts)))
+    ids = numpy.concatenate([parts[index].ids for index in new])
+    owners = numpy.repeat(new, [len(parts[index].ids) for index in new])
+    order = numpy.argsort(ids, kind="stable")
+    ids, owners = ids[order], owners[order]
+    same = (ids[1:] == ids[:-1]).nonzero()[0]
+    pairs = set(zip(owners[same].tolist(), owners[same + 1].tolist(), strict=True))
+    for index in set(range(len(parts))).difference(new):
+        pairs |= {(index, owner) for owner in owners[_common(ids, parts[index].ids)].tolist()}
+    return sorted(pairs)
+
+
+def _numpy_loads() -> bool:
+    try:
+        import numpy as np  # noqa: F401 - whoever has so many objects can wait for it once
+    except ImportError:
+        return False
+    return True
+
+
+def _alone() -> bool:
+    """Tell whether nobody else's code can run until the person's next cell: no thread, no signal, no debugger."""
+    if sys.gettrace() is not None or sys.getprofile() is not None:
+        return False
+    if any(getattr(signal.getsignal(number), "__module__", "") == "__main__" for number in _SIGNALS):
+        return False
+    classes = {thread.ident: type(thread).__module__ for thread in threading.enumerate()}
+    frames = sys._current_frames()  # noqa: SLF001 - it has no other name
+    frames.pop(threading.get_ident(), None)
+    return all(_begun_in(frame, classes.get(ident, "")) in _HARMLESS for ident, frame in frames.items())
+
+
+def _begun_in(frame: Any, name: str) -> str:
+    """Return the module of a thread's class, of a plain one that in which its work begins."""
+    if name not in ("", "threading"):
+        return name
+    while frame is not None:
+        here = frame.f_globals.get("__name__", "")
+        name = name if here == "threading" else here
+        frame = frame.f_back
+    return name
+
+
+def _after_fork() -> None:
+    for root in _roots.values():
+        root.parts.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,458 @@
+"""Large plain values are cut into parts; what was not written is not looked at, and nothing that was is missed."""
+
+import copy
+import datetime as dt
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dure.state import FolderBlobs, capture, changed, freeze, layout, parts, plain, restore, written
+from dure.state.manifest import Snapshot
+
+needs_marks = pytest.mark.skipif(
+    written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"
+)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Cut what has a few hundred objects, and forget what other tests left."""
+    monkeypatch.setattr(parts, "PART_WEIGHT", 128)
+    monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
+    monkeypatch.setattr(parts, "_HARMLESS", {*parts._HARMLESS, "execnet.gateway_base"})
+    parts._roots.clear()
+    parts._uncut.clear()
+
+
+@pytest.fixture
+def pickled(monkeypatch):
+    """The number of parts that were pickled."""
+    counted = []
+    dumps = plain.dumps
+
+    def spy(elements):
+        counted.append(len(elements[0]))
+        return dumps(elements)
+
+    monkeypatch.setattr(plain, "dumps", spy)
+    return counted
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return FolderBlobs(tmp_path)
+
+
+def records(count=600):
+    return [
+        {"id": n, "name": f"record {n}", "tags": [n, n + 1], "at": dt.date(2026, 1, 1), "x": n / 2}
+        for n in range(count)
+    ]
+
+
+def loaded(snapshot, blobs):
+    again: dict = {}
+    report = restore(Snapshot.from_json(snapshot.to_json()), blobs, into=again)
+    assert report.failed == {}
+    return again
+
+
+def save(scope, base, blobs):
+    with freeze(scope, base=base, blobs=blobs) as frozen:
+        return frozen.save()
+
+
+def group_of(name, snapshot):
+    return snapshot.groups[snapshot.variables[name].group]
+
+
+@needs_marks
+def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pickled, monkeypatch):
+    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
+    scope = {"data": records(40_000), "by_day": {f"day {n}": [n, {"of": n}] for n in range(40_000)}, "k": 1}
+    first = save(scope, None, blobs)
+    many = len(pickled)
+    assert many == len(group_of("data", first).parts) + len(group_of("by_day", first).parts) > 60
+    second = save(scope, first, blobs)
+    pickled.clear()
+    scope["k"] = 2
+    second = save(scope, second, blobs)
+    assert len(pickled) < many / 4
+    pickled.clear()
+    scope["data"][30_000]["tags"].append("new")
+    third = save(scope, second, blobs)
+    assert 1 <= len(pickled) < many / 4
+    assert len(third.references() - second.references()) == 1
+    pickled.clear()
+    sum(each["id"] for each in scope["data"])  # counts a reference to each
+    assert save(scope, third, blobs).references() == third.references()
+    assert len(pickled) >= len(group_of("data", first).parts)
+    assert loaded(third, blobs) == scope
+
+
+@needs_marks
+@pytest.mark.parametrize("kind", ["thread", "signal", "profile"])
+def test_nothing_is_remembered_while_the_persons_own_code_may_run(blobs, kind):
+    scope = {"data": records()}
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    before = signal.getsignal(signal.SIGUSR1)
+    if kind == "thread":
+        thread.start()
+    elif kind == "signal":
+        signal.signal(signal.SIGUSR1, eval("lambda *_: None", {"__name__": "__main__"}))
+    else:
+        sys.setprofile(lambda *_: None)
+    try:
+        base = save(scope, None, blobs)
+        assert group_of("data", base).parts
+        assert not any(root.parts for root in parts._roots.values())
+    finally:
+        stop.set()
+        signal.signal(signal.SIGUSR1, before)
+        if kind == "profile":
+            sys.setprofile(None)
+    if kind == "thread":
+        thread.join()
+    assert save(scope, base, blobs).references() == base.references()
+    assert any(root.parts for root in parts._roots.values())
+
+
+class Odd:
+    calls = 0
+
+    def __reduce__(self):
+        type(self).calls += 1
+        return (Odd, ())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [Odd, lambda: OrderedDict(a=1), lambda: np.zeros(3), lambda: len, object],
+    ids=["class", "dict", "array", "function", "object"],
+)
+def test_what_is_not_plain_is_pickled_whole_and_its_code_runs_once(blobs, odd):
+    Odd.calls = 0
+    scope = {"data": [*records(300), odd(), *records(300)]}
+    snapshot = save(scope, None, blobs)
+    assert group_of("data", snapshot).parts == ()
+    assert Odd.calls <= 1
+    assert len(loaded(snapshot, blobs)["data"]) == 601
+
+
+def test_what_a_part_shares_with_another_variable_stays_one_object(blobs):
+    data = records()
+    shared = {"of": "all"}
+    data[5]["meta"] = shared
+    scope = {"data": data, "one": data[250], "deep": {"in": [data[400]["tags"]]}, "shared": shared, "copy": records(3)}
+    base = None
+    for _ in range(3):
+        base = save(scope, base, blobs)
+        again = loaded(base, blobs)
+        assert again == scope
+        assert again["one"] is again["data"][250]
+        assert again["deep"]["in"][0] is again["data"][400]["tags"]
+        assert again["shared"] is again["data"][5]["meta"]
+        assert group_of("data", base).parts
+        assert group_of("data", base) is group_of("one", base)
+    assert set(group_of("copy", base).names) == {"copy"}
+
+
+def test_parts_that_share_an_object_stay_together(blobs):
+    data = records()
+    data[10]["friend"] = data[500]
+    other = {n: [n] for n in range(500)}
+    other[7].append(data[100])
+    again = loaded(save({"data": data, "other": other}, None, blobs), blobs)
+    assert again["data"][10]["friend"] is again["data"][500]
+    assert again["other"][7][1] is again["data"][100]
+    index = {each["id"]: each for each in data}
+    again = loaded(save({"data": data, "index": index}, None, blobs), blobs)
+    assert all(again["index"][each["id"]] is each for each in again["data"])
+
+
+def test_a_list_inside_itself_or_in_two_places_stays_what_it_is(blobs):
+    data = records(300)
+    again = loaded(save({"box": {"a": data, "b": data, "c": 1}, "other": [data, data[3]]}, None, blobs), blobs)
+    assert again["box"]["a"] is again["box"]["b"] is again["other"][0]
+    assert again["other"][1] is again["box"]["a"][3]
+    data.append({"all": data})
+    again = loaded(save({"data": data}, None, blobs), blobs)
+    assert again["data"][-1]["all"] is again["data"]
+
+
+def test_large_values_inside_a_small_one_are_cut_each(blobs):
+    scope = {
+        "split": {
+            "train": records(),
+            "test": records(400),
+            "about": {"by": "me"},
+            "names": [f"n{n}" for n in range(999)],
+        }
+    }
+    snapshot = save(scope, None, blobs)
+    assert len(group_of("split", snapshot).parts) > 20
+    again = loaded(snapshot, blobs)
+    assert again == scope
+    assert list(again["split"]) == list(scope["split"])
+
+
+def test_a_dictionary_with_holes_keeps_its_order(blobs):
+    data: dict[Any, list[int]] = {n: [n] for n in range(900)}
+    for n in range(0, 900, 7):
+        del data[n]
+    data["late"] = [1]
+    snapshot = save({"data": data}, None, blobs)
+    assert group_of("data", snapshot).parts
+    assert list(loaded(snapshot, blobs)["data"].items()) == list(data.items())
+
+
+def test_what_is_restored_is_cut_where_it_was_so_nothing_seems_changed(blobs):
+    data = records(500)
+    base = save({"data": data}, None, blobs)
+    data += records(77)
+    del data[3]
+    base = save({"data": data, "one": data[5]}, base, blobs)
+    again = loaded(base, blobs)
+    assert changed(again, base, blobs=blobs).changed == ()
+    assert capture(again, base=base, blobs=blobs).references() == base.references()
+    again["data"][400]["x"] = "other"
+    assert changed(again, base, blobs=blobs).changed == ("data", "one")
+
+
+def test_another_store_gets_all_parts(blobs, tmp_path):
+    scope = {"data": records()}
+    base = save(scope, None, blobs)
+    base = save(scope, base, blobs)
+    other = FolderBlobs(tmp_path / "other")
+    assert loaded(save(scope, None, other), other) == scope
+    assert loaded(save(scope, base, blobs), blobs) == scope
+
+
+def test_a_save_that_failed_is_not_believed(blobs, monkeypatch):
+    scope = {"data": records()}
+    frozen = freeze(scope, blobs=blobs)
+    frozen.close()
+    assert loaded(save(scope, None, blobs), blobs) == scope
+
+
+def test_an_interrupt_while_cutting_leaves_nothing_wrong(blobs, monkeypatch):
+    scope = {"data": records()}
+    base = save(scope, None, blobs)
+    dumps, calls = plain.dumps, []
+
+    def interrupted(elements):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return dumps(elements)
+
+    monkeypatch.setattr(plain, "dumps", interrupted)
+    for each in scope["data"]:
+        each["x"] = "new"
+    with pytest.raises(KeyboardInterrupt):
+        freeze(scope, base=base, blobs=blobs)
+    monkeypatch.setattr(plain, "dumps", dumps)
+    assert loaded(save(scope, base, blobs), blobs) == scope
+
+
+def test_a_forked_child_believes_nothing_of_its_parent(blobs):
+    scope = {"data": records()}
+    base = save(scope, save(scope, None, blobs), blobs)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            scope["data"][500]["x"] = "child"
+            os._exit(0 if loaded(save(scope, base, blobs), blobs) == scope else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert loaded(save(scope, base, blobs), blobs) == scope
+
+
+def test_a_manifest_says_its_version_only_where_it_needs_the_new_one(blobs):
+    assert b'"version":1' in save({"a": [1]}, None, blobs).to_json()
+    assert b'"version":2' in save({"a": records()}, None, blobs).to_json()
+
+
+def test_a_secret_in_a_part_is_named_with_its_place(blobs):
+    scope: dict[str, Any] = {"data": {"train": records(), "b": records()}, "rest": 1}
+    scope["data"]["train"][400]["password"] = "hunter2"
+    snapshot = save(scope, None, blobs)
+    assert snapshot.names == ("rest",)
+    where = snapshot.unsaved["data"].partition(":")[0] + ":" + snapshot.unsaved["data"].partition(":")[2]
+    path = where.split(": a secret")[0]
+    assert eval(path, dict(scope)) == "hunter2"
+
+
+# --- no mutation is missed, and no alias is lost
+
+LEAVES = st.one_of(
+    st.integers(-5, 5), st.integers(2**40, 2**40 + 3), st.text("ab", max_size=3), st.floats(0, 2), st.none()
+)
+
+
+def value(chance: random.Random, depth=0):
+    kind = chance.randrange(8 if depth < 3 else 2)
+    if kind < 2:
+        return chance.choice([chance.randrange(10), chance.random(), f"t{chance.randrange(99)}", None, (1, [2]), 2**70])
+    count = chance.randrange(4)
+    if kind < 4:
+        return [value(chance, depth + 1) for _ in range(count)]
+    if kind < 6:
+        return {f"k{n}": value(chance, depth + 1) for n in range(count)}
+    if kind == 6:
+        return {chance.randrange(20) for _ in range(count)}
+    return bytearray(os.urandom(count * 200))
+
+
+def containers(scope):
+    """All that can be changed in the values, each once."""
+    found, queue = {}, list(scope.values())
+    while queue:
+        each = queue.pop()
+        if id(each) in found or not isinstance(each, list | dict | set | bytearray | tuple):
+            continue
+        found[id(each)] = each
+        queue += each.values() if isinstance(each, dict) else each if isinstance(each, list | tuple) else ()
+    return [each for each in found.values() if not isinstance(each, tuple)]
+
+
+def mutate(scope, chance: random.Random):
+    every = containers(scope)
+    one = chance.choice(every)
+    other = chance.choice([chance.choice(every), value(chance), value(chance), value(chance)])
+    if isinstance(one, list):
+        at = chance.randrange(len(one) + 1)
+        act = chance.randrange(9)
+        if act == 0:
+            one.append(other)
+        elif act == 1:
+            one[at:at] = [other]
+        elif act == 2 and one:
+            del one[at - 1]
+        elif act == 3 and one:
+            one[at - 1] = other
+        elif act == 4:
+            one.reverse()
+        elif act == 5 and one:
+            last = one.pop()
+            one.append(last if chance.random() < 0.5 else value(chance))
+        elif act == 6 and len(one) < 50:
+            one.clear()
+        elif act == 7 and one:
+            one[0], one[-1] = one[-1], one[0]
+        elif act == 8 and one and type(one[at - 1]) in (int, float):
+            one[at - 1] += 1
+    elif isinstance(one, dict):
+        keys = list(one)
+        act = chance.randrange(5)
+        if act == 0 or not keys:
+            one[f"new {chance.randrange(5)}"] = other
+        elif act == 1:
+            one[chance.choice(keys)] = other
+        elif act == 2:
+            del one[chance.choice(keys)]
+        elif act == 3:
+            one.popitem()
+        else:
+            one.update({f"k{n}": n for n in range(chance.randrange(30))})
+    elif isinstance(one, set):
+        one ^= {chance.randrange(20), f"s{chance.randrange(40)}"}
+    elif one and chance.random() < 0.7:
+        one[chance.randrange(len(one))] ^= 1
+    else:
+        one += bytes(chance.randrange(600))
+
+
+def shape(scope):
+    """What a scope is: its values with a number for every object that can change, so that aliases show."""
+    numbers: dict[int, int] = {}
+
+    def walk(each):
+        if isinstance(each, list | dict | set | bytearray):
+            if id(each) in numbers:
+                return ("again", numbers[id(each)])
+            numbers[id(each)] = len(numbers)
+        if isinstance(each, list | tuple):
+            return (type(each).__name__, [walk(item) for item in each])
+        if isinstance(each, dict):
+            return ("dict", [(walk(key), walk(item)) for key, item in each.items()])
+        if isinstance(each, set):
+            return ("set", sorted(map(repr, each)))
+        return (type(each).__name__, repr(each))
+
+    return [(name, walk(scope[name])) for name in sorted(scope)]
+
+
+def large(chance, count):
+    if chance.random() < 0.6:
+        return [value(chance) for _ in range(count)]
+    return {f"key {n}": value(chance) for n in range(count)}
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
+    chance = random.Random(seed)
+    blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
+    parts._roots.clear()
+    parts._uncut.clear()
+    scope = {"a": large(chance, 300), "b": large(chance, 200), "box": {"c": large(chance, 150), "d": [1]}, "e": [1, 2]}
+    base = None
+    believed = 0
+    for _ in range(8):
+        for _ in range(chance.choice([0, 1, 1, 2, 5, 30])):
+            act = chance.randrange(12)
+            if act == 0:
+                scope[chance.choice("abex")] = large(chance, chance.choice([3, 150]))
+            elif act == 1:
+                scope["alias"] = chance.choice(containers(scope))
+            elif act == 2:
+                scope.pop(chance.choice(["alias", "x", "e"]), None)
+            elif act == 3:
+                gc.collect()
+            else:
+                mutate(scope, chance)
+        if chance.random() < 0.2:  # only some of them, as for a cell
+            some = sorted(chance.sample(sorted(scope), 2))
+            part = capture(scope, some, base=chance.choice([None, base]), blobs=blobs)
+            again = loaded(part, blobs)
+            assert shape({name: again[name] for name in some}) == shape({name: scope[name] for name in some})
+        with freeze(scope, base=base, blobs=blobs) as frozen:
+            believed += sum(len(root.parts) for root in parts._roots.values())
+            said = shape(scope)
+            if chance.random() < 0.3:  # the next cell runs before it is saved
+                mutate(scope, chance)
+            base = frozen.save()
+        assert shape(loaded(base, blobs)) == said
+
+
+@needs_marks
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_leaves_that_come_and_go_at_one_address_are_told_apart(tmp_path_factory, data):
+    blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
+    parts._roots.clear()
+    scope: dict[str, Any] = {"data": [float(n) for n in range(2000)], "dict": {n: float(n) for n in range(2000)}}
+    base = None
+    for _ in range(6):
+        for _ in range(data.draw(st.integers(0, 4))):
+            at = data.draw(st.integers(0, 1999))
+            new = data.draw(LEAVES)
+            scope["data"][at] = None  # its memory is free for the next number
+            scope["data"][at] = copy.copy(new) if new is None else new
+            scope["dict"][at] = None
+            scope["dict"][at] = scope["data"][at]
+        base = save(scope, base, blobs)
+        assert loaded(base, blobs) == scope

@@ -102,6 +102,28 @@ def test_the_last_cell_is_saved_before_a_kernel_ends(desk, how):
     assert again.value("len(x)") == "200000"
 
 
+def test_a_kernel_that_ends_before_its_session_is_opened_saves_all_the_same(desk):
+    kernel = desk.open(before=SLOW.replace("sleep(2)", "sleep(6)"))
+    kernel.run("x = 41")
+    assert desk.saved() == 0
+    os.kill(pid_of(kernel), signal.SIGTERM)
+    until(lambda: not kernel.manager.is_alive(), 30.0)
+    again = desk.open()
+    assert again.value("x") == "41", told(again.loaded)
+
+
+def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without_another_cell(desk, server):
+    server.stop()
+    kernel = desk.open(
+        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+    )
+    kernel.run("x = 41")
+    server.start()
+    until(lambda: desk.saved() >= 1)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    assert desk.open().value("x") == "41"
+
+
 def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
     kernel = desk.open()
     kernel.run(

@@ -8,6 +8,7 @@ time is kept, too.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,13 @@ class WorkspaceSpawner(LocalProcessSpawner):
                 "JUPYTER_CONFIG_PATH": str(LAB_CONFIG),
             }
         )
+
+    async def _signal(self, sig: int) -> bool:
+        """Send SIGTERM where JupyterHub begins with SIGINT: without a terminal a Jupyter server dies of it at once,
+        and its kernels with it, before they could save.
+        """
+        exists: bool = await super()._signal(signal.SIGTERM if sig == signal.SIGINT else sig)
+        return exists
 
     def get_state(self) -> dict[str, Any]:
         """Keep the start time beside the process id."""

@@ -194,11 +194,18 @@ class NotebookSession:
         """
         with self._guarded():
             found = self.opened
+            if self._failure is not None and self._dirty:
+                self.shell.kernel.io_loop.call_later(_ASK_AGAIN_S, self._open_again)
             if self.running or self._began or not self._dirty or found is None or found.saved is not None:
                 return
             self._began = True
             self.ready(0.0)
             self._settled(self._cells)
+
+    def _open_again(self) -> None:
+        with self._guarded():
+            if self._failure is not None and self.name is not None and not self.running:
+                self.name_it(self.name, by_hand=self._by_hand)
 
     def _import_aside(self, saved: Saved) -> None:
         """Import what the variables need while nobody waits; whoever imports it meanwhile waits for this."""
@@ -223,8 +230,10 @@ class NotebookSession:
         self._tell_moved()
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
             if self.opened.fresh:
+                from dure.notebook.session_restoring import clock
+
                 saved = self.opened.saved
-                self.show(say("fresh", name=_short(self.name or ""), at=_clock(saved.at), number=saved.number))
+                self.show(say("fresh", name=_short(self.name or ""), at=clock(saved.at), number=saved.number))
             else:
                 self.bring_back_first(self.opened.saved)
 
@@ -372,8 +381,26 @@ class NotebookSession:
     def last_save(self) -> None:
         """The kernel is about to end: save, unless a cell is under way, whose half-changed state is nobody's."""
         with contextlib.suppress(Exception):
-            if self.saver is not None and (not self.running or self.saver.wait(GRACE_S)) and not self.running:
-                self.flush()
+            if self.running:
+                if self.saver is not None:
+                    self.saver.wait(GRACE_S)
+                return
+            if self.saver is None and self._dirty:
+                self._open_at_last()
+            self.flush()
+
+    def _open_at_last(self) -> None:
+        """Have the session opened after all: a kernel may end while that goes on, or before the platform answered."""
+        if self._failure is not None and self.name is not None:
+            self.name_it(self.name, by_hand=self._by_hand)
+        if self._opening is not None:
+            self._opening.join(GRACE_S / 2)
+        found = self.opened
+        if found is None or found.off or not self.ready(0.0):
+            return
+        self._began = True
+        if found.saved is not None and not found.fresh:
+            self.bring_back_first(found.saved)  # as the next cell would have: what is saved now holds both
 
     def _written(self) -> None:
         # On the saver's thread: what changed meanwhile is next, and what store or platform did not take is tried again.
@@ -464,12 +491,6 @@ def _in_a_cell(kernel: Any) -> bool:
     with contextlib.suppress(Exception):
         return bool(kernel.get_parent("shell").get("header"))
     return False
-
-
-def _clock(at: float) -> str:
-    from dure.notebook.session_restoring import clock
-
-    return clock(at)
 
 
 def _short(name: str) -> str:

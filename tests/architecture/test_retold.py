@@ -1,17 +1,25 @@
 """What snapshots, workers and executors write down in English is said in Korean to those who read Korean."""
 
 import ast
+import functools
 import re
 
 import pytest
 
+from dure.main import spoken
 from dure.wire.retold import retold
 from tests.architecture.source import PACKAGE, modules, shown, tree
 
-WRITERS = ("state/", "worker/", "adapters/executors/")
+SAID_BY = {
+    "state/": retold,
+    "worker/": retold,
+    "adapters/executors/": retold,
+    "main/running.py": spoken.retold,
+    "main/doctor.py": spoken.retold,
+}
 SENTENCE = re.compile(r"[A-Za-z']{2,},? [A-Za-z']+,? [A-Za-z']+|^an? [A-Za-z-]+( [a-z]+)?$")
 ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,}")
-CODE = re.compile(r"`[^`]*`|pip install \w+|kind: \w+|'dure.snapshot'")
+CODE = re.compile(r"`[^`]*`|pip install \w+|kind: \w+|'dure.snapshot'|[dD]ure (up|init|down|login|user add|doctor)")
 # Logs and command lines of the machinery, and what only programs are told.
 NOT_READ = ("worker/forkserver.py", "worker/control.py", "state/inspection.py")
 NOT_FOR_PEOPLE = frozenset(
@@ -37,7 +45,15 @@ NOT_FOR_PEOPLE = frozenset(
         "job Q1 is a Q3, which runs on one node: submit a command",
         "<Q1 without a readable text>",
         "a runner ends an attempt once",
+        "import dure, sys; print('.'.join(map(str, sys.version_info[:3])), dure.__version__)",
+        "du -xh --max-depth=2 Q1 | sort -h | tail",
+        "dure down --dir Q1 && dure up --dir Q3",
+        "timedatectl set-ntp true",
+        "pip install 'dure[server,hub]'",
+        "Q0 -m pip install dure",
         # parts of sentences that are tried whole
+        ", Q1 running jobs among it",
+        "it said nothing",
         "The cell looks at all variables at once (globals(), dir() or the like), ",
         " (Q1: an environment with that version restores it)",
         " (inside it, a Q1)",
@@ -47,12 +63,14 @@ NOT_FOR_PEOPLE = frozenset(
 )
 
 
+@functools.cache
 def sentences():
-    """Return every sentence of the writers with where it stands; what is filled in is Q1, Q2, …."""
+    """Return every sentence of the writers with what says it in Korean; what is filled in is Q1, Q2, …."""
     found = {}
     for path in modules():
         name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith(WRITERS) and name not in NOT_READ:
+        said_by = next((said for place, said in SAID_BY.items() if name.startswith(place)), None)
+        if said_by is not None and name not in NOT_READ:
             nodes = list(ast.walk(tree(path)))
             known = _constants(tree(path))
             beside = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
@@ -60,7 +78,7 @@ def sentences():
             for node in nodes:
                 text = _text(node, known) if id(node) not in beside else ""
                 if SENTENCE.search(text) and text not in NOT_FOR_PEOPLE:
-                    found[text] = f"{shown(path)}:{getattr(node, 'lineno', 0)}"
+                    found[text] = (said_by, f"{shown(path)}:{getattr(node, 'lineno', 0)}")
     return found
 
 
@@ -95,9 +113,10 @@ def test_the_writers_write():
 
 @pytest.mark.parametrize("sentence", sentences())
 def test_what_is_written_in_english_is_said_in_korean(sentence):
-    told = retold(sentence.strip(), "ko")
-    assert re.search("[가-힣]", told), f"{sentences()[sentence]}: add it to wire/retold.py"
-    assert not ENGLISH.search(CODE.sub("", told)), sentences()[sentence]
+    said_by, place = sentences()[sentence]
+    told = said_by(sentence.strip(), "ko")
+    assert re.search("[가-힣]", told), f"{place}: add it to wire/retold.py or main/spoken.py"
+    assert not ENGLISH.search(CODE.sub("", told)), place
     assert set(re.findall(r"Q\d+", told)) == set(re.findall(r"Q\d+", sentence))
 
 

@@ -1,5 +1,6 @@
 """The pages as plain HTML: what they say, who sees what, forms without a script, and what is refused."""
 
+import html
 import re
 
 import pytest
@@ -93,6 +94,17 @@ def test_a_failed_jobs_page_says_why(plane, lively):
     page = plane.http().get(f"jobs/{lively['failed'].id}").text
     assert "ValueError" in page
     assert 'class="out out-error"' in page
+
+
+def test_why_a_job_did_not_run_is_told_in_the_readers_language_in_its_reason_its_story_and_its_output(plane):
+    job = plane.running(ALICE, "typo", "bronze")
+    why = "The program 'pyhton' was not found in the environment 'default' or in the folder."
+    plane.prints(job, {"type": "error", "ename": "NotStarted", "evalue": why, "traceback": [f"NotStarted: {why}"]})
+    plane.end(job, {"status": "error", "error": {"ename": "NotStarted", "evalue": why}})
+    korean = html.unescape(plane.http(**{"accept-language": "ko"}).get(f"jobs/{job.id}").text)
+    assert korean.count("'pyhton' 프로그램이 'default' 환경에도 폴더에도 없습니다.") >= 3
+    assert why not in korean
+    assert html.unescape(plane.http().get(f"jobs/{job.id}").text).count(why) >= 3
 
 
 def test_while_others_questions_come_first_the_page_says_what_is_not_computed_and_asks_again(plane, lively):

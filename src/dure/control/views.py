@@ -181,6 +181,9 @@ def event_view(viewer: Viewer, event: Event) -> EventView:
     principal = viewer.principal
     if not principal.admin and event.data.get("user") != principal.name:
         event = replace(event, data={name: value for name, value in event.data.items() if name not in _PRIVATE})
+    said = event
+    if "evalue" in event.data:
+        said = replace(event, data={**event.data, "evalue": retold(str(event.data["evalue"]), viewer.lang)})
     return EventView(
         seq=event.seq,
         at=event.at,
@@ -188,7 +191,7 @@ def event_view(viewer: Viewer, event: Event) -> EventView:
         subject=event.subject,
         kind=event.kind,
         data=dict(event.data),
-        sentence=sentences.event_sentence(event, viewer.lang, viewer.platform.currency),
+        sentence=sentences.event_sentence(said, viewer.lang, viewer.platform.currency),
     )
 
 

@@ -26,6 +26,7 @@ import httpx
 from dure.adapters import platform_file, processes
 from dure.adapters.gpus import find_gpus
 from dure.core.model import Platform
+from dure.main.spoken import retold, spoken
 
 State = Literal["ok", "bad", "skipped"]
 _MIN_FREE_BYTES = 2 * 1024**3
@@ -45,15 +46,16 @@ class Finding:
 
 def report(state_dir: Path, *, as_json: bool = False) -> int:
     """Print every finding; return 0 when none is bad, else 1."""
-    findings = list(examine(state_dir))
+    findings, lang = list(examine(state_dir)), spoken()
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=1))
     else:
         for finding in findings:
             mark, colour = _MARKS[finding.state]
-            click.echo(f"{click.style(mark, fg=colour)} {finding.check}: {finding.found}")
-            if finding.fix:
-                click.echo(f"    fix: {finding.fix}")
+            check, found, fix = (retold(part, lang) for part in (finding.check, finding.found, finding.fix))
+            click.echo(f"{click.style(mark, fg=colour)} {check}: {found}")
+            if fix:
+                click.echo(f"    {'해결' if lang == 'ko' else 'fix'}: {fix}")
     return int(any(finding.state == "bad" for finding in findings))
 
 

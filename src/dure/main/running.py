@@ -31,6 +31,7 @@ from dure.client.config import language
 from dure.core.model import Platform
 from dure.hub import accounts, front_door, system_users
 from dure.main.private_file import write_once
+from dure.main.spoken import echo, spoken
 from dure.ports import StoreError
 from dure.settings import SettingsError, read_settings
 from dure.worker import processes as attempt_processes
@@ -71,15 +72,15 @@ def told() -> Iterator[None]:
     try:
         yield
     except _FAILURES as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         sys.exit(1)
     except sqlite3.Error as error:
-        click.echo(f"The account file cannot be used: {error}. Check the disk with: dure doctor", err=True)
+        echo(f"The account file cannot be used: {error}. Check the disk with: dure doctor", err=True)
         sys.exit(1)
     except BrokenPipeError:
         raise  # who read our output has seen enough: the command line ends without a word
     except OSError as error:
-        click.echo(refusal(error), err=True)
+        echo(refusal(error), err=True)
         sys.exit(1)
 
 
@@ -103,7 +104,7 @@ def up_detached(options: UpOptions) -> None:
     argv += ["--port", str(options.port)] if options.port else []
     argv += ["--no-hub"] if options.no_hub else []
     argv += ["--system-users"] if options.system_users else []
-    argv += ["--lang", options.lang] if options.lang else []
+    argv += ["--lang", spoken()]
     options.state_dir.mkdir(parents=True, exist_ok=True)
     log, errors = options.state_dir / "up.log", options.state_dir / "up.errors.log"
     with _private(log) as out, _private(errors) as err:
@@ -117,7 +118,7 @@ def up_detached(options: UpOptions) -> None:
         if ended is not None:
             click.echo(errors.read_text(errors="replace"), nl=False, err=True)
             sys.exit(ended or 1)
-        if "\nReady" in text or text.startswith("Ready"):
+        if "token=" in text:  # the line with the link
             return
         time.sleep(_POLL_S)
 
@@ -133,12 +134,10 @@ def down(state_dir: Path) -> None:
     found = front_door.stop(state_dir)
     attempts = end_attempts(state_dir)
     if not found and not attempts:
-        click.echo(f"Nothing was running in {state_dir}.")
+        echo(f"Nothing was running in {state_dir}.")
         return
     jobs = f", {attempts} running jobs among it" if attempts else ""
-    click.echo(
-        f"Ended what was running in {state_dir}{jobs}. State is kept; start again with: dure up --dir {state_dir}"
-    )
+    echo(f"Ended what was running in {state_dir}{jobs}. State is kept; start again with: dure up --dir {state_dir}")
 
 
 def init(state_dir: Path) -> Path:
@@ -148,7 +147,7 @@ def init(state_dir: Path) -> Path:
     gpus = find_gpus()
     platform_file.write_initial(path, gpus, getpass.getuser())
     found = f"{len(gpus)} NVIDIA GPUs" if gpus else "no NVIDIA GPU, so it has simulated ones, which run code on the CPU"
-    click.echo(f"Wrote {path} (this machine has {found}). Edit it at any time; then: dure up --dir {state_dir}")
+    echo(f"Wrote {path} (this machine has {found}). Edit it at any time; then: dure up --dir {state_dir}")
     return path
 
 
@@ -163,7 +162,7 @@ def invite(state_dir: Path, name: str, teams: tuple[str, ...], *, admin: bool) -
     if holder is None:
         raise accounts.AccountError(f"No platform runs in {state_dir}. Start it first: dure up --dir {state_dir}")
     token = accounts.create_link(state_dir, name, admin=admin, teams=teams)
-    click.echo(f"This link signs {name} in, once: {front_door.link_url(holder['link'], token)}")
+    echo(f"This link signs {name} in, once: {front_door.link_url(holder['link'], token)}")
 
 
 def list_users(state_dir: Path) -> None:
@@ -235,18 +234,18 @@ def _authenticator(platform: Platform) -> dict[str, Any]:
 def _up_with_hub(options: UpOptions, ready: Callable[[str], None]) -> None:
     platform = platform_of(options.state_dir)
     front = front_of(options, platform)
-    running = front_door.serve(front, click.echo)
+    running = front_door.serve(front, echo)
     try:
         first = platform.admins[0] if platform.admins else getpass.getuser()
         link = running.sign_in_link(first, admin=True)
-        click.echo(f"Ready. This link signs {first} in as administrator, once: {link}")
-        click.echo(f"Invite others: dure user add NAME --team {platform.teams[0].name} --dir {options.state_dir}")
+        echo(f"Ready. This link signs {first} in as administrator, once: {link}")
+        echo(f"Invite others: dure user add NAME --team {platform.teams[0].name} --dir {options.state_dir}")
         ready(link)
         code = running.wait()
         if code not in {0, -signal.SIGTERM}:
             raise front_door.FrontDoorError(f"The Hub ended with code {code}. {front_door.log_tail(running)}")
     except KeyboardInterrupt:
-        click.echo("Ending …")
+        echo("Ending …")
     finally:
         running.stop()
         end_attempts(options.state_dir)
@@ -265,7 +264,7 @@ def _up_alone(options: UpOptions, ready: Callable[[str], None]) -> None:
         lock.describe(url)
         _keep_running(options, port, url, token, ready)
     except KeyboardInterrupt:
-        click.echo("Ending …")
+        echo("Ending …")
     finally:
         processes.end_leftovers(state_dir, processes.EVERYTHING)
         end_attempts(state_dir)
@@ -282,8 +281,8 @@ def _keep_running(options: UpOptions, port: int, url: str, token: str, ready: Ca
         try:
             if first:
                 _wait_ready(child, url, options.state_dir)
-                click.echo(f"Ready. Portal: {url}?token={token}")
-                click.echo(f"From your own Jupyter or shell: dure login {url} --token {token}")
+                echo(f"Ready. Portal: {url}?token={token}")
+                echo(f"From your own Jupyter or shell: dure login {url} --token {token}")
                 ready(url)
                 first = False
             child.wait()

@@ -396,44 +396,49 @@ _REQUESTS: Mapping[str, str] = {
 _INSIDE = re.compile(r" \(inside it, a (?P<kind>.+)\)$")
 
 
-def retold(text: str, lang: str) -> str:
-    """Return a sentence of a snapshot, worker or executor in `lang`; what is not known here, such as what Python said
-    itself, stays as it is.
-    """
-    if lang != "ko":
-        return text
-    found = _korean(text)
-    return text if found is None else found
+class Retelling:
+    """Says sentences of some tables (English: Korean) in a reader's language."""
 
+    def __init__(self, *tables: Mapping[str, str]) -> None:
+        self._tables = tables
+        self._korean = functools.lru_cache(maxsize=4096)(self._looked_up)
 
-@functools.lru_cache(maxsize=4096)
-def _korean(text: str) -> str | None:
-    for english, korean in _patterns():
-        match = english.fullmatch(text)
-        if match is not None:
-            told = {name: retold(part, "ko") if name in _SAID else part for name, part in match.groupdict().items()}
-            return korean.format(**told)
-    return _after_a_name(text) or _several(text)
+    def __call__(self, text: str, lang: str) -> str:
+        """Return the sentence in `lang`; what is not known, such as what Python said itself, stays as it is."""
+        if lang != "ko":
+            return text
+        found = self._korean(text)
+        return text if found is None else found
 
+    def _looked_up(self, text: str) -> str | None:
+        for english, korean in self._patterns:
+            match = english.fullmatch(text)
+            if match is not None:
+                told = {name: self(part, "ko") if name in _SAID else part for name, part in match.groupdict().items()}
+                return korean.format(**told)
+        return self._after_a_name(text) or self._several(text)
 
-def _after_a_name(text: str) -> str | None:
-    """Say `x['a'].lock: reason` in Korean: the way to what is meant stays as it is written in code."""
-    at = text.find(": ")
-    while at >= 0:
-        told = _korean(text[at + 2 :])
-        if told is not None:
-            where = _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:at])
-            return f"{where}: {told}"
-        at = text.find(": ", at + 1)
-    return None
-
-
-def _several(text: str) -> str | None:
-    parts = text.split("; ")
-    told = [_korean(part) for part in parts] if len(parts) > 1 else [None]
-    if all(part is None for part in told):
+    def _after_a_name(self, text: str) -> str | None:
+        """Say `x['a'].lock: reason` in Korean: the way to what is meant stays as it is written in code."""
+        at = text.find(": ")
+        while at >= 0:
+            told = self._korean(text[at + 2 :])
+            if told is not None:
+                where = _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:at])
+                return f"{where}: {told}"
+            at = text.find(": ", at + 1)
         return None
-    return "; ".join(korean or part for korean, part in zip(told, parts, strict=True))
+
+    def _several(self, text: str) -> str | None:
+        parts = text.split("; ")
+        told = [self._korean(part) for part in parts] if len(parts) > 1 else [None]
+        if all(part is None for part in told):
+            return None
+        return "; ".join(korean or part for korean, part in zip(told, parts, strict=True))
+
+    @functools.cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+        return [(_pattern(english), korean) for table in self._tables for english, korean in table.items()]
 
 
 def _pattern(english: str) -> re.Pattern[str]:
@@ -443,7 +448,4 @@ def _pattern(english: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.DOTALL)
 
 
-@functools.cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    tables = (_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS, _REQUESTS)
-    return [(_pattern(english), korean) for table in tables for english, korean in table.items()]
+retold = Retelling(_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS, _REQUESTS)

@@ -59,7 +59,7 @@ def test_the_query_and_the_header_both_resume(running):
         last = [item for item in client.stream(job.id) if isinstance(item, Output)][-1]
     url = f"{running.url}/api/jobs/{job.id}/stream"
     for params, more in (({"cursor": last.cursor}, {}), ({}, {"Last-Event-ID": last.cursor})):
-        answer = httpx.get(url, params=params, headers=headers | more)
+        answer = httpx.get(url, params=params, headers=headers | more, timeout=60)
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert [sent.event for sent in sse(iter([answer.content]))] == ["job"]
 
@@ -169,12 +169,15 @@ def test_a_person_has_a_bounded_number_of_streams(tmp_path, monkeypatch):
     try:
         with served(app) as server:
             url = f"{server.url}/api/events/stream"
-            with httpx.stream("GET", url, headers=headers) as one, httpx.stream("GET", url, headers=headers) as two:
+            with (
+                httpx.stream("GET", url, headers=headers, timeout=60) as one,
+                httpx.stream("GET", url, headers=headers, timeout=60) as two,
+            ):
                 assert (one.status_code, two.status_code) == (200, 200)
-                third = httpx.get(url, headers=headers)
+                third = httpx.get(url, headers=headers, timeout=60)
                 assert (third.status_code, third.json()["code"]) == (429, "too_many_streams")
                 others = {"Authorization": f"Bearer {token('mate')}"}
-                with httpx.stream("GET", url, headers=others) as four:
+                with httpx.stream("GET", url, headers=others, timeout=60) as four:
                     assert four.status_code == 200
             until(lambda: not server.app.state.streams._open)
     finally:
@@ -193,7 +196,7 @@ def test_trouble_in_the_middle_of_a_stream_is_its_last_event(running, monkeypatc
             return real(*arguments)
 
         monkeypatch.setattr(running.plane.queries, "job", fail)
-        answer = httpx.get(f"{running.url}/api/jobs/{job.id}/stream", headers=headers)
+        answer = httpx.get(f"{running.url}/api/jobs/{job.id}/stream", headers=headers, timeout=60)
         last = list(sse(iter([answer.content])))[-1]
         assert (last.event, json.loads(last.data)["code"]) == ("problem", "internal_error")
         monkeypatch.undo()
@@ -213,7 +216,7 @@ def test_artifacts_are_listed_and_downloaded(running, tmp_path):
         assert client.save_artifact(job.id, artifact.path, tmp_path / "x" / "y.html") == artifact.size_bytes
         assert (tmp_path / "x" / "y.html").read_text() == "<script>1</script>"
         headers = {"Authorization": f"Bearer {token('alice')}"}
-        answer = httpx.get(f"{running.url}/api/jobs/{job.id}/artifacts/{artifact.path}", headers=headers)
+        answer = httpx.get(f"{running.url}/api/jobs/{job.id}/artifacts/{artifact.path}", headers=headers, timeout=60)
         assert answer.headers["content-disposition"].startswith("attachment")
         assert answer.headers["content-type"] == "application/octet-stream"
         with pytest.raises(DureError, match="has no artifact"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dure.adapters import processes
 from dure.client import Client, Login
-from tests.e2e.hub_browser import HubBrowser
+from tests.e2e.hub_browser import PATIENCE_S, HubBrowser
 
 PLATFORM = """\
 name: test
@@ -29,6 +29,13 @@ TEAMS = """\
   - {name: vision, members: [alice, bob]}
   - {name: speech, members: [carol]}"""
 END_S = 60.0
+
+
+def new_page(browser, **options):
+    """Open a page in a browser profile of its own, which waits as long as everything here."""
+    page = browser.new_context(locale="en-US", **options).new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
+    return page
 
 
 def write_platform(state_dir, teams=TEAMS, python=sys.executable):
@@ -75,7 +82,7 @@ class Up:
     def said(self):
         return self.log.read_text(errors="replace")
 
-    def ready(self, timeout_s=90.0):
+    def ready(self, timeout_s=PATIENCE_S):
         """Wait for the line that says so; fail with what was said when it ends before."""
         deadline = time.monotonic() + timeout_s
         while "\nReady" not in f"\n{self.said}":

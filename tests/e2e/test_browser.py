@@ -5,6 +5,8 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.e2e.real import new_page
+
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]
@@ -23,9 +25,9 @@ def chromium():
 
 @pytest.fixture
 def page(chromium):
-    context = chromium.new_context(viewport={"width": 1200, "height": 800})
-    yield context.new_page()
-    context.close()
+    page = new_page(chromium, viewport={"width": 1200, "height": 800})
+    yield page
+    page.context.close()
 
 
 def test_one_click_on_the_link_ends_in_the_portal(door, page):
@@ -53,12 +55,11 @@ def test_a_password_is_set_and_used(door, page, chromium, tmp_path):
     page.screenshot(path=tmp_path / "password.png")
     page.get_by_role("button", name="Save the password").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
-    context = chromium.new_context()
-    fresh = context.new_page()
+    fresh = new_page(chromium)
     fresh.goto(door.portal_url)
     fresh.get_by_label("Username").fill("bob")
     fresh.get_by_label("Password", exact=False).first.fill(PASSWORD)
     fresh.get_by_role("button", name="Sign in").click()
     fresh.wait_for_url(door.portal_url)
     expect(fresh.locator("body")).to_contain_text("portal of bob")
-    context.close()
+    fresh.context.close()

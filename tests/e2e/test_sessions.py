@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.hub_browser import Kernel, wait_for
-from tests.e2e.real import up, write_platform
+from tests.e2e.real import new_page, up, write_platform
 from tests.e2e.test_browser import CHROMIUM, QUIET
 
 PICTURES = os.environ.get("DURE_PICTURES")
@@ -129,7 +129,7 @@ def test_the_idle_culler_stops_a_workspace_and_reopening_restores(whole, alice):
         stderr=subprocess.DEVNULL,
     ) as culler:
         try:
-            wait_for(lambda: not alice.server("alice"), "the cull of an idle workspace", 90)
+            wait_for(lambda: not alice.server("alice"), "the cull of an idle workspace")
         finally:
             culler.terminate()
     root.close()
@@ -148,7 +148,7 @@ def test_stop_my_server_and_sign_out_in_the_browser_lose_nothing(whole, alice):
     assert notebook.shown("first = 'one' * 1000; len(first)").endswith("3000")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_context(locale="en-US").new_page()
+        page = new_page(browser)
         page.goto(whole.link_for("alice"))
         page.wait_for_url(f"{whole.url}services/dure/**")
         page.goto(f"{whole.url}hub/home")
@@ -187,7 +187,7 @@ def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
     (whole.state_dir / "homes" / "alice" / "seen.ipynb").write_text(json.dumps(document))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_context(viewport={"width": 1200, "height": 760}, locale="en-US").new_page()
+        page = new_page(browser, viewport={"width": 1200, "height": 760})
         page.goto(whole.link_for("alice"))
         page.wait_for_url(f"{whole.url}services/dure/**")
         opened(page, whole)
@@ -203,7 +203,7 @@ def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
         page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
         page.keyboard.press("Shift+Enter")
         outputs = page.locator(".jp-OutputArea-output")
-        expect(outputs.filter(has_text="Restored 1 variable of seen.ipynb")).to_be_visible(timeout=60_000)
+        expect(outputs.filter(has_text="Restored 1 variable of seen.ipynb")).to_be_visible()
         expect(outputs.filter(has_text="rows (cell 1: a generator")).to_be_visible()
         expect(outputs.filter(has_text="the answer is 42")).to_be_visible()
         if PICTURES:
@@ -213,7 +213,7 @@ def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
 
 def opened(page, whole):
     page.goto(f"{whole.url}user/alice/lab/tree/seen.ipynb?reset")
-    expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle")
 
 
 def test_a_session_follows_its_notebook_that_is_renamed_in_jupyterlab(alice):

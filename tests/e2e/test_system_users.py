@@ -264,7 +264,7 @@ def test_people_who_leave_a_team_lose_its_blobs_with_their_next_job(whole):
     _ann, ben, _cat = whole.people
     names = [person.name for person in whole.people]
     write_platform(whole.state_dir, teams_text(whole.teams, names[:1], names[1:]), whole.python)
-    wait_for(lambda: ben.client.me().teams == [whole.teams[1]], "the edit", 15)
+    wait_for(lambda: ben.client.me().teams == [whole.teams[1]], "the edit")
     _asked, said = ben.job("sh", "-c", f"id -Gn; ls {whole.state_dir / 'blobs' / whole.teams[0]}")
     assert system_users.team_group(whole.teams[1]) in said
     assert "Permission denied" in said

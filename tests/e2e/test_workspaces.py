@@ -52,7 +52,7 @@ def test_two_people_work_at_the_same_time(workspaces):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     for kernel in kernels.values():
         kernel.close()
     assert answers == {name: [str(n * n) for n in range(20)] for name in workspaces}

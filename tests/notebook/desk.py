@@ -23,6 +23,12 @@ del Slow
 WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring; del dure"
 
 
+# Whether a kernel still has to save or to tell something, asked without running a cell of the person's.
+OWES = """(lambda session: (lambda saver: saver is not None and not (saver.fenced or saver.paused) and bool(
+    session._dirty or saver.owed or saver.journal.pending or not saver.free))(session.saver))(
+    next(iter(__import__("dure.notebook.extension", fromlist=["_LOADED"])._LOADED.values())).session)"""
+
+
 class Desk:
     """A person at a machine: kernels of one home, signed in to one control plane."""
 
@@ -69,16 +75,22 @@ def pid_of(kernel: NotebookKernel) -> int:
 
 
 def settled(desk: Desk, notebook: str = "train.ipynb") -> int:
-    """Wait until no new version comes any more."""
-    known = [-1, -2, -3]
+    """Wait until no kernel has anything left to save or to tell; return the newest version."""
+    until(lambda: desk.saved(notebook) > 0 and not any(owes(kernel) for kernel in desk.kernels))
+    return desk.saved(notebook)
 
-    def quiet() -> bool:
-        known.append(desk.saved(notebook))
-        time.sleep(0.1)
-        return known[-1] > 0 and len(set(known[-5:])) == 1
 
-    until(quiet)
-    return known[-1]
+def owes(kernel: NotebookKernel) -> bool:
+    if not kernel.manager.is_alive():
+        return False
+    asked = {"owes": OWES.replace("\n", " ")}
+    try:
+        reply = kernel.client.execute("", silent=True, user_expressions=asked, reply=True, timeout=5)
+    except TimeoutError:  # it was killed a moment ago, or the machine is that busy
+        return True
+    told = reply["content"]["user_expressions"]["owes"]
+    assert told["status"] == "ok", told
+    return bool(told["data"]["text/plain"] == "True")
 
 
 def told(shown) -> str:

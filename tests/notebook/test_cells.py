@@ -299,3 +299,11 @@ def test_what_libraries_ask_to_know_a_notebook_says_that_it_is_one(kernel: Noteb
 
 def test_exit_is_not_a_value_that_cannot_be_sent(kernel: NotebookKernel):
     assert kernel.run("%%gpu\nif False: exit()\n1").ok
+
+
+def test_what_a_name_held_before_a_cell_does_not_stay_in_memory(kernel: NotebookKernel):
+    assert kernel.run("import gc, weakref\nclass Large(dict): pass\nlarge = Large(); first = weakref.ref(large)").ok
+    assert kernel.run("%%gpu\nlarge['a'] = 1").ok
+    assert kernel.run("second = weakref.ref(large)").ok
+    assert kernel.run("%%gpu\nlarge['b'] = 2").ok
+    assert kernel.value("gc.collect() and None, first(), second(), large") == "(None, None, None, {'a': 1, 'b': 2})"

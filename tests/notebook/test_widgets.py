@@ -97,6 +97,27 @@ def test_after_the_cell_a_page_that_is_loaded_again_gets_the_last_state(kernel: 
     raise AssertionError("no answer")
 
 
+def test_a_page_that_asks_for_all_widgets_at_once_is_made_to_ask_each_also_after_the_notebook_has_ipywidgets(
+    kernel: NotebookKernel,
+):
+    """Found in JupyterLab: the name `w` comes back with the cell, and ipywidgets then answered without ours."""
+    shown = kernel.run("%%gpu\nimport ipywidgets as w\ndisplay(w.IntProgress(value=3))")
+    assert shown.ok, shown.traceback
+    comm_id, _ = by_model(shown, "IntProgressModel")
+    assert kernel.value("w.__name__") == "'ipywidgets'"
+    client = kernel.client
+    opening = {"comm_id": "asks-for-all", "target_name": "jupyter.widget.control", "data": {}}
+    client.shell_channel.send(client.session.msg("comm_open", opening))
+    deadline = time.monotonic() + DEADLINE_S
+    while (message := client.get_iopub_msg(timeout=DEADLINE_S))["msg_type"] != "comm_close":
+        assert time.monotonic() < deadline
+    assert message["content"]["comm_id"] == "asks-for-all"
+    client.shell_channel.send(client.session.msg("comm_info_request", {"target_name": "jupyter.widget"}))
+    while (reply := client.get_shell_msg(timeout=DEADLINE_S))["msg_type"] != "comm_info_reply":
+        assert time.monotonic() < deadline
+    assert comm_id in reply["content"]["comms"]
+
+
 def test_an_output_widget_captures_what_its_cell_prints(kernel: NotebookKernel):
     running: Running = kernel.start(
         "%%gpu\nimport ipywidgets as w\nout = w.Output()\ndisplay(out)\nprint('outside')\n"
@@ -145,6 +166,18 @@ def test_a_bar_at_a_thousand_states_a_second(kernel: NotebookKernel):
     assert shown.ok, shown.traceback
     assert "2000/2000" in shown.stream("stderr")
     assert len(shown.stream("stderr")) < 2000 * 40
+
+
+def test_what_the_last_cell_said_is_shown_again_to_who_comes_back_and_changes_nothing(kernel: NotebookKernel):
+    """A page that was closed while the cell ran has lost its output: the kernel cannot tell whether anyone looked."""
+    assert kernel.run("%%gpu\nx = 1\nprint('while you were away')\nx + 1").ok
+    assert kernel.run("x = 'mine'").ok
+    again = kernel.run("%gpu attach")
+    assert again.ok, again.traceback
+    assert "while you were away" in again.stream()
+    assert "have been brought" in again.stream()
+    assert again.result == "2"
+    assert kernel.value("x") == "'mine'"
 
 
 def test_what_was_said_while_nobody_watched_is_shown_once_and_in_order(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dure.wire.messages import JobView
 
 _HISTORY = 20
+_SHOWN_EARLIER = 5
 _PENDING = ("queued", "admitted", "starting", "running")
 _HELP = {
     "en": """%gpu status          your jobs that have not ended, and what is free
@@ -136,6 +137,10 @@ def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
     if not asked:
         notebook = session.notebook_id(kernel.shell.user_ns)
         asked = [record.job for record in records.undelivered(notebook, client.login.url, time.time())]
+    if not asked and kernel.sent:
+        *earlier, last = list(kernel.sent)[-_SHOWN_EARLIER:]
+        print(say("shown_again", job=last, earlier=", ".join(earlier) or "-"))  # noqa: T201
+        asked = [last]
     if not asked:
         print(say("nothing_to_attach"))  # noqa: T201
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib
 import queue
 import threading
 from collections.abc import Mapping
@@ -90,6 +91,8 @@ class Comms:
 
         if len(_mirrors) >= _MAX_COMMS or comm_id in _mirrors:
             return
+        if not _mirrors:
+            _have_each_asked(self._kernel.comm_manager)
         opened: Any = create_comm(
             comm_id=comm_id,
             target_name=str(message.get("target_name") or ""),
@@ -137,6 +140,13 @@ class Comms:
         """The cell is over: from now on widgets answer with their last state only."""
         self._ended = True
         self._outgoing.put(None)
+
+
+def _have_each_asked(comm_manager: Any) -> None:
+    """Have a page that is loaded again ask each comm for its state: ipywidgets answers for all, but knows not ours."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ipywidgets")  # or it would take the target over when it is imported later
+    comm_manager.register_target("jupyter.widget.control", lambda comm, _: comm.close())
 
 
 def _paths(data: Mapping[str, Any]) -> list[list[Any]]:

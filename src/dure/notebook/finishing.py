@@ -60,6 +60,8 @@ def finish(
             kernel.tell(partial.notes)
             names = ", ".join([*partial.changed, *(f"del {name}" for name in partial.deleted)])
             details = (say("partial_committed", names=names) if names else say("partial_nothing"),)
+        elif sent is not None:
+            sent.before = FreshKernel()  # as below
         records.forget(job.id)
         status.show(line, (*details, *left_kept))
         raise failure_of(outcome, job, end)
@@ -99,6 +101,7 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
             kernel.sent[job.id] = sent or Sent(before, job.team)
         elif sent is not None:
             sent.delivered, sent.last_value = True, done.last_value
+            sent.before = FreshKernel()  # or what the names held before would stay in memory
         if sent is not None and sent.code:
             keep_source(kernel.shell, sent.code, sent.number)
         return done

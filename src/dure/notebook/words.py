@@ -305,6 +305,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Sent from this notebook before and not brought yet: {jobs}. `%gpu attach` brings their output and results.",
         "이 노트북에서 보냈지만 아직 가져오지 않은 작업: {jobs}. `%gpu attach`로 출력과 결과를 가져오세요.",
     ),
+    "shown_again": (
+        "All of this notebook's jobs have been brought. What {job} printed, again (earlier jobs: {earlier}):",
+        "이 노트북의 작업은 모두 가져왔습니다. {job}의 출력을 다시 보여 줍니다(이전 작업: {earlier}).",
+    ),
     "nothing_to_attach": (
         ("This notebook has no job to attach to; `%gpu history` lists yours, and `%gpu attach JOB` takes any of them."),
         ("이 노트북에 연결할 작업이 없습니다. `%gpu history`로 목록을 보고 `%gpu attach JOB`으로 연결하세요."),

@@ -344,3 +344,12 @@ def test_a_header_of_a_megabyte_is_told(tmp_path):
     with pytest.raises(TraceError) as refused:
         read(tmp_path, "submitted_at,run_s,gpus," + "x" * 1_000_000 + "\n", "dure")
     assert refused.value.code == "columns"
+
+
+@pytest.mark.parametrize("content", ["", " \n\n"])
+def test_an_empty_file_is_told_as_empty(tmp_path, content):
+    path = tmp_path / "empty.csv"
+    path.write_text(content)
+    with pytest.raises(TraceError) as refused:
+        read_trace(path)
+    assert refused.value.code == "nothing"

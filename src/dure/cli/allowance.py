@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dure.amounts import money
+from dure.amounts import duration, money
 from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, when, zone_name
 from dure.client.errors import failure
 from dure.client.times import parse_deadline
@@ -123,11 +123,11 @@ def add(
     span = f"{when(made.begins_at)} – {when(made.ends_at)} {zone_name()}"
     if lang == "ko":
         say(f"{made.id}: {made.tier} GPU {made.gpus:g}개를 {made.team} 팀에 예약했습니다({span}).")
-        say(f"{made.grace_s / 60:g}분 안에 쓰지 않으면 해제됩니다. 취소: dure reserve release {made.id}")
+        say(f"{duration(made.grace_s, 'ko')} 안에 쓰지 않으면 해제됩니다. 취소: dure reserve release {made.id}")
         return
     count = "1 GPU" if made.gpus == 1 else f"{made.gpus:g} GPUs"
     say(f"{made.id}: {count} of {made.tier} reserved for team {made.team}, {span}.")
-    say(f"Unused for {made.grace_s / 60:g} minutes, it is released. To release it: dure reserve release {made.id}")
+    say(f"Unused for {duration(made.grace_s)}, it is released. To release it: dure reserve release {made.id}")
 
 
 @reserve.command("release", cls=ToldCommand, ko="예약한 GPU를 돌려줍니다.")

@@ -55,6 +55,8 @@ def read_trace(path: Path, format_name: str | None = None) -> Trace:
             head = file.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
         if size > MAX_FILE_BYTES:
             raise TraceError("too_large", file=path.name, most=MAX_FILE_BYTES)
+        if not head.strip():
+            raise TraceError("nothing", file=path.name)
         known = format_name or recognised(head)
         if known is None:
             first = head.splitlines()[0][:200] if head else ""

@@ -104,6 +104,10 @@ TRACE_ERRORS: Sentences = {
         "{file}: has more than {most} jobs. Cut a part of it out.",
         "{file}: 작업이 {most}개보다 많습니다. 일부만 잘라 쓰세요.",
     ),
+    "nothing": (
+        "{file}: is empty. Export the trace again, or name another file with --trace.",
+        "{file}: 비어 있습니다. 트레이스를 다시 내보내거나 --trace로 다른 파일을 지정하세요.",
+    ),
     "unknown_format": (
         "{file}: its format is not known (it begins with {header!r}). Name it with --format ({names}).",
         "{file}: 형식을 알 수 없습니다(첫 줄 {header!r}). --format으로 지정하세요({names}).",

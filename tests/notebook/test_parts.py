@@ -15,6 +15,7 @@ from dure.notebook import records
 from dure.notebook.cell import numbered_as_shown
 from dure.notebook.delivery import LAST_VALUE, Before, FreshKernel, deliver
 from dure.notebook.ending import package_hint
+from dure.notebook.session_restoring import Lost, lost_names
 from dure.notebook.tables import Table
 from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs, capture, open_blobs
@@ -179,3 +180,18 @@ def test_loading_the_extension_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_why_a_variable_is_lost_is_told_briefly_in_the_readers_language(monkeypatch):
+    lost = {
+        "g": Lost("a generator: its position in its code cannot be saved; make it a list", 3),
+        "f": Lost("f.log: an open file: open it again after the restore"),
+        "m": Lost("KeyError: 'x' (saved with numpy 1.2, here is 2.1: an environment with that version restores it)", 4),
+    }
+    monkeypatch.setenv("DURE_LANG", "ko")
+    assert lost_names(lost) == (
+        "g(셀 3: 제너레이터: 코드 안의 현재 위치를 저장할 수 없습니다); "
+        "f(f.log: 열린 파일: 복원한 뒤 다시 여세요); m(셀 4: KeyError: 'x')"
+    )
+    monkeypatch.setenv("DURE_LANG", "en")
+    assert lost_names(lost).startswith("g (cell 3: a generator: its position in its code cannot be saved); f (f.log: ")

@@ -126,7 +126,9 @@ class CellJob(RemoteJob):
     def _publish(self, display_id: str, *, update: bool) -> None:
         line = _line_of(self._job).removeprefix(f"{self.id}: ")
         text = f"{self!r} {line}" if line else repr(self)
-        shown = f'<div role="status" aria-live="polite"><code>{html.escape(repr(self))}</code>'
+        shown = (
+            f'<div role="status" aria-live="polite" lang="{session.language()}"><code>{html.escape(repr(self))}</code>'
+        )
         shown += f" <small>{html.escape(line)}</small></div>"
         self._kernel.shell.display_pub.publish(
             data={"text/plain": text, "text/html": shown},

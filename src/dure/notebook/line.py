@@ -11,6 +11,8 @@ import sys
 from typing import Any
 from uuid import uuid4
 
+from dure.notebook.session import language
+
 
 class StatusLine:
     """Shows one text at a time. `shell` None: shows nothing, as in a script."""
@@ -47,4 +49,5 @@ class StatusLine:
 
 def _as_html(text: str, details: tuple[str, ...]) -> str:
     below = "".join(f"<br><small>{html.escape(detail)}</small>" for detail in details)
-    return f'<div role="status" aria-live="polite" class="dure-line"><small>{html.escape(text)}</small>{below}</div>'
+    said = f"<small>{html.escape(text)}</small>{below}"
+    return f'<div role="status" aria-live="polite" lang="{language()}" class="dure-line">{said}</div>'

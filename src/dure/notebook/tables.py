@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dure.notebook.session import language
+
 _NUMBER_STYLE = ' style="text-align:right;font-variant-numeric:tabular-nums"'
 
 
@@ -70,10 +72,11 @@ def _width(text: str) -> int:
 
 def show(shell: Any, *tables: Table) -> None:
     """Display tables in the notebook, or print them in a terminal."""
+    told = "".join(table.as_html() for table in tables)
     shell.display_pub.publish(
         data={
             "text/plain": "\n\n".join(table.as_text() for table in tables),
-            "text/html": "".join(table.as_html() for table in tables),
+            "text/html": f'<div lang="{language()}">{told}</div>',
         },
         metadata={},
     )

@@ -52,7 +52,7 @@ ROWS = [
         ("generic alias and union", "x = [list[int], int | None]", "x == [list[int], int | None]"),
         ("exception", "x = ValueError('a', 1)", "x.args == ('a', 1)"),
         (
-            "exception with notes, cause and attributes",
+            "exception with notes and attributes",
             "x = KeyError('k'); x.add_note('n'); x.extra = 3",
             "x.__notes__ == ['n'] and x.extra == 3",
         ),

@@ -320,3 +320,16 @@ def test_padding_inside_records_is_no_change(tmp_path):
     worker: dict[str, Any] = {}
     restore(base, blobs, into=worker)
     assert changed(worker, base, blobs=blobs).changed == ()
+
+
+def test_a_figure_that_nobody_touched_is_no_change(tmp_path):
+    pytest.importorskip("matplotlib").use("agg")
+    from matplotlib.figure import Figure
+
+    blobs = FolderBlobs(tmp_path)
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    base = capture({"figure": figure}, blobs=blobs)
+    assert changed({"figure": figure}, base, blobs=blobs).changed == ()
+    figure.axes[0].plot([3, 4])
+    assert changed({"figure": figure}, base, blobs=blobs).changed == ("figure",)

@@ -17,8 +17,9 @@ from dure.state import FolderBlobs, capture
 from dure.wire.retold import retold
 from tests.state.matrix import ROWS as PLAIN_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
+from tests.state.matrix_strangers import STRANGERS_ROWS
 
-ROWS = [*PLAIN_ROWS, *LIBRARY_ROWS]
+ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *LIBRARY_ROWS]
 HERE = [row for row in ROWS if not row.needs or importlib.util.find_spec(row.needs) is not None]
 
 PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"
@@ -100,7 +101,7 @@ def page(found):
         f"{len(ROWS)} kinds of object, each made as a notebook makes it, saved, and looked at in another process:",
         f"{restored} come back as they were, {len(ROWS) - restored} cannot be saved by anyone and are named with the",
         "reason. None blocks the rest of the notebook, and none is silently altered. Written from",
-        "`tests/state/matrix.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
+        "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
         "The kinds of PyTorch, JAX and Arrow are tried where those are installed.",
     ]
     section = ""

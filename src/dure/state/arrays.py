@@ -8,7 +8,9 @@ pickles do.
 
 from __future__ import annotations
 
+import array as arraymodule
 import bisect
+import ctypes
 import mmap
 import sys
 from pickle import PickleBuffer
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from dure.state.written import Watched
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
+_MUTABLE = (bytearray, arraymodule.array, ctypes.Array, ctypes.Structure, ctypes.Union)
+_BASES = 64  # how far down to look for a file
 
 
 class Memory:
@@ -84,12 +88,12 @@ def reduce_array(array: Any, plains: dict[int, Any], memory: Memory, watching: C
     if kind is not numpy.ndarray:
         state = getattr(array, "__dict__", None) or None
         plain = _plain_of(array, plains) if array.base is None else array.view(numpy.ndarray)
-        return subclass, (kind, plain, array.dtype), state, None, None, set_attributes
+        return subclass, (kind, plain, _type_of(array)), state, None, None, set_attributes
     if id(array) in plains and plains[id(array)][1] is array:
         return _root(array)
     top = array
-    while isinstance(top.base, numpy.ndarray):
-        top = top.base
+    while (below := _array_below(top)) is not None:
+        top = below
     if type(top) is not numpy.ndarray:
         top = _plain_of(top, plains)
     if top is not array:
@@ -100,7 +104,7 @@ def reduce_array(array: Any, plains: dict[int, Any], memory: Memory, watching: C
 def _top(array: Any, memory: Memory, watching: Callable[[], Watched]) -> Any:
     """Return the reduction of an array that is no view of another one."""
     below = array.base.obj if isinstance(array.base, memoryview) else array.base
-    if isinstance(below, bytearray) and not isinstance(below, Block) and array.nbytes:
+    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes:
         return _view_of(array, below)
     if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
         return _on_tensor(array, below)
@@ -114,7 +118,7 @@ def _top(array: Any, memory: Memory, watching: Callable[[], Watched]) -> Any:
 def _on_tensor(array: Any, tensor: Any) -> Any:
     storage = tensor.untyped_storage()
     offset = int(array.__array_interface__["data"][0]) - storage.data_ptr()
-    place = (array.dtype, array.shape, array.strides, offset, bool(array.flags.writeable))
+    place = (_type_of(array), array.shape, array.strides, offset, bool(array.flags.writeable))
     return on_storage, (storage, *place)
 
 
@@ -127,10 +131,18 @@ def _plain_of(array: Any, plains: dict[int, Any]) -> Any:
     return found[1]
 
 
+def _array_below(array: Any) -> Any:
+    """Return the array whose memory it is a view of; None where it is no view of one."""
+    below = array.base
+    if type(below).__name__ == "DummyArray":  # what as_strided and sliding_window_view put between
+        below = below.base
+    return below if isinstance(below, sys.modules["numpy"].ndarray) else None
+
+
 def _file_below(array: Any) -> Any:
     base = array.base
-    while base is not None:
-        if isinstance(base, mmap.mmap):
+    for _ in range(_BASES):  # Cython's memory views are each other's base for ever
+        if base is None or isinstance(base, mmap.mmap):
             return base
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
     return None
@@ -166,7 +178,7 @@ def _view_of(array: Any, source: Any) -> Any:
     offset = int(array.__array_interface__["data"][0]) - start
     if array.size and not 0 <= offset < max(size, 1):
         return _root(array)
-    place = (array.dtype, array.shape, array.strides, offset, bool(array.flags.writeable))
+    place = (_type_of(array), array.shape, array.strides, offset, bool(array.flags.writeable))
     return view, (source, *place)
 
 
@@ -181,16 +193,25 @@ def _root(array: Any) -> Any:
         return NotImplemented
     writeable = bool(array.flags.writeable)
     if array.flags.c_contiguous:
-        return root, (_bytes_of(array, "C"), array.dtype, array.shape, "C", writeable)
+        return root, (_bytes_of(array, "C"), _type_of(array), array.shape, "C", writeable)
     if array.flags.f_contiguous:
-        return root, (_bytes_of(array, "F"), array.dtype, array.shape, "F", writeable)
+        return root, (_bytes_of(array, "F"), _type_of(array), array.shape, "F", writeable)
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     turned = array.transpose(order)
     if not turned.flags.c_contiguous:
         # a view into memory that another library owns: its elements are what can be kept
-        return root, (_bytes_of(array.copy("C"), "C"), array.dtype, array.shape, "C", writeable)
+        return root, (_bytes_of(array.copy("C"), "C"), _type_of(array), array.shape, "C", writeable)
     back = tuple(order.index(axis) for axis in range(array.ndim))
-    return transposed, (_bytes_of(turned, "C"), array.dtype, turned.shape, back, writeable)
+    return transposed, (_bytes_of(turned, "C"), _type_of(array), turned.shape, back, writeable)
+
+
+def _type_of(array: Any) -> Any:
+    """Return the array's type, of which numpy has one object: two that say the same would look like a change."""
+    dtype = array.dtype
+    if dtype.metadata is not None or dtype.kind not in "biufc":
+        return dtype
+    known = sys.modules["numpy"].dtype(dtype.str)
+    return known if known == dtype else dtype
 
 
 def _opaque(dtype: Any) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dure.state import written
+from dure.state import figures, written
+from dure.state.alike import same_but_for_texts
 from dure.state.capturing import Writer, snapshot_of, taken_of
 from dure.state.grouping import Gathered, gather
 from dure.state.loading import Loader
@@ -92,9 +93,7 @@ def _with_needs(groups: list[Group], wanted: list[int]) -> list[int]:
 def _same_after_all(
     base: Snapshot | None, group: Group, gathered: Gathered, namespace: dict[str, Any], blobs: Blobs
 ) -> bool:
-    """Tell whether the base's group, loaded afresh and pickled here, gives the same bytes as the living
-    one.
-    """
+    """Tell whether the base's group, loaded afresh and pickled here, says the same as the living one."""
     if base is None:
         return False
     index = next(
@@ -116,7 +115,8 @@ def _same_after_all(
     loader = Loader(base, blobs, namespace, fresh=True, verify=False)
     shared = Shared(namespace)
     try:
-        slots = loader.load(index)
+        with figures.unseen():
+            slots = loader.load(index)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         pickler = GroupPickler(shared, {id(slots[slot]) for slot in old.classes.values()})
         pickler.dump(tuple(slots))
@@ -124,6 +124,6 @@ def _same_after_all(
         # what cannot be loaded or saved again cannot be shown to be the same
         return False
     fresh = [buffer.raw() for buffer in pickler.buffers]
-    return pickler.file.getvalue() == gathered.pickled.stream and all(
+    return same_but_for_texts(pickler.file.getvalue(), gathered.pickled.stream) and all(
         one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True)
     )

@@ -9,6 +9,7 @@ import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dure.state.alike import same_but_for_texts
 from dure.state.blobs import BlobError, Blobs, digest_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
             sorted(
                 name
                 for name in old.keys() & new.keys()
-                if old[name] != new[name] and (_module(name, before) or name) != _module(name, after)
+                if old[name] != new[name]
+                and (_module(name, before) or name) != _module(name, after)
+                and not _says_the_same(name, before, after)
             )
         ),
     )
@@ -52,6 +55,17 @@ def _module(name: str, snapshot: Snapshot) -> str:
         return ""
     texts = [text for _, text, _ in pickletools.genops(base64.b64decode(stream.inline)) if isinstance(text, str)]
     return texts[_MODULE_AT] if len(texts) > _MODULE_AT else ""
+
+
+def _says_the_same(name: str, before: Snapshot, after: Snapshot) -> bool:
+    """Tell whether a variable's pickles, where the manifests hold them, differ by texts that are one object only."""
+    old, new = (snapshot.groups[snapshot.variables[name].group] for snapshot in (before, after))
+    one, other = old.stream.inline, new.stream.inline
+    if one is None or other is None or (old.names, sorted(old.classes)) != (new.names, sorted(new.classes)):
+        return False
+    if [run.digest for run in (*old.buffers, *old.parts)] != [run.digest for run in (*new.buffers, *new.parts)]:
+        return False
+    return same_but_for_texts(base64.b64decode(one), base64.b64decode(other))
 
 
 def describe(snapshot: Snapshot) -> str:

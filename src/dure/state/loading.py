@@ -20,7 +20,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, marks, parts, verified, written
+from dure.state import classes, marks, parts, patient, verified, written
 from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
@@ -176,11 +176,9 @@ class Loader:
         try:
             stream = self._bytes(group.stream, index)
             buffers = [self._memory(buffer, index) for buffer in group.buffers]
-            found = _Unpickler(self, index, stream, buffers).load()
+            found = self._unpickled(index, group, stream, buffers)
         except BaseException:
-            for token in group.classes:  # a class that was made and not filled is nobody's class
-                if (made := self.made.pop(token, None)) is not None and token in self._new:
-                    classes.forget(token, made)
+            self._unmake(group)
             raise
         finally:
             self._here.loading = outer
@@ -193,6 +191,23 @@ class Loader:
         self.pending += loading.steps
         self.codes[index] = loading.codes
         return found
+
+    def _unpickled(self, index: int, group: Group, stream: Any, buffers: list[Any]) -> Any:
+        unpickler = _Unpickler(self, index, stream, buffers)
+        try:
+            return unpickler.load()
+        except Exception as error:
+            if not patient.is_for(error):
+                raise
+        self._unmake(group)
+        self._here.loading.steps.clear()
+        return patient.Patient(io.BytesIO(stream), buffers=buffers, find_class=unpickler.find_class).load()
+
+    def _unmake(self, group: Group) -> None:
+        """Forget the group's classes: a class that was made and not filled is nobody's class."""
+        for token in group.classes:
+            if (made := self.made.pop(token, None)) is not None and token in self._new:
+                classes.forget(token, made)
 
     def _bytes(self, run: Buffer, group: int) -> Any:
         if run.inline is not None:

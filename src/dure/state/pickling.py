@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import dis
+import enum
 import functools
 import gc
 import io
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dure.state import arrays, classes, frames, marks, rebuild, tensors, written
+from dure.state import arrays, classes, containers, enums, errors, figures, frames, marks, rebuild, tensors, written
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
@@ -169,7 +170,12 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(cls, ctypes.Structure | ctypes.Union):  # whose fields _fields_ makes anew
             for name in [name for name, value in state[0].items() if type(value) is _C_FIELD]:
                 del state[0][name]
-        if "__slots__" in cls.__dict__ and typing.NamedTuple not in cls.__dict__.get("__orig_bases__", ()):
+        make, arguments, state, setter = enums.told_anew(cls, make, arguments, state, setter)
+        if (
+            "__slots__" in cls.__dict__
+            and not issubclass(cls, enum.Enum)
+            and typing.NamedTuple not in cls.__dict__.get("__orig_bases__", ())
+        ):
             # cloudpickle leaves the slots out, which would give every instance a __dict__ instead
             make_kwargs = {**arguments[3], "__slots__": cls.__dict__["__slots__"]}
             arguments = (*arguments[:3], make_kwargs, *arguments[4:])
@@ -416,6 +422,7 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
         weakref.WeakKeyDictionary: _weak_dict,
         weakref.WeakValueDictionary: _weak_dict,
+        types.MappingProxyType: lambda _, proxy: (types.MappingProxyType, (gc.get_referents(proxy)[0],)),
         type({}.keys()): _dict_view,
         type({}.values()): _dict_view,
         type({}.items()): _dict_view,
@@ -433,7 +440,7 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     reason = reason_for(kind)
     if reason is not None:
         return functools.partial(_refuse, reason)
-    return _subclass_route(kind) or _library_route(kind)
+    return containers.route(kind) or errors.route(kind) or _subclass_route(kind) or _library_route(kind)
 
 
 def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
@@ -444,10 +451,6 @@ def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             (below, kind, *_value_of(below, value)),
             getattr(value, "__dict__", None) or None,
         )
-    if issubclass(kind, BaseException) and kind.__reduce__ is BaseException.__reduce__:
-        if isinstance(kind.__init__, types.FunctionType) or isinstance(kind.__new__, types.FunctionType):
-            return lambda _, error: (rebuild.exception, (kind, error.args), vars(error) or None)
-        return None
     if _answers_all(kind):
         return lambda _, value: (*(*value.__reduce_ex__(5), None, None)[:5], rebuild.set_state)
     return None
@@ -484,4 +487,4 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return lambda _, refs: frames.reduce_refs(refs)
         if issubclass(kind, pandas.Index):
             return _index
-    return tensors.route(kind)
+    return figures.route(kind) or tensors.route(kind)

@@ -74,6 +74,8 @@ _BY_NAME: dict[str, str] = {
     "botocore.client.BaseClient": "a client with connections and credentials: make it again after the restore",
     "paramiko.client.SSHClient": "a network connection",
     "paramiko.transport.Transport": "a network connection",
+    "shelve.Shelf": "an open shelf: open it again after the restore",
+    "dbm.dumb._Database": "an open database: open it again after the restore",
     "zipfile.ZipFile": "an open archive",
     "tarfile.TarFile": "an open archive",
     "mmap.mmap": "a memory-mapped file",
@@ -99,6 +101,8 @@ def reason_for(kind: type) -> str | None:
         return "an iterator: its position cannot be saved; make it a list"
     if issubclass(kind, io.IOBase) and not issubclass(kind, io.StringIO | io.BytesIO):
         return "an open file: open it again after the restore"
+    if kind.__module__ == "sys" and issubclass(kind, tuple):
+        return "what sys tells of this Python: ask it again after the restore"
     for name, reason in _BY_NAME.items():
         found = _loaded(name)
         if found is not None and issubclass(kind, found):

@@ -98,6 +98,8 @@ _HOLDERS = dict.fromkeys(
         "paramiko.ed25519key.Ed25519Key",
         "paramiko.ecdsakey.ECDSAKey",
         "requests.auth.HTTPBasicAuth",
+        "pydantic.types.SecretStr",
+        "pydantic.types.SecretBytes",
     ),
     "credentials, which are not saved",
 )

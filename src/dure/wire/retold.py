@@ -45,6 +45,11 @@ _VALUES: Mapping[str, str] = {
     "a client with connections and credentials: make it again after the restore": (
         "연결과 자격 증명을 가진 클라이언트: 복원한 뒤 다시 만드세요"
     ),
+    "an open shelf: open it again after the restore": "열린 shelf: 복원한 뒤 다시 여세요",
+    "an open database: open it again after the restore": "열린 데이터베이스: 복원한 뒤 다시 여세요",
+    "what sys tells of this Python: ask it again after the restore": (
+        "sys가 이 파이썬에 대해 알려 주는 값: 복원한 뒤 다시 물어보세요"
+    ),
     "an open archive": "열린 압축 파일",
     "an open file: open it again after the restore": "열린 파일: 복원한 뒤 다시 여세요",
     "a memory-mapped file": "메모리에 매핑된 파일",

@@ -1,12 +1,14 @@
 """`dure sessions` as a real process: references, tables, both languages, sharing, deleting."""
 
 import json
+import math
+import time
 
 import pytest
 
 from dure.state import FolderBlobs, capture
 from dure.wire.sessions import SaveRequest, SessionDocument
-from tests.api.plane import PEOPLE
+from tests.api.plane import PEOPLE, until
 
 
 @pytest.fixture
@@ -60,6 +62,27 @@ def test_a_session_takes_another_name(dure, kept):
     assert dure("sessions").stdout.splitlines()[1].split()[:2] == [kept, "deep/model.ipynb"]
     again = dure("sessions", "rename", kept, "deep/model.ipynb")
     assert (again.returncode, "already" in again.stderr) == (2, True)
+
+
+def test_an_earlier_version_becomes_the_newest_or_a_session_of_its_own(dure, kept):
+    assert dure("sessions", "fork", f"{kept}@1", "my copy").stdout == (
+        "my copy holds version 1: `%session restore 'my copy'`.\n"
+    )
+    assert "a generator" in dure("sessions", "show", "my copy@1").stdout
+    assert "already" in dure("sessions", "fork", kept, "my copy").stderr
+    assert "cannot be ''" in dure("sessions", "fork", kept, "").stderr
+    assert "Say which version" in dure("sessions", "restore", kept).stderr
+    assert "Version 3 of deep/train.ipynb is version 1 again" in dure("sessions", "restore", f"{kept}@1").stdout
+    assert "has no version 9" in dure("sessions", "restore", f"{kept}@9").stderr
+    assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "No difference."
+    assert dure("sessions", "show", kept).stdout.splitlines()[1].split()[0] == "3"
+    assert "no time of day" in dure("sessions", "diff", kept, "--since", "25:99").stderr
+    newest = json.loads(dure("sessions", "show", kept, "--json").stdout)["versions"][0]["at"]
+    until(lambda: time.time() >= math.ceil(newest))
+    since = time.strftime("%H:%M:%S", time.localtime(math.ceil(newest)))
+    assert dure("sessions", "diff", kept, "--since", since).stderr.strip() == "No difference."
+    assert dure("sessions", "delete", "my copy", "--yes").returncode == 0
+    assert "PERSON cannot be 'a b'" in dure("sessions", "share", kept, "a b").stderr
 
 
 def test_sharing_and_its_end(dure, kept):

@@ -404,6 +404,10 @@ def test_what_is_typed_next_is_quoted_and_a_name_that_nothing_has_shows_the_way(
     shared = told(kernel.run("%session share mate"))
     assert "`%session restore 'alice/훈련 노트.ipynb'`" in shared
     assert "`%session share PERSON`" in kernel.run("%session share alice").traceback
+    assert "NAME cannot be ''" in kernel.run("%session fork ''").traceback
+    assert "NAME cannot be" in kernel.run(f"%session fork {'x' * 1025}").traceback
+    assert "PERSON cannot be 'a b'" in kernel.run("%session share 'a b'").traceback
+    assert "stay as version 1" in told(kernel.run("%session on 'my copy'"))
 
 
 def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, another_desk):

@@ -1,4 +1,4 @@
-"""`dure sessions list | show | diff | share | unshare | rename | delete`: what notebooks hold, from outside.
+"""`dure sessions list | show | diff | fork | restore | share | unshare | rename | delete`: sessions from outside.
 
 The trap: deleting cannot be taken back, so on a terminal it asks first, and elsewhere it wants `--yes`.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import failure
-from dure.client.session_refs import found, parsed
+from dure.client.session_refs import checked_name, checked_people, found, moment_of, newest_before, parsed
 from dure.state.inspection import size_text
 from dure.wire.retold import retold
-from dure.wire.sessions import VersionView
+from dure.wire.sessions import SaveRequest, SessionView, VersionView
+
+if TYPE_CHECKING:
+    from dure.client import Client
 
 SESSION = click.argument("name", metavar="SESSION")
 
@@ -124,15 +130,18 @@ def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
 )
 @SESSION
 @click.argument("after", required=False, type=click.IntRange(1))
+@option("--since", metavar="HH:MM", en="What changed since this time of day.", ko="이 시각 이후 달라진 점")
 @AS_JSON
 @click.pass_context
-def diff(ctx: click.Context, name: str, after: int | None, *, as_json: bool) -> None:
+def diff(ctx: click.Context, name: str, after: int | None, since: str | None, *, as_json: bool) -> None:
     """Show what changed from SESSION@N to version AFTER (the newest when left out; N: the one before)."""
     korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
     reference = parsed(name)
     session = found(client, reference.name)
     last = after or session.newest
     first = reference.number or max(1, last - 1)
+    if since is not None:
+        first = _saved_by(ctx, client.session(session.id).versions, since)
     differing = client.session_diff(session.id, first, last)
     if as_json:
         print_json(differing)
@@ -141,6 +150,85 @@ def diff(ctx: click.Context, name: str, after: int | None, *, as_json: bool) -> 
     lists = (differing.added, differing.changed, differing.removed)
     rows = [(each, word) for word, names in zip(words, lists, strict=True) for each in names]
     table(("변수", "내용") if korean else ("NAME", "WHAT"), rows, "다른 점이 없습니다." if korean else "No difference.")
+
+
+def _saved_by(ctx: click.Context, versions: Sequence[VersionView], since: str) -> int:
+    korean, moment = lang_of(ctx) == "ko", moment_of(since)
+    if moment is None:
+        told = f"{since!r} is no time of day such as 14:02."
+        raise click.UsageError(f"{since!r}은(는) 14:02와 같은 시각이 아닙니다." if korean else told)
+    number = newest_before([(version.number, version.at) for version in versions], moment)
+    if number is None:
+        told = f"Nothing was saved before {since}."
+        raise click.UsageError(f"{since} 이전에 저장된 버전이 없습니다." if korean else told)
+    return number
+
+
+@sessions.command("fork", cls=ToldCommand, ko="세션 또는 SESSION@N의 상태를 별도의 세션으로 보관합니다.")
+@SESSION
+@click.argument("to", metavar="NEW_NAME")
+@click.pass_context
+def fork(ctx: click.Context, name: str, to: str) -> None:
+    """Keep the state of SESSION, or of SESSION@N, as a session of its own."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    session, version = _own_version(ctx, client, name)
+    _free_name(ctx, client, session.user, to)
+    client.save_session(_again(session, version, name=to, parent=0))
+    typed = f"%session restore {shlex.quote(to)}"
+    say(f"{to}: `{typed}`로 복원할 수 있습니다." if korean else f"{to} holds version {version.number}: `{typed}`.")
+
+
+@sessions.command("restore", cls=ToldCommand, ko="SESSION@N을 최신 버전으로 만들어 다음에 노트북을 열 때 복원합니다.")
+@SESSION
+@click.pass_context
+def restore(ctx: click.Context, name: str) -> None:
+    """Make SESSION@N the newest version: the notebook has it when it is opened the next time."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    if parsed(name).number is None:
+        told = f"Say which version: `dure sessions restore {shlex.quote(name)}@N`."
+        raise click.UsageError(f"버전을 지정하세요: `dure sessions restore {shlex.quote(name)}@N`" if korean else told)
+    session, version = _own_version(ctx, client, name)
+    again = _again(session, version, name=session.name, parent=session.newest)
+    again.session, again.origin = session.id, version.number
+    number = client.save_session(again).number
+    told = (
+        f"Version {number} of {session.name} is version {version.number} again. A kernel that runs keeps its variables."
+    )
+    if korean:
+        told = (
+            f"{session.name}의 버전 {number}은(는) 버전 {version.number}과(와) 같습니다. 실행 중인 커널은 그대로입니다."
+        )
+    say(told)
+
+
+def _own_version(ctx: click.Context, client: Client, name: str) -> tuple[SessionView, VersionView]:
+    """Return one's own session and the version that `name` means, the newest when it names none."""
+    reference = parsed(name)
+    session = found(client, reference.name)
+    if session.user != client.me().name:
+        raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="copy this", who=session.user)
+    wanted = reference.number or session.newest
+    for version in client.session(session.id).versions:
+        if version.number == wanted:
+            return session, version
+    raise failure("version_not_found", lang_of(ctx), session=session.id, number=wanted)
+
+
+def _again(session: SessionView, version: VersionView, *, name: str, parent: int) -> SaveRequest:
+    kept = version.model_dump(include={"cell", "size_bytes", "variables", "unsaved", "python", "label"})
+    document = version.document or ""  # one's own are always told
+    kernel = f"cli-{uuid.uuid4().hex}"
+    return SaveRequest(name=name, team=session.team, parent=parent, kernel=kernel, document=document, **kept)
+
+
+def _free_name(ctx: click.Context, client: Client, user: str, to: str) -> None:
+    """Raise where a session cannot get this name."""
+    if client.sessions(user=user, name=checked_name(to, lang_of(ctx))).sessions:
+        typed = f"dure sessions delete {shlex.quote(to)}"
+        taken = f"You have a session {to} already: choose another name, or delete it with `{typed}`."
+        if lang_of(ctx) == "ko":
+            taken = f"{to} 세션이 이미 있습니다. 다른 이름을 쓰거나 `{typed}`로 먼저 삭제하세요."
+        raise click.UsageError(taken)
 
 
 @sessions.command("share", cls=ToldCommand, ko="세션을 팀의 다른 사람이 읽을 수 있게 합니다.")
@@ -154,7 +242,8 @@ def share(ctx: click.Context, name: str, people: tuple[str, ...], *, team: bool)
     if not people and not team:
         raise click.UsageError("사람 이름 또는 --team이 필요합니다." if korean else "Name people, or use --team.")
     session = found(client, parsed(name).name)
-    detail = client.share_session(session.id, [*session.shared, *people, *(["*"] if team else [])])
+    named = checked_people(people, lang_of(ctx))
+    detail = client.share_session(session.id, [*session.shared, *named, *(["*"] if team else [])])
     shown = ", ".join(detail.session.shared).replace("*", f"팀 {session.team}" if korean else f"team {session.team}")
     typed = f"%session restore {shlex.quote(f'{session.user}/{session.name}')}"
     say(f"{shown}: `{typed}`" if korean else f"{shown} may read it: `{typed}`.")
@@ -186,16 +275,11 @@ def unshare(ctx: click.Context, name: str, people: tuple[str, ...]) -> None:
 @click.pass_context
 def rename(ctx: click.Context, name: str, to: str) -> None:
     """Give your session another name: NEW_NAME is its notebook's path below your home."""
-    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    client = connect(ctx, retry_s=5)
     session = found(client, parsed(name).name)
     if session.user != client.me().name:
         raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="rename this", who=session.user)
-    if client.sessions(user=session.user, name=to).sessions:
-        typed = f"dure sessions delete {shlex.quote(to)}"
-        taken = f"You have a session {to} already: choose another name, or delete it with `{typed}`."
-        if korean:
-            taken = f"{to} 세션이 이미 있습니다. 다른 이름을 쓰거나 `{typed}`로 먼저 삭제하세요."
-        raise click.UsageError(taken)
+    _free_name(ctx, client, session.user, to)
     client.rename_sessions(session.name, to)
     say(f"{session.name} → {to}")
 

@@ -7,6 +7,7 @@ seen.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _LISTED = 500
 _VERSION = re.compile(r"(.*?)@(\d+)")
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_PERSON = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+MAX_NAME = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,38 @@ def found(client: Client, name: str) -> SessionView:
 def shown(session: SessionView, me: str) -> str:
     """Return a session's name as `me` would type it."""
     return session.name if session.user == me else f"{session.user}/{session.name}"
+
+
+def checked_name(text: str, lang: str) -> str:
+    """Return a name for a session. Raises DureError `invalid_option` for one that none can have."""
+    if 0 < len(text) <= MAX_NAME and text.isprintable():
+        return text
+    expected = f"1~{MAX_NAME}자의 이름" if lang == "ko" else f"a name of 1 to {MAX_NAME} letters"
+    raise failure("invalid_option", lang, option="NAME", value=text[:40], expected=expected)
+
+
+def checked_people(people: Sequence[str], lang: str) -> list[str]:
+    """Return the people, `*` being the whole team. Raises DureError `invalid_option` for what is no person's name."""
+    for person in people:
+        if not _PERSON.fullmatch(person):
+            expected = "로그인 이름" if lang == "ko" else "the name that a person signs in with"
+            raise failure("invalid_option", lang, option="PERSON", value=person[:40], expected=expected)
+    return list(people)
+
+
+def moment_of(text: str) -> float | None:
+    """Return the moment that a time of day means, `14:02` or `14:02:30`; None when the text is none. What is still to
+    come is yesterday's; a minute that is over means its end, so that a version listed as of 14:02 is the one of 14:02.
+    """
+    at = _CLOCK.fullmatch(text)
+    if at is None:
+        return None
+    now, present = time.time(), time.localtime()
+    hour, minute, second = (int(part or 0) for part in at.groups())
+    begins = time.mktime((*present[:3], hour, minute, second, 0, 0, -1))
+    if begins > now:
+        begins = time.mktime((present[0], present[1], present[2] - 1, hour, minute, second, 0, 0, -1))
+    return begins + 59 if at[3] is None and begins + 59 <= now else begins
 
 
 def newest_before(versions: Sequence[tuple[int, float]], at: float) -> int | None:

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dure.client.session_refs import Reference, found, parsed
+from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
 from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
-from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short
+from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short, some
 from dure.notebook.session_words import HELP, say
 from dure.notebook.tables import Table, show
 
@@ -88,6 +88,8 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
         [(key, held.type, size_text(held.size_bytes), notebook.names.made.get(key, "")) for key, held in rows],
         frozenset(columns[2:]),
     )
+    if len(saver.base.variables) > _SHOWN:
+        table.below.append(say("more_variables", count=len(saver.base.variables) - _SHOWN))
     if saver.unsaved:
         table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
     if saver.problem:
@@ -103,6 +105,9 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
 
 def _flushed(notebook: NotebookSession) -> bool:
     """Save what the last cell left; who waits for more than a second is told for what."""
+    if notebook.saver is not None and notebook.saver.fenced:
+        notebook.show(notebook.saver.problem)  # what follows is about the other kernel's versions
+        return True
     if notebook.flush(_PATIENCE_S):
         return True
     notebook.show(say("being_saved_first"))
@@ -353,10 +358,10 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
         if not result.success:
             return
     if back:
-        notebook.show(say("rerun_back", names=", ".join(sorted(back))))
+        notebook.show(say("rerun_back", names=some(sorted(back))))
     shown = sorted(name for name in anew if name in _known_names(notebook))
     if shown:
-        notebook.show(say("rerun_anew", names=", ".join(shown)))
+        notebook.show(say("rerun_anew", names=some(shown)))
 
 
 def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
@@ -364,8 +369,8 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
     if not rest:
         raise QuietError(say("name_needed", command="fork"))
+    name = checked_name(rest[0], session.language())
     saver = saver_of(notebook)
-    name = rest[0]
     client = session.client()
     if client.sessions(user=client.me().name, name=name).sessions:
         raise QuietError(say("fork_taken", fork=name, typed=shlex.quote(name)))
@@ -398,7 +403,8 @@ def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
         raise QuietError(say("person_needed"))
     saver_of(notebook)
     _flushed(notebook)
-    people = ["*"] if "--team" in rest else [word for word in rest if not word.startswith("-")]
+    named = [word for word in rest if not word.startswith("-")]
+    people = ["*"] if "--team" in rest else checked_people(named, session.language())
     detail = detail_of(notebook)
     people = [person for person in people if person != detail.session.user]
     if not people:
@@ -432,7 +438,8 @@ def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
 
 
 def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    if rest and rest[0] != notebook.name:
+    another = bool(rest) and checked_name(rest[0], session.language()) != notebook.name
+    if another:
         if notebook.saver is not None:
             notebook.saver.wait()
             notebook.saver = None
@@ -442,7 +449,11 @@ def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver.paused = saver.journal.off = False
     saver.problem = ""
     saver.journal.write()
-    notebook.show(say("switched_on", name=short(notebook.name or "")))
+    name, saved = short(notebook.name or ""), notebook.opened.saved if another and notebook.opened is not None else None
+    parts = [say("switched_on", name=name)]
+    if saved is not None:
+        parts.append(say("on_existing", number=saved.number, at=clock(saved.at)))
+    notebook.show(" ".join(parts))
 
 
 COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {

@@ -6,11 +6,9 @@ minute it is the beginning, or nothing could have changed since.
 
 from __future__ import annotations
 
-import re
-import time
 from typing import TYPE_CHECKING
 
-from dure.client.session_refs import newest_before, parsed
+from dure.client.session_refs import moment_of, newest_before, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError
 from dure.notebook.session_words import say
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from dure.notebook.sessions import NotebookSession
     from dure.state import Snapshot
     from dure.wire.sessions import SessionDetail, VersionView
-
-_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
 def saver_of(notebook: NotebookSession) -> Saver:
@@ -65,18 +61,12 @@ def numbered(detail: SessionDetail, number: int | None) -> VersionView:
 
 def meant(text: str, detail: SessionDetail) -> VersionView:
     """Return the version that a number or a time of day means; a time that is still to come is yesterday's."""
-    at = _CLOCK.fullmatch(text)
-    if at is None:
+    moment = moment_of(text)
+    if moment is None:
         reference = parsed(text)
         if reference.name or reference.number is None:
             raise QuietError(say("bad_time", text=text))
         return numbered(detail, reference.number)
-    now, present = time.time(), time.localtime()
-    hour, minute, second = (int(part or 0) for part in at.groups())
-    begins = time.mktime((*present[:3], hour, minute, second, 0, 0, -1))
-    if begins > now:
-        begins = time.mktime((present[0], present[1], present[2] - 1, hour, minute, second, 0, 0, -1))
-    moment = begins + 59 if at[3] is None and begins + 59 <= now else begins
     number = newest_before([(version.number, version.at) for version in detail.versions], moment)
     if number is None:
         raise QuietError(say("no_version_at", at=text))

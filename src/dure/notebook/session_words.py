@@ -245,6 +245,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Version {number} of {name} ({at}) holds no variables: nothing was restored. `%session list` shows the others.",
         "{name}의 버전 {number}({at})에는 변수가 없어 복원한 것이 없습니다. `%session list`에서 다른 버전을 고르세요.",
     ),
+    "more_variables": (
+        "{count} smaller variables are saved, too.",
+        "그 밖에 더 작은 변수 {count}개도 저장되어 있습니다.",
+    ),
+    "on_existing": (
+        "It holds another kernel's variables, which stay as version {number} ({at}): `%session restore @{number}`.",
+        "다른 커널의 변수는 버전 {number}({at})에 남아 있습니다: `%session restore @{number}`",
+    ),
     "being_saved": (
         "What the last cell left is being written still.",
         "마지막 셀의 상태를 아직 쓰는 중입니다.",

@@ -22,6 +22,7 @@ _KOREAN = {
     "action share this session": "세션 공유",
     "action delete this session": "세션 삭제",
     "action rename this": "이름 변경",
+    "action copy this": "복사",
     "action see what this session holds": "세션 내용 보기",
     "who administrators": "관리자",
     "phase succeeded": "성공",

@@ -102,6 +102,19 @@ def test_a_cell_runs_at_once_and_waits_only_for_what_it_names(again, gate):
     assert again.value("len(rows), rows[7]") == "(3000000, 7)"
 
 
+def test_completion_shows_what_is_still_to_come(again, gate):
+    client = again.client
+    try:
+        for text, name in (("bi", "big"), ("1 + ro", "rows")):
+            asked = client.complete(text)
+            while (reply := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != asked:
+                pass
+            assert name in reply["content"]["matches"]
+        assert "Reading" not in told(again.run("small"))  # it asked for nothing
+    finally:
+        gate.unlink()
+
+
 @pytest.mark.parametrize(
     "code",
     [

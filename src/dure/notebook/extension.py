@@ -157,7 +157,9 @@ def _matcher(loaded: _Loaded) -> Any:
         except Exception:
             found = None
         if found is None:
-            return {"completions": []}
+            waiting = loaded.session.waiting
+            coming = waiting.beginning(context.token) if waiting is not None and context.token else []
+            return {"completions": [SimpleCompletion(text=name, type="instance") for name in coming]}
         return {"completions": [SimpleCompletion(text=text, type="option") for text in found], "suppress": bool(found)}
 
     return dure_matcher

@@ -52,6 +52,10 @@ class Waiting:
         self._later = later
         self._began: frozenset[str] = frozenset()  # what was still missing when the cell began
 
+    def beginning(self, text: str) -> list[str]:
+        """Return which names that are not here yet begin with `text`, for completion."""
+        return sorted(name for name in self._later.names if name.startswith(text))
+
     def attach(self) -> None:
         """Hear of every code before it runs."""
         self._notebook.shell.ast_transformers.append(self)

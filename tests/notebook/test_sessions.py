@@ -363,7 +363,7 @@ def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_
     assert [told(kernel.run("pass")) for _ in range(3)] == [""] * 3, "said once"
     assert desk.saved() == number
     assert "The session is not being saved" in told(kernel.run("%session"))
-    assert "The session is not being saved" in kernel.run("%session save before tuning").traceback
+    assert "The session is not being saved: the store of values" in kernel.run("%session save before tuning").traceback
     root.unlink()
     aside.rename(root)
     until(lambda: desk.saved() > number)

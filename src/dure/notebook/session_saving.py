@@ -137,7 +137,7 @@ class Saver:
                 self._send()
             except Exception as error:
                 self.owed = item[2] if item is not None else None
-                self.problem = f"{error}" or type(error).__name__
+                self.problem = _told(error)
             finally:
                 self._queue.task_done()
                 self.then()
@@ -228,6 +228,16 @@ class Saver:
         if self._client is None or self._client.login != find_login():
             self._client = a_client()
         return self._client
+
+
+def _told(error: Exception) -> str:
+    """Return why nothing was written: what the disk says, with the place and that it is tried again."""
+    from dure.notebook.session_words import say
+
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return say("store_refuses", problem=f"{error.strerror}{where}")
+    return str(error) or type(error).__name__
 
 
 def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:

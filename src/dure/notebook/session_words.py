@@ -99,6 +99,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The session is not being saved: {reason}",
         "세션을 저장하지 못하고 있습니다: {reason}",
     ),
+    "store_refuses": (
+        "the store of values cannot be written ({problem}). It is tried again every 20 seconds.",
+        "값 저장소에 쓸 수 없습니다({problem}). 20초마다 다시 시도합니다.",
+    ),
     "saved": (
         "Saved as version {number} of {name}: {count} variables, {size}.",
         "{name}의 버전 {number}(으)로 저장했습니다. 변수 {count}개, {size}.",

@@ -318,6 +318,7 @@ def test_a_fork_server_of_before_an_installation_makes_way_and_its_job_goes_on(t
         (bench.folder("j-1") / "work" / "go").touch()
         assert reaches(executor, "j-1", "ended").result["status"] == "ok"
         until(lambda: not processes.alive(before["pid"], before["start_ticks"]))
+        assert (tmp_path / "installed" / "__pycache__").is_dir()  # what its own imports make is no installation
         assert own.ensure(environment)["pid"] == after["pid"]
     finally:
         bench.close()

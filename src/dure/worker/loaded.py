@@ -20,11 +20,13 @@ class Loaded:
 
     def __init__(self) -> None:
         self._folders = _times(sys.path)
+        self._uncompiled = [path for path in sys.path if not _has_compiled(path)]
         self._files: _Times = {}
         self._last, self._last_s = (self._folders, self._files), 0.0
 
     def fix(self) -> None:
-        """Take our own modules as they are loaded now."""
+        """Take our own modules as they are loaded now; a folder in which the imports made `__pycache__`, too."""
+        self._folders |= _times(path for path in self._uncompiled if _has_compiled(path))
         modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "dure"]
         self._files = _times(path for module in modules if (path := getattr(module, "__file__", None)))
 
@@ -38,6 +40,10 @@ class Loaded:
 
 def _times(paths: Iterable[str]) -> _Times:
     return {path: _changed_ns(path) for path in paths}
+
+
+def _has_compiled(path: str) -> bool:
+    return os.path.isdir(os.path.join(path, "__pycache__"))  # noqa: PTH112, PTH118 -- as below
 
 
 def _changed_ns(path: str) -> int | None:

@@ -16,14 +16,13 @@ import sys
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from dure.state.columns import reduce_column
 from dure.state.elements import reduce_elements
 from dure.state.refusals import RefusedError
 from dure.state.regions import Block, Mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dure.state.written import Watched
+    from dure.state.pickling import Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
 _MUTABLE = (bytearray, arraymodule.array, ctypes.Array, ctypes.Structure, ctypes.Union)
@@ -70,14 +69,14 @@ class Memory:
         self.missed = False
 
 
-def reduce_array(array: Any, plains: dict[int, Any], memory: Memory, watching: Callable[[], Watched]) -> Any:
+def reduce_array(array: Any, shared: Shared) -> Any:
     """Return the reduction of an array, or NotImplemented where its type's own pickling must do.
 
-    `plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory;
-    one dict for all that is captured together, so that two variables find the same one. `watching` gives the watch
-    over this process's memory.
+    `shared.plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory, so
+    that two variables find the same one.
     """
     numpy = sys.modules["numpy"]
+    plains = shared.plains
     kind = type(array)
     if isinstance(array, numpy.memmap) or _file_below(array) is not None:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
@@ -98,10 +97,10 @@ def reduce_array(array: Any, plains: dict[int, Any], memory: Memory, watching: C
         top = _plain_of(top, plains)
     if top is not array:
         return _view_of(array, top)
-    return _top(array, memory, watching)
+    return _top(array, shared)
 
 
-def _top(array: Any, memory: Memory, watching: Callable[[], Watched]) -> Any:
+def _top(array: Any, shared: Shared) -> Any:
     """Return the reduction of an array that is no view of another one."""
     below = array.base.obj if isinstance(array.base, memoryview) else array.base
     if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes:
@@ -109,10 +108,21 @@ def _top(array: Any, memory: Memory, watching: Callable[[], Watched]) -> Any:
     if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
         return _on_tensor(array, below)
     if _opaque(array.dtype):
-        return reduce_elements(array, watching)
+        found = reduce_elements(array, shared.watching)
+        if found is NotImplemented:
+            found = reduce_column(array, shared.watching(), shared.cutter.saved)
+        if found is NotImplemented and not array.flags.writeable:
+            return (*array.__reduce__(), None, None, set_locked)  # numpy's own pickle forgets it
+        return found
     if array.flags.forc:
-        memory.own(array)
+        shared.memory.own(array)
     return _root(array)
+
+
+def set_locked(array: Any, state: Any) -> None:
+    """Give an array its elements, and lock it."""
+    array.__setstate__(state)
+    array.flags.writeable = False
 
 
 def _on_tensor(array: Any, tensor: Any) -> Any:

@@ -104,7 +104,7 @@ def _same_after_all(
         ),
         None,
     )
-    if index is None or len(gathered.pickled.stream) > _SECOND_LOOK_BYTES:
+    if index is None or gathered.pickled.size_bytes > _SECOND_LOOK_BYTES:
         return False
     old = base.groups[index]
     if old.classes != group.classes or sorted(run.digest for run in old.buffers) != sorted(
@@ -119,11 +119,19 @@ def _same_after_all(
             slots = loader.load(index)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         pickler = GroupPickler(shared, {id(slots[slot]) for slot in old.classes.values()})
-        pickler.dump(tuple(slots))
+        shared.cutter.cut(slots)
+        cut = [shared.cutter.split(slot) for slot in slots]
+        pickler.dump(tuple(slot if one is None else one.skeleton for slot, one in zip(slots, cut, strict=True)))
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False
     fresh = [buffer.raw() for buffer in pickler.buffers]
-    return same_but_for_texts(pickler.file.getvalue(), gathered.pickled.stream) and all(
-        one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True)
+    return (
+        same_but_for_texts(pickler.file.getvalue(), gathered.pickled.stream)
+        and len(pickler.parts) == len(gathered.pickled.parts)
+        and all(
+            same_but_for_texts(one.stream or b"", other.stream or b"")
+            for one, other in zip(pickler.parts, gathered.pickled.parts, strict=True)
+        )
+        and all(one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True))
     )

@@ -36,7 +36,8 @@ class Pickled:
     needs: dict[str, type]
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
-    splits: Sequence[Split] = ()  # of what is large in it, and in parts
+    parts: Sequence[Piece] = ()  # by their number
+    splits: Sequence[Split] = ()  # how what is large in it was cut
 
     def texts(self) -> bytes:
         """Return the texts and bytes objects in it, one after the other between zeros."""
@@ -48,11 +49,6 @@ class Pickled:
         """Bytes of stream, parts and buffers."""
         beside = sum(buffer.raw().nbytes for buffer in self.buffers)
         return len(self.stream) + beside + sum(piece.part.size_bytes for piece in self.parts)
-
-    @property
-    def parts(self) -> list[Piece]:
-        """Its parts, by their number."""
-        return [piece for split in self.splits for piece in split.apart]
 
 
 @dataclass(slots=True)
@@ -100,7 +96,7 @@ def gather(
     functions inside the values may look up. `extras` are saved with them, under names that no variable can have. `look`
     is given each group as long as its texts can be asked for.
     """
-    shared = Shared(namespace)
+    shared = Shared(namespace, cutter)
     shared.reads = set() if reads is None else reads
     with _collector_paused():
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
@@ -195,18 +191,15 @@ def _as_cut(nodes: list[Node], cutter: Cutter) -> tuple[list[Split], tuple[Any, 
     """Return how the values of a group are cut, and what is pickled of them."""
     cut = [cutter.split(node.value) for node in nodes]
     splits = [split for split in cut if split is not None]
-    first = 0
-    for split in splits:
-        split.first = first
-        first += len(split.apart)
     return splits, tuple(
         node.value if split is None else split.skeleton for node, split in zip(nodes, cut, strict=True)
     )
 
 
 def _taken(pickler: GroupPickler, splits: Sequence[Split]) -> Pickled:
-    modules = pickler.modules.union(*(piece.part.modules for split in splits for piece in split.pieces))
-    return Pickled(pickler.file.getvalue(), pickler.buffers, pickler.needs, modules, pickler, splits)
+    modules = pickler.modules.union(*(piece.part.modules for piece in pickler.parts))
+    stream = pickler.file.getvalue()
+    return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, splits)
 
 
 def _spread_failures(nodes: dict[int, Node]) -> None:

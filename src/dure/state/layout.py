@@ -41,6 +41,11 @@ class Table:
         """Return where slots `low` to `high` begin and end in memory."""
         return self.address + low * self.stride_bytes, self.address + high * self.stride_bytes
 
+    def pointers(self) -> Any:
+        """Return the addresses of a list's items or of a dictionary's values, 0 for an empty slot."""
+        step = self.stride_bytes // 8
+        return words_at(self.address, step * self.slots)[step - 1 :: step].astype("u8")
+
     def elements(self, low: int, high: int) -> tuple[list[Any], ...]:
         """Return what slots `low` to `high` hold: of a list its items, of a dictionary its keys and its values."""
         step = self.stride_bytes // 8

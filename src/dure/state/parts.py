@@ -9,6 +9,7 @@ remembered here is believed only after the kernel said that its pages were not w
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pickle
@@ -87,21 +88,11 @@ class Split:
     pieces: list[Piece] = field(default_factory=list)
     containers: dict[int, Any] = field(default_factory=dict)  # what is in the skeleton instead of each, by id
     within: set[int] = field(default_factory=set)
-    first: int = 0  # the number of its first part in its group
 
-    @property
-    def apart(self) -> list[Piece]:
-        """The pieces that are parts of the group."""
-        return [piece for index, piece in enumerate(self.pieces) if index not in self.within]
-
-    def segments(self, low: int, high: int) -> list[Any]:
+    def segments(self, low: int, high: int, number_of: Callable[[Piece], int]) -> list[Any]:
         """Return what some of the pieces are in the skeleton: the number of a part, or the elements."""
-        numbers = itertools.accumulate(
-            (index not in self.within for index in range(len(self.pieces))), initial=self.first
-        )
-        number = list(numbers)
         return [
-            piece.elements() if index in self.within else number[index]
+            piece.elements() if index in self.within else number_of(piece)
             for index, piece in enumerate(self.pieces[low:high], low)
         ]
 
@@ -117,16 +108,20 @@ class _Root:
     parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
 
 
-class _StandIn:
-    """Stands in a skeleton for a container."""
+class StandIn:
+    """Stands in what is pickled for a list or dictionary, of which `segments` says how it is put together when told how
+    to number a part.
+    """
 
-    __slots__ = ("_high", "_kind", "_low", "_split")
+    __slots__ = ("_kind", "_segments")
 
-    def __init__(self, kind: type, split: Split, low: int, high: int) -> None:
-        self._kind, self._split, self._low, self._high = kind, split, low, high
+    def __init__(self, kind: type, segments: Callable[[Callable[[Piece], int]], list[Any]]) -> None:
+        self._kind = kind
+        self._segments = segments
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return marks.joined, (self._kind.__name__, self._split.segments(self._low, self._high))
+    def reduced(self, number_of: Callable[[Piece], int]) -> tuple[Any, ...]:
+        """Return its reduction."""
+        return marks.joined, (self._kind.__name__, self._segments(number_of))
 
 
 _roots: dict[int, _Root] = {}  # by id of the container
@@ -155,7 +150,7 @@ class Cutter:
 
     def __init__(self, watched: written.Watched = None, saved: Callable[[list[str]], set[str]] | None = None) -> None:
         self._watch = None if watched is None else watched[0]
-        self._saved = saved
+        self.saved = saved or _none_saved
         self._splits: dict[int, Split | None] = {}
         self._cut_here: set[int] = set()  # containers
         self._fresh: list[Part] = []
@@ -279,7 +274,7 @@ class Cutter:
         split.containers[key] = made
         return made
 
-    def _cut(self, value: Any, weight: float, split: Split, where: str) -> _StandIn:
+    def _cut(self, value: Any, weight: float, split: Split, where: str) -> StandIn:
         table = layout.table_of(value)
         if table is None or id(value) in self._cut_here:
             raise NotPlainError
@@ -287,6 +282,8 @@ class Cutter:
         root = _roots.get(id(value))
         if root is None or root.kind is not type(value) or table.slots > 2 * _PARTS * root.step:
             root = _Root(type(value), _step(value, table.slots, weight or plain.weight(value)))
+            if plain.multiplies(table.pointers(), root.step):
+                raise NotPlainError
         _note(id(value), root)
         if root.form != table.form:
             root.form = table.form
@@ -301,12 +298,12 @@ class Cutter:
             piece = self._piece(table, low, high, known.get((low, high)), start)
             root.parts[low, high] = piece.part
             split.pieces.append(piece)
-        return _StandIn(type(value), split, first, len(split.pieces))
+        return StandIn(type(value), functools.partial(split.segments, first, len(split.pieces)))
 
     def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
         """Return the parts that this store has."""
         digests = [chunk for part in root.parts.values() for chunk in _chunks(part)]
-        there = self._saved(digests) if digests and self._saved else set()
+        there = self.saved(digests) if digests else set()
         return {
             place: part
             for place, part in root.parts.items()
@@ -354,6 +351,10 @@ class Cutter:
     def _judge(self, key: int, split: Split) -> None:
         if len(split.within) > len(split.pieces) // 2:
             self.uncut(key)
+
+
+def _none_saved(_: list[str]) -> set[str]:
+    return set()
 
 
 def _chunks(part: Part) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from dure.state import arrays, classes, containers, enums, errors, figures, frames, marks, rebuild, tensors, written
+from dure.state.parts import Cutter, Piece, StandIn
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ class Shared:
     memory.
     """
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], cutter: Cutter | None = None) -> None:
         self.namespace = namespace
+        self.cutter = cutter or Cutter()
         self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
         self.plains: dict[int, Any] = {}
         self.memory = arrays.Memory()
@@ -120,6 +122,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(self.file, protocol=5, buffer_callback=functools.partial(_keep_buffer, self.buffers))
         self.shared = shared
         self.own = own
+        self.parts: list[Piece] = []
         self.needs: dict[str, type] = {}
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
@@ -138,6 +141,11 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         except KeyError:
             route = self.shared.routes[kind] = _route(kind)
         return NotImplemented if route is None else route(self, obj)
+
+    def number_of(self, piece: Piece) -> int:
+        """Take a part of the group and return its number."""
+        self.parts.append(piece)
+        return len(self.parts) - 1
 
     def by_name(self, obj: Any, module: str | None) -> Any:
         """Note that `obj` is reached through a module and let pickle save its name."""
@@ -416,6 +424,7 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
         type(os.environ): _environment,
         NamespaceMark: lambda *_: (marks.namespace, ()),
+        StandIn: lambda pickler, it: it.reduced(pickler.number_of),
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,
@@ -473,9 +482,7 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
 def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, numpy.ndarray):
-        return lambda pickler, array: arrays.reduce_array(
-            array, pickler.shared.plains, pickler.shared.memory, pickler.shared.watching
-        )
+        return lambda pickler, array: arrays.reduce_array(array, pickler.shared)
     pandas = sys.modules.get("pandas")
     if pandas is not None:
         internals = sys.modules["pandas._libs.internals"]

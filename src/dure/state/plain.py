@@ -24,6 +24,7 @@ MOST_BYTES = 4 * 1024 * 1024  # of one pickle: a part is one chunk
 _TEXT = 64  # bytes of text that weigh as much as an object
 _SAMPLE = 4
 _DEPTH = 4
+_LOOKED_AT = 8  # parts
 _CHANGE = (list, dict, set, bytearray)
 _ATOMS = {
     str,
@@ -72,6 +73,26 @@ class Made:
 def is_atom(value: Any) -> bool:
     """Tell whether a value is plain and holds no other."""
     return type(value) in _ATOMS
+
+
+def are_atoms(values: list[Any]) -> bool:
+    """Tell whether all values are plain and hold no other."""
+    return set(map(type, values)) <= _ATOMS
+
+
+def multiplies(pointers: Any, step: int) -> bool:
+    """Tell whether far more texts would come back than there are, since each part of `step` elements, given by their
+    addresses, brings its own: where a few ten thousand words are in it again and again.
+    """
+    numpy = sys.modules["numpy"]
+    parts = numpy.array_split(pointers, -(-len(pointers) // step))
+    some = []
+    for part in parts[:: max(1, len(parts) // _LOOKED_AT)]:
+        full = part[part != 0]
+        kinds = layout.words(full + numpy.uint64(8))
+        some.append(layout.distinct(full[(kinds == id(str)) | (kinds == id(bytes))]))
+    apart = sum(map(len, some))
+    return apart * 16 > step * len(some) and apart > 1.2 * len(layout.distinct(numpy.concatenate(some)))
 
 
 def weight(value: Any, depth: int = _DEPTH) -> float:

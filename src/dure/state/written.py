@@ -63,6 +63,7 @@ class Look:
     size_bytes: int
     digests: list[str | None]
     written: set[int] = field(default_factory=set)  # chunks that were written while they were being hashed
+    chunk_bytes: int = CHUNK_BYTES
 
     @property
     def low(self) -> int:
@@ -76,8 +77,8 @@ class Look:
 
     def forget(self, low: int, high: int) -> None:
         """Drop the digests of the chunks that have a byte between two addresses."""
-        first = max(low - self.start, 0) // CHUNK_BYTES
-        last = (min(high - self.start, self.size_bytes) - 1) // CHUNK_BYTES
+        first = max(low - self.start, 0) // self.chunk_bytes
+        last = (min(high - self.start, self.size_bytes) - 1) // self.chunk_bytes
         for index in range(first, last + 1):
             self.digests[index] = None
             self.written.add(index)
@@ -122,7 +123,9 @@ class Watch:
         os.close(self._faults)
         os.close(self._pagemap)
 
-    def look(self, start: int, size_bytes: int, private: Private | None, kind: str = "bytes") -> Look | None:
+    def look(
+        self, start: int, size_bytes: int, private: Private | None, kind: str = "bytes", chunk_bytes: int = CHUNK_BYTES
+    ) -> Look | None:
         """Return what is known of a run of memory, after clearing its marks; None where it cannot be watched.
 
         Without `private` the caller vouches that nobody else can write this memory. `kind` says of what the digests
@@ -132,7 +135,7 @@ class Watch:
         """
         with self._lock:
             known = self._looks.pop((start, size_bytes, kind), None)
-            look = Look(start, size_bytes, [None] * -(-size_bytes // CHUNK_BYTES))
+            look = Look(start, size_bytes, [None] * -(-size_bytes // chunk_bytes), chunk_bytes=chunk_bytes)
             try:
                 written = self._written(look.low, look.high)
                 if written is None:
@@ -144,7 +147,7 @@ class Watch:
                     if self._written(look.low, look.high) is None:
                         return None
                 else:
-                    if known is not None:
+                    if known is not None and known.chunk_bytes == chunk_bytes:
                         look.digests = list(known.digests)
                     if self._taken is not None:
                         self._taken += written

@@ -1,0 +1,164 @@
+"""Large arrays of texts and other plain objects are cut into parts, and no change of one is missed."""
+
+import gc
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dure.state import FolderBlobs, capture, changed, columns, freeze, parts, plain, restore, written
+
+needs_marks = pytest.mark.skipif(written.current() is None, reason="this kernel or sandbox has no asynchronous marks")
+SIZE = 300_000  # elements: more memory than is never watched
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)
+    monkeypatch.setattr(parts, "LARGE_WEIGHT", 8192)
+    columns._columns.clear()
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return FolderBlobs(tmp_path)
+
+
+@pytest.fixture
+def pickled(monkeypatch):
+    """How many elements there were in each part that was pickled."""
+    counted = []
+    dumps = plain.dumps
+
+    def spy(elements):
+        counted.append(len(elements[0]))
+        return dumps(elements)
+
+    monkeypatch.setattr(plain, "dumps", spy)
+    return counted
+
+
+def texts(size=SIZE):
+    return np.array([f"text {number}" for number in range(size)], dtype=object)
+
+
+def save(scope, base, blobs):
+    with freeze(scope, base=base, blobs=blobs) as frozen:
+        return frozen.save()
+
+
+def back(snapshot, blobs):
+    again: dict = {}
+    assert restore(snapshot, blobs, into=again).failed == {}
+    return again
+
+
+@needs_marks
+def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pickled):
+    scope = {"frame": pd.DataFrame({"name": texts(), "n": np.arange(SIZE)}), "index": pd.Series(1, index=texts())}
+    first = save(scope, None, blobs)
+    many = len(pickled)
+    assert many > 60
+    pickled.clear()
+    second = save(scope, first, blobs)
+    assert second.references() == first.references()
+    assert len(pickled) <= 4  # the first and the last of each, where other memory begins
+    pickled.clear()
+    scope["frame"].loc[150_000, "name"] = "new"
+    third = save(scope, second, blobs)
+    again = back(third, blobs)
+    assert pd.testing.assert_frame_equal(again["frame"], scope["frame"]) is None
+    assert again["index"].index[7] == "text 7"
+    if scope["frame"]["name"].dtype == "str":
+        assert len(third.references() - second.references()) <= 2
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: texts().reshape(1000, 300),
+        lambda: np.asfortranarray(texts().reshape(1000, 300)),
+        lambda: np.array([None if number % 3 else float(number) for number in range(SIZE)], dtype=object),
+        lambda: np.array([2**70 + number for number in range(20_000)], dtype=object),
+        lambda: np.array([f"\ud800 {number}" for number in range(20_000)], dtype=object),
+        lambda: texts(9000),
+        lambda: texts(100),
+        lambda: np.array([[1], "text"] * 50, dtype=object),
+    ],
+    ids=["rows", "columns", "numbers", "large numbers", "surrogates", "some", "few", "lists"],
+)
+def test_a_column_comes_back(blobs, made):
+    array = made()
+    array.flags.writeable = False
+    scope = {"array": array}
+    base = save(scope, None, blobs)
+    base = save(scope, base, blobs)
+    found = back(base, blobs)["array"]
+    assert list(map(repr, found.ravel("K"))) == list(map(repr, array.ravel("K")))
+    assert (found.flags.f_contiguous, found.flags.writeable) == (array.flags.f_contiguous, False)
+    assert bool(base.groups[0].parts) == (array.size > 5000)
+    assert changed({"array": found}, base, blobs=blobs).changed == ()
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, (1, 2), object, pd.NA, np.float64(1.5), len], ids=str)
+def test_what_holds_another_object_is_pickled_whole(blobs, odd):
+    array = texts(50_000)
+    array[33_333] = odd
+    scope = {"array": array, "odd": odd}
+    snapshot = save(scope, save(scope, None, blobs), blobs)
+    assert not any(group.parts for group in snapshot.groups)
+    again = back(snapshot, blobs)
+    assert repr(again["array"][33_333]) == repr(odd)
+    if isinstance(odd, list | dict):
+        assert again["array"][33_333] is again["odd"]
+
+
+def test_words_that_come_again_and_again_do_not_multiply(blobs):
+    words = [f"word {number}" for number in range(40_000)]
+    chance = random.Random(1)
+    drawn = [chance.choice(words) for _ in range(SIZE)]
+    again = back(save({"array": np.array(drawn, dtype=object), "list": drawn}, None, blobs), blobs)
+    assert len(set(map(id, again["list"]))) <= len(words)
+    assert len(set(map(id, again["array"]))) <= len(words)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_no_change_of_an_element_is_missed(tmp_path_factory, seed):
+    chance = random.Random(seed)
+    blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
+    columns._columns.clear()
+    array = texts()
+    scope = {"array": array, "frame": pd.DataFrame({"name": texts(150_000), "n": range(150_000)})}
+    base = None
+    for _ in range(5):
+        for _ in range(chance.choice([0, 1, 3])):
+            at = chance.randrange(len(scope["array"]))
+            act = chance.randrange(8)
+            if act == 0:
+                scope["array"][at : at + 9] = scope["array"][:9].copy()[: len(scope["array"][at : at + 9])]
+            elif act == 1:
+                scope["array"][at] = None  # its memory is free for the next text
+                scope["array"][at] = f"text {chance.randrange(10**6)}"
+            elif act == 2:
+                scope["frame"].loc[at % 150_000, "name"] = f"new {at}"
+            elif act == 3:
+                scope["array"] = texts(len(scope["array"]))
+                gc.collect()
+            elif act == 4:
+                scope["array"][:: chance.choice([1, -1, 2])].sort()
+            elif act == 5:
+                scope["frame"] = scope["frame"].sort_values("name").reset_index(drop=True)
+            elif act == 6:
+                scope["array"].reshape(-1, 3)[at // 3] = ["a", "b", f"c{at}"]
+            else:
+                memoryview(scope["frame"]["n"].to_numpy()).tolist()
+        base = save(scope, base, blobs)
+        again = back(base, blobs)
+        assert again["array"].tolist() == scope["array"].tolist()
+        assert pd.testing.assert_frame_equal(again["frame"], scope["frame"]) is None
+        some = capture(scope, ["frame"], base=base, blobs=blobs)
+        assert some.references() <= base.references()

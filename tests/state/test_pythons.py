@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ half = array[:1000]
 DATA = {"base", "data", "also", "counts", "array", "half", "collections", "datetime", "decimal", "np"}
 SAVE = """
 import sys
+import types
 from dure.state import FolderBlobs, capture
 scope = {'__name__': '__main__'}
 exec(sys.argv[2], scope)
@@ -128,3 +130,18 @@ def test_what_fails_under_another_version_of_its_package_says_so(tmp_path):
     stream["digest"] = "0" * 64
     report = restore(Snapshot.from_json(json.dumps(document).encode()), blobs)
     assert f"(saved with numpy 0.9.1, here is {np.__version__}: " in report.failed["value"]
+
+
+def test_a_module_that_its_package_no_longer_has_is_no_package_to_install(tmp_path):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    blobs = FolderBlobs(tmp_path)
+    gone = types.ModuleType("numpy.gone")
+    gone.Gone = type("Gone", (), {"__module__": "numpy.gone"})  # type: ignore[attr-defined]
+    sys.modules["numpy.gone"] = gone
+    try:
+        scope["value"] = gone.Gone()
+        snapshot = capture(scope, blobs=blobs)
+    finally:
+        del sys.modules["numpy.gone"]
+    failed = restore(snapshot, blobs).failed["value"]
+    assert failed.startswith("it needs the module numpy.gone, which the package of that name here does not have")

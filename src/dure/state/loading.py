@@ -10,6 +10,7 @@ import base64
 import contextlib
 import enum
 import functools
+import importlib.util
 import io
 import os
 import pickle
@@ -481,6 +482,8 @@ def _same(mine: Any, theirs: Any) -> bool:
 def _reason(error: Exception) -> str:
     """Return why a group did not load, as a sentence with what to do where that is known."""
     if isinstance(error, ModuleNotFoundError):
+        if "." in str(error.name) and importlib.util.find_spec(str(error.name).partition(".")[0]) is not None:
+            return f"it needs the module {error.name}, which the package of that name here does not have"
         return f"it needs the package {error.name}, which is not installed here: add it to the environment"
     text = str(error).strip().splitlines()
     first = text[0] if text else ""

@@ -122,6 +122,9 @@ _VALUES: Mapping[str, str] = {
     ),
     "saved with {name} {then}, here is none": "저장 당시 {name} {then}, 현재 없음",
     "saved with {name} {then}, here is {now}": "저장 당시 {name} {then}, 현재 {now}",
+    "it needs the module {name}, which the package of that name here does not have": (
+        "{name} 모듈이 필요한데, 여기에 설치된 패키지에는 없습니다"
+    ),
     "it needs the package {name}, which is not installed here: add it to the environment": (
         "여기에 없는 {name} 패키지가 필요합니다. 환경에 추가하세요"
     ),

@@ -179,7 +179,7 @@ class Plane:
         self.changes.notify()
 
     def http(self, who=ALICE, **headers):
-        client = httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True)
+        client = httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True, timeout=60)
         self.clients.append(client)
         if who is not None:
             assert client.get(f"?token={token(who)}").status_code == 200

@@ -29,6 +29,7 @@ _TOGETHER = 20  # names that it tells for one of them
 _REASON = 90  # letters of a reason
 _DAY_S = 86_400.0
 _AT_ONCE_BYTES = 8 * 1024**2  # more of one group is read while the person works
+_TOLD_BYTES = 1024**2  # less is there before the line is read, and a busy machine leaves it for later, too
 _HASHED_FIRST_BYTES = 64 * 1024**2  # the rest while the person works, so that opening takes no longer at any size
 
 
@@ -153,9 +154,10 @@ def restored_line(brought: Brought, name: str) -> str:
         parts = []
     else:
         parts = [say("restored_nothing", **told)]
-    if brought.later is not None and (names := sorted(brought.later.coming)):
-        size = size_text(brought.later.progress(names)[1])
-        parts.append(say("later", names=some(names), size=size))
+    names = sorted(brought.later.coming) if brought.later is not None else []
+    to_read = brought.later.progress(names)[1] if brought.later is not None else 0
+    if to_read >= _TOLD_BYTES:
+        parts.append(say("later", names=some(names), size=size_text(to_read)))
     if brought.lost:
         parts.append(say("lost", names=lost_names(brought.lost)))
     if brought.cells:

@@ -76,7 +76,7 @@ def test_large_memory_lies_plain_to_be_mapped_unless_it_nearly_vanishes(tmp_path
         for group in snapshot.groups
         for name in group.names
     }
-    assert plain == {"steps": [True, True], "zeros": [False, False], "texts": [False]}
+    assert plain == {"steps": [True, True], "zeros": [False, False], "texts": [False, False]}
     again: dict[str, Any] = {}
     assert restore(snapshot, blobs, into=again, verify_bytes=0).failed == {}
     assert np.array_equal(again["steps"], scope["steps"])

@@ -65,7 +65,7 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
     pickled.clear()
     second = save(scope, first, blobs)
     assert second.references() == first.references()
-    assert len(pickled) <= 4  # the first and the last of each, where other memory begins
+    assert len(pickled) < many / 8  # the first and the last of each, and what else a neighbour shares a page with
     pickled.clear()
     scope["frame"].loc[150_000, "name"] = "new"
     third = save(scope, second, blobs)

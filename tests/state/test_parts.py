@@ -1,13 +1,16 @@
 """Large plain values are cut into parts; what was not written is not looked at, and nothing that was is missed."""
 
 import copy
+import copyreg
 import datetime as dt
+import functools
 import gc
 import os
 import random
 import signal
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Any
 
@@ -30,6 +33,7 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(parts, "PART_WEIGHT", 128)
     monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
     monkeypatch.setattr(parts, "_HARMLESS", {*parts._HARMLESS, "execnet.gateway_base"})
+    monkeypatch.setattr(parts, "_HANDLING", {*parts._HANDLING, "pytest_timeout"})
     parts._roots.clear()
     parts._uncut.clear()
 
@@ -40,9 +44,9 @@ def pickled(monkeypatch):
     counted = []
     dumps = plain.dumps
 
-    def spy(elements):
+    def spy(elements, **options):
         counted.append(len(elements[0]))
-        return dumps(elements)
+        return dumps(elements, **options)
 
     monkeypatch.setattr(plain, "dumps", spy)
     return counted
@@ -101,7 +105,7 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
 
 
 @needs_marks
-@pytest.mark.parametrize("kind", ["thread", "signal", "profile"])
+@pytest.mark.parametrize("kind", ["thread", "signal", "partial", "profile"])
 def test_nothing_is_remembered_while_the_persons_own_code_may_run(blobs, kind):
     scope = {"data": records()}
     stop = threading.Event()
@@ -111,6 +115,8 @@ def test_nothing_is_remembered_while_the_persons_own_code_may_run(blobs, kind):
         thread.start()
     elif kind == "signal":
         signal.signal(signal.SIGUSR1, eval("lambda *_: None", {"__name__": "__main__"}))
+    elif kind == "partial":
+        signal.signal(signal.SIGUSR1, functools.partial(max, 1))
     else:
         sys.setprofile(lambda *_: None)
     try:
@@ -251,11 +257,11 @@ def test_an_interrupt_while_cutting_leaves_nothing_wrong(blobs, monkeypatch):
     base = save(scope, None, blobs)
     dumps, calls = plain.dumps, []
 
-    def interrupted(elements):
+    def interrupted(elements, **options):
         calls.append(1)
         if len(calls) > 2:
             raise KeyboardInterrupt
-        return dumps(elements)
+        return dumps(elements, **options)
 
     monkeypatch.setattr(plain, "dumps", interrupted)
     for each in scope["data"]:
@@ -293,6 +299,193 @@ def test_a_secret_in_a_part_is_named_with_its_place(blobs):
     where = snapshot.unsaved["data"].partition(":")[0] + ":" + snapshot.unsaved["data"].partition(":")[2]
     path = where.split(": a secret")[0]
     assert eval(path, dict(scope)) == "hunter2"
+
+
+# --- what an attack on it found
+
+
+def test_a_large_value_of_leaves_inside_another_one_stays_one_object(blobs):
+    flat = [float(number) for number in range(900)]
+    data: list[Any] = records()
+    data[5]["all"] = flat
+    box = {"names": [f"n{number}" for number in range(900)], "of": {"by": "me"}}
+    data[9]["box"] = box
+    base = None
+    for _ in range(3):
+        parts._uncut.clear()
+        base = save({"data": data, "flat": flat, "box": box}, base, blobs)
+        again = loaded(base, blobs)
+        assert again["data"][5]["all"] is again["flat"]
+        assert again["data"][9]["box"] is again["box"]
+
+
+def test_parts_keep_their_numbers_when_what_shared_one_turns_out_not_to_be_saved(blobs):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("import threading\nclass Bad:\n    lock = threading.Lock()", scope)
+    data = records()
+    bad = scope["Bad"]()
+    bad.own = data[200]
+    snapshot = save({"data": data, "later": bad, "Bad": scope["Bad"]}, None, blobs)
+    assert snapshot.names == ("data",)
+    assert loaded(snapshot, blobs)["data"] == data
+
+
+def test_sharing_is_found_between_more_values_than_are_remembered(blobs, monkeypatch):
+    monkeypatch.setattr(parts, "_ROOTS", 4)
+    scope: dict[str, Any] = {f"v{number}": [[number, other] for other in range(200)] for number in range(9)}
+    scope["v0"][3].append(shared := ["shared"])
+    scope["v1"][3].append(shared)
+    again = loaded(save(scope, None, blobs), blobs)
+    assert again["v0"][3][2] is again["v1"][3][2]
+
+
+@needs_marks
+def test_a_part_that_was_saved_for_a_cell_is_searched_for_secrets_all_the_same(blobs, monkeypatch):
+    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)
+    data = records(40_000)
+    data[30_000]["password"] = "hunter2"
+    scope = {"data": data, "k": 1}
+    base = capture(scope, ["data"], blobs=blobs)
+    del base
+    base = capture(scope, ["data"], blobs=blobs)
+    assert any(part.saved for root in parts._roots.values() for part in root.parts.values())
+    assert save(scope, base, blobs).names == ("k",)
+
+
+def test_a_number_too_long_to_write_may_be_the_key_of_a_large_value(blobs):
+    scope = {"data": {10**5000: [[n] for n in range(900)], 2: [{"password": "hunter2"} for _ in range(900)]}}
+    assert save(scope, None, blobs).unsaved["data"].startswith("data[2]")
+    scope["data"].pop(2)
+    assert loaded(save(scope, None, blobs), blobs) == scope
+
+
+class Meddling:
+    act: Any = None
+
+    def __reduce__(self):
+        type(self).act()
+        return int, ()
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+@pytest.mark.parametrize("act", ["grow", "shrink", "replace", "clear"])
+def test_code_that_runs_in_a_save_may_change_what_was_cut(blobs, kind, act):
+    data: Any = {"in": records(2000)} if kind is list else {"in": {f"k{n}": [n] for n in range(2000)}}
+    alias = data["in"][700] if kind is list else data["in"]["k700"]
+    other = Meddling()
+
+    def change():
+        if act == "replace":
+            data["in"] = records(300)
+        elif act == "clear":
+            data.clear()
+        elif kind is list and act == "grow":
+            data["in"] += records(20_000)
+        elif kind is list:
+            del data["in"][900:]
+        elif act == "grow":
+            data["in"].update({f"more {n}": n for n in range(30_000)})
+        else:
+            for key in list(data["in"])[900:]:
+                del data["in"][key]
+
+    Meddling.act = change
+    data["also"] = records(300)
+    snapshot = save({"data": data, "m": other, "z": {"alias": alias}}, None, blobs)
+    again = loaded(snapshot, blobs)
+    assert again["data"] == data
+    assert again["z"]["alias"] == alias
+    if act in ("grow", "shrink"):
+        found = again["data"]["in"]
+        assert again["z"]["alias"] is (found[700] if kind is list else found["k700"])
+
+
+class Own:
+    pass
+
+
+def test_nothing_is_kept_alive_until_it_is_written(blobs):
+    scope: dict[str, Any] = {"box": {"big": records(), "own": Own(), "two": records()}}
+    alive = weakref.ref(scope["box"]["own"])
+    with freeze(scope, blobs=blobs) as frozen:
+        assert frozen is not None
+        scope.clear()
+        assert alive() is None
+
+
+def test_what_the_person_told_pickle_to_reduce_is_not_plain(blobs):
+    scope = {"data": records()}
+    copyreg.pickle(dt.date, lambda day: (dt.date.fromisoformat, (str(day),)))
+    try:
+        assert group_of("data", save(scope, None, blobs)).parts == ()
+    finally:
+        del copyreg.dispatch_table[dt.date]
+
+
+@needs_marks
+@pytest.mark.parametrize("which", ["pages_written", "watch_pages"])
+def test_an_interrupt_after_the_kernels_answer_is_not_believed(blobs, monkeypatch, which):
+    scope = {"data": records()}
+    base = save(scope, save(scope, None, blobs), blobs)
+    before = getattr(written.Watch, which)
+
+    def interrupted(self, pages):
+        before(self, pages)
+        raise KeyboardInterrupt
+
+    for each in scope["data"]:
+        each["x"] = "new"
+    with monkeypatch.context() as patched:
+        patched.setattr(written.Watch, which, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            freeze(scope, base=base, blobs=blobs)
+    assert loaded(save(scope, base, blobs), blobs) == scope
+
+
+def test_a_thread_may_change_large_values_while_they_are_saved(blobs):
+    scope: dict[str, Any] = {"log": records(3000), "index": {f"key {n}": [n] for n in range(3000)}}
+    stop = threading.Event()
+
+    def work():
+        chance = random.Random(1)
+        while not stop.is_set():
+            scope["log"] += records(20)
+            del scope["log"][chance.randrange(len(scope["log"])) :]
+            scope["index"].update({f"key {chance.randrange(9000)}": [1] for _ in range(50)})
+            for key in chance.sample(list(scope["index"]), 40):
+                del scope["index"][key]
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(4):
+            save(scope, None, blobs)
+    finally:
+        stop.set()
+        thread.join()
+    assert loaded(save(scope, None, blobs), blobs) == scope
+
+
+def test_several_threads_may_capture_and_restore_at_once(blobs):
+    scopes = [{"data": records(), "k": number} for number in range(3)]
+    failed = []
+
+    def work(scope):
+        try:
+            base = None
+            for round_ in range(6):
+                scope["data"][round_ * 50]["x"] = round_
+                base = save(scope, base, blobs)
+                assert loaded(base, blobs) == scope
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(scope,)) for scope in scopes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
 
 
 # --- no mutation is missed, and no alias is lost

@@ -350,3 +350,45 @@ def test_memory_that_is_known_as_one_thing_is_not_known_as_another():
         assert look.digests == known
         watch.learn(look, ["unwritten"] * 3)
     assert digests(array) == truth(array)
+
+
+@needs_marks
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_marks_that_a_look_clears_are_told_to_who_asks_by_pages(monkeypatch, cut_short):
+    watched = written.current()
+    assert watched is not None
+    watch = watched[0]
+    array = np.frombuffer(mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), "u1")
+    array[:] = 1
+    start = array.__array_interface__["data"][0]
+    own = np.array([start // mmap.PAGESIZE], "u8")
+    assert not watch.watch_pages(own).any()
+    assert not watch.pages_written(own).any()
+    array[0] = 2
+    if cut_short:
+        with monkeypatch.context() as patched:
+            patched.setattr(watch, "_take", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                watch.look(start, mmap.PAGESIZE, None)
+    else:
+        watch.look(start, 1 << 20, None)  # of which all but the first page is not watched yet
+    assert watch.pages_written(own).all()
+
+
+@needs_marks
+def test_an_interrupt_between_the_kernels_answer_and_what_is_kept_of_it_makes_all_unknown(monkeypatch):
+    one, watched = pages(), written.current()
+    assert watched is not None
+    digests(one)
+    beside = one[4 * 1024 * 1024 :]
+    digests(beside)
+    one[5 * 1024 * 1024] = 9
+    with monkeypatch.context() as patched:
+        patched.setattr(watched[0], "_forget", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            digests(beside)
+    assert digests(one) == truth(one)
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt

@@ -172,7 +172,7 @@ def _taken(
     live: bool,
 ) -> Frozen:
     known = base.references() if base is not None else frozenset()
-    cutter = Cutter(written.current(), functools.partial(_there, blobs, known))
+    cutter = Cutter(written.current(), functools.partial(_there, blobs, known), searched=names is None)
     if names is None:
         groups, unsaved = _everything(namespace, ignore, extras or {}, allow, cutter)
         absent: tuple[str, ...] = ()
@@ -180,6 +180,7 @@ def _taken(
         groups, unsaved, absent = _asked(namespace, names, ignore, extras or {}, cutter)
     watched = written.current()
     taken = [taken_of(group, watched) for group in groups]
+    cutter.let_go()
     about = fingerprint()
 
     def finish() -> Snapshot:

@@ -115,7 +115,7 @@ def _pieces(flat: Any, column: _Column, known: dict[int, Part]) -> list[Piece]:
             stream = made.stream
             part = Part(len(stream), made.modules, made.ids, None)
         column.parts[low] = part
-        pieces.append(Piece(part, stream, "", tuple))
+        pieces.append(Piece(part, stream))
     return pieces
 
 

@@ -104,6 +104,9 @@ def gather(
         if shared.memory.missed:
             shared.memory.again()
             found = _gather(shared, _nodes(namespace, chosen), cutter)
+        while cutter.moved():
+            shared.memory.again()
+            found = _gather(shared, _nodes(namespace, chosen), cutter)
         for group in found[0]:
             if look is not None:
                 look(group)

@@ -18,6 +18,7 @@ from dure.state.elements import words_at
 _PAGE = mmap.PAGESIZE
 _SIZE_AT = 16  # of a list, tuple, text, bytes and byte array: how many elements; of a dictionary: how many items
 _LIST_ITEMS_AT = 24
+_ITEM_BYTES = 8
 _DICT_KEYS_AT, _DICT_VALUES_AT = 32, 40
 _KEYS_FORM_AT, _KEYS_ENTRIES_AT, _KEYS_INDEX_AT = 8, 24, 32
 _KEYS_GENERAL, _KEYS_TEXT = 0, 1  # entries of hash, key and value, or of key and value; the others have no values
@@ -36,6 +37,12 @@ class Table:
     address: int
     stride_bytes: int
     slots: int
+    count: int  # of elements
+
+    @property
+    def of_list(self) -> bool:
+        """Whether it is a list's."""
+        return self.stride_bytes == _ITEM_BYTES
 
     def extent(self, low: int, high: int) -> tuple[int, int]:
         """Return where slots `low` to `high` begin and end in memory."""
@@ -65,7 +72,7 @@ def table_of(value: Any) -> Table | None:
         return None
     if type(value) is list:
         items = _word(id(value) + _LIST_ITEMS_AT)
-        return Table((items,), items, 8, len(value)) if items else None
+        return Table((items,), items, _ITEM_BYTES, len(value), len(value)) if items else None
     keys, values = _word(id(value) + _DICT_KEYS_AT), _word(id(value) + _DICT_VALUES_AT)
     form = _word(keys + _KEYS_FORM_AT) & 0xFFFFFF
     kind = form >> 16
@@ -73,7 +80,7 @@ def table_of(value: Any) -> Table | None:
         return None
     stride = 24 if kind == _KEYS_GENERAL else 16
     address = keys + _KEYS_INDEX_AT + (1 << (form >> 8 & 0xFF))
-    return Table((keys, form), address, stride, _word(keys + _KEYS_ENTRIES_AT))
+    return Table((keys, form), address, stride, _word(keys + _KEYS_ENTRIES_AT), len(value))
 
 
 def extents(kind: type, ids: Any) -> tuple[Any, Any] | None:

@@ -10,6 +10,7 @@ remembered here is believed only after the kernel said that its pages were not w
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import os
 import pickle
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import layout, marks, plain, written
 from dure.state.plain import NotPlainError
+from dure.state.refusals import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +37,9 @@ _NESTED = 3  # how deep those are looked for
 _ROOTS = 1024  # containers of which something is remembered
 _SORTED = 8  # parts; the objects of more are sorted together with those of all others
 _AGAIN = 16  # captures after which it is tried again to cut what could not be cut
-_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)
+_TOOLS = 6  # of sys.monitoring
+# whose signal handlers never touch the person's objects
+_HANDLING = {"IPython", "asyncio", "dure", "ipykernel", "jupyter_client", "_signal", "tornado"}
 # where threads come from that never touch the person's objects: the module of their class, or of what they run
 _HARMLESS = {
     "IPython.core.history",
@@ -59,6 +63,7 @@ class Part:
     ids: Any  # of what in it can be shared and change, and of its long texts, sorted
     pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
     saved: Buffer | None = None  # when it is in a store
+    searched: bool = False  # whether secrets were looked for in it, and none found
 
 
 @dataclass(slots=True)
@@ -67,12 +72,20 @@ class Piece:
 
     part: Part
     stream: bytes | None
-    where: str  # the way from the value to these elements, as a person writes it
-    elements: Callable[[], tuple[list[Any], ...]]
+    steps: tuple[Any, ...] = ()  # indices and keys that lead from the value to the container
+    table: layout.Table | None = None  # None of an array's elements
+    low: int = 0
+    high: int = 0
+
+    @property
+    def where(self) -> str:
+        """The way from the value to these elements, as a person writes it."""
+        path = "".join(map(step_of, self.steps))
+        return f"{path}[{self.low}:]" if self.low and self.table is not None and self.table.of_list else path
 
     def value(self) -> list[Any] | dict[Any, Any]:
-        """Return the elements as a list or dictionary."""
-        columns = self.elements()
+        """Return the elements of a piece that has a stream, as a list or dictionary of their own."""
+        columns = loaded(pickle.Unpickler(io.BytesIO(self.stream or b"")))
         return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
 
 
@@ -83,18 +96,69 @@ class Split:
     A piece of which something is shared with what is not in it stays in the skeleton: it is in `within`.
     """
 
-    key: int  # the value's id
+    value: Any
     skeleton: Any = None
     pieces: list[Piece] = field(default_factory=list)
     containers: dict[int, Any] = field(default_factory=dict)  # what is in the skeleton instead of each, by id
     within: set[int] = field(default_factory=set)
+    moved: bool = False  # whether code that ran meanwhile changed what a piece within has to be read from
 
     def segments(self, low: int, high: int, number_of: Callable[[Piece], int]) -> list[Any]:
-        """Return what some of the pieces are in the skeleton: the number of a part, or the elements."""
-        return [
-            piece.elements() if index in self.within else number_of(piece)
-            for index, piece in enumerate(self.pieces[low:high], low)
-        ]
+        """Return what some of the pieces, all of one container, are in the skeleton: the number of a part, or the
+        elements.
+        """
+        table = self.pieces[low].table
+        read = _reader(self._container(self.pieces[low]), table) if self.within and table is not None else None
+        found: list[Any] = []
+        for index, piece in enumerate(self.pieces[low:high], low):
+            if index not in self.within:
+                found.append(number_of(piece))
+            elif read is not None and not self.moved:
+                try:
+                    found.append(read(piece.low, piece.high))
+                except NotPlainError:
+                    self.moved = True
+        return found
+
+    def let_go(self) -> None:
+        """Keep nothing of the person's alive: the value is pickled."""
+        self.value = self.skeleton = None
+        self.containers = {}
+
+    def _container(self, piece: Piece) -> Any:
+        found = self.value
+        for step in piece.steps:
+            try:
+                found = found[step] if type(found) in (list, dict) else None
+            except LookupError:
+                found = None
+        return found
+
+
+def _reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[list[Any], ...]]:
+    """Return what reads the elements of some of a container's slots: of a list its items, of a dictionary its keys and
+    its values. NotPlainError where it is not as it was when its table was found.
+    """
+    items = list(container.items()) if type(container) is dict and not table.address else []
+
+    def read(low: int, high: int) -> tuple[list[Any], ...]:
+        if (type(container) is list) is not table.of_list or type(container) not in (list, dict):
+            raise NotPlainError
+        # asked again each time: reading where a table was that is gone would end the process
+        if (layout.table_of(container) if table.address else _table_unread(container)) != table:
+            raise NotPlainError
+        if type(container) is list:
+            return (container[low:high],)
+        if table.address:
+            return table.elements(low, high)
+        return [key for key, _ in items[low:high]], [value for _, value in items[low:high]]
+
+    return read
+
+
+def _table_unread(container: Any) -> layout.Table:
+    """Return a table without looking where it is, for when somebody else's code may change it at any moment."""
+    return layout.Table((), 0, 8 if type(container) is list else 0, len(container), len(container))
 
 
 @dataclass(slots=True)
@@ -126,18 +190,21 @@ class StandIn:
 
 _roots: dict[int, _Root] = {}  # by id of the container
 _uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
+_lock = threading.RLock()  # of these two: several threads may capture and restore
 
 
 def register(container: Any, lengths: list[int]) -> None:
     """Note how many elements the parts had from which a container was restored, so that it is cut there again."""
     if lengths:
-        _note(id(container), _Root(type(container), max(lengths[0], 1), list(itertools.accumulate([0, *lengths[:-1]]))))
+        cuts = list(itertools.accumulate([0, *lengths[:-1]]))
+        with _lock:
+            _note(id(container), _Root(type(container), max(lengths[0], 1), cuts))
 
 
 def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
     """Return the elements in a part: of a list its items, of a dictionary its keys and its values."""
     found = unpickler.load()
-    if type(found) is not tuple or len({len(each) for each in found if type(each) is list}) != 1:
+    if type(found) is not tuple or {type(each) for each in found} != {list} or len(set(map(len, found))) != 1:
         raise ValueError("a part of the saved group does not hold what its manifest says")
     return found
 
@@ -145,12 +212,21 @@ def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
 class Cutter:
     """Cuts the large values of one capture. `saved` returns which of some digests are in its store.
 
-    Without `watched` nothing is remembered, and nothing that is remembered is believed.
+    Without `watched` nothing is remembered, and nothing that is remembered is believed; with `searched` only that is in
+    which no secret was found.
     """
 
-    def __init__(self, watched: written.Watched = None, saved: Callable[[list[str]], set[str]] | None = None) -> None:
+    def __init__(
+        self,
+        watched: written.Watched = None,
+        saved: Callable[[list[str]], set[str]] | None = None,
+        *,
+        searched: bool = False,
+    ) -> None:
         self._watch = None if watched is None else watched[0]
         self.saved = saved or _none_saved
+        self._searched = searched
+        self._alone = False
         self._splits: dict[int, Split | None] = {}
         self._cut_here: set[int] = set()  # containers
         self._fresh: list[Part] = []
@@ -163,17 +239,15 @@ class Cutter:
         self._splits.update((id(value), None) for value in new)
         if not large or not layout.WORKS or not _numpy_loads():
             return
-        alone = self._watch is not None and _alone()
-        self._forget_changed()
-        for value in large:
-            self._splits[id(value)] = self._split(value)
-        self._find_sharing()
-        if alone and self._watch is not None:
-            _keep(self._watch.watch_pages)
-        else:
-            fresh = set(map(id, self._fresh))
-            for root in _roots.values():
-                root.parts = {place: part for place, part in root.parts.items() if id(part) not in fresh}
+        self._alone = _alone()
+        watch = self._watch if self._alone else None
+        with _lock:
+            # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
+            _keep(watch.pages_written if watch is not None else None)
+            for value in large:
+                self._splits[id(value)] = self._split(value)
+            self._find_sharing()
+            _keep(watch.watch_pages if watch is not None else None)
 
     def split(self, value: Any) -> Split | None:
         """Return how a value is cut; None where it is pickled as it is."""
@@ -214,43 +288,54 @@ class Cutter:
         split = self._splits.get(key)
         if split is not None:
             self._splits[key] = None
-            _give_up(key, split.containers)
+            with _lock:
+                _give_up(key, split.containers)
+
+    def moved(self) -> bool:
+        """Tell whether a value was changed while it was pickled, so that all has to be again; it is not cut then."""
+        found = [key for key, split in self._splits.items() if split is not None and split.moved]
+        for key in found:
+            self.uncut(key)
+        return bool(found)
+
+    def let_go(self) -> None:
+        """Keep no value alive: the capture is taken."""
+        for split in self._splits.values():
+            if split is not None:
+                split.let_go()
 
     def _is_large(self, value: Any) -> bool:
         key = id(value)
-        if key in _uncut:
-            _uncut[key] += 1
-            if _uncut[key] < _AGAIN:
-                return False
-            del _uncut[key]
-        return key in _roots or plain.weight(value) >= LARGE_WEIGHT
-
-    def _forget_changed(self) -> None:
-        """Forget the parts of which a page was written."""
-        if self._watch is not None:
-            _keep(self._watch.pages_written)
-            return
-        for root in _roots.values():
-            root.parts.clear()
+        with _lock:
+            if key in _uncut:
+                _uncut[key] += 1
+                if _uncut[key] < _AGAIN:
+                    return False
+                del _uncut[key]
+        try:
+            return key in _roots or plain.weight(value) >= LARGE_WEIGHT
+        except (LookupError, RuntimeError):  # another thread changes it
+            return False
 
     def _split(self, value: Any) -> Split | None:
         for known in (id(value) in _roots, False):
-            split = Split(id(value))
+            split = Split(value)
             try:
-                split.skeleton = self._skeleton(value, split, (), "")
-            except (NotPlainError, RecursionError):
+                split.skeleton = self._skeleton(value, split, (), ())
+            except (NotPlainError, LookupError, RuntimeError):  # nested too deep, or another thread changes it
                 _give_up(id(value), split.containers)
                 self._cut_here.difference_update(split.containers)
                 if known:  # it may be another value by now
                     continue
                 return None
             if split.containers:
+                _uncut.pop(id(value), None)
                 return split
             _give_up(id(value), {})
         return None
 
-    def _skeleton(self, value: Any, split: Split, path: tuple[int, ...], where: str) -> Any:
-        """Return the value with something in the place of what is large in it; `where` and `path` lead to it."""
+    def _skeleton(self, value: Any, split: Split, path: tuple[int, ...], steps: tuple[Any, ...]) -> Any:
+        """Return the value with something in the place of what is large in it; `steps` lead to it, by ids `path`."""
         key = id(value)
         if type(value) not in (list, dict):
             return value
@@ -262,27 +347,28 @@ class Cutter:
         if key not in _roots and weight < LARGE_WEIGHT:
             return value
         if key in _roots or len(value) > _FEW or weight / len(value) < PART_WEIGHT:
-            split.containers[key] = self._cut(value, weight, split, where)
+            split.containers[key] = self._cut(value, weight, split, steps)
             return split.containers[key]
         inner = (*path, key)
         if len(inner) > _NESTED or (type(value) is dict and not all(map(plain.is_atom, value))):
             raise NotPlainError
         if type(value) is list:
-            made: Any = [self._skeleton(each, split, inner, f"{where}[{at}]") for at, each in enumerate(value)]
+            made: Any = [self._skeleton(each, split, inner, (*steps, at)) for at, each in enumerate(value)]
         else:
-            made = {name: self._skeleton(each, split, inner, f"{where}[{name!r:.60}]") for name, each in value.items()}
+            made = {name: self._skeleton(each, split, inner, (*steps, name)) for name, each in value.items()}
         split.containers[key] = made
         return made
 
-    def _cut(self, value: Any, weight: float, split: Split, where: str) -> StandIn:
-        table = layout.table_of(value)
-        if table is None or id(value) in self._cut_here:
+    def _cut(self, value: Any, weight: float, split: Split, steps: tuple[Any, ...]) -> StandIn:
+        table = layout.table_of(value) if self._alone else _table_unread(value)
+        if table is None or not table.slots or id(value) in self._cut_here:
             raise NotPlainError
         self._cut_here.add(id(value))
         root = _roots.get(id(value))
         if root is None or root.kind is not type(value) or table.slots > 2 * _PARTS * root.step:
             root = _Root(type(value), _step(value, table.slots, weight or plain.weight(value)))
-            if plain.multiplies(table.pointers(), root.step):
+            values = [] if self._alone else list(value) if table.of_list else list(value.values())
+            if plain.multiplies(table.pointers() if self._alone else layout.ids(values), root.step):
                 raise NotPlainError
         _note(id(value), root)
         if root.form != table.form:
@@ -293,12 +379,20 @@ class Cutter:
             root.cuts.append(root.cuts[-1] + root.step)
         known, root.parts = self._saved_of(root), {}
         first = len(split.pieces)
+        read = _reader(value, table)
         for low, high in itertools.pairwise([*root.cuts, table.slots]):
-            start = f"{where}[{low}:]" if low and type(value) is list else where
-            piece = self._piece(table, low, high, known.get((low, high)), start)
-            root.parts[low, high] = piece.part
-            split.pieces.append(piece)
+            part, stream = known.get((low, high)), None
+            if part is None:
+                part, stream = self._made(table, low, high, read(low, high))
+            root.parts[low, high] = part
+            split.pieces.append(Piece(part, stream, steps, table, low, high))
         return StandIn(type(value), functools.partial(split.segments, first, len(split.pieces)))
+
+    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> tuple[Part, bytes]:
+        made = plain.dumps(elements, located=self._alone)
+        part = Part(len(made.stream), made.modules, made.ids, made.pages_with(*table.extent(low, high)))
+        self._fresh.append(part)
+        return part, made.stream
 
     def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
         """Return the parts that this store has."""
@@ -307,46 +401,48 @@ class Cutter:
         return {
             place: part
             for place, part in root.parts.items()
-            if part.saved is not None and there.issuperset(part.saved.chunks)
+            if part.saved is not None and there.issuperset(part.saved.chunks) and (part.searched or not self._searched)
         }
-
-    def _piece(self, table: layout.Table, low: int, high: int, part: Part | None, where: str) -> Piece:
-        def elements() -> tuple[list[Any], ...]:
-            return table.elements(low, high)
-
-        if part is not None:
-            return Piece(part, None, where, elements)
-        made = plain.dumps(elements())
-        begin, end = table.extent(low, high)
-        part = Part(len(made.stream), made.modules, made.ids, made.pages_with(begin, end))
-        self._fresh.append(part)
-        return Piece(part, made.stream, where, elements)
 
     def _find_sharing(self) -> None:
         """Find the parts that share something which can change, also with one that is remembered of another capture."""
-        held = [(place, root, part) for root in _roots.values() for place, part in root.parts.items() if len(part.ids)]
-        fresh = set(map(id, self._fresh))
-        if not any(id(part) in fresh for _, _, part in held):
-            return
-        pairs = _sharing([part for _, _, part in held], fresh)
-        for place, root, part in [held[index] for index in {one for pair in pairs for one in pair}]:
-            if root.parts.get(place) is part:
-                del root.parts[place]
+        for key in self._held_in_parts():
+            self.uncut(key)
         here = {
-            id(piece.part): (key, split, index)
+            id(piece.part): (key, split, index, piece.part)
             for key, split in self._splits.items()
             if split is not None
             for index, piece in enumerate(split.pieces)
         }
+        kept = {id(part): (root, place) for root in _roots.values() for place, part in root.parts.items()}
+        every = [part for *_, part in here.values()]
+        every += [root.parts[place] for key, (root, place) in kept.items() if key not in here]
+        held = [part for part in every if len(part.ids)]
+        fresh = set(map(id, self._fresh))
+        if not any(id(part) in fresh for part in held):
+            return
+        pairs = _sharing(held, fresh)
+        for one in {id(held[one]) for pair in pairs for one in pair}:
+            if one in kept:
+                root, place = kept[one]
+                root.parts.pop(place, None)
         for pair in pairs:
-            places = [here[id(held[one][2])] for one in pair if id(held[one][2]) in here]
+            places = [here[id(held[one])] for one in pair if id(held[one]) in here]
             if len(places) == len(pair):  # else the other is not in this capture
-                for _, split, index in places:
+                for _, split, index, _ in places:
                     split.within.add(index)
                 self._sharing.append((places[0][0], places[1][0]))
         for key, judged in list(self._splits.items()):
             if judged is not None:
                 self._judge(key, judged)
+
+    def _held_in_parts(self) -> set[int]:
+        """Return the ids of the values of which a container is an element, somewhere inside, of a part of any value."""
+        owners = {id_: key for key, split in self._splits.items() if split is not None for id_ in split.containers}
+        numpy = sys.modules["numpy"]
+        asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
+        pieces = [piece for split in self._splits.values() if split is not None for piece in split.pieces]
+        return {owners[int(asked[at])] for piece in pieces for at in _common(asked, piece.part.ids)}
 
     def _judge(self, key: int, split: Split) -> None:
         if len(split.within) > len(split.pieces) // 2:
@@ -385,20 +481,26 @@ def _give_up(key: int, containers: Iterable[int]) -> None:
     _uncut[key] = 0
 
 
-def _keep(refused: Callable[[Any], Any]) -> None:
-    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all."""
+def _keep(refused: Callable[[Any], Any] | None) -> None:
+    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all; without it,
+    forget all.
+    """
     numpy = sys.modules["numpy"]
+    held = [
+        (root, place, part)
+        for root in _roots.values()
+        for place, part in root.parts.items()
+        if part.pages is not None and refused is not None
+    ]
     for root in _roots.values():
-        root.parts = {place: part for place, part in root.parts.items() if part.pages is not None}
-    pages = [part.pages for root in _roots.values() for part in root.parts.values()]
-    if not pages:
+        root.parts = {}
+    if not held or refused is None:
         return
-    every = layout.distinct(numpy.concatenate(pages))
+    every = layout.distinct(numpy.concatenate([part.pages for *_, part in held]))
     bad = refused(every)
-    for root in _roots.values():
-        root.parts = {
-            place: part for place, part in root.parts.items() if not bad[numpy.searchsorted(every, part.pages)].any()
-        }
+    for root, place, part in held:
+        if not bad[numpy.searchsorted(every, part.pages)].any():
+            root.parts[place] = part
 
 
 def _common(asked: Any, own: Any) -> Any:
@@ -441,7 +543,11 @@ def _alone() -> bool:
     """Tell whether nobody else's code can run until the person's next cell: no thread, no signal, no debugger."""
     if sys.gettrace() is not None or sys.getprofile() is not None:
         return False
-    if any(getattr(signal.getsignal(number), "__module__", "") == "__main__" for number in _SIGNALS):
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None and any(monitoring.get_tool(number) for number in range(_TOOLS)):
+        return False
+    handlers = [handler for handler in map(signal.getsignal, signal.valid_signals()) if callable(handler)]
+    if any((getattr(one, "__module__", "") or "").partition(".")[0] not in _HANDLING for one in handlers):
         return False
     classes = {thread.ident: type(thread).__module__ for thread in threading.enumerate()}
     frames = sys._current_frames()  # noqa: SLF001 - it has no other name
@@ -461,6 +567,8 @@ def _begun_in(frame: Any, name: str) -> str:
 
 
 def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it
+    _lock = threading.RLock()
     for root in _roots.values():
         root.parts.clear()
 

@@ -7,6 +7,7 @@ exact built-in types, so what is not plain is refused there before its own code 
 
 from __future__ import annotations
 
+import copyreg
 import datetime as dt
 import decimal
 import functools
@@ -113,8 +114,10 @@ def weight(value: Any, depth: int = _DEPTH) -> float:
     return 1 + len(value) * sum(weight(each, depth - 1) for each in itertools.chain(*some)) / len(some)
 
 
-def dumps(elements: tuple[list[Any], ...]) -> Made:
-    """Return the pickle of some columns of plain values; NotPlainError where there is anything else."""
+def dumps(elements: tuple[list[Any], ...], *, located: bool = True) -> Made:
+    """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
+    is not asked where in memory they are, which another thread may change at any moment.
+    """
     stream = _Stream()
     pickler = _Pickler(stream)
     try:
@@ -123,7 +126,7 @@ def dumps(elements: tuple[list[Any], ...]) -> Made:
         raise
     except Exception as error:  # it is nested too deep
         raise NotPlainError from error
-    return Made(b"".join(stream.pieces), frozenset(pickler.modules), *_reached(pickler, elements))
+    return Made(b"".join(stream.pieces), frozenset(pickler.modules), *_reached(pickler, elements, located=located))
 
 
 class _Stream:
@@ -166,12 +169,14 @@ class _Plain:
     """The types that are plain, as far as they are loaded."""
 
     def __init__(self) -> None:
-        self.python = _ATOMS | _OTHERS
+        # what the person told pickle to reduce otherwise would run code of theirs
+        own = {kind for kind in copyreg.dispatch_table if kind is not complex}
+        self.python = (_ATOMS | _OTHERS) - own
         self.numpy: set[Any] = set()
         self._of_numpy: tuple[Any, ...] = ()
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "timedelta64"):
-            self.numpy = {getattr(numpy, name) for name in _NUMPY}
+            self.numpy = {getattr(numpy, name) for name in _NUMPY} - own
             self._dtype = numpy.dtype
             self._of_numpy = (numpy.float64(0).__reduce__()[0], numpy.dtype)
 
@@ -184,7 +189,7 @@ class _Plain:
         return isinstance(obj, self._dtype) and obj.type in self.numpy and obj.metadata is None
 
 
-def _reached(pickler: _Pickler, elements: tuple[list[Any], ...]) -> tuple[Any, Any, Any]:
+def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: bool) -> tuple[Any, Any, Any]:
     """Return the ids of what a pickler met that can be shared and change, and where the memory is that tells what that
     holds, None where this is not known.
     """
@@ -199,8 +204,10 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...]) -> tuple[Any, A
         raise NotPlainError
     changing = [ids[kinds == id(kind)] for kind in _CHANGE]
     texts = [of[layout.sizes(of) >= BIG_BYTES] for of in (ids[kinds == id(str)], ids[kinds == id(bytes)])]
-    runs = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
     reached = np.sort(np.concatenate([*changing, *texts]))
+    if not located:
+        return reached, None, None
+    runs = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
     known = [run for run in runs if run is not None]
     if len(known) < len(runs):
         return reached, None, None

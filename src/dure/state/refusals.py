@@ -149,11 +149,19 @@ def _path(value: Any, culprit: Any) -> str | None:
     return None
 
 
+def step_of(key: Any) -> str:
+    """Return how to write the way from a container to what it has under a key or index."""
+    try:
+        return f"[{key!r:.60}]"
+    except ValueError:  # a number of more digits than Python writes
+        return "[…]"
+
+
 def children(value: Any) -> list[tuple[Any, str]]:
     """Return what a value holds, each with how to write the way there."""
     found: list[tuple[Any, str]] = []
     if isinstance(value, dict):
-        found += [(item, f"[{key!r:.60}]") for key, item in list(value.items())]
+        found += [(item, step_of(key)) for key, item in list(value.items())]
         found += [(key, f".keys()[{index}]") for index, key in enumerate(list(value))]
     elif isinstance(value, list | tuple | collections.deque):
         found += [(item, f"[{index}]") for index, item in enumerate(list(value))]

@@ -149,14 +149,16 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     at.
     """
     names = {id(value): [name for name in values if values[name] is value] for value in values.values()}
-    cut = {key: split for split in pickled.splits for key in names if key == split.key}
+    cut = {id(split.value): split for split in pickled.splits if id(split.value) in names}
     whole = {name: cut[id(value)].skeleton if id(value) in cut else value for name, value in values.items()}
     found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(whole, sure=sure))
     for key, split in cut.items():
         most = _STEPS // min(max(len(split.pieces), 1), 100)
         for piece in split.pieces:
             if piece.stream is not None and names[key][0] not in found:
-                found |= _inside_piece(names[key], piece, piece.stream, most)
+                inside = _inside_piece(names[key], piece, piece.stream, most)
+                piece.part.searched = not inside
+                found |= inside
     return found
 
 

@@ -23,17 +23,21 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from dure.state.sealing import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WATCHED_BYTES = 1024 * 1024  # hashing less costs about as much as asking
 _LOOKS = 8192  # how many runs of memory are remembered
 _NEAR = 64  # pages; what lies between two that are so near is asked for with them
 _REGIONS = 4096  # how many one call to the kernel returns
 _PAGE = mmap.PAGESIZE
+_ALL = (0, 1 << 63)
 _HASH_THREADS = 8
 
 _SYSCALL = {"x86_64": 323, "aarch64": 282}  # userfaultfd(2)
@@ -92,9 +96,9 @@ class Watch:
         self._pagemap = pagemap
         self._lock = threading.Lock()
         self._looks: dict[tuple[int, int, str], Look] = {}
-        self._taken: list[tuple[int, int]] | None = (
-            None  # what looks found written since `pages_written`, if ever asked
-        )
+        # what looks found written, or first watched, since `pages_written`; None as long as nobody asked that
+        self._taken: list[tuple[int, int]] | None = None
+        self._broken = False  # an interrupt came between the kernel's answer and what is kept of it
         self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
 
     @classmethod
@@ -133,14 +137,14 @@ class Watch:
 
         The marks are cleared before the caller hashes, so what is written meanwhile counts at the next look.
         """
-        with self._lock:
+        with self._unbroken():
             known = self._looks.pop((start, size_bytes, kind), None)
             look = Look(start, size_bytes, [None] * -(-size_bytes // chunk_bytes), chunk_bytes=chunk_bytes)
             try:
                 written = self._written(look.low, look.high)
                 if written is None:
                     # not watched yet, or new memory at an address that was: whatever was known of it is void
-                    self._forget(look.low, look.high)
+                    self._void(look.low, look.high)
                     if private is not None and not private.covers(look.low, look.high):
                         return None
                     _register(self._faults, look.low, look.high)
@@ -149,14 +153,13 @@ class Watch:
                 else:
                     if known is not None and known.chunk_bytes == chunk_bytes:
                         look.digests = list(known.digests)
-                    if self._taken is not None:
-                        self._taken += written
+                    self._take(written)
                     for low, high in written:
                         self._forget(low, high)
                         if low < start + size_bytes and high > start:
                             look.forget(low, high)
             except OSError:
-                self._forget(look.low, look.high)
+                self._void(look.low, look.high)
                 return None
             look.written.clear()
             while len(self._looks) >= _LOOKS:
@@ -175,7 +178,7 @@ class Watch:
         """Return for each page, given by sorted numbers, whether it may have been written since `watch_pages`; clears
         the marks.
         """
-        with self._lock:
+        with self._unbroken():
             return self._marked(pages, None)
 
     def watch_pages(self, pages: Any) -> Any:
@@ -187,7 +190,7 @@ class Watch:
         private = private_memory()
         if private is None:
             return sys.modules["numpy"].ones(len(pages), bool)
-        with self._lock:
+        with self._unbroken():
             return self._marked(pages, private)
 
     def _marked(self, pages: Any, private: Private | None) -> Any:
@@ -196,7 +199,8 @@ class Watch:
         taken, self._taken = self._taken or [], []
         lows, highs = [low for low, _ in taken], [high for _, high in taken]
         refused = numpy.ones(len(pages), bool)
-        for begin, end in _runs(numpy, pages, _areas()):
+        areas = _areas()
+        for begin, end in _runs(numpy, pages, areas):
             low, high = int(pages[begin]) * _PAGE, (int(pages[end - 1]) + 1) * _PAGE
             try:
                 found = self._written(low, high)
@@ -226,6 +230,26 @@ class Watch:
         """Remember nothing."""
         with self._lock:
             self._looks.clear()
+
+    @contextlib.contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Hold the lock; after a use that was cut short nothing that was known is believed."""
+        with self._lock:
+            if self._broken:
+                self._looks.clear()
+                self._take([_ALL])
+            self._broken = True
+            yield
+            self._broken = False
+
+    def _take(self, written: list[tuple[int, int]]) -> None:
+        if self._taken is not None:
+            self._taken = self._taken + written if len(self._taken) < _LOOKS else [_ALL]
+
+    def _void(self, low: int, high: int) -> None:
+        """Forget what was known of memory of which some marks may be cleared, and some not."""
+        self._take([(low, high)])
+        self._forget(low, high)
 
     def _forget(self, low: int, high: int) -> None:
         for look in self._looks.values():

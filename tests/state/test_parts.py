@@ -2,6 +2,7 @@
 
 import copy
 import copyreg
+import dataclasses
 import datetime as dt
 import functools
 import gc
@@ -486,6 +487,17 @@ def test_several_threads_may_capture_and_restore_at_once(blobs):
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_a_part_that_the_manifest_lacks_fails_its_value_alone(blobs):
+    snapshot = save({"data": records(), "k": 1}, None, blobs)
+    index = snapshot.variables["data"].group
+    group = dataclasses.replace(snapshot.groups[index], parts=snapshot.groups[index].parts[:-1])
+    groups = (*snapshot.groups[:index], group, *snapshot.groups[index + 1 :])
+    scope: dict[str, Any] = {}
+    report = restore(dataclasses.replace(snapshot, groups=groups), blobs, into=scope)
+    assert "does not hold what its manifest says" in report.failed["data"]
+    assert scope["k"] == 1
 
 
 # --- no mutation is missed, and no alias is lost

@@ -358,6 +358,8 @@ class Loader:
         for segment in segments:
             found = segment
             if isinstance(segment, int):
+                if not 0 <= segment < len(self.snapshot.groups[index].parts):
+                    raise ValueError("the saved group does not hold what its manifest says")
                 run = self.snapshot.groups[index].parts[segment]
                 found = parts.loaded(_Unpickler(self, index, self._bytes(run, index), []))
             lengths.append(len(found[0]))

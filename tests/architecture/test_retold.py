@@ -157,3 +157,20 @@ def test_what_is_written_in_english_is_said_in_korean(sentence):
 def test_the_way_and_what_python_said_stay_as_they_are(written, told):
     assert retold(written, "ko") == told
     assert retold(written, "en") == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ": ".join(str(number) for number in range(2_000)),
+        "; ".join(f"{number}: odd" for number in range(2_000)),
+        "Blob " + "a at " * 1_000 + " cannot be opened: " * 600,
+        "dure: a: " * 2_000,
+        "The cell needs a " + ", which the environment does not have: add " * 400,
+        "a network connection" * 10_000,
+    ],
+    ids=lambda written: written[:20],
+)
+def test_what_a_job_said_at_length_neither_fails_nor_holds_up_who_reads_it(written):
+    """Found by a job whose error was a long dictionary: its page in Korean was an error, or took the processor."""
+    assert retold(written, "ko") == written

@@ -94,7 +94,8 @@ _EXTRA = re.compile(r"(?<=  )\[[^\[\]]*\]$")  # what click adds to the help of a
 
 
 def _korean() -> bool:
-    return lang_of(click.get_current_context()) == "ko"
+    context = click.get_current_context(silent=True)  # at the Tab key there is none
+    return (lang_of(context) if context else language()) == "ko"
 
 
 def _in_korean(text: str) -> str:

@@ -8,6 +8,7 @@ tests/architecture/test_retold.py finds each in their source.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -401,7 +402,10 @@ _REQUESTS: Mapping[str, str] = {
     "no reason given": "이유를 알 수 없음",
 }
 
-_INSIDE = re.compile(r" \(inside it, a (?P<kind>.+)\)$")
+_INSIDE = re.compile(r" \(inside it, a (?P<kind>[^:]+)\)(?=: )")
+# What Python or a job said itself comes here too, at any length: what is no sentence of ours must cost nothing.
+_LONGEST = 20_000
+_WAYS, _DEEP, _KEPT = 8, 8, 1024
 
 
 class Retelling:
@@ -409,40 +413,43 @@ class Retelling:
 
     def __init__(self, *tables: Mapping[str, str]) -> None:
         self._tables = tables
-        self._korean = functools.lru_cache(maxsize=4096)(self._looked_up)
+        self._korean = functools.lru_cache(maxsize=_KEPT)(self._looked_up)
 
     def __call__(self, text: str, lang: str) -> str:
         """Return the sentence in `lang`; what is not known, such as what Python said itself, stays as it is."""
-        if lang != "ko":
-            return text
-        found = self._korean(text)
+        return self._said(text, 0) if lang == "ko" else text
+
+    def _said(self, text: str, depth: int) -> str:
+        found = self._korean(text, depth) if len(text) <= _LONGEST and depth <= _DEEP else None
         return text if found is None else found
 
-    def _looked_up(self, text: str) -> str | None:
+    def _looked_up(self, text: str, depth: int) -> str | None:
+        """Return the Korean of a sentence, or of one after `x['a'].lock: `: the way to what is meant stays as it is."""
+        starts = [0, *(found.end() for found in itertools.islice(re.finditer(": ", text), _WAYS))]
+        for start in starts:
+            told = self._matched(text[start:], depth)
+            if told is not None:
+                return _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:start]) + told
+        for start in reversed(starts):
+            told = self._several(text[start:], depth)
+            if told is not None:
+                return _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:start]) + told
+        return None
+
+    def _matched(self, text: str, depth: int) -> str | None:
         for english, korean in self._patterns:
             match = english.fullmatch(text)
             if match is not None:
-                told = {name: self(part, "ko") if name in _SAID else part for name, part in match.groupdict().items()}
-                return korean.format(**told)
-        return self._after_a_name(text) or self._several(text)
-
-    def _after_a_name(self, text: str) -> str | None:
-        """Say `x['a'].lock: reason` in Korean: the way to what is meant stays as it is written in code."""
-        at = text.find(": ")
-        while at >= 0:
-            told = self._korean(text[at + 2 :])
-            if told is not None:
-                where = _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:at])
-                return f"{where}: {told}"
-            at = text.find(": ", at + 1)
+                parts = match.groupdict().items()
+                return korean.format(
+                    **{name: self._said(part, depth + 1) if name in _SAID else part for name, part in parts}
+                )
         return None
 
-    def _several(self, text: str) -> str | None:
+    def _several(self, text: str, depth: int) -> str | None:
         parts = text.split("; ")
-        told = [self._korean(part) for part in parts] if len(parts) > 1 else [None]
-        if all(part is None for part in told):
-            return None
-        return "; ".join(korean or part for korean, part in zip(told, parts, strict=True))
+        told = [self._said(part, depth + 1) for part in parts] if len(parts) > 1 else parts
+        return None if told == parts else "; ".join(told)
 
     @functools.cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
@@ -450,10 +457,14 @@ class Retelling:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", english)
-    for at, part in enumerate(parts):
-        parts[at] = f"(?P<{part}>{_ONE_WORD.get(part, '.+?')})" if at % 2 else re.escape(part)
-    return re.compile("".join(parts), re.DOTALL)
+    """Return what matches a sentence in time that grows with its length only: no part is tried at two lengths."""
+    first, *parts = re.split(r"\{(\w+)\}", english)
+    found, last = re.escape(first), len(parts) - 2
+    for at in range(0, len(parts), 2):
+        name, after = parts[at : at + 2]
+        part = f"(?P<{name}>{_ONE_WORD.get(name, '.+?')}){re.escape(after)}"
+        found += part if at == last else f"(?>{part})"
+    return re.compile(found, re.DOTALL)
 
 
 retold = Retelling(_VALUES, _BLOBS, _ENVIRONMENTS, _ATTEMPTS, _REQUESTS)

@@ -65,9 +65,10 @@ class ForkServers:
 
     def start(self, environment: Environment, account: Account, folder: Path) -> None:
         """Ask for a runner of the attempt in `folder`. Asking twice is harmless. Raises ForkServerError."""
-        self.ensure(environment, account)
         path = self._socket(environment, account)
-        reply = _ask(path, {"op": "start", "folder": str(folder)}, _START_S, account.uid)
+        with self._lock(path.name):  # or another start might retire the server in between
+            self._ensure(environment, account, path)
+            reply = _ask(path, {"op": "start", "folder": str(folder)}, _START_S, account.uid)
         if not reply.get("ok"):
             raise ForkServerError(f"the fork server of {environment.name!r} refused: {reply.get('error', reply)}")
 
@@ -78,15 +79,18 @@ class ForkServers:
         """
         path = self._socket(environment, account)
         with self._lock(path.name):
-            hello = self._hello(path, account.uid)
-            if hello is not None and not hello.get("outdated"):
-                return hello
-            if hello is not None:
-                log.info("forkserver.retire", extra={"environment": environment.name, "account": account.name})
-                with contextlib.suppress(OSError, ValueError):
-                    _ask(path, {"op": "retire"}, _HELLO_S, account.uid)
-            process = self._boot(environment, account, path)
-            return self._wait(environment, account, process, path)
+            return self._ensure(environment, account, path)
+
+    def _ensure(self, environment: Environment, account: Account, path: Path) -> Mapping[str, Any]:
+        hello = self._hello(path, account.uid)
+        if hello is not None and not hello.get("outdated"):
+            return hello
+        if hello is not None:
+            log.info("forkserver.retire", extra={"environment": environment.name, "account": account.name})
+            with contextlib.suppress(OSError, ValueError):
+                _ask(path, {"op": "retire"}, _HELLO_S, account.uid)
+        process = self._boot(environment, account, path)
+        return self._wait(environment, account, process, path)
 
     def stop_all(self) -> None:
         """End every fork server of this run folder; running attempts are not touched."""

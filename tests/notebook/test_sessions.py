@@ -124,6 +124,18 @@ def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without
     assert desk.open().value("x") == "41"
 
 
+def test_it_is_asked_again_too_when_its_turn_came_while_a_cell_ran(desk, server):
+    server.stop()
+    kernel = desk.open(
+        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+    )
+    kernel.run("import asyncio\nawait asyncio.sleep(2)\nx = 41")  # the kernel's loop goes on meanwhile
+    server.start()
+    until(lambda: desk.saved() >= 1)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    assert desk.open().value("x") == "41"
+
+
 def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
     kernel = desk.open()
     kernel.run(
@@ -246,7 +258,7 @@ def test_what_changed_since_a_version_and_since_a_time(desk):
 )
 def test_which_version_a_time_means(monkeypatch, text, number):
     day = time.mktime((2026, 3, 4, 0, 0, 0, 0, 0, -1))
-    at = [day - 9 * 3600, day + 14 * 3600 + 60, day + 14 * 3600 + 140, day + 14 * 3600 + 189]
+    at = [day - 9 * 3600, day + 14 * 3600 + 60, day + 14 * 3600 + 179.5, day + 14 * 3600 + 189]
     versions = [SimpleNamespace(number=index, at=saved_at) for index, saved_at in enumerate(at)]
     monkeypatch.setattr(time, "time", lambda: day + 14 * 3600 + 200.0)
     localtime = time.localtime
@@ -372,6 +384,28 @@ def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_
     assert desk.open().value("x") == "2"
 
 
+def test_what_cannot_be_saved_now_is_not_given_up_for_what_was_saved_before(desk):
+    full = "from dure.state import FolderBlobs\n"
+    full += "def _full(*_): raise OSError(28, 'No space left on device')\n"
+    full += "FolderBlobs.put = _full; del FolderBlobs, _full"
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    kernel.run("x = 2")
+    number = settled(desk)
+    kernel.run(full)
+    kernel.run("x = 3")
+    for command in ("undo", f"restore @{number}"):
+        refused = kernel.run(f"%session {command}").traceback
+        assert "Nothing was done" in refused
+        assert "No space left" in refused
+    assert "No space left" in kernel.run("%session fork kept").traceback
+    assert kernel.value("x") == "3"
+    assert kernel.run("%session off").ok
+    assert kernel.run(f"%session restore @{number} x").ok
+    assert kernel.value("x") == "2"
+
+
 @pytest.mark.parametrize(
     ("line", "surplus"),
     [
@@ -405,7 +439,8 @@ def test_what_is_typed_next_is_quoted_and_a_name_that_nothing_has_shows_the_way(
     assert "`%session restore 'alice/훈련 노트.ipynb'`" in shared
     assert "`%session share PERSON`" in kernel.run("%session share alice").traceback
     assert "NAME cannot be ''" in kernel.run("%session fork ''").traceback
-    assert "NAME cannot be" in kernel.run(f"%session fork {'x' * 1025}").traceback
+    for name in ("x" * 1025, "train@1", "7"):
+        assert f"NAME cannot be '{name[:40]}'" in kernel.run(f"%session fork {name}").traceback
     assert "PERSON cannot be 'a b'" in kernel.run("%session share 'a b'").traceback
     assert "stay as version 1" in told(kernel.run("%session on 'my copy'"))
 

@@ -35,7 +35,7 @@ class Reference:
 
 def parsed(text: str) -> Reference:
     """Return the parts of what a person typed."""
-    if text.isdigit():
+    if text.isdecimal():
         return Reference("", int(text))
     found = _VERSION.fullmatch(text)
     return Reference(found[1], int(found[2])) if found else Reference(text)
@@ -69,10 +69,14 @@ def shown(session: SessionView, me: str) -> str:
 
 
 def checked_name(text: str, lang: str) -> str:
-    """Return a name for a session. Raises DureError `invalid_option` for one that none can have."""
-    if 0 < len(text) <= MAX_NAME and text.isprintable():
+    """Return a name for a session. Raises DureError `invalid_option` for one that none can have, or that would mean a
+    version wherever it is typed: `dure sessions delete x@3` deletes version 3 of x.
+    """
+    if 0 < len(text) <= MAX_NAME and text.isprintable() and parsed(text) == Reference(text):
         return text
-    expected = f"1~{MAX_NAME}자의 이름" if lang == "ko" else f"a name of 1 to {MAX_NAME} letters"
+    expected = f"a name of 1 to {MAX_NAME} letters that is no version, as 3 and x@3 are"
+    if lang == "ko":
+        expected = f"3이나 x@3처럼 버전을 뜻하지 않는 1~{MAX_NAME}자의 이름"
     raise failure("invalid_option", lang, option="NAME", value=text[:40], expected=expected)
 
 
@@ -97,7 +101,8 @@ def moment_of(text: str) -> float | None:
     begins = time.mktime((*present[:3], hour, minute, second, 0, 0, -1))
     if begins > now:
         begins = time.mktime((present[0], present[1], present[2] - 1, hour, minute, second, 0, 0, -1))
-    return begins + 59 if at[3] is None and begins + 59 <= now else begins
+    ends = begins + 59.999999  # a version of its last moment is listed as of this minute, too
+    return ends if at[3] is None and ends <= now else begins
 
 
 def newest_before(versions: Sequence[tuple[int, float]], at: float) -> int | None:

@@ -104,14 +104,22 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
 
 
 def _flushed(notebook: NotebookSession) -> bool:
-    """Save what the last cell left; who waits for more than a second is told for what."""
+    """Save what the last cell left, and return whether it is written; who waits for long is told for what."""
     if notebook.saver is not None and notebook.saver.fenced:
         notebook.show(notebook.saver.problem)  # what follows is about the other kernel's versions
         return True
     if notebook.flush(_PATIENCE_S):
         return True
+    if notebook.saver is not None and notebook.saver.owed is not None:
+        return False
     notebook.show(say("being_saved_first"))
     return notebook.flush()
+
+
+def _nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
+    """Save what the last cell left; raise when that cannot be done, since what follows replaces it."""
+    if not _flushed(notebook):
+        raise QuietError(say("would_be_lost", reason=saver.problem or say("being_saved")))
 
 
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
@@ -188,8 +196,8 @@ def people_text(people: Sequence[str]) -> str:
 
 def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     words, trusted = _trusted(rest)
-    if _has(notebook):
-        _flushed(notebook)
+    if notebook.saver is not None:
+        _nothing_lost(notebook, notebook.saver)
     reference = parsed(words[0]) if words else Reference()
     names = words[1:]
     if words and reference.number is None and words[0] in _known_names(notebook):
@@ -298,8 +306,9 @@ def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> T
 
 def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
-    if not _flushed(notebook) or saver.base is None:
-        raise QuietError(say("not_saved", reason=saver.problem or "?"))
+    _nothing_lost(notebook, saver)
+    if saver.base is None:
+        raise QuietError(say("not_saved", reason=saver.problem) if saver.problem else say("no_session"))
     versions = {version.number: version for version in detail_of(notebook).versions}
     version = versions[max(versions)]
     for _step in range(_UNDO_STEPS):
@@ -379,9 +388,12 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
         notebook.name = name
         notebook.take()
         saver.wait()
+        if saver.problem:
+            raise QuietError(say("not_saved", reason=saver.problem))
         notebook.show(say("forked_away", fork=name, typed=shlex.quote(name)))
         return
-    _flushed(notebook)
+    if not _flushed(notebook):
+        raise QuietError(say("not_saved", reason=saver.problem or say("being_saved")))
     version = detail_of(notebook).versions[0]
     if version.document is None:
         raise QuietError(say("no_session"))
@@ -432,6 +444,7 @@ def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
     saver.wait()
     saver.paused = saver.journal.off = True
+    saver.owed = None
     saver.journal.write()
     name = notebook.name or ""
     notebook.show(say("switched_off", name=short(name), typed=shlex.quote(name)))

@@ -99,6 +99,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The session is not being saved: {reason}",
         "세션을 저장하지 못하고 있습니다: {reason}",
     ),
+    "would_be_lost": (
+        (
+            "Nothing was done, or what the last cell left would be lost (`%session off` gives that up). It is not "
+            "saved yet: {reason}"
+        ),
+        (
+            "아무것도 하지 않았습니다. 마지막 셀의 상태가 아직 저장되지 않아 사라지기 때문입니다(포기하려면 "
+            "`%session off`). 저장되지 않은 이유: {reason}"
+        ),
+    ),
     "store_refuses": (
         "the store of values cannot be written ({problem}). It is tried again every 20 seconds.",
         "값 저장소에 쓸 수 없습니다({problem}). 20초마다 다시 시도합니다.",

@@ -61,6 +61,7 @@ class NotebookSession:
         self._said: set[str] = set()
         self._problem = ""  # of the saver, as it was told last
         self._tries_again = False
+        self._asks_again = False
         self._cells = 0
         self._dirty = False
         self._under_way = 0  # saves that SIGTERM must not cut short
@@ -125,7 +126,9 @@ class NotebookSession:
             self.names.cell_ended(max(1, self.shell.execution_count - 1))
             self._dirty = True
             self.arrive()
-            if self._began:
+            if self._failure is not None:
+                self._ask_later()
+            elif self._began:
                 self._later(self._cells)
 
     def _later(self, cells: int, delay_s: float = _QUIET_S) -> None:
@@ -195,14 +198,21 @@ class NotebookSession:
         with self._guarded():
             found = self.opened
             if self._failure is not None and self._dirty:
-                self.shell.kernel.io_loop.call_later(_ASK_AGAIN_S, self._open_again)
+                self._ask_later()
             if self.running or self._began or not self._dirty or found is None or found.saved is not None:
                 return
             self._began = True
             self.ready(0.0)
             self._settled(self._cells)
 
+    def _ask_later(self) -> None:
+        """A platform that did not answer is asked again without another cell; where one runs by then, at its end."""
+        if not self._asks_again:
+            self._asks_again = True
+            self.shell.kernel.io_loop.call_later(_ASK_AGAIN_S, self._open_again)
+
     def _open_again(self) -> None:
+        self._asks_again = False
         with self._guarded():
             if self._failure is not None and self.name is not None and not self.running:
                 self.name_it(self.name, by_hand=self._by_hand)
@@ -350,7 +360,7 @@ class NotebookSession:
             return saver.take(facts, waited_for=waited_for)
 
     def flush(self, timeout_s: float = GRACE_S) -> bool:
-        """Save what the last cell changed, if that is not done yet, and wait for it."""
+        """Save what the last cell changed, if that is not done yet; whether all is written that there is to write."""
         saver = self.saver
         if saver is None:
             return False
@@ -360,7 +370,7 @@ class NotebookSession:
                 return False
             if self._dirty or saver.owed:
                 self.take()
-            return saver.wait(max(0.0, until - time.monotonic()))
+            return saver.wait(max(0.0, until - time.monotonic())) and saver.owed is None
 
     @contextlib.contextmanager
     def _to_its_end(self) -> Iterator[None]:

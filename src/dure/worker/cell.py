@@ -141,8 +141,8 @@ class _Session:
             with self._comms.open():
                 self._running = True
                 result = self.shell.run(str(cell["code"]))
-                self._running = False
         finally:
+            self._running = False
             FetchingBuiltins.uncover()
         error = result.error_before_exec or result.error_in_exec
         if error is None:

@@ -112,6 +112,54 @@ STRANGERS_ROWS = [
         ),
     ),
     *rows(
+        "Attributes and hashes",
+        (
+            "attributes that are a dictionary, too",
+            "import argparse\nx = argparse.Namespace(a=1); d = vars(x)",
+            "d.__setitem__('b', 2) or (x.b == 2 and vars(x) is d)",
+        ),
+        (
+            "attributes of one object inside another",
+            "class T: pass\nt, u = T(), T(); t.a = 1; u.settings = vars(t); t.me = t; x = [u, t]",
+            "x[0].settings is vars(x[1]) and x[1].me is x[1]",
+        ),
+        (
+            "objects of one state",
+            "class Borg:\n    shared = {}\n    def __init__(self): self.__dict__ = self.shared\nx, y = Borg(), Borg(); x.k = 5",
+            "y.k == 5 and (setattr(x, 'z', 1) or y.z == 1) and Borg().k == 5 and vars(x) is Borg.shared",
+        ),
+        (
+            "attributes of a list of the person's, as a dictionary",
+            "class L(list): pass\nx = L([1]); x.a = 1; d = vars(x)",
+            "d.__setitem__('b', 2) or x.b == 2",
+        ),
+        (
+            "SimpleNamespace whose attributes are a dictionary, too",
+            "import types\nx = types.SimpleNamespace(a=1); d = vars(x)",
+            None,
+        ),
+        (
+            "dataclasses with defaults that hold each other in sets",
+            "import dataclasses\n@dataclasses.dataclass(unsafe_hash=True)\nclass K:\n    n: str = 'd'\n    peers: set = dataclasses.field(default_factory=set, compare=False)\nh, k = K('h'), K('k'); h.peers.add(k); k.peers.add(h); x = [h, k]",
+            "h in k.peers and k in h.peers and list(vars(h)) == ['n', 'peers']",
+        ),
+        (
+            "hash of an object that the class has a default for",
+            "class T:\n    def __init__(self, a): self.a = a\n    def __hash__(self): return hash(self.a)\n    def __eq__(self, other): return self.a == other.a\nclass K:\n    t = None\n    def __init__(self, t): self.near = {}; self.t = t\n    def __hash__(self): return hash(self.t)\n    def __eq__(self, other): return self.t == other.t\nh, k = K(T('h')), K(T('k')); h.near[k] = 1; k.near[h, 2] = 2; x = h",
+            "h.near[k] == 1 and k.near[h, 2] == 2 and list(vars(h)) == ['near', 't']",
+        ),
+        (
+            "hash of what holds the object, and a default for it",
+            "class F:\n    def __init__(self, k): self.k = k\n    def __hash__(self): return 7\nclass K:\n    f = None\n    def __init__(self): self.near = set()\n    def __hash__(self): return hash(self.f)\nx = K(); x.f = F(x); x.near.add(x)",
+            None,
+        ),
+        (
+            "class that holds its instances by their hashes",
+            "class A:\n    known = {}; all = set()\n    def __init__(self, n): self.n = n; A.known[self] = n; A.all.add(self)\n    def __hash__(self): return hash(self.n)\n    def __eq__(self, other): return self.n == other.n\nx, y = A('x'), A('y')",
+            "A.known[x] == 'x' and list(A.known) == [x, y] and x in A.all and y in A.all and len(A.all) == 2",
+        ),
+    ),
+    *rows(
         "What else strangers tried",
         (
             "exception raised from another, without where it was raised",

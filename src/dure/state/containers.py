@@ -79,9 +79,7 @@ def fill(target: Any, state: tuple[tuple[Any, ...], Any, Any, dict[str, Any]]) -
         set.update(target, contents)
     else:
         base.extend(target, contents)
-    if attributes is target:
-        object.__setattr__(target, "__dict__", target)
-    elif attributes:
-        object.__getattribute__(target, "__dict__").update(attributes)
+    if attributes is not None:
+        object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in slots.items():
         object.__setattr__(target, name, value)

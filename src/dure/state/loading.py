@@ -21,7 +21,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, marks, parts, patient, verified, written
+from dure.state import classes, instances, marks, parts, patient, verified, written
 from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
@@ -333,6 +333,14 @@ class Loader:
             self._here.loading.steps.append(lambda: _bring_up_to_date(cls, content[0]))
         else:
             setter(cls, content)
+            if content[0].get("__hash__") is not None:
+                instances.hash_again(content[0], self._is_elsewhere)
+
+    def _is_elsewhere(self, value: Any) -> bool:
+        """Tell whether a value is no part of what is loaded: a module, the namespace, a class that lives here."""
+        if isinstance(value, type):
+            return id(value) in self._living or all(value is not cls for cls in self.made.values())
+        return value is self.namespace or isinstance(value, types.ModuleType)
 
     def function(
         self, tag: str, code: bytes, name: str, where: Any, cells: tuple[Any, ...] | None

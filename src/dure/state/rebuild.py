@@ -105,7 +105,7 @@ def set_state(target: Any, state: Any) -> None:
     """Give an object its attributes and slots without asking it for anything."""
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     if attributes:
-        object.__getattribute__(target, "__dict__").update(attributes)
+        object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in (slots or {}).items():
         object.__setattr__(target, name, value)
 

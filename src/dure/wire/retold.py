@@ -98,6 +98,12 @@ _VALUES: Mapping[str, str] = {
     "a msgspec Struct of the notebook: define it in a module and import it": (
         "노트북에서 정의한 msgspec Struct: 모듈에 정의하고 import하세요"
     ),
+    "a namespace whose attributes are held as a dictionary, too; dict(…) of that can be saved": (
+        "속성이 딕셔너리로도 쓰이고 있는 네임스페이스. 그 딕셔너리를 dict(…)로 복사하면 저장할 수 있습니다"
+    ),
+    "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again": (
+        "이 객체의 해시를 정하는 객체들이 이 객체를 집합에 담거나 키로 쓸 수 있어, 복원하면 찾지 못하게 됩니다"
+    ),
     "its class {name} cannot be saved ({why})": "클래스 {name}을(를) 저장할 수 없습니다({why})",
     "{kind} cannot be saved ({why})": "{kind} 객체는 저장할 수 없습니다({why})",
     "cannot pickle '{kind}' object": "'{kind}' 객체는 피클할 수 없음",

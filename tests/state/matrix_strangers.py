@@ -167,6 +167,11 @@ STRANGERS_ROWS = [
             "x.code == 7 and type(x.__cause__) is KeyError and x.__context__ is x.__cause__ and x.__suppress_context__",
         ),
         (
+            "exceptions with what their built-in type keeps, and slots",
+            "class F(OSError):\n    def __init__(self, path, *, q): super().__init__(2, 'no', path); self.q = q\nclass S(StopIteration):\n    __slots__ = ('b',)\n    def __init__(self, a, b): super().__init__(a); self.b = b\nclass G(ExceptionGroup):\n    def __new__(cls, text, of, code): made = super().__new__(cls, text, of); made.code = code; return made\n    def __init__(self, *_): pass\nx = [F('f', q=3), S(4, 5), G('g', [ValueError(1)], 6)]",
+            "str(x[0]) == \"[Errno 2] no: 'f'\" and x[0].q == 3 and (x[1].value, x[1].b) == (4, 5) and x[2].code == 6 and x[2].exceptions[0].args == (1,)",
+        ),
+        (
             "exception raised while another was handled",
             "try:\n    try: 1 / 0\n    except ZeroDivisionError: int('a')\nexcept ValueError as error: x = error",
             "type(x.__context__) is ZeroDivisionError and x.__cause__ is None and 'invalid literal' in str(x)",

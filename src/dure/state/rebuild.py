@@ -17,6 +17,7 @@ from typing import Any
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
 # From Python 3.14 constants may be slices, which need version 5.
 _MARSHAL = 2 if sys.version_info < (3, 14) else 5
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 def dump_code(code: types.CodeType) -> tuple[str, bytes]:
@@ -94,9 +95,13 @@ def new_type(name: str, below: Any, module: str) -> Any:
     return made
 
 
-def exception(kind: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return an exception without calling its `__init__`, which may ask for other arguments than were kept."""
-    made = BaseException.__new__(kind, *arguments)
+def exception(kind: Any, arguments: tuple[Any, ...], group: tuple[Any, ...] | None = None) -> Any:
+    """Return an exception without calling its `__init__`, which may ask for other arguments than were kept.
+
+    `group` are the message and the exceptions of a group.
+    """
+    below: Any = next(cls for cls in kind.__mro__ if not cls.__flags__ & _HEAP_TYPE)
+    made = below.__new__(kind, *(group or arguments))
     made.args = arguments
     return made
 

@@ -62,8 +62,9 @@ def judge(case: Case) -> tuple[str, str]:
         if fault:
             return "unsupported", f"malformed: {fault}"
         runner(case)
-    except RecursionError:
-        return "unsupported", "malformed: nested too deeply"
+    except RecursionError as error:
+        deep = while_reading(error)
+        return ("unsupported", "malformed: nested too deeply") if deep else ("failed", f"RecursionError: {error}")
     except UnsupportedError as reason:
         return "unsupported", str(reason)
     except MismatchError as difference:

@@ -77,6 +77,7 @@ def test_an_earlier_version_becomes_the_newest_or_a_session_of_its_own(dure, kep
     assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "No difference."
     assert dure("sessions", "show", kept).stdout.splitlines()[1].split()[0] == "3"
     assert "no time of day" in dure("sessions", "diff", kept, "--since", "25:99").stderr
+    assert "leave it out, or @N" in dure("sessions", "diff", f"{kept}@1", "--since", "00:00").stderr
     newest = json.loads(dure("sessions", "show", kept, "--json").stdout)["versions"][0]["at"]
     until(lambda: time.time() >= math.ceil(newest))
     since = time.strftime("%H:%M:%S", time.localtime(math.ceil(newest)))

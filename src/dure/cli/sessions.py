@@ -141,6 +141,9 @@ def diff(ctx: click.Context, name: str, after: int | None, since: str | None, *,
     last = after or session.newest
     first = reference.number or max(1, last - 1)
     if since is not None:
+        if reference.number is not None:
+            told = "--since says which version to begin with: leave it out, or @N."
+            raise click.UsageError("--since가 시작 버전을 정합니다. --since나 @N 하나만 쓰세요." if korean else told)
         first = _saved_by(ctx, client.session(session.id).versions, since)
     differing = client.session_diff(session.id, first, last)
     if as_json:
@@ -159,8 +162,9 @@ def _saved_by(ctx: click.Context, versions: Sequence[VersionView], since: str) -
         raise click.UsageError(f"{since!r}은(는) 14:02와 같은 시각이 아닙니다." if korean else told)
     number = newest_before([(version.number, version.at) for version in versions], moment)
     if number is None:
-        told = f"Nothing was saved before {since}."
-        raise click.UsageError(f"{since} 이전에 저장된 버전이 없습니다." if korean else told)
+        told = f"Nothing was saved before {since}: name a later time, or a version as SESSION@N."
+        later = f"{since} 이전에 저장된 버전이 없습니다. 더 늦은 시각이나 SESSION@N을 쓰세요."
+        raise click.UsageError(later if korean else told)
     return number
 
 

@@ -176,16 +176,16 @@ class Unfolding:
                 self._held[job.id] = job
         elif before is not None:
             until = job.ended_at if job.ended_at is not None else job.queued_at
-            self._use(before, lambda begins_at: begins_at < until)
+            self._use((before,), lambda begins_at: begins_at < until)
 
     def at(self, now: float) -> tuple[Reservation, ...]:
         """Return the reservations that are known at a time and not over."""
-        for job in self._held.values() if self._open else ():
-            self._use(job, lambda begins_at: begins_at <= now)
+        self._use(self._held.values(), lambda begins_at: begins_at <= now)
         found: list[Reservation] = []
         still: list[Reservation] = []
         for one in self._open:
-            current = settled(replace(one, freed_at=None, freed_why=None), (), now)
+            kept = one if one.freed_at is None else replace(one, freed_at=None, freed_why=None)
+            current = settled(kept, (), now)
             if current.freed_at is None and (one.freed_at is None or one.freed_at > now):
                 still.append(one)
                 found += [current] if one.made_at <= now else []
@@ -196,11 +196,15 @@ class Unfolding:
         """Return when the next one is given back by hand, as of the last look; None when none is."""
         return min((one.freed_at for one in self._open if one.freed_at is not None), default=None)
 
-    def _use(self, job: Job, held_at: Callable[[float], bool]) -> None:
-        """Note what a job uses that held GPUs from its admission to a time of which `held_at` tells what is before."""
-        if job.lease is None or job.admitted_at is None:
-            return
+    def _use(self, jobs: Iterable[Job], held_at: Callable[[float], bool]) -> None:
+        """Note what jobs use that held GPUs from their admission to a time of which `held_at` tells what is before."""
         for place, one in enumerate(self._open):
-            in_time = job.admitted_at < min(one.ends_at, one.begins_at + one.grace_s) and held_at(one.begins_at)
-            if one.used_at is None and in_time and job.lease.tier == one.tier and one.is_for(job):
-                self._open[place] = replace(one, used_at=max(job.admitted_at, one.begins_at))
+            if one.used_at is not None or not held_at(one.begins_at):
+                continue
+            unused_at = min(one.ends_at, one.begins_at + one.grace_s)
+            for job in jobs:
+                since = job.admitted_at
+                fits = job.lease is not None and job.lease.tier == one.tier and one.is_for(job)
+                if fits and since is not None and since < unused_at:
+                    self._open[place] = replace(one, used_at=max(since, one.begins_at))
+                    break

@@ -118,7 +118,7 @@ def up_detached(options: UpOptions) -> None:
         if ended is not None:
             click.echo(errors.read_text(errors="replace"), nl=False, err=True)
             sys.exit(ended or 1)
-        if "token=" in text:  # the line with the link
+        if text.partition("token=")[2].count("\n") > 1:  # the line with the link, and the one after it
             return
         time.sleep(_POLL_S)
 

@@ -28,8 +28,8 @@ def starts(*jobs, teams=None, bounds=None, seconds=HOUR, **changes):
     return {job_id: start.in_s for job_id, start in found.starts.items()}
 
 
-def reserved(begins, ends, gpus=2):
-    return Reservation("r-1", "speech", "gold", gpus * 1000, NOW + begins, NOW + ends, "prof", NOW)
+def reserved(begins, ends, gpus=2, **changes):
+    return Reservation("r-1", "speech", "gold", gpus * 1000, NOW + begins, NOW + ends, "prof", NOW, **changes)
 
 
 def test_who_is_kept_out_by_a_reservation_starts_when_it_ends_and_its_owner_at_once():
@@ -40,10 +40,13 @@ def test_who_is_kept_out_by_a_reservation_starts_when_it_ends_and_its_owner_at_o
     }
 
 
-def test_who_would_not_be_gone_before_one_to_come_starts_after_it():
-    bounds = Bounds(Past(), (reserved(0.5 * HOUR, 2 * HOUR),))
+@pytest.mark.parametrize(
+    ("grace_s", "over_s"), [(2 * HOUR, 2 * HOUR), (900.0, 0.5 * HOUR + 900.0)], ids=["kept", "freed"]
+)
+def test_who_would_not_be_gone_before_one_to_come_starts_after_it_or_when_nobody_used_it(grace_s, over_s):
+    bounds = Bounds(Past(), (reserved(0.5 * HOUR, 2 * HOUR, grace_s=grace_s),))
     found = starts(a_job("j-1", predicted_s=HOUR), a_job("j-2", at=NOW + 1, predicted_s=0.4 * HOUR), bounds=bounds)
-    assert found["j-1"] == 2 * HOUR
+    assert found["j-1"] == over_s
     assert found["j-2"] == 0.0
 
 

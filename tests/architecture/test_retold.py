@@ -151,6 +151,13 @@ def test_what_is_written_in_english_is_said_in_korean(sentence):
             "The environment 'torch' cannot take over what the cell needs: 'a': it is not in this snapshot; 'b': odd",
             "'torch' 환경에서 셀에 필요한 값을 읽을 수 없습니다: 'a': 이 스냅샷에 없습니다; 'b': odd",
         ),
+        (
+            (
+                "The environment 'torch' cannot take over what the cell needs: 'a': it is not in this snapshot; "
+                "'b': it is not in this snapshot"
+            ),
+            "'torch' 환경에서 셀에 필요한 값을 읽을 수 없습니다: 'a': 이 스냅샷에 없습니다; 'b': 이 스냅샷에 없습니다",
+        ),
         ("what Python said itself", "what Python said itself"),
     ],
 )

@@ -131,6 +131,7 @@ def test_what_a_failed_cell_had_changed_comes_only_when_asked_for(kernel: Notebo
     assert shown.error["ename"] == "ZeroDivisionError"
     assert "was brought (--keep-partial): reached, steps" in shown.lines[-1]
     assert kernel.value("steps, reached") == "([1], 'here')"
+    assert "changed nothing" not in str(kernel.run("%gpu attach").lines), "its output again, and nothing else"
 
 
 def test_what_an_interrupted_cell_had_changed_comes_too(kernel: NotebookKernel):

@@ -56,10 +56,12 @@ def finish(
         if end.get("left"):
             _bring_left(kernel, client, job, end["left"], on_conflict)
         if end.get("partial"):
+            brought = sent is not None and sent.delivered  # before, and this only shows the output again
             partial = _deliver(kernel, client, job, end, sent, on_conflict)
             kernel.tell(partial.notes)
             names = ", ".join([*partial.changed, *(f"del {name}" for name in partial.deleted)])
-            details = (say("partial_committed", names=names) if names else say("partial_nothing"),)
+            told = say("partial_committed", names=names) if names else say("partial_nothing")
+            details = () if brought and not names else (told,)
         elif sent is not None:
             sent.before = FreshKernel()  # as below
         records.forget(job.id)

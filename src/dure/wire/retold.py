@@ -431,8 +431,11 @@ class Retelling:
 
     def _looked_up(self, text: str, depth: int) -> str | None:
         """Return the Korean of a sentence, or of one after `x['a'].lock: `: the way to what is meant stays as it is."""
+        whole = self._matched(text, depth) or self._several(text, depth, each=True)
+        if whole is not None:
+            return whole
         starts = [0, *(found.end() for found in itertools.islice(re.finditer(": ", text), _WAYS))]
-        for start in starts:
+        for start in starts[1:]:
             told = self._matched(text[start:], depth)
             if told is not None:
                 return _INSIDE.sub(r"(그 안의 \g<kind> 객체)", text[:start]) + told
@@ -452,10 +455,11 @@ class Retelling:
                 )
         return None
 
-    def _several(self, text: str, depth: int) -> str | None:
+    def _several(self, text: str, depth: int, *, each: bool = False) -> str | None:
         parts = text.split("; ")
         told = [self._said(part, depth + 1) for part in parts] if len(parts) > 1 else parts
-        return None if told == parts else "; ".join(told)
+        known = [said != part for said, part in zip(told, parts, strict=True)]
+        return "; ".join(told) if (all(known) if each else any(known)) else None
 
     @functools.cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from dure.state import written
-from dure.state.blobs import BlobError, Blobs, digest_of
+from dure.state.blobs import Blobs, digest_of
 from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
-from dure.state.parts import Cutter, Piece
+from dure.state.parts import Cutter
 from dure.state.regions import MAPPED_BYTES, spoiled
 from dure.state.sealing import CHUNK_BYTES, scratch
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
@@ -84,7 +84,7 @@ class Taken:
 
     gathered: Gathered
     runs: list[Run]
-    parts: list[Run] = field(default_factory=list)
+    parts: list[Run] = field(default_factory=list)  # those that are not in the store yet
 
 
 def capture(
@@ -358,14 +358,14 @@ class Writer:
         """Return the group's entry for the manifest; its runs are settled."""
         pickled = taken.gathered.pickled
         stream, *buffers = [self._entry(run) for run in taken.runs]
-        pieces = pickled.parts
-        for piece, run in zip(pieces, taken.parts, strict=True):
+        fresh = [piece for piece in pickled.parts if piece.stream is not None]
+        for piece, run in zip(fresh, taken.parts, strict=True):
             piece.part.saved = Buffer(run.size_bytes, (digest := str(run.digests[0]),), None, digest)
         return Group(
             names=taken.gathered.names,
             stream=stream,
             buffers=tuple(buffers),
-            parts=tuple(piece.part.saved for piece in pieces if piece.part.saved is not None),
+            parts=tuple(piece.part.saved for piece in pickled.parts if piece.part.saved is not None),
             classes=taken.gathered.classes,
             needs=tuple(sorted(set(pickled.needs) - set(taken.gathered.classes))),
             modules=tuple(sorted(pickled.modules)),
@@ -409,19 +409,9 @@ def snapshot_of(
 
 def taken_of(gathered: Gathered, watched: written.Watched) -> Taken:
     """Return the group with its bytes as they lie in memory, and the digests that are known of them."""
-    return Taken(gathered, _runs_of(gathered, watched), [_part_run(piece) for piece in gathered.pickled.parts])
-
-
-def _part_run(piece: Piece) -> Run:
-    if piece.stream is not None:
-        return Run(len(piece.stream), [None], _slices(memoryview(piece.stream)), apart=True)
-    saved = piece.part.saved
-    assert saved is not None
-    return Run(saved.size_bytes, list(saved.chunks), _nowhere, apart=True)
-
-
-def _nowhere(_: int) -> Any:
-    raise BlobError("A part that was saved before is not in the store any more: save the session again.")
+    streams = [piece.stream for piece in gathered.pickled.parts if piece.stream is not None]
+    parts = [Run(len(stream), [None], _slices(memoryview(stream)), apart=True) for stream in streams]
+    return Taken(gathered, _runs_of(gathered, watched), parts)
 
 
 def _runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:

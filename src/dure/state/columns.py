@@ -113,7 +113,7 @@ def _pieces(flat: Any, column: _Column, known: dict[int, Part]) -> list[Piece]:
             if len(made.ids) or not plain.are_atoms(elements):
                 raise NotPlainError
             stream = made.stream
-            part = Part(len(stream), made.modules, made.ids, None)
+            part = parts.made_of(made, None)
         column.parts[low] = part
         pieces.append(Piece(part, stream))
     return pieces

@@ -230,6 +230,9 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
     joined: Pickled = first
     sizes = {name: node.pickled.size_bytes for node in members if node.pickled for name in node.names}
     if len(members) > 1:
+        for node in members:
+            if own:  # a part is loaded when the classes that it needs are there, which are made with this group
+                cutter.uncut(node.key)
         pickler = GroupPickler(shared, own)
         splits, values = _as_cut(members, cutter)
         try:

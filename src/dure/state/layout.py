@@ -20,7 +20,8 @@ _SIZE_AT = 16  # of a list, tuple, text, bytes and byte array: how many elements
 _LIST_ITEMS_AT = 24
 _ITEM_BYTES = 8
 _DICT_KEYS_AT, _DICT_VALUES_AT = 32, 40
-_KEYS_FORM_AT, _KEYS_ENTRIES_AT, _KEYS_INDEX_AT = 8, 24, 32
+_KEYS_FORM_AT, _KEYS_USABLE_AT, _KEYS_ENTRIES_AT, _KEYS_INDEX_AT = 8, 16, 24, 32
+_BEFORE = 48  # bytes before an object, and around an instance's values, in which Python keeps what belongs to it
 _KEYS_GENERAL, _KEYS_TEXT = 0, 1  # entries of hash, key and value, or of key and value; the others have no values
 _SET_MASK_AT, _SET_TABLE_AT, _SET_WITHIN_AT = 32, 40, 64
 _BYTES_START_AT = 40
@@ -107,10 +108,29 @@ def extents(kind: type, ids: Any) -> tuple[Any, Any] | None:
     return numpy.concatenate([ids, starts[some]]), numpy.concatenate([ids + _BASIC[kind], ends[some]])
 
 
+def instances(cls: type, ids: Any) -> tuple[Any, Any]:
+    """Return where the memory of instances of a simple class begins and ends, with what lies before the objects."""
+    ids = ids.astype("u8", copy=False)
+    return ids - _BEFORE, ids + cls.__basicsize__
+
+
 def _dict_tables(numpy: Any, ids: Any) -> tuple[Any, Any] | None:
-    if words(ids + _DICT_VALUES_AT).any():
+    keys, values = words(ids + _DICT_KEYS_AT), words(ids + _DICT_VALUES_AT)
+    shared = values != 0
+    if not shared.any():
+        return _own_tables(numpy, keys)
+    if not INSTANCES:
         return None
-    keys = words(ids + _DICT_KEYS_AT)
+    # an instance's: its values, and in which order they came, which is noted before or after them; the keys only grow
+    own = _own_tables(numpy, keys[~shared])
+    if own is None:
+        return None
+    count = words(keys[shared] + _KEYS_ENTRIES_AT) + words(keys[shared] + _KEYS_USABLE_AT)
+    values = values[shared]
+    return numpy.concatenate([own[0], values - _BEFORE]), numpy.concatenate([own[1], values + 8 * count + _BEFORE])
+
+
+def _own_tables(numpy: Any, keys: Any) -> tuple[Any, Any] | None:
     keys = keys[keys != _NO_KEYS]
     if not len(keys):
         return keys, keys
@@ -216,6 +236,27 @@ def _set_holds(probe: set[Any]) -> bool:
     return set(map(id, probe)) <= {_word(table + 16 * index) for index in range(slots)}
 
 
+class _Probe:
+    def __init__(self) -> None:
+        self.one, self.two, self.three = object(), "two", [3]
+
+
+def _instances_work() -> bool:
+    """Tell whether the values of an instance lie where they are looked for."""
+    probe, other = _Probe(), _Probe()
+    mine = probe.__dict__
+    del other
+    values = _word(id(mine) + _DICT_VALUES_AT)
+    keys = _word(id(mine) + _DICT_KEYS_AT)
+    if not values or _word(keys + _KEYS_ENTRIES_AT) != len(mine) or _word(keys + _KEYS_USABLE_AT) > 1 << 10:
+        return False
+    near = [_word(values + 8 * index) for index in range(len(mine) + 1)]
+    before = [_word(id(probe) - 8 * index) for index in range(1, _BEFORE // 8 + 1)]
+    within = [_word(id(probe) + 8 * index) for index in range(_Probe.__basicsize__ // 8)]
+    return set(map(id, mine.values())) <= set(near) and id(mine) in (*before, *within)
+
+
 _EMPTY: dict[Any, Any] = {}
 _NO_KEYS = _word(id(_EMPTY) + _DICT_KEYS_AT) if dict.__basicsize__ == _BASIC[dict] else 0
 WORKS = _works()
+INSTANCES = WORKS and _instances_work()

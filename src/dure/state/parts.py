@@ -17,10 +17,11 @@ import pickle
 import signal
 import sys
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import layout, marks, plain, written
+from dure.state import classes, layout, marks, plain, written
 from dure.state.plain import NotPlainError
 from dure.state.refusals import step_of
 
@@ -60,6 +61,7 @@ class Part:
 
     size_bytes: int  # of their pickle
     modules: frozenset[str]
+    classes: dict[str, weakref.ref[type]]  # of the notebook, by token
     ids: Any  # of what in it can be shared and change, and of its long texts, sorted
     pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
     saved: Buffer | None = None  # when it is in a store
@@ -85,7 +87,7 @@ class Piece:
 
     def value(self) -> list[Any] | dict[Any, Any]:
         """Return the elements of a piece that has a stream, as a list or dictionary of their own."""
-        columns = loaded(pickle.Unpickler(io.BytesIO(self.stream or b"")))
+        columns = loaded(_Unpickler(io.BytesIO(self.stream or b"")))
         return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
 
 
@@ -209,6 +211,15 @@ def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
     return found
 
 
+class _Unpickler(pickle.Unpickler):
+    """Loads what was pickled in this process, with the classes that live here."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == marks.__name__:
+            return classes.known
+        return super().find_class(module, name)
+
+
 class Cutter:
     """Cuts the large values of one capture. `saved` returns which of some digests are in its store.
 
@@ -227,6 +238,7 @@ class Cutter:
         self.saved = saved or _none_saved
         self._searched = searched
         self._alone = False
+        self.token_of: Callable[[type], str] = classes.token_of
         self._splits: dict[int, Split | None] = {}
         self._cut_here: set[int] = set()  # containers
         self._fresh: list[Part] = []
@@ -269,7 +281,7 @@ class Cutter:
             holding = {index for index, piece in enumerate(split.pieces) if len(_common(asked, piece.part.ids))}
             if own == key:
                 holding -= split.within
-            split.within |= holding
+            split.within.update(holding)  # of which the stand-ins know
             if not ids.isdisjoint(split.containers):
                 self.uncut(own)
                 found.append(own)
@@ -389,8 +401,8 @@ class Cutter:
         return StandIn(type(value), functools.partial(split.segments, first, len(split.pieces)))
 
     def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> tuple[Part, bytes]:
-        made = plain.dumps(elements, located=self._alone)
-        part = Part(len(made.stream), made.modules, made.ids, made.pages_with(*table.extent(low, high)))
+        made = plain.dumps(elements, self.token_of, located=self._alone)
+        part = made_of(made, made.pages_with(*table.extent(low, high)))
         self._fresh.append(part)
         return part, made.stream
 
@@ -447,6 +459,12 @@ class Cutter:
     def _judge(self, key: int, split: Split) -> None:
         if len(split.within) > len(split.pieces) // 2:
             self.uncut(key)
+
+
+def made_of(made: plain.Made, pages: Any) -> Part:
+    """Return what is remembered of a pickle, with the pages that tell what it holds."""
+    named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
+    return Part(len(made.stream), made.modules, named, made.ids, pages)
 
 
 def _none_saved(_: list[str]) -> set[str]:

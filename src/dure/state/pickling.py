@@ -66,6 +66,7 @@ class Shared:
     def __init__(self, namespace: dict[str, Any], cutter: Cutter | None = None) -> None:
         self.namespace = namespace
         self.cutter = cutter or Cutter()
+        self.cutter.token_of = self.token
         self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
         self.plains: dict[int, Any] = {}
         self.memory = arrays.Memory()
@@ -145,6 +146,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def number_of(self, piece: Piece) -> int:
         """Take a part of the group and return its number."""
         self.parts.append(piece)
+        found = {token: named() for token, named in piece.part.classes.items()}
+        self.needs.update((token, cls) for token, cls in found.items() if cls is not None)
         return len(self.parts) - 1
 
     def by_name(self, obj: Any, module: str | None) -> Any:

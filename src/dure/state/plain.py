@@ -7,6 +7,7 @@ exact built-in types, so what is not plain is refused there before its own code 
 
 from __future__ import annotations
 
+import abc
 import copyreg
 import datetime as dt
 import decimal
@@ -15,10 +16,14 @@ import gc
 import itertools
 import pickle
 import sys
+import types
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dure.state import layout
+from dure.state import classes, layout, marks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
 MOST_BYTES = 4 * 1024 * 1024  # of one pickle: a part is one chunk
@@ -27,6 +32,7 @@ _SAMPLE = 4
 _DEPTH = 4
 _LOOKED_AT = 8  # parts
 _CHANGE = (list, dict, set, bytearray)
+_METACLASSES = (type, abc.ABCMeta)
 _ATOMS = {
     str,
     bytes,
@@ -48,6 +54,21 @@ _NUMPY = (
 )
 
 
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
+# with one of these a class has its own way of being pickled, or of being asked for an attribute
+_OWN_WAYS = {
+    *("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
+    *("__getattribute__", "__getattr__", "__class__", "__new__", "__del__"),
+}
+
+
+class _Any:
+    pass
+
+
+_A_DICT = _Any.__dict__["__dict__"]
+
+
 class NotPlainError(Exception):
     """Something in a value is not plain, or there is far more of it than it weighed."""
 
@@ -58,6 +79,7 @@ class Made:
 
     stream: bytes
     modules: frozenset[str]
+    classes: dict[str, type]  # of the notebook, by token
     ids: Any  # of what can be shared and change, and of long texts, sorted
     _starts: Any  # of the memory that tells what all that holds; None where it is not known
     _ends: Any
@@ -101,6 +123,8 @@ def weight(value: Any, depth: int = _DEPTH) -> float:
     kind = type(value)
     if kind in (str, bytes, bytearray):
         return 1 + len(value) / _TEXT
+    if depth and is_simple(kind):
+        return 1 + weight(value.__dict__, depth - 1)
     if kind not in (list, tuple, dict, set, frozenset) or not value:
         return 1
     if not depth:
@@ -114,19 +138,35 @@ def weight(value: Any, depth: int = _DEPTH) -> float:
     return 1 + len(value) * sum(weight(each, depth - 1) for each in itertools.chain(*some)) / len(some)
 
 
-def dumps(elements: tuple[list[Any], ...], *, located: bool = True) -> Made:
+def is_simple(cls: type) -> bool:
+    """Tell whether instances of a class hold what is in their `__dict__`, and are pickled by it without code of its."""
+    if type(cls) not in _METACLASSES or cls.__dictoffset__ == 0 or not layout.INSTANCES:
+        return False
+    for each in cls.__mro__[:-1]:
+        own = each.__dict__
+        if not each.__flags__ & _HEAP or type(each) not in _METACLASSES or not own.keys().isdisjoint(_OWN_WAYS):
+            return False
+        if own.get("__slots__") or type(own.get("__dict__", _A_DICT)) is not types.GetSetDescriptorType:
+            return False
+    return cls not in copyreg.dispatch_table and cls.__module__ not in ("builtins", "enum")
+
+
+def dumps(
+    elements: tuple[list[Any], ...], token_of: Callable[[type], str] = classes.token_of, *, located: bool = True
+) -> Made:
     """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
     is not asked where in memory they are, which another thread may change at any moment.
     """
     stream = _Stream()
-    pickler = _Pickler(stream)
+    pickler = _Pickler(stream, token_of)
     try:
         pickler.dump(elements)
     except NotPlainError:
         raise
     except Exception as error:  # it is nested too deep
         raise NotPlainError from error
-    return Made(b"".join(stream.pieces), frozenset(pickler.modules), *_reached(pickler, elements, located=located))
+    found = _reached(pickler, elements, located=located)
+    return Made(b"".join(stream.pieces), frozenset(pickler.modules), pickler.classes, *found)
 
 
 class _Stream:
@@ -147,22 +187,47 @@ class _Stream:
 
 
 class _Pickler(pickle.Pickler):
-    __slots__ = ("_plain", "modules")
+    __slots__ = ("_plain", "_token_of", "classes", "modules", "simple")
 
-    def __init__(self, stream: _Stream) -> None:
+    def __init__(self, stream: _Stream, token_of: Callable[[type], str] = classes.token_of) -> None:
         super().__init__(stream, protocol=5)
         self.modules: set[str] = set()
+        self.classes: dict[str, type] = {}
+        self.simple: dict[type, bool] = {}  # classes of instances that it met
         self._plain = _Plain()
+        self._token_of = token_of
 
     def reducer_override(self, obj: Any) -> Any:
         """Leave what is plain to pickle, and refuse all else."""
         kind = type(obj)
         if kind in self._plain.python or (kind is type and obj in self._plain.python):
             return NotImplemented
+        simple = self.simple.get(kind)
+        if simple is None:
+            simple = self.simple[kind] = is_simple(kind)
+        if simple:
+            if not obj.__dict__:  # which Python keeps nowhere yet
+                raise NotPlainError
+            return NotImplemented
+        if self.simple.get(obj if isinstance(obj, type) else kind):
+            return self._class(obj)
+        if obj is marks.class_ref:
+            return NotImplemented
         if kind in self._plain.numpy or self._plain.belongs(obj):
             self.modules.add("numpy")
             return NotImplemented
         raise NotPlainError
+
+    def _class(self, cls: type) -> Any:
+        """Return the class of an instance by its name, or by its token where it is the notebook's."""
+        if not classes.by_reference(cls):
+            token = self._token_of(cls)
+            self.classes[token] = cls
+            return marks.class_ref, (token,)
+        top = cls.__module__.partition(".")[0]
+        if top not in sys.stdlib_module_names:
+            self.modules.add(top)
+        return NotImplemented
 
 
 class _Plain:
@@ -197,17 +262,19 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: boo
 
     met = _memo(pickler)
     ids = layout.ids(met)
-    for own in (*elements, pickler.modules):
+    for own in (*elements, pickler.modules, pickler.classes, pickler.simple):
         ids = ids[ids != id(own)]
     kinds = layout.words(ids + np.uint64(8))
     if (kinds == id(pickle.PickleBuffer)).any():
         raise NotPlainError
     changing = [ids[kinds == id(kind)] for kind in _CHANGE]
     texts = [of[layout.sizes(of) >= BIG_BYTES] for of in (ids[kinds == id(str)], ids[kinds == id(bytes)])]
-    reached = np.sort(np.concatenate([*changing, *texts]))
+    instances = [(cls, ids[kinds == id(cls)]) for cls, simple in pickler.simple.items() if simple]
+    reached = np.sort(np.concatenate([*changing, *texts, *(of for _, of in instances)]))
     if not located:
         return reached, None, None
     runs = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
+    runs += [layout.instances(cls, of) for cls, of in instances]
     known = [run for run in runs if run is not None]
     if len(known) < len(runs):
         return reached, None, None

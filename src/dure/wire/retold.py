@@ -150,9 +150,6 @@ _VALUES: Mapping[str, str] = {
     "the folder {path} is not here": "{path} 폴더가 여기에 없습니다",
     "the saved group does not hold what its manifest says": "저장된 내용이 매니페스트와 다릅니다",
     "a part of the saved group does not hold what its manifest says": "저장된 내용의 한 부분이 매니페스트와 다릅니다",
-    "A part that was saved before is not in the store any more: save the session again.": (
-        "전에 저장한 부분이 저장소에 더 이상 없습니다. 세션을 다시 저장하십시오."
-    ),
     "a part of the snapshot's manifest is damaged (its hash differs)": (
         "스냅샷 매니페스트의 일부가 손상되었습니다(해시가 다름)"
     ),

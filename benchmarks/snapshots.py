@@ -45,6 +45,13 @@ def rows(): return len(frame) + counter
 """,
     "a 1.07 GB array and a view of half": COMMON
     + "big = np.random.default_rng(1).random(134_000_000); half = big[:67_000_000]\n",
+    "1 GB of plain objects": COMMON
+    + """
+import pandas as pd
+records = [{'id': i, 'name': f'record {i}', 'tags': [i, i + 1], 'v': i * .5} for i in range(1_000_000)]
+texts = pd.DataFrame({'text': [f'text number {i}' for i in range(3_000_000)], 'n': np.arange(3_000_000)})
+index = {f'key {i}': (i, [i]) for i in range(700_000)}
+""",
     "the awkward mix": COMMON
     + """
 import sqlite3, threading, collections, dataclasses, enum, pandas as pd
@@ -81,6 +88,7 @@ gen = (i for i in range(3)); conn = sqlite3.connect(':memory:'); lock = threadin
 import tempfile; fh = open(tempfile.mkstemp()[1], 'w+'); fh.write('hello'); fh.flush(); fh_path = fh.name
 """,
 }
+CHANGES = {"1 GB of plain objects": "records[500_000]['v'] = -1.0"}  # elsewhere the small change is a number's
 WORK = {
     "many small, a 187 MB frame, a model": [
         "total = float((frame['c0'] * frame['c1']).sum())",
@@ -97,6 +105,14 @@ WORK = {
         "top = np.partition(big[:40_000_000], 10)[:10]",
         "counter += 1",
     ],
+    "1 GB of plain objects": [
+        "total = sum(record['v'] for record in records[::10])",
+        "records[77]['tags'].append(3); index['key 5'][1].append(1)",
+        "longest = texts['text'].str.len().max()",
+        "texts.loc[5, 'text'] = 'another'",
+        "some = texts[texts['n'] % 7 == 0].sort_values('text').head(100)",
+        "counter += 1",
+    ],
     "the awkward mix": [
         "m = frame.drop(columns=20).to_numpy(); c = np.linalg.svd(m, compute_uv=False)",
         "a.append(2)",
@@ -111,6 +127,12 @@ CHECKS = {
         "globals().update(counter=5) or rows() == 900_005",
     ],
     "a 1.07 GB array and a view of half": ["big.size == 134_000_000", "big.__setitem__(0, 7) or half[0] == 7"],
+    "1 GB of plain objects": [
+        "len(records) == 1_000_000 and records[500_000] == {'id': 500_000, 'name': 'record 500000', "
+        "'tags': [500_000, 500_001], 'v': -1.0}",
+        "texts.shape == (3_000_000, 2) and texts['text'].iloc[-1] == 'text number 2999999'",
+        "len(index) == 700_000 and index['key 7'] == (7, [7])",
+    ],
     "the awkward mix": [
         "globals().update(alpha=9) or add(1) == 10",
         "closure(1) == 5",
@@ -260,17 +282,17 @@ def space(method: str) -> dict[str, Any]:
 
 
 def save(method: str, name: str, folder: Path) -> dict[str, float]:
-    """Make the namespace, save it, change one number, save it again."""
+    """Make the namespace, save it, make one small change, save it again."""
     if method == "kishu":
         from benchmarks.peers.kishu_saves import save as kishu_save
 
-        return kishu_save(NAMESPACES[name], folder)
+        return kishu_save(NAMESPACES[name], CHANGES.get(name, "counter = 1"), folder)
     scope = space(method)
     exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
     before = written(folder)
     first_s = timed(SAVES[method], scope, folder)
     first = written(folder)
-    scope["counter"] = 1
+    exec(CHANGES.get(name, "counter = 1"), scope)
     second_s = timed(SAVES[method], scope, folder)
     second = written(folder)
     return {

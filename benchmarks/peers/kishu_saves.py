@@ -37,7 +37,7 @@ def run(shell: Any, cell: str, clock: Callable[[], float] = time.perf_counter) -
     return spent_s
 
 
-def save(source: str, folder: Path) -> dict[str, float]:
+def save(source: str, change: str, folder: Path) -> dict[str, float]:
     shell, kishu = started(folder)
     own: dict[str, Any] = {}
     start = time.perf_counter()
@@ -46,7 +46,7 @@ def save(source: str, folder: Path) -> dict[str, float]:
     own.clear()
     first_s = run(shell, source) - bare_s
     first = size_of(folder)
-    second_s = run(shell, "counter = 1")
+    second_s = run(shell, change)
     (folder / "commit.json").write_text(json.dumps(kishu._kishu_graph.head()))  # noqa: SLF001 - it has no public name
     return {
         "first_s": first_s,

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from dure.state import written
@@ -21,7 +22,7 @@ from dure.state.grouping import Gathered, gather
 from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
-from dure.state.parts import Cutter
+from dure.state.parts import Cutter, Part
 from dure.state.regions import MAPPED_BYTES, spoiled
 from dure.state.sealing import CHUNK_BYTES, scratch
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
@@ -80,11 +81,12 @@ class Run:
 
 @dataclass(slots=True)
 class Taken:
-    """A group and its bytes: the stream, then the buffers."""
+    """A group and its bytes: the stream, then the buffers, and the parts that are not in the store yet, in one run."""
 
     gathered: Gathered
     runs: list[Run]
-    parts: list[Run] = field(default_factory=list)  # those that are not in the store yet
+    fresh: list[Part]
+    parts: Run
 
 
 def capture(
@@ -181,12 +183,14 @@ def _taken(
     watched = written.current()
     taken = [taken_of(group, watched) for group in groups]
     cutter.let_go()
+    for part in (part for item in taken for part in item.fresh):
+        part.stream = None  # the run has it
     about = fingerprint()
 
     def finish() -> Snapshot:
         writer = Writer(blobs, known, watched)
         whole, damaged = _undamaged(taken)
-        writer.settle([run for item in whole for run in (*item.runs, *item.parts)])
+        writer.settle([run for item in whole for run in (*item.runs, item.parts)])
         return snapshot_of(whole, [writer.group(item) for item in whole], unsaved | damaged, absent, about)
 
     if live or _copied(taken, known):
@@ -331,13 +335,14 @@ class Writer:
 
     def settle(self, runs: list[Run]) -> None:
         """Give every chunk its digest, and put into the store those that it lacks."""
-        chunks = [(run, index) for run in runs if not run.small for index in run.wanted(self._known)]
-        threads = min(len(chunks), max(self._blobs.parallel, min(_WRITERS, os.cpu_count() or 1)))
+        chunks = ((run, index) for run in runs if not run.small for index in run.wanted(self._known))
+        some = list(itertools.islice(chunks, 2))
+        threads = max(self._blobs.parallel, min(_WRITERS, os.cpu_count() or 1)) if len(some) > 1 else 1
         if threads > 1:
             with ThreadPoolExecutor(threads, thread_name_prefix="dure-capture") as pool:
-                list(pool.map(self._settle, chunks))
+                list(pool.map(self._settle, itertools.chain(some, chunks)))
         else:
-            for chunk in chunks:
+            for chunk in some:
                 self._settle(chunk)
         for run in runs:
             if run.look is not None and self._watch is not None:
@@ -358,14 +363,13 @@ class Writer:
         """Return the group's entry for the manifest; its runs are settled."""
         pickled = taken.gathered.pickled
         stream, *buffers = [self._entry(run) for run in taken.runs]
-        fresh = [piece for piece in pickled.parts if piece.stream is not None]
-        for piece, run in zip(fresh, taken.parts, strict=True):
-            piece.part.saved = Buffer(run.size_bytes, (digest := str(run.digests[0]),), None, digest)
+        for part, digest in zip(taken.fresh, taken.parts.digests, strict=True):
+            part.wrote(str(digest))
         return Group(
             names=taken.gathered.names,
             stream=stream,
             buffers=tuple(buffers),
-            parts=tuple(piece.part.saved for piece in pickled.parts if piece.part.saved is not None),
+            parts=tuple(part.saved for part in pickled.parts if part.saved is not None),
             classes=taken.gathered.classes,
             needs=tuple(sorted(set(pickled.needs) - set(taken.gathered.classes))),
             modules=tuple(sorted(pickled.modules)),
@@ -409,9 +413,10 @@ def snapshot_of(
 
 def taken_of(gathered: Gathered, watched: written.Watched) -> Taken:
     """Return the group with its bytes as they lie in memory, and the digests that are known of them."""
-    streams = [piece.stream for piece in gathered.pickled.parts if piece.stream is not None]
-    parts = [Run(len(stream), [None], _slices(memoryview(stream)), apart=True) for stream in streams]
-    return Taken(gathered, _runs_of(gathered, watched), parts)
+    fresh = [part for part in gathered.pickled.parts if part.stream is not None]
+    streams = [part.stream for part in fresh]
+    parts = Run(sum(part.size_bytes for part in fresh), [None] * len(fresh), streams.__getitem__, apart=True)
+    return Taken(gathered, _runs_of(gathered, watched), fresh, parts)
 
 
 def _runs_of(gathered: Gathered, watched: written.Watched) -> list[Run]:

@@ -57,7 +57,7 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     writer = Writer(blobs, base.references() if base is not None else frozenset(), watched)
     writer.settle([run for item in taken for run in item.runs[1:]])
     for item in taken:
-        for run in (item.runs[0], *item.parts):
+        for run in (item.runs[0], item.parts):
             run.hash()  # written only if it is sent
     groups = [writer.group(item) for item in taken]
     before = {group.key() for group in base.groups} if base is not None else set()
@@ -71,7 +71,7 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     if not names:
         return Changes(None, (), deleted, unsaved)
     sent = _with_needs(groups, differing)
-    writer.settle([run for index in sent for run in (taken[index].runs[0], *taken[index].parts)])
+    writer.settle([run for index in sent for run in (taken[index].runs[0], taken[index].parts)])
     kept = [groups[index] if index in differing else replace(groups[index], names={}) for index in sent]
     return Changes(snapshot_of([taken[index] for index in sent], kept, unsaved), names, deleted, unsaved)
 

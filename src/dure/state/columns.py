@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import parts, plain
 from dure.state.elements import MANY, words_at
-from dure.state.parts import Part, Piece
+from dure.state.parts import Part
 from dure.state.plain import NotPlainError
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ def reduce_column(array: Any, watched: Watched, saved: Callable[[list[str]], set
     _columns[key] = column
     known = _still(column, look, saved)
     column.parts = {}
-    pieces: list[Piece] = []
+    found: list[Part] = []
     if not column.refused:
         try:
-            pieces = _pieces(flat, column, known)
+            found = _parts(flat, column, known)
         except NotPlainError:
             column.refused = True
     if watched is not None and look is not None:
         watched[0].learn(look, [_MARK] * len(look.digests))
     if column.refused:
         return NotImplemented
-    elements = parts.StandIn(list, lambda number: [number(piece) for piece in pieces])
+    elements = parts.StandIn(list, lambda number: [number(part) for part in found])
     return empty_column, (array.shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
 
 
@@ -103,20 +103,19 @@ def _still(column: _Column, look: Look | None, saved: Callable[[list[str]], set[
     return {low: part for low, part in found.items() if part.saved and there.issuperset(part.saved.chunks)}
 
 
-def _pieces(flat: Any, column: _Column, known: dict[int, Part]) -> list[Piece]:
-    pieces = []
+def _parts(flat: Any, column: _Column, known: dict[int, Part]) -> list[Part]:
+    found = []
     for low in range(0, flat.size, column.step):
-        part, stream = known.get(low), None
+        part = known.get(low)
         if part is None:
             elements = flat[low : low + column.step].tolist()
             made = plain.dumps((elements,))
             if len(made.ids) or not plain.are_atoms(elements):
                 raise NotPlainError
-            stream = made.stream
             part = parts.made_of(made, None)
         column.parts[low] = part
-        pieces.append(Piece(part, stream))
-    return pieces
+        found.append(part)
+    return found
 
 
 def empty_column(shape: tuple[int, ...], order: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes
-from dure.state.parts import Cutter, Piece, Split
+from dure.state.parts import Cutter, Part, Split
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
 from dure.state.plain import BIG_BYTES
 from dure.state.reach import PLAIN, Kinds, met
@@ -36,7 +36,7 @@ class Pickled:
     needs: dict[str, type]
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
-    parts: Sequence[Piece] = ()  # by their number
+    parts: Sequence[Part] = ()  # by their number
     splits: Sequence[Split] = ()  # how what is large in it was cut
 
     def texts(self) -> bytes:
@@ -48,7 +48,7 @@ class Pickled:
     def size_bytes(self) -> int:
         """Bytes of stream, parts and buffers."""
         beside = sum(buffer.raw().nbytes for buffer in self.buffers)
-        return len(self.stream) + beside + sum(piece.part.size_bytes for piece in self.parts)
+        return len(self.stream) + beside + sum(part.size_bytes for part in self.parts)
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ def _as_cut(nodes: list[Node], cutter: Cutter) -> tuple[list[Split], tuple[Any, 
 
 
 def _taken(pickler: GroupPickler, splits: Sequence[Split]) -> Pickled:
-    modules = pickler.modules.union(*(piece.part.modules for piece in pickler.parts))
+    modules = pickler.modules.union(*(part.modules for part in pickler.parts))
     stream = pickler.file.getvalue()
     return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, splits)
 

@@ -254,7 +254,7 @@ def _group_json(group: Group) -> dict[str, Any]:
     if group.buffers:
         document["buffers"] = [_buffer_json(buffer) for buffer in group.buffers]
     if group.parts:
-        document["parts"] = [[part.size_bytes, *part.chunks] for part in group.parts]
+        document["parts"] = [each for part in group.parts for each in (part.size_bytes, *part.chunks)]
     if group.classes:
         document["classes"] = group.classes
     if group.needs:
@@ -278,7 +278,7 @@ def _group(item: dict[str, Any]) -> Group:
         names={_text(name): _count(slot) for name, slot in item["names"].items()},
         stream=_buffer(item["stream"]),
         buffers=tuple(_buffer(buffer) for buffer in _items(item.get("buffers", []))),
-        parts=tuple(_part(part) for part in _items(item.get("parts", []))),
+        parts=tuple(_parts(_items(item.get("parts", [])))),
         classes={_text(name): _count(slot) for name, slot in item.get("classes", {}).items()},
         needs=tuple(_text(name) for name in _items(item.get("needs", []))),
         modules=tuple(_text(name) for name in _items(item.get("modules", []))),
@@ -295,9 +295,9 @@ def _buffer(item: dict[str, Any]) -> Buffer:
     )
 
 
-def _part(item: Any) -> Buffer:
-    size, digest = _items(item)
-    return Buffer(_count(size), tuple(_digests([digest])), None, digest)
+def _parts(items: list[Any]) -> Iterator[Buffer]:
+    for size, digest in zip(items[::2], _digests(items[1::2]), strict=True):
+        yield Buffer(_count(size), (digest,), None, digest)
 
 
 def _digests(items: Iterable[Any]) -> Iterator[str]:

@@ -22,13 +22,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, layout, marks, plain, written
+from dure.state.manifest import Buffer
 from dure.state.plain import NotPlainError
 from dure.state.refusals import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from dure.state.manifest import Buffer
 
 PART_WEIGHT = 65_536  # objects; some ten milliseconds of pickling
 LARGE_WEIGHT = PART_WEIGHT
@@ -57,27 +56,21 @@ _HARMLESS = {
 
 @dataclass(slots=True)
 class Part:
-    """What is remembered of some elements of a container."""
+    """Some elements of a container, and what is remembered of them; `stream` is their pickle until it is written."""
 
     size_bytes: int  # of their pickle
     modules: frozenset[str]
     classes: dict[str, weakref.ref[type]]  # of the notebook, by token
     ids: Any  # of what in it can be shared and change, and of its long texts, sorted
     pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
-    saved: Buffer | None = None  # when it is in a store
-    searched: bool = False  # whether secrets were looked for in it, and none found
-
-
-@dataclass(slots=True)
-class Piece:
-    """A part as one capture takes it; `stream` is its pickle, None where it is saved and unchanged."""
-
-    part: Part
     stream: bytes | None
     steps: tuple[Any, ...] = ()  # indices and keys that lead from the value to the container
     table: layout.Table | None = None  # None of an array's elements
-    low: int = 0
+    low: int = 0  # first slot, and the one after the last
     high: int = 0
+    saved: Buffer | None = None  # when it is in a store
+    before: Buffer | None = None  # what was saved of its place
+    searched: bool = False  # whether secrets were looked for in it, and none found
 
     @property
     def where(self) -> str:
@@ -86,38 +79,43 @@ class Piece:
         return f"{path}[{self.low}:]" if self.low and self.table is not None and self.table.of_list else path
 
     def value(self) -> list[Any] | dict[Any, Any]:
-        """Return the elements of a piece that has a stream, as a list or dictionary of their own."""
+        """Return the elements of a part that has a stream, as a list or dictionary of their own."""
         columns = loaded(_Unpickler(io.BytesIO(self.stream or b"")))
         return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
+
+    def wrote(self, digest: str) -> None:
+        """Note that it is in the store."""
+        same = self.before is not None and self.before.digest == digest
+        self.saved = self.before if same else Buffer(self.size_bytes, (digest,), None, digest)
 
 
 @dataclass(slots=True)
 class Split:
-    """A value as it is pickled: `skeleton` has a stand-in for each container that is cut into some of the pieces.
+    """A value as it is pickled: `skeleton` has a stand-in for each container that is cut into some of the parts.
 
-    A piece of which something is shared with what is not in it stays in the skeleton: it is in `within`.
+    A part of which something is shared with what is not in it stays in the skeleton: it is in `within`.
     """
 
     value: Any
     skeleton: Any = None
-    pieces: list[Piece] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     containers: dict[int, Any] = field(default_factory=dict)  # what is in the skeleton instead of each, by id
     within: set[int] = field(default_factory=set)
-    moved: bool = False  # whether code that ran meanwhile changed what a piece within has to be read from
+    moved: bool = False  # whether code that ran meanwhile changed what a part within has to be read from
 
-    def segments(self, low: int, high: int, number_of: Callable[[Piece], int]) -> list[Any]:
-        """Return what some of the pieces, all of one container, are in the skeleton: the number of a part, or the
+    def segments(self, low: int, high: int, number_of: Callable[[Part], int]) -> list[Any]:
+        """Return what some of the parts, all of one container, are in the skeleton: the number of a part, or the
         elements.
         """
-        table = self.pieces[low].table
-        read = _reader(self._container(self.pieces[low]), table) if self.within and table is not None else None
+        table = self.parts[low].table
+        read = _reader(self._container(self.parts[low]), table) if self.within and table is not None else None
         found: list[Any] = []
-        for index, piece in enumerate(self.pieces[low:high], low):
+        for index, part in enumerate(self.parts[low:high], low):
             if index not in self.within:
-                found.append(number_of(piece))
+                found.append(number_of(part))
             elif read is not None and not self.moved:
                 try:
-                    found.append(read(piece.low, piece.high))
+                    found.append(read(part.low, part.high))
                 except NotPlainError:
                     self.moved = True
         return found
@@ -127,9 +125,9 @@ class Split:
         self.value = self.skeleton = None
         self.containers = {}
 
-    def _container(self, piece: Piece) -> Any:
+    def _container(self, part: Part) -> Any:
         found = self.value
-        for step in piece.steps:
+        for step in part.steps:
             try:
                 found = found[step] if type(found) in (list, dict) else None
             except LookupError:
@@ -172,6 +170,7 @@ class _Root:
     cuts: list[int] = field(default_factory=list)  # the first slot of each part
     form: tuple[int, ...] = ()  # of its table, for which the parts hold
     parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
+    saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
 
 
 class StandIn:
@@ -181,11 +180,11 @@ class StandIn:
 
     __slots__ = ("_kind", "_segments")
 
-    def __init__(self, kind: type, segments: Callable[[Callable[[Piece], int]], list[Any]]) -> None:
+    def __init__(self, kind: type, segments: Callable[[Callable[[Part], int]], list[Any]]) -> None:
         self._kind = kind
         self._segments = segments
 
-    def reduced(self, number_of: Callable[[Piece], int]) -> tuple[Any, ...]:
+    def reduced(self, number_of: Callable[[Part], int]) -> tuple[Any, ...]:
         """Return its reduction."""
         return marks.joined, (self._kind.__name__, self._segments(number_of))
 
@@ -268,7 +267,7 @@ class Cutter:
     def met(self, ids: set[int], key: int) -> list[int]:
         """Return the ids of the values that are cut and hold one of some objects, which the value of id `key` reached.
 
-        What is in one piece with such an object goes back into its skeleton, which has to be pickled after this.
+        What is in one part with such an object goes back into its skeleton, which has to be pickled after this.
         """
         cut = [(key, split) for key, split in self._splits.items() if split is not None]
         if not cut or not ids:
@@ -278,7 +277,7 @@ class Cutter:
         asked.sort()
         found = []
         for own, split in cut:
-            holding = {index for index, piece in enumerate(split.pieces) if len(_common(asked, piece.part.ids))}
+            holding = {index for index, part in enumerate(split.parts) if len(_common(asked, part.ids))}
             if own == key:
                 holding -= split.within
             split.within.update(holding)  # of which the stand-ins know
@@ -312,6 +311,7 @@ class Cutter:
 
     def let_go(self) -> None:
         """Keep no value alive: the capture is taken."""
+        self.token_of = classes.token_of  # it knows the values, too
         for split in self._splits.values():
             if split is not None:
                 split.let_go()
@@ -390,21 +390,26 @@ class Cutter:
         while table.slots - root.cuts[-1] > 2 * root.step:
             root.cuts.append(root.cuts[-1] + root.step)
         known, root.parts = self._saved_of(root), {}
-        first = len(split.pieces)
+        first = len(split.parts)
         read = _reader(value, table)
+        before, root.saved = root.saved, {}
         for low, high in itertools.pairwise([*root.cuts, table.slots]):
-            part, stream = known.get((low, high)), None
+            place = low, high
+            part = known.get(place)
             if part is None:
-                part, stream = self._made(table, low, high, read(low, high))
-            root.parts[low, high] = part
-            split.pieces.append(Piece(part, stream, steps, table, low, high))
-        return StandIn(type(value), functools.partial(split.segments, first, len(split.pieces)))
+                part = self._made(table, low, high, read(low, high))
+                part.before = before.get(place)
+            part.steps, part.table = steps, table
+            root.parts[place] = part
+            split.parts.append(part)
+        return StandIn(type(value), functools.partial(split.segments, first, len(split.parts)))
 
-    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> tuple[Part, bytes]:
+    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
         part = made_of(made, made.pages_with(*table.extent(low, high)))
+        part.low, part.high = low, high
         self._fresh.append(part)
-        return part, made.stream
+        return part
 
     def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
         """Return the parts that this store has."""
@@ -421,10 +426,10 @@ class Cutter:
         for key in self._held_in_parts():
             self.uncut(key)
         here = {
-            id(piece.part): (key, split, index, piece.part)
+            id(part): (key, split, index, part)
             for key, split in self._splits.items()
             if split is not None
-            for index, piece in enumerate(split.pieces)
+            for index, part in enumerate(split.parts)
         }
         kept = {id(part): (root, place) for root in _roots.values() for place, part in root.parts.items()}
         every = [part for *_, part in here.values()]
@@ -453,18 +458,18 @@ class Cutter:
         owners = {id_: key for key, split in self._splits.items() if split is not None for id_ in split.containers}
         numpy = sys.modules["numpy"]
         asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
-        pieces = [piece for split in self._splits.values() if split is not None for piece in split.pieces]
-        return {owners[int(asked[at])] for piece in pieces for at in _common(asked, piece.part.ids)}
+        parts = [part for split in self._splits.values() if split is not None for part in split.parts]
+        return {owners[int(asked[at])] for part in parts for at in _common(asked, part.ids)}
 
     def _judge(self, key: int, split: Split) -> None:
-        if len(split.within) > len(split.pieces) // 2:
+        if len(split.within) > len(split.parts) // 2:
             self.uncut(key)
 
 
 def made_of(made: plain.Made, pages: Any) -> Part:
     """Return what is remembered of a pickle, with the pages that tell what it holds."""
     named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
-    return Part(len(made.stream), made.modules, named, made.ids, pages)
+    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream)
 
 
 def _none_saved(_: list[str]) -> set[str]:
@@ -504,20 +509,25 @@ def _keep(refused: Callable[[Any], Any] | None) -> None:
     forget all.
     """
     numpy = sys.modules["numpy"]
-    held = [
-        (root, place, part)
-        for root in _roots.values()
-        for place, part in root.parts.items()
-        if part.pages is not None and refused is not None
-    ]
+    roots, places, parts = [], [], []
     for root in _roots.values():
+        for place, part in root.parts.items():
+            if part.saved is not None:
+                root.saved[place] = part.saved
+            if part.pages is not None and refused is not None:
+                roots.append(root)
+                places.append(place)
+                parts.append(part)
         root.parts = {}
-    if not held or refused is None:
+    if not parts or refused is None:
         return
-    every = layout.distinct(numpy.concatenate([part.pages for *_, part in held]))
-    bad = refused(every)
-    for root, place, part in held:
-        if not bad[numpy.searchsorted(every, part.pages)].any():
+    every = layout.distinct(numpy.concatenate([part.pages for part in parts]))
+    index = numpy.concatenate([numpy.searchsorted(every, part.pages) for part in parts])
+    begins = numpy.cumsum([0, *(len(part.pages) for part in parts[:-1])])
+    # small objects lie where others of their size do, also on the parts' pages: few are made or freed from here on
+    bad = numpy.logical_or.reduceat(refused(every)[index], begins).tolist()
+    for root, place, part, is_bad in zip(roots, places, parts, bad, strict=True):
+        if not is_bad:
             root.parts[place] = part
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from dure.state import arrays, classes, containers, enums, errors, figures, frames, marks, rebuild, tensors, written
-from dure.state.parts import Cutter, Piece, StandIn
+from dure.state.parts import Cutter, Part, StandIn
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(self.file, protocol=5, buffer_callback=functools.partial(_keep_buffer, self.buffers))
         self.shared = shared
         self.own = own
-        self.parts: list[Piece] = []
+        self.parts: list[Part] = []
         self.needs: dict[str, type] = {}
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
@@ -143,10 +143,10 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             route = self.shared.routes[kind] = _route(kind)
         return NotImplemented if route is None else route(self, obj)
 
-    def number_of(self, piece: Piece) -> int:
+    def number_of(self, part: Part) -> int:
         """Take a part of the group and return its number."""
-        self.parts.append(piece)
-        found = {token: named() for token, named in piece.part.classes.items()}
+        self.parts.append(part)
+        found = {token: named() for token, named in part.classes.items()}
         self.needs.update((token, cls) for token, cls in found.items() if cls is not None)
         return len(self.parts) - 1
 

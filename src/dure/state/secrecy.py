@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dure.state.grouping import Pickled
-    from dure.state.parts import Piece
+    from dure.state.parts import Part
 
 _IPYTHON = {
     "In",
@@ -153,18 +153,18 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     whole = {name: cut[id(value)].skeleton if id(value) in cut else value for name, value in values.items()}
     found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(whole, sure=sure))
     for key, split in cut.items():
-        most = _STEPS // min(max(len(split.pieces), 1), 100)
-        for piece in split.pieces:
-            if piece.stream is not None and names[key][0] not in found:
-                inside = _inside_piece(names[key], piece, piece.stream, most)
-                piece.part.searched = not inside
+        most = _STEPS // min(max(len(split.parts), 1), 100)
+        for part in split.parts:
+            if part.stream is not None and names[key][0] not in found:
+                inside = _inside_part(names[key], part, part.stream, most)
+                part.searched = not inside
                 found |= inside
     return found
 
 
-def _inside_piece(names: list[str], piece: Piece, stream: bytes, most: int) -> dict[str, str]:
+def _inside_part(names: list[str], part: Part, stream: bytes, most: int) -> dict[str, str]:
     def inside(sure: bool) -> dict[str, str]:  # noqa: FBT001 - as it is called
-        return _inside_all({name + piece.where: piece.value() for name in names}, sure=sure, most=most)
+        return _inside_all({name + part.where: part.value() for name in names}, sure=sure, most=most)
 
     return dict(zip(names, _searched(stream, lambda: stream, inside).values(), strict=False))
 

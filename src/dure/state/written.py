@@ -51,6 +51,8 @@ _IOCTL_SCAN = 0xC0606610
 _SCAN_PROTECT = 1  # PM_SCAN_WP_MATCHING: read the marks and clear them in one step
 _SCAN_CHECK = 2  # PM_SCAN_CHECK_WPASYNC: refuse memory that is not watched, such as a new mapping at an old address
 _WRITTEN, _PRESENT, _SWAPPED = 1 << 1, 1 << 3, 1 << 4
+_SCAN_FLAGS = _SCAN_PROTECT | _SCAN_CHECK
+_SCAN_MASKS = (0, 0, 0, 0, _WRITTEN | _PRESENT | _SWAPPED)
 
 # a device or the kernel's own threads may hold pages of ours and write them past the page table
 _DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
@@ -100,6 +102,7 @@ class Watch:
         self._taken: list[tuple[int, int]] | None = None
         self._broken = False  # an interrupt came between the kernel's answer and what is kept of it
         self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
+        self._at = ctypes.addressof(self._vector)
 
     @classmethod
     def open(cls) -> Watch | None:
@@ -197,16 +200,16 @@ class Watch:
         """Return which pages are marked; with `private`, which cannot be watched or were taken by another look."""
         numpy = sys.modules["numpy"]
         taken, self._taken = self._taken or [], []
-        lows, highs = [low for low, _ in taken], [high for _, high in taken]
+        found_rows = [numpy.array(taken, "u8").reshape(-1, 2)]
         refused = numpy.ones(len(pages), bool)
         areas = _areas()
         for begin, end in _runs(numpy, pages, areas):
             low, high = int(pages[begin]) * _PAGE, (int(pages[end - 1]) + 1) * _PAGE
             try:
-                found = self._written(low, high)
+                found = self._scan(low, high)
                 if found is None and private is not None and private.covers(low, high):
                     _register(self._faults, low, high)
-                    found = self._written(low, high)
+                    found = self._scan(low, high)
             except OSError:
                 found = None
             if found is None:
@@ -215,11 +218,11 @@ class Watch:
             refused[begin:end] = False
             self._forget_all(found)
             if private is None:
-                lows += [low for low, _ in found]
-                highs += [high for _, high in found]
-        if lows:
-            first = numpy.searchsorted(pages, numpy.array(lows, "u8") // _PAGE)
-            last = numpy.searchsorted(pages, (numpy.array(highs, "u8") + (_PAGE - 1)) // _PAGE)
+                found_rows.append(found)
+        rows = numpy.concatenate(found_rows)
+        if len(rows):
+            first = numpy.searchsorted(pages, rows[:, 0] // _PAGE)
+            last = numpy.searchsorted(pages, (rows[:, 1] + numpy.uint64(_PAGE - 1)) // _PAGE)
             steps = numpy.zeros(len(pages) + 1, "i8")
             numpy.add.at(steps, first, 1)
             numpy.add.at(steps, last, -1)
@@ -256,54 +259,44 @@ class Watch:
             if look.start < high and look.start + look.size_bytes > low:
                 look.forget(low, high)
 
-    def _forget_all(self, written: list[tuple[int, int]]) -> None:
+    def _forget_all(self, written: Any) -> None:
         for look in self._looks.values():
-            index = bisect.bisect_right(written, (look.low, look.low))
-            index -= index > 0 and written[index - 1][1] > look.low
-            while index < len(written) and written[index][0] < look.high:
-                look.forget(max(written[index][0], look.low), min(written[index][1], look.high))
-                index += 1
+            begin, end = written[:, 1].searchsorted(look.low, "right"), written[:, 0].searchsorted(look.high)
+            for low, high in written[begin:end].tolist():
+                look.forget(max(low, look.low), min(high, look.high))
 
     def _written(self, low: int, high: int) -> list[tuple[int, int]] | None:
         """Return the ranges that were written, and clear their marks; None where the range is not watched."""
-        found: list[tuple[int, int]] = []
-        covered = low
-        position = low
+        found = self._scan(low, high)
+        return None if found is None else [(begin, end) for begin, end in found.tolist()]
+
+    def _scan(self, low: int, high: int) -> Any:
+        """Return the same as rows of an array, which makes no object for each."""
+        numpy = sys.modules["numpy"]
+        vector = numpy.frombuffer(self._vector, "u8").reshape(-1, 3)
+        rows = []
+        covered = position = low
         while position < high:
-            asked = bytearray(
-                struct.pack(
-                    "12Q",
-                    96,
-                    _SCAN_PROTECT | _SCAN_CHECK,
-                    position,
-                    high,
-                    0,
-                    ctypes.addressof(self._vector),
-                    _REGIONS,
-                    0,
-                    0,
-                    0,
-                    0,
-                    _WRITTEN | _PRESENT | _SWAPPED,
-                )
-            )
+            asked = bytearray(struct.pack("12Q", 96, _SCAN_FLAGS, position, high, 0, self._at, _REGIONS, *_SCAN_MASKS))
             try:
                 count = fcntl.ioctl(self._pagemap, _IOCTL_SCAN, asked)
             except PermissionError:
                 return None
-            for index in range(count):
-                first, last, categories = self._vector[3 * index : 3 * index + 3]
+            if count:
+                begins, ends, categories = vector[:count].T.copy()
+                before = numpy.concatenate([numpy.array([covered], "u8"), ends[:-1]])
                 # a page that was protected is there, swapped out, or marked; one that is nothing was given back
-                if first != covered or categories & _WRITTEN or not categories & (_PRESENT | _SWAPPED):
-                    found.append((min(first, covered), last))
-                covered = last
+                there = categories & numpy.uint64(_PRESENT | _SWAPPED) != 0
+                bad = (begins != before) | (categories & numpy.uint64(_WRITTEN) != 0) | ~there
+                rows.append(numpy.stack([numpy.minimum(begins, before)[bad], ends[bad]], 1))
+                covered = int(ends[-1])
             reached = struct.unpack("12Q", asked)[4]
             if reached <= position:
                 raise OSError("the kernel's scan of this process's pages stands still")
             position = reached
         if covered < high:
-            found.append((covered, high))
-        return found
+            rows.append(numpy.array([[covered, high]], "u8"))
+        return numpy.concatenate(rows) if rows else numpy.empty((0, 2), "u8")
 
 
 class Private:

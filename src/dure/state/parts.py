@@ -238,16 +238,17 @@ class Cutter:
         self._searched = searched
         self._alone = False
         self.token_of: Callable[[type], str] = classes.token_of
-        self._splits: dict[int, Split | None] = {}
+        self._seen: set[int] = set()  # values that were looked at
+        self._splits: dict[int, Split] = {}  # of those that are cut: few among perhaps many thousand
         self._cut_here: set[int] = set()  # containers
         self._fresh: list[Part] = []
         self._sharing: list[tuple[int, int]] = []
 
     def cut(self, values: Iterable[Any]) -> None:
         """Cut those of the values that are large; called before a capture runs any code of the person's."""
-        new = [value for value in values if type(value) in (list, dict) and id(value) not in self._splits]
+        new = [value for value in values if type(value) in (list, dict) and id(value) not in self._seen]
         large = [value for value in new if self._is_large(value)]
-        self._splits.update((id(value), None) for value in new)
+        self._seen.update(map(id, new))
         if not large or not layout.WORKS or not _numpy_loads():
             return
         self._alone = _alone()
@@ -256,7 +257,9 @@ class Cutter:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
             _keep(watch.pages_written if watch is not None else None)
             for value in large:
-                self._splits[id(value)] = self._split(value)
+                split = self._split(value)
+                if split is not None:
+                    self._splits[id(value)] = split
             self._find_sharing()
             _keep(watch.watch_pages if watch is not None else None)
 
@@ -269,14 +272,13 @@ class Cutter:
 
         What is in one part with such an object goes back into its skeleton, which has to be pickled after this.
         """
-        cut = [(key, split) for key, split in self._splits.items() if split is not None]
-        if not cut or not ids:
+        if not self._splits or not ids:
             return []
         numpy = sys.modules["numpy"]
         asked = numpy.fromiter(ids, "u8", len(ids))
         asked.sort()
         found = []
-        for own, split in cut:
+        for own, split in list(self._splits.items()):
             holding = {index for index, part in enumerate(split.parts) if len(_common(asked, part.ids))}
             if own == key:
                 holding -= split.within
@@ -296,15 +298,14 @@ class Cutter:
 
     def uncut(self, key: int) -> None:
         """Do not cut the value of this id after all: what it holds is shared with another one."""
-        split = self._splits.get(key)
+        split = self._splits.pop(key, None)
         if split is not None:
-            self._splits[key] = None
             with _lock:
                 _give_up(key, split.containers)
 
     def moved(self) -> bool:
         """Tell whether a value was changed while it was pickled, so that all has to be again; it is not cut then."""
-        found = [key for key, split in self._splits.items() if split is not None and split.moved]
+        found = [key for key, split in self._splits.items() if split.moved]
         for key in found:
             self.uncut(key)
         return bool(found)
@@ -313,8 +314,7 @@ class Cutter:
         """Keep no value alive: the capture is taken."""
         self.token_of = classes.token_of  # it knows the values, too
         for split in self._splits.values():
-            if split is not None:
-                split.let_go()
+            split.let_go()
 
     def _is_large(self, value: Any) -> bool:
         key = id(value)
@@ -428,7 +428,6 @@ class Cutter:
         here = {
             id(part): (key, split, index, part)
             for key, split in self._splits.items()
-            if split is not None
             for index, part in enumerate(split.parts)
         }
         kept = {id(part): (root, place) for root in _roots.values() for place, part in root.parts.items()}
@@ -450,15 +449,14 @@ class Cutter:
                     split.within.add(index)
                 self._sharing.append((places[0][0], places[1][0]))
         for key, judged in list(self._splits.items()):
-            if judged is not None:
-                self._judge(key, judged)
+            self._judge(key, judged)
 
     def _held_in_parts(self) -> set[int]:
         """Return the ids of the values of which a container is an element, somewhere inside, of a part of any value."""
-        owners = {id_: key for key, split in self._splits.items() if split is not None for id_ in split.containers}
+        owners = {id_: key for key, split in self._splits.items() for id_ in split.containers}
         numpy = sys.modules["numpy"]
         asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
-        parts = [part for split in self._splits.values() if split is not None for part in split.parts]
+        parts = [part for split in self._splits.values() for part in split.parts]
         return {owners[int(asked[at])] for part in parts for at in _common(asked, part.ids)}
 
     def _judge(self, key: int, split: Split) -> None:

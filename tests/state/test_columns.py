@@ -33,9 +33,9 @@ def pickled(monkeypatch):
     counted = []
     dumps = plain.dumps
 
-    def spy(elements):
+    def spy(elements, *more, **how):
         counted.append(len(elements[0]))
-        return dumps(elements)
+        return dumps(elements, *more, **how)
 
     monkeypatch.setattr(plain, "dumps", spy)
     return counted

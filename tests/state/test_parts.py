@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, freeze, layout, parts, plain, restore, written
+from dure.state import FolderBlobs, alone, capture, changed, freeze, layout, parts, plain, restore, written
 from dure.state.manifest import Snapshot
 from tests.examples import examples
 
@@ -34,8 +34,8 @@ def small_parts(monkeypatch):
     """Cut what has a few hundred objects, and forget what other tests left."""
     monkeypatch.setattr(parts, "PART_WEIGHT", 128)
     monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
-    monkeypatch.setattr(parts, "_HARMLESS", {*parts._HARMLESS, "execnet.gateway_base"})
-    monkeypatch.setattr(parts, "_HANDLING", {*parts._HANDLING, "pytest_timeout"})
+    monkeypatch.setattr(alone, "HARMLESS", {*alone.HARMLESS, "execnet.gateway_base"})
+    monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
     parts._roots.clear()
     parts._uncut.clear()
 
@@ -46,9 +46,9 @@ def pickled(monkeypatch):
     counted = []
     dumps = plain.dumps
 
-    def spy(elements, **options):
-        counted.append(len(elements[0]))
-        return dumps(elements, **options)
+    def spy(*given, **options):
+        counted.append(len(given[0][0]))
+        return dumps(*given, **options)
 
     monkeypatch.setattr(plain, "dumps", spy)
     return counted
@@ -259,11 +259,11 @@ def test_an_interrupt_while_cutting_leaves_nothing_wrong(blobs, monkeypatch):
     base = save(scope, None, blobs)
     dumps, calls = plain.dumps, []
 
-    def interrupted(elements, *more, **how):
+    def interrupted(*given, **options):
         calls.append(1)
         if len(calls) > 2:
             raise KeyboardInterrupt
-        return dumps(elements, **options)
+        return dumps(*given, **options)
 
     monkeypatch.setattr(plain, "dumps", interrupted)
     for each in scope["data"]:

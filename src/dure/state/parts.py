@@ -14,7 +14,6 @@ import io
 import itertools
 import os
 import pickle
-import signal
 import sys
 import threading
 import weakref
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, layout, marks, plain, written
+from dure.state.alone import alone
 from dure.state.manifest import Buffer
 from dure.state.plain import NotPlainError
 from dure.state.refusals import step_of
@@ -37,21 +37,6 @@ _NESTED = 3  # how deep those are looked for
 _ROOTS = 1024  # containers of which something is remembered
 _SORTED = 8  # parts; the objects of more are sorted together with those of all others
 _AGAIN = 16  # captures after which it is tried again to cut what could not be cut
-_TOOLS = 6  # of sys.monitoring
-# whose signal handlers never touch the person's objects
-_HANDLING = {"IPython", "asyncio", "dure", "ipykernel", "jupyter_client", "_signal", "tornado"}
-# where threads come from that never touch the person's objects: the module of their class, or of what they run
-_HARMLESS = {
-    "IPython.core.history",
-    "dure.notebook.comms",
-    "dure.notebook.session_saving",
-    "ipykernel.control",
-    "ipykernel.heartbeat",
-    "ipykernel.iostream",
-    "ipykernel.parentpoller",
-    "ipykernel.shellchannel",
-    "tqdm._monitor",
-}
 
 
 @dataclass(slots=True)
@@ -251,7 +236,7 @@ class Cutter:
         self._seen.update(map(id, new))
         if not large or not layout.WORKS or not _numpy_loads():
             return
-        self._alone = _alone()
+        self._alone = alone()
         watch = self._watch if self._alone else None
         with _lock:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
@@ -517,7 +502,10 @@ def _keep(refused: Callable[[Any], Any] | None) -> None:
                 places.append(place)
                 parts.append(part)
         root.parts = {}
-    if not parts or refused is None:
+    if refused is None:
+        return
+    if not parts:
+        refused(numpy.empty(0, "u8"))  # what was taken until now concerns none
         return
     every = layout.distinct(numpy.concatenate([part.pages for part in parts]))
     index = numpy.concatenate([numpy.searchsorted(every, part.pages) for part in parts])
@@ -563,33 +551,6 @@ def _numpy_loads() -> bool:
     except ImportError:
         return False
     return True
-
-
-def _alone() -> bool:
-    """Tell whether nobody else's code can run until the person's next cell: no thread, no signal, no debugger."""
-    if sys.gettrace() is not None or sys.getprofile() is not None:
-        return False
-    monitoring = getattr(sys, "monitoring", None)
-    if monitoring is not None and any(monitoring.get_tool(number) for number in range(_TOOLS)):
-        return False
-    handlers = [handler for handler in map(signal.getsignal, signal.valid_signals()) if callable(handler)]
-    if any((getattr(one, "__module__", "") or "").partition(".")[0] not in _HANDLING for one in handlers):
-        return False
-    classes = {thread.ident: type(thread).__module__ for thread in threading.enumerate()}
-    frames = sys._current_frames()  # noqa: SLF001 - it has no other name
-    frames.pop(threading.get_ident(), None)
-    return all(_begun_in(frame, classes.get(ident, "")) in _HARMLESS for ident, frame in frames.items())
-
-
-def _begun_in(frame: Any, name: str) -> str:
-    """Return the module of a thread's class, of a plain one that in which its work begins."""
-    if name not in ("", "threading"):
-        return name
-    while frame is not None:
-        here = frame.f_globals.get("__name__", "")
-        name = name if here == "threading" else here
-        frame = frame.f_back
-    return name
 
 
 def _after_fork() -> None:

@@ -235,7 +235,7 @@ def test_kueues_generator_is_expanded_with_its_queues(tmp_path):
     ("text", "code"),
     [
         ("a,b\n1,2\n", "unknown_format"),
-        ("", "unknown_format"),
+        ("", "nothing"),
         ("{}", "unknown_format"),
         ("\x00\x01", "unknown_format"),
     ],

@@ -169,9 +169,9 @@ class _Decision:
 
     def plan(self) -> Plan:
         work = self.work
-        for line in self._preemptors():
+        for line, freed in self._preemptors():
             if (job := self.turns.head(line)) is not None:
-                self._serve(line, job)
+                self._serve_first(line, job, freed)
         self.turns.begin()
         while (turn := self.turns.next()) is not None:
             self._serve(*turn)
@@ -191,13 +191,34 @@ class _Decision:
         changed = tuple(sorted(verdicts.changed()))
         return Plan(admissions, verdicts, wake_at, preemptions, changed, work.overdrawn)
 
-    def _preemptors(self) -> list[Line]:
-        """Return the lines of jobs for which others are leaving: they go first, or others would take what is freed."""
-        lines = self.work.lines
-        waited = {*self.work.books.leaving.values()}
-        found = [lines.job(job_id) for job_id in waited if job_id in lines]
-        found.sort(key=self.work.usage.key)
-        return [*dict.fromkeys(lines.line_of(job.id) for job in found)]
+    def _preemptors(self) -> list[tuple[Line, set[str]]]:
+        """Return the lines of jobs for which others are leaving, with the tiers on which they do: those go first, or
+        others would take what is freed.
+        """
+        lines, books = self.work.lines, self.work.books
+        freed: dict[str, set[str]] = {}
+        for victim, job_id in books.leaving.items():
+            if job_id in lines and victim in books.holders:
+                freed.setdefault(job_id, set()).add(books.holders[victim].lease.tier)
+        found: dict[int, tuple[Line, set[str]]] = {}
+        for job in sorted(map(lines.job, freed), key=self.work.usage.key):
+            line = lines.line_of(job.id)
+            found.setdefault(id(line), (line, set()))[1].update(freed[job.id])
+        return [*found.values()]
+
+    def _serve_first(self, line: Line, job: Job, freed: set[str]) -> None:
+        """Place a job with what others leave for it. What else is free, or kept for another, it may have in its turn:
+        with it at once, it would stop others a second time.
+        """
+        state = self.work.state(line)
+        if line.outlook.refusal is not None or not self.work.standing.lets(job):
+            return
+        state.job = job
+        self.private.place(job, state, freed)
+        if state.victims:
+            if line.due:
+                self.clouds.leave(line, state, job)
+            state.over = True
 
     def _serve(self, line: Line, job: Job) -> None:
         """Place the head of a line, or note why it and those behind it wait; one over a limit waits by itself."""

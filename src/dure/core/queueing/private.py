@@ -6,7 +6,7 @@ something that it read changes, so whatever it reads has a stamp (`Books.stamps`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -61,12 +61,13 @@ class Private:
                 return False
         return True
 
-    def place(self, job: Job, state: State) -> bool:
-        """Place the job, or let others leave for it; return whether it was placed."""
+    def place(self, job: Job, state: State, among: Container[str] | None = None) -> bool:
+        """Place the job, or let others leave for it, on a tier `among` these; return whether it was placed."""
         end_at = self._work.end_at(job)
         quota, milli, may = self._work.quota, job.request.gpus_milli, self._keeping.may
         state.reserved = self.reserved(job, state.tiers)
         able = [tier for tier in state.tiers if tier not in state.reserved and may(job, tier, end_at)]
+        able = able if among is None else [tier for tier in able if tier in among]
         tiers, preempts_first = quota.tiers(job.team, able, milli)
         for tier in tiers:
             enough = quota.available_milli(job.team, tier) >= milli and self._keeping.fits(job, tier, end_at)

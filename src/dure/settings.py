@@ -44,6 +44,7 @@ class Settings:
     base_path: str = ""
     identity: IdentityKind = "token"
     trusted_proxies: tuple[str, ...] = ()
+    proxy_secret: str = field(default="", repr=False)
     system_users: bool = False
     s3: S3Settings | None = None
     blob_key_file: Path | None = None  # blobs are encrypted with a key for each team that is derived from it
@@ -69,14 +70,13 @@ def read_settings(
     address: str = "127.0.0.1",
     identity: IdentityKind = "token",
     base_path: str = "",
-    platform_file: Path | None = None,
     system_users: bool = False,
 ) -> Settings:
     """Return the settings for a state folder. Raises SettingsError for variables that are missing or wrong.
 
     Variables: DURE_DATABASE_URL, DURE_S3_ENDPOINT, DURE_S3_BUCKET, DURE_S3_REGION, DURE_S3_PREFIX, DURE_S3_ROLE_ARN,
     DURE_S3_STATIC_KEYS, DURE_S3_ACCESS_KEY_ID, DURE_S3_SECRET_ACCESS_KEY, DURE_BLOB_KEY_FILE,
-    DURE_TRUSTED_PROXIES (comma-separated), DURE_RETENTION_DAYS, DURE_LOG_LEVEL.
+    DURE_TRUSTED_PROXIES (comma-separated), DURE_PROXY_SECRET, DURE_RETENTION_DAYS, DURE_LOG_LEVEL.
     """
     state_dir = state_dir.resolve()
     try:
@@ -87,13 +87,14 @@ def read_settings(
         ) from None
     return Settings(
         state_dir=state_dir,
-        platform_file=platform_file or state_dir / "platform.yaml",
+        platform_file=state_dir / "platform.yaml",
         database_url=environ.get("DURE_DATABASE_URL", f"sqlite:///{state_dir / 'dure.sqlite'}"),
         port=port,
         address=address,
         base_path=base_path.rstrip("/"),
         identity=identity,
         trusted_proxies=tuple(p.strip() for p in environ.get("DURE_TRUSTED_PROXIES", "").split(",") if p.strip()),
+        proxy_secret=environ.get("DURE_PROXY_SECRET", ""),
         system_users=system_users,
         s3=_s3(environ),
         blob_key_file=Path(environ["DURE_BLOB_KEY_FILE"]).resolve() if environ.get("DURE_BLOB_KEY_FILE") else None,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dure.adapters.identity.header import HeaderIdentity
+from dure.adapters.identity.header import SECRET_HEADER, HeaderIdentity
 from dure.adapters.identity.hub import Cache, HubAccess, HubIdentity, HubUnavailableError, SignInError, parse_cookies
 from dure.adapters.identity.token import TokenIdentity
 from dure.adapters.processes import free_port
@@ -27,33 +27,47 @@ def test_a_token_that_can_be_guessed_is_refused():
 @pytest.fixture
 def header():
     teams = {"alice": ("vision",)}
-    return HeaderIdentity(["10.0.0.0/8", "::1"], admins=["root1"], teams_of=lambda name: teams.get(name, ()))
+    return HeaderIdentity(["10.0.0.0/8", "::1"], TOKEN, admins=["root1"], teams_of=lambda name: teams.get(name, ()))
+
+
+def sent(**headers):
+    """What the proxy sends: names with hyphens, and its secret."""
+    return {name.replace("_", "-"): value for name, value in headers.items()} | {SECRET_HEADER: TOKEN}
 
 
 def test_the_header_counts_from_the_proxy_only(header):
-    named = {"x-forwarded-user": "alice"}
+    named = sent(x_forwarded_user="alice")
     assert header.principal(None, named, "10.1.2.3") == Principal("alice", False, ("vision",), "header")
     assert header.principal(None, named, "::ffff:10.1.2.3") is not None
     for stranger in ("192.168.1.1", "127.0.0.1", "not an address", None):
         assert header.principal(None, named, stranger) is None
 
 
+@pytest.mark.parametrize("secret", [None, "", "wrong", TOKEN[:-1], TOKEN + "x", "한글"])
+def test_the_header_counts_beside_the_proxys_secret_only(header, secret):
+    named = {"x-forwarded-user": "root1"} | ({} if secret is None else {SECRET_HEADER: secret})
+    assert header.principal(None, named, "10.1.2.3") is None
+
+
 def test_header_names_are_taken_in_order_and_empty_ones_are_none(header):
-    assert header.principal(None, {"kubeflow-userid": "root1"}, "::1").admin
-    assert header.principal(None, {"x-forwarded-user": " "}, "::1") is None
-    assert header.principal(None, {"x-forwarded-user": "a" * 129}, "::1") is None
-    assert header.principal(None, {}, "::1") is None
+    assert header.principal(None, sent(kubeflow_userid="root1"), "::1").admin
+    assert header.principal(None, sent(x_forwarded_user=" "), "::1") is None
+    assert header.principal(None, sent(x_forwarded_user="a" * 129), "::1") is None
+    assert header.principal(None, sent(), "::1") is None
 
 
 def test_kubeflows_prefix_is_cut_off():
-    identity = HeaderIdentity(["::1"], prefix="accounts.google.com:")
-    found = identity.principal(None, {"kubeflow-userid": "accounts.google.com:bob@example.org"}, "::1")
+    identity = HeaderIdentity(["::1"], TOKEN, prefix="accounts.google.com:")
+    found = identity.principal(None, sent(kubeflow_userid="accounts.google.com:bob@example.org"), "::1")
     assert found == Principal("bob@example.org", via="header")
 
 
-def test_header_identity_without_trusted_addresses_is_refused():
-    with pytest.raises(ValueError, match="addresses of the proxy"):
-        HeaderIdentity([])
+@pytest.mark.parametrize(
+    ("trusted", "secret"), [([], TOKEN), (["10.0.0.0/33"], TOKEN), (["::1"], ""), (["::1"], "x" * 15)]
+)
+def test_header_identity_that_anybody_could_use_is_refused(trusted, secret):
+    with pytest.raises(ValueError, match=r"addresses of the proxy|does not appear|fewer than 16"):
+        HeaderIdentity(trusted, secret)
 
 
 @pytest.fixture

@@ -138,6 +138,13 @@ def test_a_detached_up_returns_when_ready_and_down_ends_it(state_dir):
     assert dure("down", "--dir", state_dir).stdout == f"Nothing was running in {state_dir}.\n"
 
 
+def test_another_address_of_this_machine_is_where_it_answers(state_dir):
+    write_platform(state_dir)
+    with up(state_dir, "--no-hub", "--address", "127.0.0.2") as running:
+        assert running.url.startswith("http://127.0.0.2:")
+        assert f"✔ Platform: answers at {running.url}" in dure("doctor", "--dir", state_dir).stdout
+
+
 def test_a_detached_up_that_fails_says_why(state_dir):
     state_dir.mkdir()
     (state_dir / "platform.yaml").write_text(BROKEN)
@@ -170,6 +177,7 @@ def test_a_control_plane_by_hand_says_what_is_missing_and_what_to_type(state_dir
     cases = [
         (control_by_hand(state_dir), f"Type: dure up --no-hub --dir {state_dir}"),
         (control_by_hand(state_dir, "--identity", "hub"), f"Type: dure up --dir {state_dir}"),
+        (control_by_hand(state_dir, "--identity", "header"), "Type: export DURE_TRUSTED_PROXIES=10.0.0.5/32 "),
         (control_by_hand(state_dir, DURE_S3_BUCKET="b"), "Type: export DURE_S3_ENDPOINT=…"),
         (control_by_hand(state_dir, DURE_RETENTION_DAYS="soon"), "Type: export DURE_RETENTION_DAYS=30"),
     ]

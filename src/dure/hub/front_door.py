@@ -149,7 +149,7 @@ def serve(front: FrontDoor, say: Callable[[str], None] = lambda _line: None) -> 
             {"public": front.port, "hub": None, "proxy": None, "control": None},
             address=front.address,
         )
-        url = public_url(front, ports["public"])
+        url = public_url(front.address, ports["public"], front.base_url)
         lock.describe(url)
         isolation = notice.isolation_of(system_users=front.system_users, root=os.geteuid() == 0)
         sentence = notice.isolation_notice(front.lang, isolation)
@@ -188,12 +188,10 @@ def control_url(front: FrontDoor, ports: Mapping[str, int]) -> str:
     return f"http://127.0.0.1:{ports['control']}{front.base_url}services/dure"
 
 
-def public_url(front: FrontDoor, port: int) -> str:
-    """Return the address that people open; where Dure listens on every address, this machine's own is as good
-    as any.
-    """
-    host = "127.0.0.1" if front.address in ("0.0.0.0", "::", "") else front.address  # noqa: S104 - compared, not bound
-    return f"http://{host}:{port}{front.base_url}"
+def public_url(address: str, port: int, base_url: str = "/") -> str:
+    """Return what people open; where Dure listens on every address, this machine's own is as good as any."""
+    host = "127.0.0.1" if address in ("0.0.0.0", "::", "") else address  # noqa: S104 - compared, not bound
+    return f"http://{host}:{port}{base_url}"
 
 
 def hub_settings_for(front: FrontDoor, ports: Mapping[str, int], sentence: str, url: str) -> hub_settings.HubSettings:

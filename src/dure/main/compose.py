@@ -22,7 +22,7 @@ from dure.adapters.blobs import FolderBlobStores, S3BlobStores
 from dure.adapters.executors.forkservers import OWN_ACCOUNT, Account, ForkServers
 from dure.adapters.executors.local import LocalExecutor, LocalSettings
 from dure.adapters.executors.notify import HintSocket
-from dure.adapters.identity.header import HeaderIdentity
+from dure.adapters.identity.header import SECRET_HEADER, HeaderIdentity
 from dure.adapters.identity.hub import HubAccess, HubIdentity
 from dure.adapters.identity.token import TokenIdentity
 from dure.adapters.outputs import SpoolOutputs
@@ -239,7 +239,13 @@ def _identity(settings: Settings, platform: PlatformHolder, clock: SystemClock) 
         )
     if settings.identity == "header":
         admins = platform.current.admins
-        return HeaderIdentity(settings.trusted_proxies, admins=admins, teams_of=teams_of)
+        try:
+            return HeaderIdentity(settings.trusted_proxies, settings.proxy_secret, admins=admins, teams_of=teams_of)
+        except ValueError as error:
+            raise SettingsError(
+                f"--identity header believes one proxy only, but {error}. Type: export DURE_TRUSTED_PROXIES=10.0.0.5/32"
+                f' DURE_PROXY_SECRET="$(openssl rand -hex 16)"; the proxy sends that secret as {SECRET_HEADER}.'
+            ) from None
     return TokenIdentity(_tokens(settings, platform))
 
 

@@ -260,7 +260,7 @@ def _up_alone(options: UpOptions, ready: Callable[[str], None]) -> None:
         processes.end_leftovers(state_dir)
         port = processes.ports_for(state_dir, {"public": options.port}, address=options.address)["public"]
         token = write_once(state_dir / "token", secrets.token_urlsafe(24))
-        url = f"http://127.0.0.1:{port}/"
+        url = front_door.public_url(options.address, port)
         lock.describe(url)
         _keep_running(options, port, url, token, ready)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dure.control.commands import Commands, Limits
+from dure.control.commands import PENDING_PER_USER, Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
@@ -59,7 +59,7 @@ class Watched:
 class Stage:
     """One platform; `fates` says what becomes of a job's attempts (a list: one for each attempt)."""
 
-    def __init__(self, platform: Platform | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, platform: Platform | None = None, pending_per_user: int = PENDING_PER_USER) -> None:
         self.clock = SimClock()
         self.world = World(self.clock)
         self.store = MemoryStore()
@@ -71,7 +71,7 @@ class Stage:
         nothing: Any = None
         self.ports = Ports(self.store, executors, nothing, nothing, nothing, self.clock, Ids())
         self.hints = 0
-        self.commands = Commands(self.ports, self.platform, self._hint, limits)
+        self.commands = Commands(self.ports, self.platform, self._hint, pending_per_user=pending_per_user)
         self.loop = self.new_loop("first")
         self.queries = Queries(self.ports, self.platform, "1", lambda: self.loop.plan)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from dure.control.commands import Limits
 from dure.core.model import Environment, Node
 from dure.ports import ExecutorUnavailableError, Principal, VersionConflictError
 from dure.sim.executor import Fate
@@ -107,7 +106,7 @@ def test_an_id_that_is_taken_is_drawn_again(stage):
 
 
 def test_one_person_may_have_so_many_jobs_waiting(stage):
-    stage = Stage(limits=Limits(pending_per_user=3))
+    stage = Stage(pending_per_user=3)
     jobs = [stage.submit() for _ in range(3)]
     problem = refused(stage.submit)
     assert (problem.code, problem.data["pending"]) == ("queue_full", 3)

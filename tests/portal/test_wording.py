@@ -8,7 +8,8 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
 import dure.portal
-from dure.portal.wording import LOCALE, catalogue, chosen_language, environment, linked, told
+from dure.portal.wording import LOCALE, catalogue, environment, linked, told
+from dure.wire.language import chosen_language
 
 TEMPLATES = Path(dure.portal.__file__).parent / "templates"
 PLACEHOLDER = re.compile(r"%\(\w+\)s")

@@ -48,7 +48,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application. `portal_mount(app)` adds pages after the API's routes.
 
-    It finds `app.state.commands`, `.queries`, `.identity`, `.changes`, `.sessions`, `.streams`, `.base_path`, and
+    It finds `app.state.commands`, `.queries`, `.identity`, `.sessions`, `.streams`, `.base_path`, and
     `.caller` (who calls, as a dependency), and may set `app.state.session` (a request's browser session: Request ->
     Principal or None) and `app.state.error_page` (Request, CodedError -> Response, for pages outside /api).
     """
@@ -57,7 +57,6 @@ def create_app(
     app.state.commands = commands
     app.state.queries = queries
     app.state.identity = identity
-    app.state.changes = changes
     app.state.sessions = sessions
     app.state.streams = Streams(changes)
     app.state.base_path = base_path.rstrip("/")

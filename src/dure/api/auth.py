@@ -7,7 +7,6 @@ with a token must prove that our own pages sent it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -55,8 +54,3 @@ def from_our_pages(request: Request) -> bool:
         return fetch_site == "same-origin"
     origin = urlsplit(request.headers.get("origin", ""))
     return bool(origin.netloc) and origin.netloc == request.headers.get("host")
-
-
-def who(text: str) -> dict[str, Any]:
-    """Return what OpenAPI says of who may call an endpoint."""
-    return {"x-who": text}

@@ -18,11 +18,9 @@ from dure.wire.problems import CodedError
 
 MAX_FORM_BYTES = 64 * 1024
 MAX_BODY_BYTES = 2 * MAX_PAYLOAD_BYTES  # a payload at its limit, its JSON escapes, and the references beside it
-_HINT = "large values travel as blobs, which the client does by itself"
-
-
 PARALLEL = 8  # of one person's requests; threads for all are five times as many
 MAX_IN_LINE = 128
+_HINT = "large values travel as blobs, which the client does by itself"
 _SHOWS_WHO = (b"cookie", b"x-forwarded-user", b"kubeflow-userid", b"x-auth-request-user")
 
 

@@ -28,6 +28,7 @@ from dure.ports import (
     StoreUnavailableError,
     VersionConflictError,
 )
+from dure.wire.language import chosen_language
 from dure.wire.messages import USER_AGENT
 from dure.wire.problems import CATALOGUE, CodedError
 from dure.wire.skew import skew
@@ -79,18 +80,8 @@ def coded(error: Exception, request: Request) -> CodedError:
 
 
 def language_of(request: Request) -> str:
-    """Return "en" or "ko": `?lang=` when given, else the first of the two that Accept-Language prefers."""
-    asked = request.query_params.get("lang")
-    if asked in {"en", "ko"}:
-        return asked
-    best, best_weight = "en", 0.0
-    for part in request.headers.get("accept-language", "").split(",")[:20]:
-        tag, _, parameters = part.strip().lower().partition(";")
-        name = tag.partition("-")[0]
-        weight = _weight(parameters)
-        if name in {"en", "ko"} and weight > best_weight:
-            best, best_weight = name, weight
-    return best
+    """Return the caller's language: `?lang=`, else what Accept-Language prefers."""
+    return chosen_language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
 
 
 def documented(*codes: str, anyone: bool = False) -> dict[int | str, dict[str, Any]]:
@@ -149,11 +140,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _weight(parameters: str) -> float:
-    name, _, value = parameters.strip().partition("=")
-    try:
-        return float(value) if name == "q" else 1.0
-    except ValueError:
-        return 0.0

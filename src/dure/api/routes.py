@@ -7,7 +7,6 @@ not know.
 from __future__ import annotations
 
 import json
-import mimetypes
 import re
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -17,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from dure.api.auth import caller, who
+from dure.api.auth import caller
 from dure.api.problems import documented, language_of
 from dure.api.streams import Streams, event_source, job_source
 from dure.control.commands import Commands
@@ -129,7 +128,7 @@ def told(
     anyone = whom == "anyone"
     told: dict[str, Any] = {
         "responses": documented(*codes, anyone=anyone) | ({200: raw} if raw else {}),
-        "openapi_extra": who(whom) | ({"security": []} if anyone else {}),
+        "openapi_extra": {"x-who": whom} | ({"security": []} if anyone else {}),
         "tags": [tag],
     }
     return told | ({"response_model": model} if model else {"response_class": Response})
@@ -261,8 +260,7 @@ def why(principal: Caller, queries: TheQueries, lang: Lang, job_id: JobId, *, at
 
 def cancel(principal: Caller, commands: TheCommands, queries: TheQueries, lang: Lang, job_id: JobId) -> Response:
     """Ask for the job's end. Who: the job's owner and administrators."""
-    commands.cancel(principal, job_id)
-    return answer(queries.job(principal, job_id, lang))
+    return answer(queries.shown(principal, commands.cancel(principal, job_id), lang))
 
 
 def control(principal: Caller, commands: TheCommands, job_id: JobId, body: Control) -> Response:
@@ -318,15 +316,12 @@ def artifact(
 ) -> Response:
     """Return one artifact's bytes, as a download. Who: the job's owner and administrators."""
     size_bytes, pieces = queries.artifact(principal, job_id, path)
-    name = path.rsplit("/", 1)[-1]
-    kind = mimetypes.guess_type(name)[0]
     # A job's HTML must not run as a page of this site: always a download, never sniffed.
     headers = {
         "Content-Length": str(size_bytes),
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path.rsplit('/', 1)[-1], safe='')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
-        "X-Dure-Media-Type": kind or "application/octet-stream",
         "Cache-Control": "no-store",
     }
     return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)

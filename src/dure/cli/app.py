@@ -18,8 +18,9 @@ import click
 
 from dure.cli import misuse
 from dure.cli.telling import ToldFormatter, ToldOption, lang_of, warn
-from dure.client.config import LANGUAGES, language
+from dure.client.config import language
 from dure.client.errors import DureError, failure
+from dure.wire.language import LANGUAGES
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

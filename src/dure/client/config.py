@@ -16,8 +16,6 @@ from typing import Literal
 
 from dure.client.errors import failure
 
-LANGUAGES = ("en", "ko")
-
 
 @dataclass(frozen=True, slots=True)
 class Login:

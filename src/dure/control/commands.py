@@ -10,7 +10,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from dure.control import access
@@ -39,14 +38,8 @@ _REQUIRED_PAYLOAD: dict[Kind, tuple[str, ...]] = {
     Kind.FUNCTION: ("call",),
 }
 _CONFLICT_RETRIES = 8
+PENDING_PER_USER = 20_000
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what one person may ask at once."""
-
-    pending_per_user: int = 20_000
 
 
 class Commands:
@@ -57,18 +50,19 @@ class Commands:
         ports: Ports,
         platform: PlatformHolder,
         hint: Callable[[], None],
-        limits: Limits | None = None,
+        *,
+        pending_per_user: int = PENDING_PER_USER,
         predict: Callable[[Job], Job] = lambda job: job,
     ) -> None:
-        """`predict` returns a job with what is known of how long it will run."""
+        """`pending_per_user` jobs of one person may wait; `predict` adds to a job how long it is expected to run."""
         self._ports = ports
         self._platform = platform
         self._hint = hint
-        self._limits = limits or Limits()
+        self._pending_per_user = pending_per_user
         self._predict = predict
         self._lock = threading.Lock()
-        self.reservations = Reservations(ports, platform, hint)
         self._room: dict[str, int] = {}
+        self.reservations = Reservations(ports, platform, hint)
 
     def draft(self, principal: Principal, request: JobRequest, request_key: str | None = None) -> Job:
         """Return the job that `submit` would put into the queue, checked as it does, and write nothing."""
@@ -162,7 +156,7 @@ class Commands:
         )
 
     def _check_pending(self, principal: Principal) -> None:
-        limit = self._limits.pending_per_user
+        limit = self._pending_per_user
         with self._lock:
             room = self._room[principal.name] = self._room.get(principal.name, 0) - 1
         if room > 0:  # so many were missing when last counted, and only submissions make it fewer
@@ -255,10 +249,10 @@ def _check_payload(kind: Kind, request: JobRequest) -> None:
     _check_size(kind, request.payload)
 
 
-def _named(asked: str | None, default: str | None, known: dict[str, T], what: str, key: str | None = None) -> T:
+def _named(asked: str | None, default: str, known: dict[str, T], what: str, key: str | None = None) -> T:
+    """Return what is known by the asked name; without one by the default's, else the first of the platform file."""
     if asked is None:
-        first = next(iter(known.values()))
-        return known.get(default, first) if default else first
+        return known.get(default) or next(iter(known.values()))
     if asked not in known:
         raise CodedError(f"unknown_{what}", **{key or what: asked}, choices=", ".join(known))
     return known[asked]

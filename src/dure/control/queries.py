@@ -23,7 +23,6 @@ from dure.core.events import Event
 from dure.core.model import WHOLE_GPU_MILLI, Goal, Job, Phase
 from dure.core.queueing.decide import decide
 from dure.core.queueing.plan import Plan, Snapshot
-from dure.core.reasons import Verdict
 from dure.ports import JobQuery, Ports, Principal
 from dure.wire.messages import (
     BlobAccess,
@@ -144,18 +143,15 @@ class Queries:
         plan = self._plan() if job.phase is Phase.QUEUED else Plan()
         if job.phase is Phase.QUEUED:
             self._forecasts.asked(job.id)
-        return views.job_view(
-            self._viewer(principal, lang),
-            job,
-            self._verdict(plan, job.id),
-            self._eta(job.id, lang),
-            last=job.team in plan.overdrawn,
-        )
+        return self._shown(self._viewer(principal, lang), job, plan)
 
-    def _verdict(self, plan: Plan, job_id: str) -> Verdict | None:
-        """Return a verdict; what helps is what lately was found to start the job sooner, where that was tried."""
-        verdict, found = plan.verdicts.get(job_id), self._forecasts.options(job_id)
-        return verdict if verdict is None or found is None else forecast_views.helped(verdict, found)
+    def _shown(self, viewer: views.Viewer, job: Job, plan: Plan) -> JobView:
+        """Return a job by a plan; what helps is what lately was found to start it sooner, where that was tried."""
+        verdict, found = plan.verdicts.get(job.id), self._forecasts.options(job.id)
+        if verdict is not None and found is not None:
+            verdict = forecast_views.helped(verdict, found)
+        eta = self._eta(job.id, viewer.lang)
+        return views.job_view(viewer, job, verdict, eta, last=job.team in plan.overdrawn)
 
     @property
     def estimated_at(self) -> float:
@@ -188,14 +184,8 @@ class Queries:
         page, more = found[:limit], len(found) > limit
         plan = self._plan() if any(job.phase is Phase.QUEUED for job in page) else Plan()
         viewer = self._viewer(principal, lang)
-        shown = [
-            views.job_view(
-                viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang), last=job.team in plan.overdrawn
-            )
-            for job in page
-        ]
         last = f"{page[-1].submitted_at!r}_{page[-1].id}" if more else None
-        return JobList(jobs=shown, next=last)
+        return JobList(jobs=[self._shown(viewer, job, plan) for job in page], next=last)
 
     def why(self, principal: Principal, job_id: str, lang: str, *, at_once: bool = False) -> WhyView:
         """Return a job's story and, while it waits, what is missing, what stands before it and what would help.
@@ -254,12 +244,7 @@ class Queries:
         seen = [job for job in waiting if access.may_see(principal, job)]
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
-            waiting=[
-                views.job_view(
-                    viewer, job, self._verdict(plan, job.id), self._eta(job.id, lang), last=job.team in plan.overdrawn
-                )
-                for job in seen[:limit]
-            ],
+            waiting=[self._shown(viewer, job, plan) for job in seen[:limit]],
             waiting_more=max(0, len(seen) - limit),
             running=[views.job_view(viewer, job) for job in running[:limit]],
             running_more=max(0, len(running) - limit),

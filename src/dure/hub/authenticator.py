@@ -19,6 +19,7 @@ from tornado import web
 from traitlets import Unicode, default
 
 from dure.hub import accounts
+from dure.wire.language import chosen_language
 
 # Each scrypt takes 32 MiB and a core: more people than this at once wait for each other.
 HASHES_AT_ONCE = 2
@@ -130,7 +131,7 @@ class PageHandler(BaseHandler):
 
     async def show(self, template: str, *, status: int = 200, **about: Any) -> None:
         """Write one of our templates."""
-        language = "ko" if self.request.headers.get("Accept-Language", "").lower().startswith("ko") else "en"
+        language = chosen_language(None, self.request.headers.get("Accept-Language", ""))
         texts = {
             key: text.format(user=about.get("link_user", ""), chars=accounts.PASSWORD_CHARS_MIN)
             for key, text in TEXTS[language].items()

@@ -14,8 +14,9 @@ from dure.portal import allowance_routes, pages, routes, session_routes
 from dure.portal.sign_in import SignIn
 from dure.portal.site import Assets, Portal
 from dure.portal.usage import Usage
-from dure.portal.wording import LANGUAGES, environment
+from dure.portal.wording import environment
 from dure.ports import Clock, Store
+from dure.wire.language import LANGUAGES
 
 STATIC = Path(__file__).parent / "static"
 

@@ -18,7 +18,7 @@ from dure.portal import pages
 from dure.portal.live import Watch, changes
 from dure.portal.sign_in import SignInRefusedError, is_below
 from dure.portal.site import LANGUAGE_COOKIE, PREFERENCE_S, THEME_COOKIE, THEMES, is_secure, portal_of, without_token
-from dure.portal.wording import LANGUAGES
+from dure.wire.language import LANGUAGES
 from dure.wire.problems import CodedError
 
 MAX_SEQ = 2**53

@@ -21,8 +21,8 @@ from dure.control.queries import Queries
 from dure.portal.live import Streams
 from dure.portal.sign_in import Move, SignIn, SignInRefusedError, is_below
 from dure.portal.usage import Usage
-from dure.portal.wording import chosen_language
 from dure.ports import Clock, Principal
+from dure.wire.language import chosen_language
 from dure.wire.problems import CodedError
 
 LANGUAGE_COOKIE = "dure-lang"

@@ -25,7 +25,6 @@ from dure.core.wording import duration, money
 from dure.state.inspection import size_text
 from dure.wire.retold import retold
 
-LANGUAGES = ("en", "ko")
 LOCALE = Path(__file__).parent / "locale"
 _JOB_ID = re.compile(r"\b(j-[0-9a-z]{8})\b")
 _MINUTE = Markup('<time datetime="{}" data-minute="{}">{}</time>')
@@ -98,22 +97,6 @@ def iso(at: float) -> str:
 def clock(at: float) -> str:
     """Return a time for browsers that run no script: UTC, said to be so. The script shows local time instead."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def chosen_language(cookie: str | None, accepted: str) -> str:
-    """Return the language of the cookie, else the first of ours that Accept-Language prefers."""
-    if cookie in LANGUAGES:
-        return cookie
-    best, best_weight = LANGUAGES[0], 0.0
-    for part in accepted.split(",")[:20]:
-        tag, _, weight_text = part.strip().lower().partition(";q=")
-        try:
-            weight = float(weight_text or 1)
-        except ValueError:
-            continue
-        if tag.partition("-")[0] in LANGUAGES and weight > best_weight:
-            best, best_weight = tag.partition("-")[0], weight
-    return best
 
 
 def _ended(phase: Any) -> bool:

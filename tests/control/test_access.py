@@ -36,7 +36,7 @@ def job(stage):
     ],
 )
 def test_the_table(stage, job, who, sees, changes):
-    assert (access.may_see(who, stage.job(job)), access.may_change(who, stage.job(job))) == (sees, changes)
+    assert (access.may_see(who, stage.job(job)), access.acts_for(who, stage.job(job).user)) == (sees, changes)
     listed = [view.id for view in stage.queries.jobs(who).jobs]
     assert (job in listed) == (sees and who is not MOVED)
     asks = {

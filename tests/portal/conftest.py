@@ -37,8 +37,9 @@ from tests.core.builders import a_cloud, a_lab, a_platform, a_team
 
 ALICE = Principal("alice", admin=False, teams=("vision",))
 BOB = Principal("bob", admin=False, teams=("speech",))
+MATE = Principal("minho", admin=False, teams=("vision",))
 ADA = Principal("ada", admin=True, teams=("vision",))
-TOKENS = {f"{person.name}-0123456789abcdef": person for person in (ALICE, BOB, ADA)}
+TOKENS = {f"{person.name}-0123456789abcdef": person for person in (ALICE, BOB, MATE, ADA)}
 DEADLINE_S = 60.0
 CHROMIUM = [
     "--no-sandbox",

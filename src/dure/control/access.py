@@ -13,19 +13,24 @@ from dure.ports import Principal
 from dure.wire.problems import CodedError
 
 
+def is_inside(principal: Principal, team: str) -> bool:
+    """Return whether the team's affairs are the caller's, too: its members' and administrators'."""
+    return principal.admin or team in principal.teams
+
+
+def acts_for(principal: Principal, *people: object) -> bool:
+    """Return whether the caller may change what belongs to one of `people`: theirs and administrators' to do."""
+    return principal.admin or principal.name in people
+
+
 def may_see(principal: Principal, job: Job) -> bool:
     """Return whether the job's row may be shown."""
-    return principal.admin or job.user == principal.name or job.team in principal.teams
-
-
-def may_change(principal: Principal, job: Job) -> bool:
-    """Return whether the principal may cancel, interrupt or answer the job, and read its output."""
-    return principal.admin or job.user == principal.name
+    return acts_for(principal, job.user) or is_inside(principal, job.team)
 
 
 def may_see_event(principal: Principal, event: Event) -> bool:
     """Return whether an event of the caller's teams may be shown: that a session exists is its owner's to tell."""
-    return principal.admin or not event.kind.startswith("session.") or event.data.get("user") == principal.name
+    return not event.kind.startswith("session.") or acts_for(principal, event.data.get("user"))
 
 
 def require_seen(principal: Principal, job: Job | None, job_id: str) -> Job:
@@ -38,9 +43,14 @@ def require_seen(principal: Principal, job: Job | None, job_id: str) -> Job:
 def require_owner(principal: Principal, job: Job | None, job_id: str, action: str) -> Job:
     """Return the job, or raise `job_not_found` (not visible) or `not_allowed` (visible but not theirs)."""
     seen = require_seen(principal, job, job_id)
-    if not may_change(principal, seen):
-        raise CodedError("not_allowed", user=principal.name, action=action, who=f"{seen.user} and administrators")
+    require_acting(principal, action, seen.user)
     return seen
+
+
+def require_acting(principal: Principal, action: str, *people: str) -> None:
+    """Raise `not_allowed`, which names the first of `people`, unless the caller acts for one of them."""
+    if not acts_for(principal, *people):
+        raise CodedError("not_allowed", user=principal.name, action=action, who=f"{people[0]} and administrators")
 
 
 def team_of(principal: Principal, asked: str | None, known: tuple[str, ...]) -> str:

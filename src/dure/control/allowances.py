@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dure.control import access
 from dure.core import spoken_limits
 from dure.core.model import Job, Platform, Team
 from dure.core.queueing.limits import Level, holdings, levels
@@ -18,7 +19,7 @@ def usage_view(ports: Ports, platform: Platform, principal: Principal, lang: str
     month = month_of(now)
     past = Ledger(month, ports.store.uses(month)).past(now)
     active, _ = ports.store.active()
-    teams = [team for team in platform.teams if principal.admin or team.name in principal.teams]
+    teams = [team for team in platform.teams if access.is_inside(principal, team.name)]
     return UsageView(
         teams=[_team(team, platform, past, active, now, lang) for team in teams],
         currency=platform.currency,

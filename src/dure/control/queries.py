@@ -97,7 +97,7 @@ class Queries:
                     simulated=any(gpu.simulated for gpu in own),
                 )
             )
-        teams = [team.name for team in platform.teams if principal.admin or team.name in principal.teams]
+        teams = [team.name for team in platform.teams if access.is_inside(principal, team.name)]
         notices = [*self._notices(lang)]
         if principal.admin and self._platform.error:
             notices.append(self._platform.error)
@@ -306,7 +306,7 @@ class Queries:
     def _teams(self, principal: Principal, team: str | None) -> tuple[str, ...] | None:
         if team is None:
             return None if principal.admin else principal.teams
-        return (team,) if principal.admin or team in principal.teams else ()
+        return (team,) if access.is_inside(principal, team) else ()
 
     def _plan(self, active: Sequence[Job] | None = None) -> Plan:
         """The leader's last plan, in which a job that came a moment ago may still be missing; else one decided now.

@@ -79,18 +79,27 @@ class Reservations:
         return self._view(principal, made, now)
 
     def release(self, principal: Principal, reservation_id: str) -> None:
-        """Give the GPUs back; asking again changes nothing. Who: whoever made it, whom it is for, administrators."""
+        """Give the GPUs back; asking again changes nothing. Raises what `releasable` raises."""
         now = self._ports.clock.now()
-        found = next((one for one in self._ports.store.reservations(0.0) if one.id == reservation_id), None)
-        if found is None or not (principal.admin or found.team in principal.teams):
-            raise CodedError("reservation_not_found", reservation=reservation_id)
-        if not _may_release(principal, found):
-            who = f"{found.user or found.made_by} and administrators"
-            raise CodedError("not_allowed", user=principal.name, action="release", who=who)
-        if found.freed_at is None:
-            with self._lock:
+        with self._lock:
+            found = self._releasable(principal, reservation_id)
+            if found.freed_at is None:
                 freed = replace(found, freed_at=now, freed_why="released")
                 self._write(freed, "reservation.released", principal.name, now)
+
+    def releasable(self, principal: Principal, reservation_id: str) -> ReservationView:
+        """Return a reservation that the caller may release: whoever made it, whom it is for, administrators.
+
+        Raises `reservation_not_found` or `not_allowed`.
+        """
+        return self._view(principal, self._releasable(principal, reservation_id), self._ports.clock.now())
+
+    def _releasable(self, principal: Principal, reservation_id: str) -> Reservation:
+        found = next((one for one in self._ports.store.reservations(0.0) if one.id == reservation_id), None)
+        if found is None or not access.is_inside(principal, found.team):
+            raise CodedError("reservation_not_found", reservation=reservation_id)
+        access.require_acting(principal, "release", *filter(None, (found.user, found.made_by)))
+        return found
 
     def _write(self, reservation: Reservation, kind: str, actor: str, now: float) -> None:
         events = (Draft(kind, reservation.id, told(reservation)),)
@@ -114,7 +123,7 @@ class Reservations:
         return principal.admin or (self._platform.current.reservations.members and team in principal.teams)
 
     def _view(self, principal: Principal, one: Reservation, now: float) -> ReservationView:
-        inside = principal.admin or one.team in principal.teams
+        inside = access.is_inside(principal, one.team)
         phase = one.freed_why or ("planned" if now < one.begins_at else "used" if one.used_at is not None else "on")
         if one.freed_why is None and now >= one.ends_at:
             phase = "ended"
@@ -131,7 +140,7 @@ class Reservations:
                 "note": one.note if inside else "",
                 "made_by": one.made_by if inside else None,
                 "phase": phase,
-                "may_release": phase in {"planned", "on", "used"} and _may_release(principal, one),
+                "may_release": phase in {"planned", "on", "used"} and access.acts_for(principal, one.user, one.made_by),
             }
         )
 
@@ -178,10 +187,6 @@ def told(one: Reservation) -> dict[str, object]:
         "begins_at": one.begins_at,
         "ends_at": one.ends_at,
     }
-
-
-def _may_release(principal: Principal, one: Reservation) -> bool:
-    return principal.admin or principal.name in {one.user, one.made_by}
 
 
 def _check_room(platform: Platform, known: Iterable[Reservation], made: Reservation) -> None:

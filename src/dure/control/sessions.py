@@ -206,9 +206,7 @@ class Sessions:
     def delete(self, principal: Principal, session_id: str, number: int | None = None) -> None:
         """Delete a session, or one of its older versions; its bytes go with the next garbage collection."""
         session = self._seen(principal, session_id)
-        if not (principal.admin or session.user == principal.name):
-            who = f"{session.user} and administrators"
-            raise CodedError("not_allowed", user=principal.name, action="delete this session", who=who)
+        access.require_acting(principal, "delete this session", session.user)
         chain = self._chains([session.id]).get(session.id, [])
         now = self._clock.now()
         if number is None:
@@ -336,7 +334,7 @@ class Sessions:
             expires_at=session.used_at + ttl_s,
             size_bytes=held.size_bytes,
             held_bytes=held.held_bytes,
-            shared=list(session.shared) if principal.admin or session.user == principal.name else [],
+            shared=list(session.shared) if access.acts_for(principal, session.user) else [],
             readable=may_read(session, principal.name, principal.teams),
         )
 

@@ -58,7 +58,7 @@ def job_view(
     `last`: it is served after all other teams', for its own has used up a soft budget.
     """
     waits = job.phase is Phase.QUEUED
-    owner = access.may_change(viewer.principal, job)
+    owner = access.acts_for(viewer.principal, job.user)
     platform = viewer.platform
     result = dict(job.result) if job.result and owner else None
     artifacts = [Artifact(**a) for a in (result or {}).get("artifacts", ())]
@@ -231,7 +231,7 @@ def kept_sentence(principal: Principal, found: Kept, lang: str) -> str:
         "reserved_milli": found.reserved_milli,
         "tier": one.tier,
         "for_team": one.team,
-        "for_user": one.user if principal.admin or one.team in principal.teams else None,
+        "for_user": one.user if access.is_inside(principal, one.team) else None,
         "until": one.ends_at,
     }
     return f"{spoken_limits.reserved(Told(told), lang)}."

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 from pydantic import ValidationError
 
-from dure.portal.site import Portal, portal_of
+from dure.portal.site import portal_of
 from dure.wire.problems import CodedError
 from dure.wire.usage import ReservationRequest, ReservationView
 
@@ -131,7 +131,7 @@ def ask_release(request: Request, reservation_id: ReservationId) -> Response:
     """The page that asks whether the GPUs shall really be given back."""
     portal = portal_of(request)
     principal = portal.caller(request)
-    found = _found(portal, request, reservation_id)
+    found = portal.commands.reservations.releasable(principal, reservation_id)
     zone = zone_of(request.cookies.get(ZONE_COOKIE))
     values: dict[str, Any] = {"moment": partial(_moment, zone), "zone": zone.key, "week": _day(found.begins_at, zone)}
     return portal.page(request, "release.html", principal, section="reservations", one=found, **values)
@@ -143,14 +143,6 @@ def release(request: Request, reservation_id: ReservationId) -> Response:
     principal = portal.caller(request)
     portal.commands.reservations.release(principal, reservation_id)
     return portal.back(f"{portal.base}/reservations")
-
-
-def _found(portal: Portal, request: Request, reservation_id: str) -> ReservationView:
-    listing = portal.commands.reservations.listed(portal.caller(request), None, None)
-    for one in listing.reservations:
-        if one.id == reservation_id:
-            return one
-    raise CodedError("reservation_not_found", reservation=reservation_id)
 
 
 def zone_of(name: str | None) -> ZoneInfo:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from dure.control import access
 from dure.control.queries import MAX_PAGE, Queries
 from dure.core.model import TERMINAL
 from dure.portal.output import Tail, tail
@@ -139,7 +140,7 @@ def job_page(
     seq = queries.last_seq()
     why = queries.why(principal, job_id, lang, at_once=at_once)
     job = why.job
-    owner = principal.admin or job.user == principal.name
+    owner = access.acts_for(principal, job.user)
     return JobPage(
         now=now,
         seq=seq,

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.responses import JSONResponse, RedirectResponse
 
+from dure.control import access
 from dure.core.events import KINDS
 from dure.portal import pages
 from dure.portal.live import Watch, changes
@@ -155,8 +156,7 @@ def ask_cancel(request: Request, job_id: JobId, back: Text = "") -> Response:
     portal = portal_of(request)
     principal = portal.caller(request)
     found = portal.queries.job(principal, job_id, portal.lang(request))
-    if not (principal.admin or found.user == principal.name):
-        raise CodedError("not_allowed", user=principal.name, action="cancel", who=f"{found.user} and administrators")
+    access.require_acting(principal, "cancel", found.user)
     if back and not is_below(back, portal.base):
         back = f"{portal.base}/"
     return portal.page(request, "cancel.html", principal, section="queue", job=found, back=back)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 from pydantic import ValidationError
 
+from dure.control import access
 from dure.control.sessions import Sessions
 from dure.portal.site import Portal, portal_of
 from dure.wire.problems import CodedError
@@ -83,9 +84,7 @@ def ask_delete(request: Request, session_id: SessionId, version: Number = None) 
     portal, kept = _parts(request)
     principal = portal.caller(request)
     found = kept.detail(principal, session_id).session
-    if not (principal.admin or found.user == principal.name):
-        who = f"{found.user} and administrators"
-        raise CodedError("not_allowed", user=principal.name, action="delete this session", who=who)
+    access.require_acting(principal, "delete this session", found.user)
     return portal.page(request, "session_delete.html", principal, section="sessions", found=found, version=version)
 
 

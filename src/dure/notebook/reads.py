@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,9 +124,10 @@ def _members(value: Any, found: Names, queue: list[Any], seen: set[int]) -> None
     elif isinstance(value, classmethod | staticmethod):
         inside = [value.__func__]
     elif isinstance(value, dict):
-        inside = list(value.values())[:_CONTAINER_ITEMS]
+        # never all of it: touching millions of objects takes a second and marks all their memory as written
+        inside = list(itertools.islice(value.values(), _CONTAINER_ITEMS))
     elif isinstance(value, list | tuple | set | frozenset):
-        inside = list(value)[:_CONTAINER_ITEMS]
+        inside = list(itertools.islice(value, _CONTAINER_ITEMS))
     elif _wraps(value):
         inside = [value.__wrapped__]
     elif type(value).__module__ == "__main__":

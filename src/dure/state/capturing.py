@@ -174,7 +174,7 @@ def _taken(
     live: bool,
 ) -> Frozen:
     known = base.references() if base is not None else frozenset()
-    cutter = Cutter(written.current(), functools.partial(_there, blobs, known), searched=names is None)
+    cutter = Cutter(written.current(), functools.partial(there, blobs, known), searched=names is None)
     if names is None:
         groups, unsaved = _everything(namespace, ignore, extras or {}, allow, cutter)
         absent: tuple[str, ...] = ()
@@ -204,7 +204,8 @@ def _taken(
     return Frozen(finish, held)
 
 
-def _there(blobs: Blobs, known: frozenset[str], digests: list[str]) -> set[str]:
+def there(blobs: Blobs, known: frozenset[str], digests: list[str]) -> set[str]:
+    """Return which of some digests the store has, those that are `known` to be there unasked."""
     asked = [digest for digest in digests if digest not in known]
     return set(digests).difference(blobs.claim(asked) if asked else ())
 

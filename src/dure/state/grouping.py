@@ -7,12 +7,10 @@ kept until all is known.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes
+from dure.state import classes, collector
 from dure.state.parts import Cutter, Part, Split
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared
 from dure.state.plain import BIG_BYTES
@@ -20,7 +18,7 @@ from dure.state.reach import PLAIN, Kinds, met
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
@@ -98,7 +96,7 @@ def gather(
     """
     shared = Shared(namespace, cutter)
     shared.reads = set() if reads is None else reads
-    with _collector_paused():
+    with collector.paused():
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
         found = _gather(shared, _nodes(namespace, chosen), cutter)
         if shared.memory.missed:
@@ -112,18 +110,6 @@ def gather(
                 look(group)
             group.pickled.pickler = None
         return found
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking memos of millions of objects, which live until the end anyway."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def _gather(shared: Shared, nodes: dict[int, Node], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:

@@ -21,7 +21,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, instances, marks, parts, patient, verified, written
+from dure.state import classes, collector, instances, marks, parts, patient, verified, written
 from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
@@ -177,7 +177,9 @@ class Loader:
         try:
             stream = self._bytes(group.stream, index)
             buffers = [self._memory(buffer, index) for buffer in group.buffers]
-            found = self._unpickled(index, group, stream, buffers)
+            # what is loaded beside the person's own code must not hold the collector for as long as that takes
+            with collector.paused() if self.turn is None else contextlib.nullcontext():
+                found = self._unpickled(index, group, stream, buffers)
         except BaseException:
             self._unmake(group)
             raise
@@ -368,8 +370,7 @@ class Loader:
             if isinstance(segment, int):
                 if not 0 <= segment < len(self.snapshot.groups[index].parts):
                     raise ValueError("the saved group does not hold what its manifest says")
-                run = self.snapshot.groups[index].parts[segment]
-                found = parts.loaded(_Unpickler(self, index, self._bytes(run, index), []))
+                found = self.elements(index, segment)
             lengths.append(len(found[0]))
             if isinstance(made, dict):
                 made.update(zip(*found, strict=True))
@@ -377,6 +378,11 @@ class Loader:
                 made += found[0]
         parts.register(made, lengths)
         return made
+
+    def elements(self, index: int, number: int) -> tuple[list[Any], ...]:
+        """Return what is in one of a group's parts: of a list its items, of a dictionary its keys and its values."""
+        run = self.snapshot.groups[index].parts[number]
+        return parts.loaded(_Unpickler(self, index, self._bytes(run, index), []))
 
     def live_namespace(self) -> dict[str, Any]:
         """Return the namespace itself."""

@@ -51,6 +51,7 @@ DECIDED_JOBS = 1_200
 """Courses by decisions are made until they have decided on so many jobs: at least two."""
 PROCESSES = 2
 _SECTIONS = ("runtimes", "starts")
+_LEAST_JOBS = 200
 POINTS = 60
 """At how many moments of a trace estimates are made: of every job that waits then and has none yet."""
 _NODES = {
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=12_000, help="at most so many jobs of a trace for runtimes")
     parser.add_argument("--queue-jobs", type=int, default=1_500, help="at most so many jobs of a trace for starts")
     parser.add_argument("--only", nargs="*", default=[], help="of the starts, traces with such a word")
+    parser.add_argument("--later", type=int, nargs="*", default=[], help="of the starts, traces from such a job on")
     chosen = parser.parse_args()
     traces = chosen.data / "traces"
     if not traces.is_dir():
@@ -97,7 +99,7 @@ def main() -> None:
     if "runtimes" in wanted:
         _print_runtimes(traces, chosen.jobs)
     if "starts" in wanted:
-        _print_starts(traces, chosen.queue_jobs, chosen.only)
+        _print_starts(traces, chosen.queue_jobs, chosen.only, chosen.later)
 
 
 def _print_runtimes(traces: Path, jobs: int) -> None:
@@ -109,18 +111,21 @@ def _print_runtimes(traces: Path, jobs: int) -> None:
     table("Runtimes, second half of each trace", columns, rows)
 
 
-def _print_starts(traces: Path, jobs: int, only: Sequence[str]) -> None:
+def _print_starts(traces: Path, jobs: int, only: Sequence[str], later: Sequence[int]) -> None:
     """Judge every trace in a process of its own, two at once; the longest begin first."""
     names = [name for name in _NODES if not only or any(word in name for word in only)]
+    windows = [(name, first) for name in names for first in later or (0,)]
     with ProcessPoolExecutor(PROCESSES) as pool:
-        running = {name: pool.submit(_starts, traces, name, jobs) for name in reversed(names)}
-        found = [running[name].result() for name in names]
+        running = [pool.submit(_starts, traces, *window, jobs) for window in reversed(windows)]
+        found = [known for run in reversed(running) if (known := run.result()).jobs >= _LEAST_JOBS]
     fresh = [known for known in found if not known.looked_at]
     rows = [known.row() for known in found]
-    if len(fresh) > 1:
+    if 1 < len(fresh) < len(found):
         rows.append(_together("never looked at, together", fresh).row())
     rows.append(_together("all together", found).row())
     table("Starts, second half of each trace (* looked at while estimates were built or mended)", _TITLES, rows)
+    shares = [share for known in found for share in _rush_shares(known.said)]
+    print(f"Of {len(shares)} rushes, each counted once: {sum(shares) / len(shares):.1%} of starts before p90.\n")
 
 
 def sorted_by_time(ran: Iterable[Ran]) -> list[Ran]:
@@ -300,25 +305,35 @@ def _together(name: str, found: Sequence[_Judged]) -> _Judged:
     return _Judged(name, jobs, said, looked_at=False, rushes=rushes)
 
 
-def _starts(traces: Path, name: str, at_most: int) -> _Judged:
-    """Let one trace happen and return what was said of starts in its second half."""
+def _starts(traces: Path, name: str, first: int, at_most: int) -> _Judged:
+    """Let one trace happen, from its `first` job on, and return what was said of starts in its second half."""
     nodes, per_node = _NODES[name]
     ran = sorted_by_time(_eagle(traces) if name.startswith("NREL") else _philly(traces))
     ran = [one for one in ran if name.startswith("NREL") or one.case.team in name]
-    ran = _limited(ran, per_node, at_most)
+    ran = _limited(ran[first:], per_node, at_most)
+    if len(ran) < _LEAST_JOBS:
+        return _Judged(name, len(ran), (), looked_at=False, rushes=0)
     lab = _Lab(_platform(nodes, per_node, {one.case.team for one in ran}), ran[len(ran) // 2].at)
     lab.run(ran)
     said = tuple(lab.judged())
-    return _Judged(name, len(ran), said, name.endswith("*"), _rushes(said))
+    title = f"{name.rstrip('*')} from job {first:,}" if first else name
+    return _Judged(title, len(ran), said, title.endswith("*"), len(_rush_shares(said)))
 
 
-def _rushes(said: Iterable[_Said]) -> int:
-    """Return how many futures they saw: who is estimated before the first one's p90 is over waits for the same."""
-    count, until = 0, -math.inf
+def _rush_shares(said: Iterable[_Said]) -> list[float]:
+    """Return of each future that they saw what part started before p90.
+
+    Who is estimated before the first one's p90 is over waits for the same.
+    """
+    rushes: list[list[bool]] = []
+    until = -math.inf
     for one in sorted(said, key=lambda known: (known.at, known.p90_s)):
-        if not one.again and one.at >= until:
-            count, until = count + 1, one.at + one.p90_s
-    return count
+        if not one.again:
+            if one.at >= until:
+                until = one.at + one.p90_s
+                rushes.append([])
+            rushes[-1].append(one.wait_s <= one.p90_s)
+    return [sum(kept) / len(kept) for kept in rushes]
 
 
 class _Lab:

@@ -17,13 +17,14 @@ _EITHER, _NAMED = "an object or a list", "an object or a text"
 _OF_OBJECTS = {
     _OBJECT: "metadata spec template admission labels annotations nodeLabels nodeSelector requests limits "
     "resourceUsage matchLabels preemption borrowWithinCohort flavorFungibility namespaceSelector fairSharing "
-    "admissionScope affinity",
+    "admissionScope affinity topologyRequest",
     _OBJECTS: "podSets podSetAssignments containers initContainers conditions resourceGroups nodeTaints taints "
     "tolerations matchExpressions ownerReferences resourceRequests preemptionGates",
     _TEXTS: "coveredResources values onFlavors",
     _TEXT: "name namespace uid kind apiVersion cohortName parentName queueName topologyName key operator effect type "
     "reason message policy preference queueingStrategy stopPolicy whenCanBorrow whenCanPreempt withinClusterQueue "
-    "reclaimWithinCohort creationTimestamp lastTransitionTime admissionMode nodeLabel resourceVersion restartPolicy",
+    "reclaimWithinCohort creationTimestamp lastTransitionTime admissionMode nodeLabel resourceVersion restartPolicy "
+    "state",
     _WHOLE: "count minCount priority maxPriorityThreshold observedGeneration generation",
     _FLAG: "controller blockOwnerDeletion active",
     _EITHER: "flavors resources",
@@ -33,6 +34,7 @@ _OF_CASES = {
     _OBJECT: "cfg drs incoming preemptor candidate podSet featureGates",
     _OBJECTS: "workloads wantWorkloads admitted wls wlPods additionalClusterQueues additionalLocalQueues topologies "
     "nodes levels evictions",
+    _TEXT: "Name",
     _TEXTS: "wantCandidates wantOrder",
     _WHOLE: "preemptionMode borrowingLevel borrowingAfterSimulation fairWeight unweightedRatio Count Borrow "
     "countLimit hash",
@@ -78,8 +80,12 @@ def _fault(name: str, value: Any, place: str, *, strict: bool, inside: bool) -> 
     form = _HERE.get(name) if inside or strict or name in _ROOTS else None
     form = _THERE.get(name) if form is None and strict else form
     assigned = name == "flavors" and ".podSetAssignments[" in place
-    if assigned:
+    if assigned or (strict and name == "Flavors"):
         form = _OBJECT
+    elif name == "clusterQueue" and place.endswith(".admission.clusterQueue"):
+        form = _TEXT
+    elif name == "value" and strict:
+        form = _TEXT if inside else _WHOLE  # of a taint or label; of an amount
     if name.startswith('{"Flavor"') and isinstance(value, Mapping) and "value" in value:
         place, value, form = f"{place}.value", value["value"], _WHOLE
     if form is None or (value is None and (not strict or form in _NULLS or name in _TIMES)):

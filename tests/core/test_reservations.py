@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dure.core.model import BudgetAction, Limit, Phase
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds
-from dure.core.reservations import Reservation, Unfolding, lacking_now, most_reserved_milli, settled
+from dure.core.reservations import Reservation, Unfolding, keeps_out, lacking_now, most_reserved_milli, settled
 from dure.core.sentences import verdict_sentence
 from dure.core.usage import Account, Past, day_of
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform, a_team, placed, running
@@ -215,3 +215,68 @@ def test_looking_seldom_finds_what_looking_every_second_finds(spans, begins, gra
                     often = settled(often, [a_holder("j", NOW + since)], NOW + at)
         if at in looks:
             assert bool(calendar.at(NOW + at)) == (often.freed_at is None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    calendar=st.lists(
+        st.tuples(
+            st.sampled_from(("speech", "vision")),
+            st.sampled_from((None, "carol", "dave")),
+            st.integers(1, 4),
+            st.integers(-3, 5),
+            st.integers(1, 5),
+        ),
+        max_size=8,
+    ),
+    held=st.lists(
+        st.tuples(
+            st.sampled_from(("speech", "vision", "other")),
+            st.sampled_from(("carol", "dave")),
+            st.integers(1, 3),
+            st.integers(0, 6),
+        ),
+        max_size=6,
+    ),
+    asked=st.tuples(st.sampled_from(("speech", "other")), st.integers(1, 4), st.integers(1, 9)),
+)
+def test_one_pass_through_the_calendar_keeps_out_whom_a_look_at_each_time_would(calendar, held, asked):
+    on = platform(14)
+    reservations = [
+        reserved(gpus, team=team, begins=NOW + begins * HOUR, ends=NOW + (begins + lasts) * HOUR, user=user)
+        for team, user, gpus, begins, lasts in calendar
+    ]
+    holders = [
+        running(
+            a_job(f"h-{number}", gpus=gpus, tier="gold", team=team, user=user, predicted_s=lasts * HOUR),
+            *("lab", "n3", *range(gpus)),
+        )
+        for number, (team, user, gpus, lasts) in enumerate(held)
+    ]
+    job = a_job(gpus=asked[1], team=asked[0], user="carol", predicted_s=asked[2] * HOUR)
+    pairs = [(one, one.lease) for one in holders if one.lease is not None]
+    kept = keeps_out(job, "gold", on, reservations, pairs, NOW)
+    assert (kept is not None) == _kept_out_at_some_time(job, reservations, holders)
+    if kept is not None:
+        assert kept.reserved_milli > 0
+        assert not kept.reservation.is_for(job)
+
+
+def _kept_out_at_some_time(job, reservations, holders):
+    end = NOW + job.predicted_s
+    others = [one for one in reservations if not one.is_for(job) and one.overlaps(NOW, end)]
+    for at in {max(NOW, one.begins_at) for one in others}:
+        there = [one for one in holders if at <= NOW or max(NOW, one.admitted_at + one.predicted_s) > at]
+        left = {one.id: one.lease.gpus_milli for one in there}
+        kept = 0
+        for one in sorted((one for one in others if one.keeps(at)), key=lambda known: known.user is None):
+            lacks = one.gpus_milli
+            for holder in there:
+                taken = min(lacks, left[holder.id]) if one.is_for(holder) else 0
+                left[holder.id] -= taken
+                lacks -= taken
+            kept += lacks
+        used = sum(one.lease.gpus_milli for one in there)
+        if kept and used + kept + job.request.gpus_milli > 14_000:
+            return True
+    return False

@@ -7,7 +7,7 @@ hold already comes out of it, so that it is never kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dure.core.burst import predicted_s
@@ -98,15 +98,77 @@ def keeps_out(  # noqa: PLR0917 -- what a decision is made of
         return None
     private = {cluster.name for cluster in platform.clusters if cluster.kind is ClusterKind.PRIVATE}
     held = [(one, lease) for one, lease in holders if lease.tier == tier and lease.cluster in private]
-    capacity = capacity_milli(platform, tier)
-    for at in sorted({max(now, one.begins_at) for one in others}):
-        there = [(one, lease) for one, lease in held if at <= now or _ends(one, platform, now) > at]
-        used = sum(lease.gpus_milli for _, lease in there)
-        lacking = _lacking([one for one in others if one.keeps(at)], there)
-        kept = sum(one.reserved_milli for one in lacking)
-        if kept and used + kept + job.request.gpus_milli > capacity:
-            return max(lacking, key=lambda one: one.reserved_milli)
+    room = capacity_milli(platform, tier) - job.request.gpus_milli
+    for at, used, kept in _ahead(others, held, platform, now):
+        if kept and used + kept > room:
+            there = [(one, lease) for one, lease in held if at <= now or _ends(one, platform, now) > at]
+            return max(_lacking([one for one in others if one.keeps(at)], there), key=lambda one: one.reserved_milli)
     return None
+
+
+def _ahead(
+    reservations: Sequence[Reservation], held: Sequence[Held], platform: Platform, now: float
+) -> Iterator[tuple[float, int, int]]:
+    """Yield each time at which one of these begins, now if it is on, with what is used then and what is kept beyond it.
+
+    One pass through begins and ends, for calendars of hundreds that overlap.
+    """
+    owners = {one.team for one in reservations}
+    shares = {team: _Share() for team in owners}
+    begins = sorted(reservations, key=lambda one: one.begins_at)
+    over = sorted(reservations, key=lambda one: one.ends_at)
+    gone = sorted(((_ends(job, platform, now), job, lease) for job, lease in held), key=lambda one: one[0])
+    used = kept = begun = ended = left = 0
+    for job, lease in held:
+        used += lease.gpus_milli
+        if job.team in owners:
+            shares[job.team].hold(job.user, lease.gpus_milli)
+    for at in sorted({max(now, one.begins_at) for one in reservations}):
+        changed = set[str]()
+        while begun < len(begins) and begins[begun].begins_at <= at:
+            shares[begins[begun].team].reserve(begins[begun].user, begins[begun].gpus_milli)
+            changed.add(begins[begun].team)
+            begun += 1
+        while over[ended].ends_at <= at:
+            shares[over[ended].team].reserve(over[ended].user, -over[ended].gpus_milli)
+            changed.add(over[ended].team)
+            ended += 1
+        while at > now and left < len(gone) and gone[left][0] <= at:
+            _, job, lease = gone[left]
+            used -= lease.gpus_milli
+            if job.team in owners:
+                shares[job.team].hold(job.user, -lease.gpus_milli)
+                changed.add(job.team)
+            left += 1
+        for team in changed:
+            kept -= shares[team].lacking_milli
+            kept += shares[team].counted()
+        yield at, used, kept
+
+
+class _Share:
+    """What the reservations of one team lack together of what its people hold, as both change."""
+
+    __slots__ = ("_held", "_reserved", "lacking_milli")
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._reserved: dict[str | None, int] = {}
+        self.lacking_milli = 0
+
+    def hold(self, user: str, milli: int) -> None:
+        self._held[user] = self._held.get(user, 0) + milli
+
+    def reserve(self, user: str | None, milli: int) -> None:
+        self._reserved[user] = self._reserved.get(user, 0) + milli
+
+    def counted(self) -> int:
+        """Return what is lacking now: what a person holds counts for the person's own reservations first."""
+        people = {user: milli for user, milli in self._reserved.items() if user is not None}
+        rest = sum(max(0, milli - people.get(user, 0)) for user, milli in self._held.items())
+        lacking = sum(max(0, milli - self._held.get(user, 0)) for user, milli in people.items())
+        self.lacking_milli = lacking + max(0, self._reserved.get(None, 0) - rest)
+        return self.lacking_milli
 
 
 def lacking_now(
@@ -123,15 +185,24 @@ def _lacking(reservations: Sequence[Reservation], holders: Iterable[Held]) -> li
 
     Reservations that nobody else may use are served first, so no other order would leave less lacking.
     """
-    left = [(job, [lease.gpus_milli]) for job, lease in holders]
+    left: dict[str, dict[str, int]] = {}
+    for job, lease in holders:
+        people = left.setdefault(job.team, {})
+        people[job.user] = people.get(job.user, 0) + lease.gpus_milli
     found: dict[int, int] = {}
     for number in sorted(range(len(reservations)), key=lambda one: reservations[one].user is None):
-        lacks = reservations[number].gpus_milli
-        for job, milli in left:
-            if reservations[number].is_for(job):
-                taken = min(lacks, milli[0])
-                milli[0] -= taken
-                lacks -= taken
+        one = reservations[number]
+        people = left.get(one.team, {})
+        lacks = one.gpus_milli
+        for user in (*people,) if one.user is None else (one.user,):
+            taken = min(lacks, people.get(user, 0))
+            lacks -= taken
+            if taken and people[user] == taken:
+                del people[user]
+            elif taken:
+                people[user] -= taken
+            if not lacks:
+                break
         found[number] = lacks
     return [Kept(one, found[number]) for number, one in enumerate(reservations)]
 

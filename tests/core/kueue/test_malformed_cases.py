@@ -46,15 +46,15 @@ def test_no_value_of_another_form_makes_a_case_fail_by_an_exception():
     """Whatever is put where an object, list, text or number belongs, the case is told as malformed."""
     chance = random.Random(11)
     known = [case for path in sorted(CASES.glob("Test*.jsonl")) for case in cases(path)]
-    others: tuple[object, ...] = (7, "x", [1], {"a": 1}, [{"b": []}])
+    others: tuple[object, ...] = (7, -1, True, None, "x", "nan", [], [1], {}, {"a": 1}, [{"b": []}])
     tried = 0
-    while tried < 400:
+    while tried < 1500:
         case = chance.choice(known)
         tc = json.loads(json.dumps(case.tc))
-        roots = [place for place in _places(tc) if {"metadata", "spec"} & {*map(str, place)}]
-        if not roots:
+        places = [*_places(tc)]
+        if not places:
             continue
-        place, new = chance.choice(roots), chance.choice(others)
+        place, new = chance.choice(places), chance.choice(others)
         inside = tc
         for key in place[:-1]:
             inside = inside[key]
@@ -64,6 +64,23 @@ def test_no_value_of_another_form_makes_a_case_fail_by_an_exception():
         outcome, why = judge(Case(case.test, case.name, Part(tc), case.shared))
         assert outcome != "failed" or "Error" not in why.split(":")[0], (case.test, case.name, place, new, why)
         tried += 1
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"podSet": {"topologyRequest": "nan"}}, "tc.podSet.topologyRequest is 'nan', not an object"),
+        (
+            {"wl": {"status": {"admission": {"clusterQueue": {}}}}},
+            "tc.wl.status.admission.clusterQueue is {}, not a text",
+        ),
+        ({"wl": {"TotalRequests": [{"Flavors": "x"}]}}, "tc.wl.TotalRequests[0].Flavors is 'x', not an object"),
+        ({"use": {"cpu": {"value": "1"}}}, "tc.use.cpu.value is '1', not a whole number"),
+        ({"rf": {"spec": {"nodeTaints": [{"value": 1}]}}}, "tc.rf.spec.nodeTaints[0].value is 1, not a text"),
+    ],
+)
+def test_what_broke_the_engine_is_named_where_it_stands(document, told):
+    assert malformed(document, strict=True) == told
 
 
 def _places(holder, path=()):

@@ -2,13 +2,14 @@
 
 import re
 from datetime import UTC, datetime
+from functools import reduce
 
 import pytest
 
 from dure.ports import Principal
 from dure.wire.sessions import SaveRequest
 from dure.wire.usage import ReservationRequest
-from tests.portal.conftest import ADA, ALICE, BOB, MATE
+from tests.portal.conftest import ADA, ALICE, BOB, MATE, until
 
 ROLES = (None, BOB, MATE, ALICE, ADA)  # nobody, another team, a team mate, the owner, an administrator
 OURS = {"sec-fetch-site": "same-origin"}  # what a browser adds to a form of this site
@@ -105,3 +106,47 @@ def a_reservation(plane):
 def a_session(plane, name):
     request = SaveRequest(name=name, team="vision", parent=0, kernel="k", document="0" * 64)
     return plane.sessions.save(Principal("alice", teams=("vision",)), request).session
+
+
+READ = [
+    "me",
+    "platform",
+    "environments",
+    "queue",
+    "events",
+    "events?limit=500",
+    "jobs",
+    "usage",
+    "reservations",
+    "sessions",
+]
+
+
+def test_another_team_is_told_of_no_person_job_or_output_of_ours(plane):
+    running = plane.running(name="secret-name")  # all gold there is
+    plane.prints(running, {"type": "stream", "name": "stdout", "text": "secret-output"})
+    waiting = plane.submit(name="secret-name")
+    plane.submit(BOB, name="bobs")
+    theirs = plane.submit(BOB, name="bobs", deadline_at=plane.clock.now() + HOUR_S)
+    until(lambda: plane.stored(theirs).reason, "a reason for bob's job to wait")
+    session = a_session(plane, "secret-name.ipynb")
+    reservation = a_reservation(plane)
+    secrets = ["alice", "secret", session, running.id, waiting.id]
+    pages = [
+        path.removeprefix("/") for method, path in TABLE if method == "GET" and path not in {"/live", "/oauth_callback"}
+    ]
+    addresses = [
+        *pages,
+        *(f"api/{path}" for path in READ),
+        *(f"api/jobs/{theirs.id}{more}" for more in ("", "/why", "/output", "/artifacts")),
+        *(f"api/events?subject={subject}" for subject in (running.id, session, reservation)),
+        "api/jobs?user=alice&team=vision",
+        f"jobs/{theirs.id}?whole=true",
+    ]
+    ids = {"{job_id}": theirs.id, "{session_id}": session, "{reservation_id}": reservation, "{path:path}": "x.txt"}
+    for lang in ("en", "ko"):
+        client = plane.http(BOB, **{"Accept-Language": lang})
+        for address in addresses:
+            url = reduce(lambda text, name: text.replace(name, ids[name]), ids, address)
+            told = client.get(url).text
+            assert not [secret for secret in secrets if secret in told and secret not in url], (lang, url)

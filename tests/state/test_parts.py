@@ -111,7 +111,7 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
 def test_nothing_is_remembered_while_the_persons_own_code_may_run(blobs, kind):
     scope = {"data": records()}
     stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
+    thread = threading.Thread(target=stop.wait, args=(60,))
     before = signal.getsignal(signal.SIGUSR1)
     if kind == "thread":
         thread.start()

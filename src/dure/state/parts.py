@@ -236,8 +236,9 @@ class Cutter:
         self._seen.update(map(id, new))
         if not large or not layout.WORKS or not _numpy_loads():
             return
-        self._alone = alone()
-        watch = self._watch if self._alone else None
+        quiet = alone()
+        self._alone = quiet is not None
+        watch = self._watch if quiet is not None else None
         with _lock:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
             _keep(watch.pages_written if watch is not None else None)
@@ -246,7 +247,7 @@ class Cutter:
                 if split is not None:
                     self._splits[id(value)] = split
             self._find_sharing()
-            _keep(watch.watch_pages if watch is not None else None)
+            _keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
     def split(self, value: Any) -> Split | None:
         """Return how a value is cut; None where it is pickled as it is."""

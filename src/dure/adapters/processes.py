@@ -33,6 +33,7 @@ EVERYTHING = (*FRONT_DOOR, "job")
 
 POLL_S = 0.05
 GRACE_S = 10.0
+LOG_CHECK_S = 30.0
 LOG_BYTES_MAX = 10 * 1024 * 1024
 
 
@@ -139,6 +140,15 @@ def trim_log(log: Path) -> None:
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         shutil.copyfile(log, log.with_name(f"{log.name}.1"))
         os.truncate(log, 0)
+
+
+def wait_trimming(child: subprocess.Popen[bytes], log: Path) -> int:
+    """Return the exit code when the process has ended; its log is kept short meanwhile."""
+    while True:
+        try:
+            return child.wait(LOG_CHECK_S)
+        except subprocess.TimeoutExpired:
+            trim_log(log)
 
 
 def records(state_dir: Path) -> list[Record]:

@@ -27,7 +27,6 @@ from dure.hub import accounts, hub_settings, notice, system_users
 
 READY_TIMEOUT_S = 90.0
 READY_POLL_S = 0.2
-LOG_CHECK_S = 30.0
 STOP_GRACE_S = 20.0
 HEALTH_TIMEOUT_S = 2.0
 LOG_LINES_SHOWN = 12
@@ -88,11 +87,7 @@ class Running:
 
     def wait(self) -> int:
         """Return the Hub's exit code when it has ended: by `stop` from elsewhere, or because it died."""
-        while True:
-            try:
-                return self.hub.wait(LOG_CHECK_S)
-            except subprocess.TimeoutExpired:
-                processes.trim_log(log_path(self.front.state_dir))
+        return processes.wait_trimming(self.hub, log_path(self.front.state_dir))
 
     def stop(self) -> list[processes.Process]:
         """End the Hub and all that it started, then give the folder free; return what had to be ended by force."""

@@ -10,6 +10,7 @@ import logging
 import threading
 
 from dure.control.forecasts import Forecasts
+from dure.main.failing import Failing
 
 log = logging.getLogger("dure.forecasts")
 
@@ -25,6 +26,7 @@ class ForecastThread:
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
+        self._failing = Failing(log, "forecasts.failed")
         self._thread: threading.Thread | None = None
 
     def start(self, forecasts: Forecasts) -> None:
@@ -49,7 +51,9 @@ class ForecastThread:
                 wait_s = forecasts.refresh()
             except _StoppedError:
                 return
-            except Exception:
-                log.exception("forecasts.failed")
+            except Exception as error:  # noqa: BLE001 - logged there; estimates are made again
+                self._failing.failed(error)
                 wait_s = _AFTER_FAILURE_S
+            else:
+                self._failing.succeeded()
             self._stopping.wait(wait_s)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
 from dure.control.loop import Loop
 from dure.core.queueing.plan import Plan
+from dure.main.failing import Failing
+from dure.ports import StoreError
 
 log = logging.getLogger("dure.loop")
 
@@ -26,6 +29,7 @@ class LoopThread:
         self._stopping = threading.Event()
         self._resting = threading.Event()
         self._resting.set()
+        self._failing = Failing(log, "tick.failed")
         self._thread = threading.Thread(target=self._run, name="dure-loop", daemon=True)
 
     def start(self) -> None:
@@ -55,7 +59,8 @@ class LoopThread:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._loop.resign()
+        with suppress(StoreError):  # leadership runs out by itself
+            self._loop.resign()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -64,8 +69,10 @@ class LoopThread:
             self._resting.clear()
             try:
                 wait_s = self._loop.tick()
-            except Exception:
-                log.exception("tick.failed")
+            except Exception as error:  # noqa: BLE001 - logged there; the loop lives
+                self._failing.failed(error)
                 wait_s = _AFTER_FAILURE_S
+            else:
+                self._failing.succeeded()
             self._resting.set()
             self._wake.wait(max(wait_s, _MIN_WAIT_S))

@@ -285,7 +285,7 @@ def _keep_running(options: UpOptions, port: int, url: str, token: str, ready: Ca
                 echo(f"From your own Jupyter or shell: dure login {url} --token {token}")
                 ready(url)
                 first = False
-            child.wait()
+            processes.wait_trimming(child, _log_path(options.state_dir))
         except KeyboardInterrupt:
             child.terminate()
             child.wait(processes.GRACE_S)
@@ -304,7 +304,7 @@ def _start_control(options: UpOptions, port: int) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "dure.main", "--dir", str(options.state_dir), "--port", str(port)]
     argv += ["--address", options.address]
     environment = dict(os.environ)
-    log = options.state_dir / "log" / "control.log"
+    log = _log_path(options.state_dir)
     child, _ = processes.start(options.state_dir, "control", argv, role="control", environment=environment, log=log)
     return child
 
@@ -322,9 +322,13 @@ def _wait_ready(child: subprocess.Popen[bytes], url: str, state_dir: Path) -> No
             time.sleep(_POLL_S)
 
 
+def _log_path(state_dir: Path) -> Path:
+    return state_dir / "log" / "control.log"
+
+
 def _tail(state_dir: Path) -> str:
     try:
-        return (state_dir / "log" / "control.log").read_text(errors="replace").strip().splitlines()[-1]
+        return _log_path(state_dir).read_text(errors="replace").strip().splitlines()[-1]
     except (OSError, IndexError):
         return "it said nothing"
 

@@ -17,6 +17,7 @@ from dure.adapters.executors.forkservers import ForkServerError
 from dure.core.events import Draft
 from dure.main import cycles
 from dure.main.compose import Composition
+from dure.main.failing import Failing
 from dure.ports import BlobStoreError, Changes
 from dure.wire.messages import MAX_KEEP_S
 
@@ -58,11 +59,14 @@ class Chores:
         self._stopping.set()
 
     def _repeat(self, chore: Callable[[], None], every_s: float) -> None:
+        failing = Failing(log, f"chore.{chore.__name__.lstrip('_')}.failed")
         while not self._stopping.is_set():
             try:
                 chore()
-            except Exception:
-                log.exception("chore.failed", extra={"chore": chore.__name__})
+            except Exception as error:  # noqa: BLE001 - logged there; the chore is done again
+                failing.failed(error)
+            else:
+                failing.succeeded()
             self._stopping.wait(every_s)
 
     def _follow_file(self) -> None:

@@ -33,6 +33,15 @@ def test_a_link_page_speaks_korean(door):
     assert "alice(으)로 로그인" in page.text
 
 
+def test_the_hubs_own_pages_speak_the_language_that_the_reader_chose_in_the_portal(door):
+    korean = {"Accept-Language": "ko-KR,ko;q=0.9"}
+    assert "비밀번호" in httpx.get(f"{door.url}hub/login", headers=korean, timeout=60).text
+    assert "그런 페이지가 없습니다" in httpx.get(f"{door.url}hub/nowhere", headers=korean, timeout=60).text
+    chosen = httpx.get(f"{door.url}hub/login", headers=korean, cookies={"dure-lang": "en"}, timeout=60).text
+    assert "Username" in chosen
+    assert "JupyterHub" not in chosen.partition("<body>")[2].replace("JupyterHub requires JavaScript", "")
+
+
 def test_a_link_needs_the_token_of_its_own_page_to_be_spent(door):
     link = door.sign_in_link("alice")
     token = link.partition("token=")[2]
@@ -62,7 +71,7 @@ def test_wrong_passwords_are_limited_and_a_new_link_opens_again(door, browser, n
     browser.set_password(PASSWORD)
     guesser = new_browser()
     for _ in range(accounts.FAILURES_MAX):
-        assert "Invalid username or password" in guesser.login("bob", "wrong password").text
+        assert "Name or password is wrong" in guesser.login("bob", "wrong password").text
     # even the right one is not looked at now, so that guessing on tells nothing
     assert "Too many wrong passwords" in guesser.login("bob", PASSWORD).text
     assert "Too many" not in guesser.login("carol", "wrong password").text
@@ -72,7 +81,7 @@ def test_wrong_passwords_are_limited_and_a_new_link_opens_again(door, browser, n
 
 def test_who_is_neither_member_nor_invited_stays_out(door, new_browser):
     accounts.set_password(door.front.state_dir, "mallory", PASSWORD)
-    assert "Invalid username or password" in new_browser().login("mallory", PASSWORD).text
+    assert "Name or password is wrong" in new_browser().login("mallory", PASSWORD).text
 
 
 def test_an_invitation_brings_its_team(door, browser):

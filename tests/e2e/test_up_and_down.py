@@ -148,7 +148,7 @@ def test_another_authenticator_can_take_the_place_of_ours(folder, monkeypatch):
     try:
         assert browser.login("alice", "from the environment").text == "portal of alice admin=False teams="
         # members of the platform file are let in, and nobody else, without a word about it in the settings
-        assert "Invalid username or password" in stranger.login("eve", "from the environment").text
+        assert "Name or password is wrong" in stranger.login("eve", "from the environment").text
         assert browser.http.get("hub/link?token=x").status_code == 404
     finally:
         browser.close()

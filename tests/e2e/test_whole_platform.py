@@ -183,8 +183,8 @@ def test_everybody_who_is_signed_in_is_in_a_team_with_a_star_at_once(alice):
 
 def test_a_star_lets_nobody_in(whole):
     stranger = HubBrowser(whole.url)
-    assert "Invalid username or password" in stranger.login("mallory", "correct horse battery").text
-    assert "Invalid username or password" in stranger.login("*", "correct horse battery").text
+    assert "Name or password is wrong" in stranger.login("mallory", "correct horse battery").text
+    assert "Name or password is wrong" in stranger.login("*", "correct horse battery").text
     stranger.close()
 
 

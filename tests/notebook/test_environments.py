@@ -92,8 +92,8 @@ def test_what_is_compatible_comes_back_and_the_rest_is_named(desk, before, after
         assert "needs the package torch, which is not installed here" in line
         assert "in the former one" in line
     if "in the former one" in line:
-        restored = desk.open(python=before, PYTHONPATH=SOURCE, notebook="train.ipynb")
-        number = re.search(r"restore @(\d+)", line)
-        assert number is not None
-        assert restored.run(f"%session restore @{number[1]}").ok
-        assert restored.value("doubled(4)") == "8"
+        again.run("anew = 1")
+        settled(desk)
+        os.kill(pid_of(again), signal.SIGKILL)
+        back = desk.open(python=before, PYTHONPATH=SOURCE)
+        assert back.value("doubled(4), anew, ALL <= set(globals())".replace("ALL", repr(ALL))) == "(8, 1, True)"

@@ -115,3 +115,46 @@ def test_after_mv_in_a_terminal_the_first_cell_names_the_command_that_brings_the
     again.kill()
     (desk.home / "new.ipynb").write_text(ran.replace('"execution_count": 1', '"execution_count": null'))
     assert told(desk.open("new.ipynb").loaded) == "", "a new notebook had no other name"
+
+
+def test_what_did_not_come_back_is_named_at_every_opening_until_a_cell_makes_it_again(desk):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    kernel.run("rows = (row for row in 'ab')")
+    desk.crash(kernel)
+    second = desk.open()
+    second.run("y = 2")
+    desk.crash(second)
+    third = desk.open()
+    assert "rows (cell 3: a generator" in told(third.loaded)
+    assert "rows (cell 3: a generator" in told(third.run("%session"))
+    third.run("%session rerun")
+    assert third.value("list(rows), x, y") == "(['a', 'b'], 1, 2)"
+    third.run("rows = 3")
+    desk.crash(third)
+    assert "rows" not in told(desk.open().loaded)
+
+
+def test_what_cannot_be_loaded_today_stays_in_the_session_until_it_can(desk):
+    module = desk.home / "lab_model.py"
+    module.write_text("class Model:\n    rate = 1\n    def __init__(self, name): self.name = name\n")
+    kernel = desk.open()
+    kernel.run("import lab_model, numpy as np; data = np.arange(5)")
+    kernel.run("model = lab_model.Model('a'); also = [model]; other = lab_model.Model('b')")
+    desk.crash(kernel)
+    module.rename(desk.home / "gone.py")
+    second = desk.open()
+    assert "also, model" in told(second.loaded)
+    second.run("data[0] = 7; other = 'bound anew'; y = 2")
+    settled(desk)
+    shown = told(second.run("%session"))
+    assert "Not restored: " in shown
+    assert "also, model" in shown
+    undone = told(second.run("%session undo"))
+    assert "data, other, y" in undone
+    assert "Not restored: other" in undone
+    desk.crash(second)
+    (desk.home / "gone.py").rename(module)
+    third = desk.open()
+    assert "Not restored" not in told(third.loaded)
+    assert third.value("model.name, also[0] is model, other.name, data[0]") == "('a', True, 'b', np.int64(0))"

@@ -14,48 +14,13 @@ from typing import Any
 
 from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
-from jupyterhub.utils import url_path_join
 from tornado import web
 from traitlets import Unicode, default
 
 from dure.hub import accounts
-from dure.wire.language import chosen_language
 
 # Each scrypt takes 32 MiB and a core: more people than this at once wait for each other.
 HASHES_AT_ONCE = 2
-
-TEXTS: dict[str, dict[str, str]] = {
-    "en": {
-        "link_title": "Sign in to Dure",
-        "link_go": "Sign in as {user}",
-        "link_spent": "This link has been used, or is too old. Each link works once.",
-        "link_again": "Ask an administrator for a new one, or on the machine itself type: dure user add NAME",
-        "login": "Sign in with a password",
-        "password_title": "Your password",
-        "password_why": "With a password you can sign in from any browser, without a link.",
-        "password_new": "New password (at least {chars} characters)",
-        "password_again": "The same again",
-        "password_differ": "The two are not the same. Type both again.",
-        "password_save": "Save the password",
-        "password_saved": "Saved. From now on, sign in with your name and this password.",
-        "portal": "To the portal",
-    },
-    "ko": {
-        "link_title": "Dure 로그인",
-        "link_go": "{user}(으)로 로그인",
-        "link_spent": "이미 사용했거나 기한이 지난 링크입니다. 링크는 한 번만 쓸 수 있습니다.",
-        "link_again": "관리자에게 새 링크를 요청하거나, 서버에서 직접 입력하세요: dure user add NAME",
-        "login": "비밀번호로 로그인",
-        "password_title": "비밀번호",
-        "password_why": "비밀번호를 정하면 링크 없이 어느 브라우저에서나 로그인할 수 있습니다.",
-        "password_new": "새 비밀번호 ({chars}자 이상)",
-        "password_again": "한 번 더 입력",
-        "password_differ": "두 비밀번호가 다릅니다. 다시 입력하세요.",
-        "password_save": "비밀번호 저장",
-        "password_saved": "저장했습니다. 이제 이름과 이 비밀번호로 로그인하세요.",
-        "portal": "포털로",
-    },
-}
 
 
 class DureAuthenticator(Authenticator):
@@ -127,24 +92,15 @@ class DureAuthenticator(Authenticator):
 
 
 class PageHandler(BaseHandler):
-    """What the two pages share: their texts in the reader's language, and no traces of secrets in other places."""
+    """What the two pages share: no traces of secrets in other places."""
 
     async def show(self, template: str, *, status: int = 200, **about: Any) -> None:
         """Write one of our templates."""
-        language = chosen_language(None, self.request.headers.get("Accept-Language", ""))
-        texts = {
-            key: text.format(user=about.get("link_user", ""), chars=accounts.PASSWORD_CHARS_MIN)
-            for key, text in TEXTS[language].items()
-        }
         self.set_status(status)
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cache-Control", "no-store")
-        portal = url_path_join(self.base_url, "services/dure/")
-        self.finish(
-            await self.render_template(
-                template, t=texts, language=language, portal=portal, no_spawner_check=True, **about
-            )
-        )
+        chars = accounts.PASSWORD_CHARS_MIN
+        self.finish(await self.render_template(template, chars=chars, no_spawner_check=True, **about))
 
 
 class LinkHandler(PageHandler):

@@ -13,7 +13,7 @@ from typing import Any
 
 from traitlets.utils.importstring import import_item
 
-from dure.hub import accounts, hub_settings
+from dure.hub import accounts, hub_settings, wording
 from dure.hub.authenticator import DureAuthenticator
 from dure.hub.services import watch_services
 from dure.hub.spawner import SharedAccountSpawner, SystemUserSpawner
@@ -32,7 +32,8 @@ def configure(c: Any, settings: hub_settings.HubSettings) -> None:
     c.JupyterHub.db_url = f"sqlite:///{hub_dir / 'jupyterhub.sqlite'}"
     c.JupyterHub.cookie_secret = bytes.fromhex(settings.cookie_secret)
     c.JupyterHub.template_paths = [str(Path(__file__).with_name("templates"))]
-    c.JupyterHub.template_vars = {"announcement_home": settings.isolation_notice}
+    c.JupyterHub.template_vars = wording.template_vars(base, system_users=settings.system_users)
+    c.JupyterHub.logo_file = str(Path(__file__).parents[1] / "portal" / "static" / "dure.svg")
     # At INFO the Hub writes several lines a request; what matters would drown, and the log has a limit.
     c.JupyterHub.log_level = "WARN"
     c.JupyterHub.cleanup_servers = True

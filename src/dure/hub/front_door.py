@@ -147,9 +147,8 @@ def serve(front: FrontDoor, say: Callable[[str], None] = lambda _line: None) -> 
         url = public_url(front.address, ports["public"], front.base_url)
         lock.describe(url)
         isolation = notice.isolation_of(system_users=front.system_users, root=os.geteuid() == 0)
-        sentence = notice.isolation_notice(front.lang, isolation)
-        say(sentence)
-        settings = hub_settings_for(front, ports, sentence, url)
+        say(notice.isolation_notice(front.lang, isolation))
+        settings = hub_settings_for(front, ports, url)
         path = accounts.hub_dir(state_dir) / "hub.json"
         hub_settings.write(settings, path)
         hub = start_hub(front, path, ports)
@@ -189,7 +188,7 @@ def public_url(address: str, port: int, base_url: str = "/") -> str:
     return f"http://{host}:{port}{base_url}"
 
 
-def hub_settings_for(front: FrontDoor, ports: Mapping[str, int], sentence: str, url: str) -> hub_settings.HubSettings:
+def hub_settings_for(front: FrontDoor, ports: Mapping[str, int], url: str) -> hub_settings.HubSettings:
     """Return what the Hub is told; secrets of a run are new, but the cookie secret stays, so that sign-ins do."""
     state_dir = front.state_dir.resolve()
     return hub_settings.HubSettings(
@@ -216,7 +215,6 @@ def hub_settings_for(front: FrontDoor, ports: Mapping[str, int], sentence: str, 
         proxy_token=secrets.token_hex(32),
         cookie_secret=cookie_secret(state_dir),
         system_users=front.system_users,
-        isolation_notice=sentence,
         authenticator=front.authenticator,
         teams=front.teams,
         admins=front.admins,

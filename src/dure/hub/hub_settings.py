@@ -35,7 +35,6 @@ class HubSettings:
     proxy_token: str
     cookie_secret: str
     system_users: bool = False
-    isolation_notice: str = ""
     authenticator: Mapping[str, Any] = field(default_factory=dict)
     teams: Mapping[str, Sequence[str]] = field(default_factory=dict)
     admins: Sequence[str] = ()

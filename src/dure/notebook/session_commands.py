@@ -14,7 +14,7 @@ from dure.client.session_refs import Reference, checked_name, checked_people, fo
 from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
 from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
-from dure.notebook.session_restoring import bring_back, clock, differences, restored_line, short, some
+from dure.notebook.session_restoring import Lost, bring_back, clock, differences, lost_names, restored_line, short, some
 from dure.notebook.session_words import HELP, say
 from dure.notebook.tables import Table, show
 
@@ -80,16 +80,19 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     at = clock(last.at) if last else say("none_yet")
     days = notebook.opened.policy.ttl_days if notebook.opened and notebook.opened.policy else 0
     text = say("status", name=name, number=saver.journal.number, at=at, days=f"{days:g}")
-    rows = sorted(saver.base.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))[:_SHOWN]
+    held = {name: each for name, each in saver.base.variables.items() if name not in notebook.names.lost}
+    rows = sorted(held.items(), key=lambda item: (-item[1].size_bytes, item[0]))[:_SHOWN]
     columns = [say(f"column_{key}") for key in ("name", "type", "size", "cell")]
     table = Table(
         text,
         columns,
-        [(key, held.type, size_text(held.size_bytes), notebook.names.made.get(key, "")) for key, held in rows],
+        [(key, each.type, size_text(each.size_bytes), notebook.names.made.get(key, "")) for key, each in rows],
         frozenset(columns[2:]),
     )
-    if len(saver.base.variables) > _SHOWN:
-        table.below.append(say("more_variables", count=len(saver.base.variables) - _SHOWN))
+    if len(held) > _SHOWN:
+        table.below.append(say("more_variables", count=len(held) - _SHOWN))
+    if notebook.names.lost:
+        table.below.append(say("lost", names=lost_names(notebook.names.lost)))
     if saver.unsaved:
         table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
     if saver.problem:
@@ -208,6 +211,8 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if absent and len(absent) == len(names):
         raise QuietError(told)
     brought = bring_back(notebook.shell.user_ns, saved, blobs, names=names or None, beside=not theirs and not names)
+    if theirs or reference.name:
+        brought.kept = None  # another session's, whose blobs may go with it
     notebook.took(brought)
     notebook.origin = None if theirs or reference.name else saved.number
     if _has(notebook) and notebook.saver is not None and not theirs and not reference.name:
@@ -223,8 +228,6 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 
 def _absent(saved: Saved, names: Sequence[str]) -> str:
-    from dure.notebook.session_restoring import Lost, lost_names
-
     unsaved, made = saved.snapshot.unsaved, saved.document.made
     lost = {name: Lost(unsaved[name].removeprefix(f"{name}: "), made.get(name)) for name in names if name in unsaved}
     known = [lost_names(lost)] if lost else []
@@ -323,12 +326,13 @@ def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
             continue
         names = [*removed, *changed]
         brought = bring_back(notebook.shell.user_ns, before, saver.blobs, names=names, beside=False)
-        for name in added:
+        for name in (*added, *brought.lost):
             notebook.shell.user_ns.pop(name, None)
         notebook.took(brought)
         notebook.origin = earlier.number
         first = min(_origin(earlier, versions).cell + 1, undone.cell)
-        notebook.show(_undone(first, undone.cell, [*names, *added]))
+        lost = [say("lost", names=lost_names(brought.lost))] if brought.lost else []
+        notebook.show(" ".join([_undone(first, undone.cell, [*names, *added]), *lost]))
         return
     notebook.show(say("nothing_to_undo"))
 
@@ -507,6 +511,4 @@ def _trusted(rest: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _unsaved(notebook: NotebookSession, saver: Saver) -> str:
-    from dure.notebook.session_restoring import lost_names
-
     return lost_names(notebook.names.why_unsaved(dict(sorted(saver.unsaved.items()))))

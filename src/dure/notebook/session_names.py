@@ -53,7 +53,8 @@ class Names:
         """Note where the restored names are from, and which ones are missing."""
         made = brought.saved.document.made
         self.made |= {name: made[name] for name in (*brought.names, *brought.lost) if name in made}
-        self.lost = dict(brought.lost)
+        here = self._shell.user_ns
+        self.lost = {name: lost for name, lost in self.lost.items() if name not in here} | brought.lost
         self._told |= set(brought.lost)
         self._ids |= {name: id(self._shell.user_ns[name]) for name in brought.names if name in self._shell.user_ns}
 

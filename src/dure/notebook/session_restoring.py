@@ -54,6 +54,7 @@ class Brought:
     unloadable: bool = False  # something that is saved does not load here
     later: Later | None = None  # what is being loaded still, and counts as restored
     check: Callable[[], object] = lambda: None  # returns when all that came back was compared with its hashes
+    kept: Snapshot | None = None  # what the version has of the lost
 
     @property
     def cells(self) -> list[int]:
@@ -99,6 +100,7 @@ def bring_back(
     told = apply_extras(extras) if beside else {}
     brought = Brought(saved, came, {}, told, inputs, unloadable, report.later, report.verify_rest)
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
+    brought.kept = saved.snapshot.only(brought.lost)
     if report.later is not None:
         brought.names = tuple(sorted({*came, *report.later.names}))
     if report.later is not None or report.unverified:
@@ -165,8 +167,8 @@ def restored_line(brought: Brought, name: str) -> str:
         parts.append(say(key, cells=", ".join(map(str, brought.cells))))
     if differences := moved(saved.snapshot.fingerprint):
         parts.append(say("moved", differences=", ".join(differences)))
-        if brought.unloadable:
-            parts.append(say("moved_back", number=saved.number))
+        if brought.unloadable and brought.kept is not None:
+            parts.append(say("moved_back"))
     if brought.beside:
         beside = (f"{key} ({retold(why, language())})" for key, why in brought.beside.items())
         parts.append(say("extras_lost", names=", ".join(beside)))

@@ -75,6 +75,7 @@ class Saver:
     _skew: str = ""  # `problem` while the platform is of another version: what is kept here is not lost by it
     then: Callable[[], None] = lambda: None
     coming: Later | None = None  # what a restore still loads: every save keeps what the snapshot has of it
+    kept: Snapshot | None = None  # what did not come back: so does every save, until the name is bound again
     checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
 
     def start(self) -> None:
@@ -101,7 +102,7 @@ class Saver:
         try:
             extras = {**process_extras(), "In": facts.inputs}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
-            rest = self.coming.rest(self.namespace) if self.coming is not None and self.coming.names else None
+            rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs
             self.problem, self.owed = f"{type(error).__name__}: {error}", facts
             return False
@@ -111,6 +112,18 @@ class Saver:
         self.owed = None
         self._queue.put((frozen, rest, facts))
         return True
+
+    def keep(self, lost: Snapshot) -> None:
+        """Have every version hold what did not come back, so that another environment, or another day, can load it."""
+        self.kept = lost if self.kept is None else self.kept.merged(lost)
+
+    def _rest(self) -> Snapshot | None:
+        """Return what is saved of variables that are not in the namespace."""
+        if self.kept is not None:
+            left = {*self.kept.variables, *self.kept.unsaved}.difference(self.namespace)
+            self.kept = self.kept.only(left) if left else None
+        coming = self.coming.rest(self.namespace) if self.coming is not None and self.coming.names else None
+        return coming if self.kept is None else self.kept if coming is None else self.kept.merged(coming)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until what was taken is written and told; False when it takes longer."""
@@ -150,9 +163,9 @@ class Saver:
             del self.checks[0]
         snapshot = frozen.save() if rest is None else rest.merged(frozen.save())
         unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
-        known = {*snapshot.variables, *unsaved}
+        known = {*snapshot.variables, *snapshot.unsaved}
         made = {name: cell for name, cell in facts.made.items() if name in known}
-        cells = {made[name] for name in unsaved if name in made}
+        cells = {made[name] for name in snapshot.unsaved if name in made}
         sources = {cell: facts.inputs[cell][:MAX_SOURCE] for cell in cells if cell < len(facts.inputs)}
         document = SessionDocument(snapshot=snapshot.store(self.blobs), cell=facts.cell, made=made, sources=sources)
         content = document.model_dump_json().encode()

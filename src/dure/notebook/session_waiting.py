@@ -93,8 +93,11 @@ class Waiting:
         arrived = self._later.install()
         lost = lost_of(self._brought, arrived.failed)
         self._notebook.names.came_late(arrived.values, lost)
-        if arrived.values and self._notebook.saver is not None:
-            self._notebook.saver.checks.append(self._brought.check)  # of what was mapped only now
+        saver = self._notebook.saver
+        if arrived.values and saver is not None:
+            saver.checks.append(self._brought.check)  # of what was mapped only now
+        if lost and saver is not None:
+            saver.keep(self._brought.saved.snapshot.only(lost))
         if lost:
             names = sorted(lost)
             number = self._brought.saved.number

@@ -24,6 +24,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} was opened again; version {number} of {at} held no variables.",
         "{name}을(를) 다시 열었습니다. {at}에 저장된 버전 {number}에는 변수가 없습니다.",
     ),
+    "importing": (
+        "Importing the packages that the variables of {name} need …",
+        "{name}의 변수에 필요한 패키지를 불러오는 중 …",
+    ),
     "later": (
         "Still being read: {names} ({size}); a cell that names one waits for it.",
         "아직 읽는 중: {names}({size}). 이 변수를 쓰는 셀은 다 읽을 때까지 기다립니다.",
@@ -64,11 +68,8 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "moved": ("The environment is another one: {differences}.", "환경이 바뀌었습니다: {differences}."),
     "moved_back": (
-        "Version {number} still has what this environment cannot load: `%session restore @{number}` in the former one.",
-        (
-            "이 환경에서 불러오지 못한 변수는 버전 {number}에 남아 있습니다. "
-            "이전 환경에서 `%session restore @{number}`를 실행하세요."
-        ),
+        "What this environment cannot load stays saved: it is back when the notebook is opened in the former one.",
+        "이 환경에서 불러오지 못한 변수는 저장된 채 남아 있으며, 이전 환경에서 노트북을 열면 복원됩니다.",
     ),
     "extras_lost": ("Not put back: {names}.", "되돌리지 못한 항목: {names}."),
     "fresh": (
@@ -280,8 +281,8 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "플랫폼이 응답하지 않습니다. 버전 {count}개가 이 컴퓨터에만 있으며, 응답하면 전송합니다.",
     ),
     "more_versions": (
-        "{count} older versions: `dure sessions show {typed}`",
-        "이전 버전 {count}개: `dure sessions show {typed}`",
+        "Older ones ({count}): `dure sessions show {typed}`",
+        "이전 버전({count}개): `dure sessions show {typed}`",
     ),
     "name_needed": (
         "Name it: `%session {command} NAME`.",

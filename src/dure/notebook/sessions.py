@@ -34,6 +34,7 @@ OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
 _QUIET_S = 0.01
 _LOOK_S = 0.05
+_UNTOLD_S = 1.0  # longer than this nobody waits without being told for what
 _TRY_AGAIN_S = 20.0  # after a store or platform that did not answer
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 
@@ -63,6 +64,7 @@ class NotebookSession:
         self._tries_again = False
         self._asks_again = False
         self._cells = 0
+        self._cell = 0  # the number of the one that runs, or ran last; when IPython counts on depends on its version
         self._dirty = False
         self._under_way = 0  # saves that SIGTERM must not cut short
         self._ends_after = False
@@ -110,6 +112,7 @@ class NotebookSession:
             if self._dirty and saver is not None and saver.free and saver.within_share():
                 self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
             self._tell()
+        self._cell += 1
         self._began_at = time.monotonic()
 
     def _cell_ended(self, result: Any) -> None:
@@ -123,7 +126,8 @@ class NotebookSession:
                 return
             if self._late:
                 self._tell_late(missed=not result.success)
-            self.names.cell_ended(max(1, self.shell.execution_count - 1))
+            self._cell = max(1, self.shell.execution_count - 1)
+            self.names.cell_ended(self._cell)
             self._dirty = True
             self.arrive()
             if self._failure is not None:
@@ -272,11 +276,15 @@ class NotebookSession:
 
         assert self.opened is not None
         assert self.opened.blobs is not None
-        if self._importing is not None:
-            self._importing.join()  # it imports nothing but what is to be restored
+        if self._importing is not None:  # it imports nothing but what is to be restored
+            self._importing.join(_UNTOLD_S)
+            if self._importing.is_alive():
+                self.show(say("importing", name=_short(self.name or "")))
+                self._importing.join()
         brought = self._bring(saved, self.opened.blobs, keep=self.names.own())
         if brought is not None:
             put_history(self.shell, brought.inputs)
+            self._cell += len(brought.inputs[1:])
             self._note_restored(brought)
 
     def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str]) -> Brought | None:
@@ -302,6 +310,8 @@ class NotebookSession:
         self.names.restored(brought)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
+            if brought.lost and brought.kept is not None:
+                self.saver.keep(brought.kept)
         if brought.later is not None and self.saver is not None:
             self.saver.coming = brought.later
         if brought.later is not None:
@@ -351,7 +361,7 @@ class NotebookSession:
         if saver is None or saver.paused or saver.fenced:
             return False
         namespace, made = self.shell.user_ns, self.names.made
-        cell = max(0, self.shell.execution_count - 1)
+        cell = self._cell
         facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin

@@ -202,7 +202,7 @@ def preferences(
     for name, value, known in ((LANGUAGE_COOKIE, lang, LANGUAGES), (THEME_COOKIE, theme, THEMES)):
         if value in known:
             response.set_cookie(
-                name, value, max_age=PREFERENCE_S, path=f"{portal.base}/", httponly=True, samesite="lax", secure=secure
+                name, value, max_age=PREFERENCE_S, path="/", httponly=True, samesite="lax", secure=secure
             )
     return response
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state.aside import for_each
@@ -130,10 +130,7 @@ class Later:
 
     def rest(self, bound: Container[str]) -> Snapshot:
         """Return what the snapshot has of the variables that are not in the namespace yet, less those in `bound`."""
-        snapshot = self._loader.snapshot
-        kept = {name for name in self.names if name not in bound}
-        gone = {name for group in snapshot.groups for name in group.names if name not in kept}
-        return replace(snapshot.without(gone), unsaved={}, absent=())
+        return self._loader.snapshot.only({name for name in self.names if name not in bound})
 
     def reached(self, names: Iterable[str]) -> set[str]:
         """Return which of the coming variables the functions in the same groups as `names` may look up.

@@ -503,6 +503,8 @@ def _reason(error: Exception) -> str:
         return f"it needs the package {error.name}, which is not installed here: add it to the environment"
     text = str(error).strip().splitlines()
     first = text[0] if text else ""
+    if not all(isinstance(said, str | int) for said in error.args):  # objects, whose text no person reads
+        return f"its package cannot load it here ({type(error).__name__})"
     if isinstance(error, BlobError | LookupError | RuntimeError) and first:
         return first
     return f"{type(error).__name__}: {first}"

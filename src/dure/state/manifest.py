@@ -178,6 +178,12 @@ class Snapshot:
             extras=_placed(self.extras, position, EXTRA),
         )
 
+    def only(self, names: Container[str]) -> Snapshot:
+        """Return what the state has of `names`, saved or not; classes that were saved with them stay known."""
+        gone = {name for group in self.groups for name in group.names if name not in names}
+        unsaved = {name: reason for name, reason in self.unsaved.items() if name in names}
+        return replace(self.without(gone), unsaved=unsaved, absent=())
+
     def merged(self, newer: Snapshot) -> Snapshot:
         """Return the state after `newer` was restored on top of this; a group that lost a name to it goes
         whole.

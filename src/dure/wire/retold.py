@@ -129,6 +129,7 @@ _VALUES: Mapping[str, str] = {
     ),
     "saved with {name} {then}, here is none": "저장 당시 {name} {then}, 현재 없음",
     "saved with {name} {then}, here is {now}": "저장 당시 {name} {then}, 현재 {now}",
+    "its package cannot load it here ({name})": "이 환경의 패키지로는 불러올 수 없습니다({name})",
     "it needs the module {name}, which the package of that name here does not have": (
         "{name} 모듈이 필요한데, 여기에 설치된 패키지에는 없습니다"
     ),

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from dure.main import spoken
+from dure.wire.platform_told import platform_told
 from dure.wire.retold import retold
 from tests.architecture.source import PACKAGE, modules, shown, tree
 
@@ -16,6 +17,9 @@ SAID_BY = {
     "adapters/executors/": retold,
     "main/running.py": spoken.retold,
     "main/doctor.py": spoken.retold,
+    "core/document.py": platform_told,
+    "core/platform": platform_told,
+    "adapters/platform_file.py": platform_told,
 }
 SENTENCE = re.compile(r"[A-Za-z']{2,},? [A-Za-z']+,? [A-Za-z']+|^an? [A-Za-z-]+( [a-z]+)?$")
 ENGLISH = re.compile(r"[A-Za-z]{2,} [a-z]{2,}")
@@ -52,6 +56,7 @@ NOT_FOR_PEOPLE = frozenset(
         "pip install 'dure[server,hub]'",
         "Q0 -m pip install dure",
         # parts of sentences that are tried whole
+        "; right would be ",
         ", Q1 running jobs among it",
         "it said nothing",
         "The cell looks at all variables at once (globals(), dir() or the like), ",

@@ -1,11 +1,13 @@
 """`platform.yaml` on disk: each error with its line, YAML's own errors, and interpreters that do not run."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from dure.adapters.platform_file import MAX_FILE_BYTES, PlatformFileError, load
+from dure.wire.platform_told import platform_told
 
 GOOD = f"""\
 clusters:
@@ -48,6 +50,36 @@ def test_a_good_file_loads_and_its_digest_is_that_of_its_bytes(file):
     assert first.clusters == second.clusters
     assert len(first.digest) == 64
     assert first.digest != second.digest
+
+
+BURST = "burst: {wait_s: -3, rule: fixd, min_wait_s: 10, max_wait_s: 2, colour: blue}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- 1\n",
+        "a: b: c\n",
+        "\tname: x\n",
+        "name: 5\nclusters: []\n",
+        f"name: a\nname: b\n{GOOD}{BURST}",
+        GOOD.replace("gold, gpus: 2", "golden, gpus: 0")
+        .replace("[alice]", '"*"')
+        .replace(sys.executable, "/no/python"),
+        f"{GOOD}sessions: {{ttl_days: 0, save: 1}}\ncohorts: [{{name: a, parent: b}}, {{name: b, parent: a}}]\n",
+        f"{GOOD}authenticator: {{class: github, settings: {{client_secret: abc, x: 'a${{b'}}}}\nadmins: [a, a, '!']\n",
+        f"{GOOD}priorities: [{{name: urgent, value: 1}}]\nkueue: [kueue.yaml]\nqueues: [{{name: q, team: vison}}]\n",
+    ],
+)
+def test_each_error_is_said_in_korean_behind_its_place(file, text):
+    for line in errors(file, text):
+        told = platform_told(line, "ko")
+        place = line.partition(": ")[0]
+        assert told.startswith(f"{place}: "), told
+        assert re.search("[가-힣]", told.partition("올바른 값:")[0]), told
+        assert "right would be" not in told
+        assert platform_told(line, "en") == line
 
 
 def test_the_example_of_the_issue(file):

@@ -39,6 +39,7 @@ from dure.wire.messages import (
     WhyView,
 )
 from dure.wire.plans import PlanView
+from dure.wire.platform_told import platform_told
 from dure.wire.problems import CodedError
 from dure.wire.usage import UsageView
 
@@ -100,7 +101,7 @@ class Queries:
         teams = [team.name for team in platform.teams if access.is_inside(principal, team.name)]
         notices = [*self._notices(lang)]
         if principal.admin and self._platform.error:
-            notices.append(self._platform.error)
+            notices.append(platform_told(self._platform.error, lang))
         return PlatformView(
             name=platform.name,
             version=self._version,

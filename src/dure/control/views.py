@@ -34,6 +34,7 @@ from dure.core.spoken_isolation import shared
 from dure.core.wording import Told
 from dure.ports import Principal
 from dure.wire.messages import Artifact, EtaView, EventView, GpuView, JobView, LeaseView, NodeShareView, VerdictView
+from dure.wire.platform_told import platform_told
 from dure.wire.retold import retold
 
 FindJob = Callable[[str], Job | None]
@@ -181,9 +182,9 @@ def event_view(viewer: Viewer, event: Event) -> EventView:
     principal = viewer.principal
     if not principal.admin and event.data.get("user") != principal.name:
         event = replace(event, data={name: value for name, value in event.data.items() if name not in _PRIVATE})
-    said = event
-    if "evalue" in event.data:
-        said = replace(event, data={**event.data, "evalue": retold(str(event.data["evalue"]), viewer.lang)})
+    retell: dict[str, Callable[[str, str], str]] = {"evalue": retold, "error": platform_told}
+    told = {name: say(str(event.data[name]), viewer.lang) for name, say in retell.items() if name in event.data}
+    said = replace(event, data={**event.data, **told}) if told else event
     return EventView(
         seq=event.seq,
         at=event.at,

@@ -122,6 +122,7 @@ def simulate(ctx: click.Context, /, **given: Any) -> None:
     from dure.sim import words
     from dure.sim.formats import TraceError
     from dure.sim.policies import PolicyError
+    from dure.wire.platform_told import platform_told
 
     lang = lang_of(ctx)
     try:
@@ -136,7 +137,7 @@ def simulate(ctx: click.Context, /, **given: Any) -> None:
         warn(words.say(words.POLICY_ERRORS, error.code, lang, **data))
         sys.exit(1)
     except PlatformFileError as error:
-        warn(str(error))
+        warn(platform_told(str(error), lang))
         sys.exit(1)
 
 

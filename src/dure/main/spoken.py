@@ -12,6 +12,7 @@ import click
 
 from dure.cli.telling import lang_of
 from dure.client.config import language
+from dure.wire.platform_told import platform_told
 from dure.wire.retold import Retelling
 
 _RUNNING: Mapping[str, str] = {
@@ -60,9 +61,6 @@ _REFUSED: Mapping[str, str] = {
         "platform.yaml에 {team} 팀이 없습니다. 있는 팀: {names}."
     ),
     "No platform runs in {path}. Start it first: {typed}": "{path}에서 실행 중인 플랫폼이 없습니다. 시작: {typed}",
-    "{path} is there already and was left as it is: edit it, or move it away and run `dure init` again": (
-        "{path} 파일이 이미 있어 그대로 두었습니다. 직접 고치거나 옮긴 뒤 `dure init`을 다시 실행하세요"
-    ),
     "{path}: there is no such file; `dure init` writes one": "{path} 파일이 없습니다. `dure init`으로 만드세요",
     "{user} cannot be a user name: use 1 to 32 lower-case letters, digits, '.', '_' or '-', beginning with a letter.": (
         "{user}은(는) 사용자 이름이 될 수 없습니다. 글자로 시작하여 소문자, 숫자, '.', '_', '-'로 1~32자를 쓰세요."
@@ -155,7 +153,13 @@ _DOCTOR: Mapping[str, str] = {
     "set its `python` in platform.yaml": "platform.yaml에서 `python`을 지정하세요",
 }
 
-retold = Retelling(_RUNNING, _REFUSED, _DOCTOR)
+_retold = Retelling(_RUNNING, _REFUSED, _DOCTOR)
+
+
+def retold(text: str, lang: str) -> str:
+    """Return what a command prints in `lang`: one of its own sentences, or the errors of a platform file."""
+    told = _retold(text, lang)
+    return platform_told(text, lang) if told == text else told
 
 
 def spoken() -> str:

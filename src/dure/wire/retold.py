@@ -12,8 +12,8 @@ import itertools
 import re
 from collections.abc import Mapping
 
-# {reason}, {why} and {more} stand for sentences that are said in Korean themselves; all else stays as it is.
-_SAID = frozenset({"reason", "why", "more"})
+# These stand for sentences that are said in Korean themselves; all else in braces stays as it is.
+_SAID = frozenset({"reason", "why", "more", "wrong", "right"})
 _ONE_WORD = {"kind": "[^:; ]+?", "name": "[^:; ]+?", "then": "[^;]+?", "now": "[^;]+?"}
 
 _VALUES: Mapping[str, str] = {

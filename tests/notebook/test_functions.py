@@ -131,8 +131,10 @@ def test_what_cannot_be_sent_is_named(kernel: NotebookKernel):
     assert kernel.run("import dure\n@dure.gpu\ndef reads(stream): return stream.read()").ok
     shown = kernel.run("reads(open('/dev/null'))")
     assert "reads" in shown.traceback
-    assert "file" in shown.traceback
+    assert "reads: stream: an open file" in shown.traceback
     assert "__call__" not in shown.traceback
+    shown = kernel.run("reads(stream=[open('/dev/null')])")
+    assert "reads: stream[0]: an open file" in shown.traceback
 
 
 def test_a_wrong_option_is_told_at_once(kernel: NotebookKernel):

@@ -189,3 +189,17 @@ def test_a_function_alone_reads_what_it_calls(namespace):
 def test_an_empty_cell_reads_nothing():
     assert cell_reads("", {}).reads == ()
     assert cell_reads("# only a comment", {}).reads == ()
+
+
+def test_no_more_of_a_large_container_is_touched_than_is_looked_at():
+    touched = []
+
+    class Watching(list):
+        def __iter__(self):
+            for item in super().__iter__():
+                touched.append(item)
+                yield item
+
+    found = cell_reads("many[0]", {"many": Watching(range(100_000))})
+    assert found.reads == ("many",)
+    assert 0 < len(touched) <= 1000

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, alone, capture, changed, freeze, layout, parts, plain, restore, written
+from dure.state.loading import Loader
 from dure.state.manifest import Snapshot
 from tests.examples import examples
 
@@ -777,3 +778,52 @@ def test_a_secret_of_an_instance_in_a_part_is_named_with_its_place(blobs):
     snapshot = save(scope, None, blobs)
     assert "data" not in snapshot.names
     assert eval(snapshot.unsaved["data"].split(": a secret")[0], dict(scope)) == "hunter2"
+
+
+def test_one_changed_record_is_compared_without_loading_the_others(blobs, monkeypatch):
+    base = capture({"rows": [{"i": i, "t": [str(i)]} for i in range(600)]}, blobs=blobs)
+    there: dict[str, Any] = {}
+    restore(base, blobs, into=there)
+    read = []
+    elements = Loader.elements
+
+    def spy(self, index, number):
+        read.append(number)
+        return elements(self, index, number)
+
+    monkeypatch.setattr(Loader, "elements", spy)
+    there["rows"][300]["t"].append("new")
+    assert changed(there, base, blobs=blobs).changed == ("rows",)
+    assert len(read) == 1
+    assert len(base.groups[0].parts) > 4
+
+
+@needs_marks
+def test_what_a_comparison_found_unchanged_is_not_pickled_again(blobs, pickled, monkeypatch):
+    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # as above
+    scope = {"data": records(40_000)}
+    base = capture(scope, blobs=blobs)
+    many = len(pickled)
+    assert not changed(scope, base, blobs=blobs).changed
+    pickled.clear()
+    assert not changed(scope, base, blobs=blobs).changed
+    assert len(pickled) < many / 4
+
+
+def test_a_load_leaves_the_collector_as_it_was(blobs):
+    base = capture({"rows": [[i] for i in range(600)], "bad": Unloadable()}, blobs=blobs)
+    for wanted in (True, False):
+        gc.enable() if wanted else gc.disable()
+        try:
+            assert set(restore(base, blobs).failed) == {"bad"}
+            assert gc.isenabled() is wanted
+        finally:
+            gc.enable()
+
+
+class Unloadable:
+    def __setstate__(self, state):
+        raise ValueError("not here")
+
+    def __getstate__(self):
+        return {"some": "state"}

@@ -59,16 +59,24 @@ libc = ctypes.CDLL(None)
 print('one')
 subprocess.run(['echo', 'two'])
 print('three')
-libc.puts(b'four'); libc.fflush(None)
+libc.puts(b'four')
 os.write(1, b'five\\n')
 sys.stdout.buffer.write(b'six\\n')
 print('seven')
-libc.printf(b'at exit of C\\n')
-libc.fflush(None)
+libc.printf(b'at the end, no line')
 """
     attempt = server.cell(code)
     assert attempt.result()["status"] == "ok"
-    assert attempt.text().split("\n")[:8] == ["one", "two", "three", "four", "five", "six", "seven", "at exit of C"]
+    assert attempt.text().split("\n")[:8] == [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "at the end, no line",
+    ]
 
 
 def test_output_that_is_no_utf8_and_characters_that_are_split(server):

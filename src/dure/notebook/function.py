@@ -6,6 +6,7 @@ one of a module goes by name. The trap: inside a job the function is called dire
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -180,7 +181,7 @@ class GpuFunction:
                 {**namespace, CALL: call}, names, client.blobs(team), "unpicklable_call", may_lack=beside
             )
         except QuietError as error:
-            sentence = str(error).replace(CALL, getattr(self, "__qualname__", "the function"))
+            sentence = self._by_parameter(str(error))
         else:
             lacking = sorted(beside - set(captured[2].names if captured[2] is not None else ()))
             if lacking and not self._told_lacking:
@@ -188,6 +189,22 @@ class GpuFunction:
                 print(say("function_lacks", names=", ".join(lacking)), file=sys.stderr)  # noqa: T201
             return captured
         raise QuietError(sentence)
+
+    def _by_parameter(self, sentence: str) -> str:
+        """Return what is said of a call with the names of the function and of its parameters in place of places."""
+        import inspect
+
+        parameters: list[inspect.Parameter] = []
+        with contextlib.suppress(TypeError, ValueError):  # compiled code may not tell
+            parameters = list(inspect.signature(self.__wrapped__).parameters.values())
+        names = [each.name for each in parameters if each.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        sentence = re.sub(
+            rf"{CALL}\[1\]\[(\d+)\]",
+            lambda found: dict(enumerate(names)).get(int(found[1]), f"args[{found[1]}]"),
+            sentence,
+        )
+        sentence = re.sub(rf"{CALL}\[2\]\['(\w+)'\]", r"\1", sentence)
+        return re.sub(rf"{CALL}(\[0\])?", getattr(self, "__qualname__", "the function"), sentence)
 
 
 class FunctionJob(RemoteJob):

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dure.worker import processes
+
 HEADER = struct.Struct("!cI")
 MESSAGE, BARRIER, READY, CELL_END, END, TOO_LARGE, ASK, ACK = b"M", b"B", b"R", b"C", b"E", b"L", b"A", b"K"
 COMM = b"W"
@@ -126,6 +128,7 @@ class Outlet:
 
     def report(self, kind: bytes, content: Any = None) -> None:
         """Send READY (and wait until the runner says go), CELL_END or END."""
+        processes.flush_compiled()
         self._exchange(frame(kind, content))
 
     def _exchange(self, data: bytes) -> None:

@@ -28,6 +28,7 @@ RECORD_BYTES = 1024 * 1024
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_LINE_BUFFERED = 1  # _IOLBF
 SWEEP_S = 5.0
 _LINUX = sys.platform.startswith("linux")
 _CHILDREN = Path("/proc/self/task", str(os.getpid()), "children").exists()
@@ -149,6 +150,17 @@ def die_with(parent: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:  # it died between the fork and the prctl
         os._exit(137)
+
+
+def print_by_lines() -> None:
+    """Let what compiled code prints leave with each line, as in a terminal, and not when 4 KiB have gathered."""
+    with contextlib.suppress(ValueError):  # another system's C library has no such name
+        _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, _LINE_BUFFERED, 0)
+
+
+def flush_compiled() -> None:
+    """Let what compiled code has printed leave; ending by `os._exit` would drop it."""
+    _libc.fflush(None)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -129,6 +129,7 @@ def _settle(order: UserOrder, ends: UserEnds) -> None:
         os.dup2(source, target)
         os.close(source)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- lives as long as the process
+    processes.print_by_lines()
     faulthandler.enable(2)
     os.umask(spec.umask)
     marks = {"DURE_JOB": spec.job, "DURE_ATTEMPT_ID": processes.attempt_id(order.folder)}

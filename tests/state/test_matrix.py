@@ -16,10 +16,11 @@ import pytest
 from dure.state import FolderBlobs, capture
 from dure.wire.retold import retold
 from tests.state.matrix import ROWS as PLAIN_ROWS
+from tests.state.matrix_altered import ALTERED_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
 from tests.state.matrix_strangers import STRANGERS_ROWS
 
-ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *LIBRARY_ROWS]
+ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *LIBRARY_ROWS]
 HERE = [row for row in ROWS if not row.needs or importlib.util.find_spec(row.needs) is not None]
 
 PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"

@@ -16,6 +16,7 @@ import sys
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from dure.state import rebuild
 from dure.state.columns import reduce_column
 from dure.state.elements import reduce_elements
 from dure.state.refusals import RefusedError
@@ -39,11 +40,31 @@ class Memory:
         self._lows: list[int] = []
         self._owners: dict[int, tuple[int, Any]] = {}
         self._storages: list[tuple[int, int]] = []
-        self.missed = False
+        self._tops: list[Any] = []  # arrays that own memory, of which nobody has asked where it is
+        self._lent: list[Any] = []
+        self._all = False
+        self._missed = False
+
+    @property
+    def missed(self) -> bool:
+        """Whether what was met must be pickled again, now that the owners are known."""
+        if self._lent:
+            self._all = True
+            for array in self._tops:
+                self.own(array)
+            self._tops.clear()
+            owners = [self._owner(*_address(array)) for array in self._lent]
+            lent = set(map(id, self._lent))
+            self._missed = self._missed or any(owner is not None and id(owner[0]) not in lent for owner in owners)
+            self._lent.clear()
+        return self._missed
 
     def own(self, array: Any) -> None:
         """Note that an array owns its memory."""
-        if "torch" not in sys.modules or not array.nbytes:
+        if not array.nbytes:
+            return
+        if "torch" not in sys.modules and not self._all:
+            self._tops.append(array)
             return
         low, size = _address(array)
         if low not in self._owners:
@@ -51,22 +72,37 @@ class Memory:
         elif self._owners[low][0] >= low + size:
             return
         self._owners[low] = (low + size, array)
-        self.missed = self.missed or any(low < high and start < low + size for start, high in self._storages)
+        self._missed = self._missed or any(low < high and start < low + size for start, high in self._storages)
 
     def owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
         """Return the array that owns a storage's memory and where in it the storage begins; None where none does."""
+        found = self._owner(low, size_bytes)
+        if found is None:
+            self._storages.append((low, low + size_bytes))
+        return found
+
+    def _owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
         index = bisect.bisect_right(self._lows, low) - 1
         if index >= 0:
             high, array = self._owners[self._lows[index]]
             if low + size_bytes <= high:
                 return array, low - self._lows[index]
-        self._storages.append((low, low + size_bytes))
+        return None
+
+    def below(self, array: Any) -> Any:
+        """Return the array whose memory one without memory of its own is on; None where it is not known."""
+        found = self._owner(*_address(array)) if self._all else None
+        if found is not None and found[0] is not array:
+            return found[0]
+        self._lent.append(array)
+        if "torch" in sys.modules and array.flags.forc:
+            self.own(array)
         return None
 
     def again(self) -> None:
         """Begin another round with what is known now."""
         self._storages.clear()
-        self.missed = False
+        self._missed = False
 
 
 def reduce_array(array: Any, shared: Shared) -> Any:
@@ -81,13 +117,15 @@ def reduce_array(array: Any, shared: Shared) -> Any:
     if isinstance(array, numpy.memmap) or _file_below(array) is not None:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
     if kind is numpy.ma.MaskedArray:
-        return masked, (array.data, array.mask, array.fill_value, bool(array.hardmask))
+        told = {name: value for name, value in vars(array).items() if not name.startswith("_")}
+        made = masked, (array.data, array.mask, array.fill_value, bool(array.hardmask))
+        return (*made, told, None, None, set_attributes) if told else made
     if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__:
         return NotImplemented
     if kind is not numpy.ndarray:
         state = getattr(array, "__dict__", None) or None
         plain = _plain_of(array, plains) if array.base is None else array.view(numpy.ndarray)
-        return subclass, (kind, plain, _type_of(array)), state, None, None, set_attributes
+        return subclass, (kind, plain, _type_of(array)), state, None, None, rebuild.set_state
     if id(array) in plains and plains[id(array)][1] is array:
         return _root(array)
     top = array
@@ -103,7 +141,7 @@ def reduce_array(array: Any, shared: Shared) -> Any:
 def _top(array: Any, shared: Shared) -> Any:
     """Return the reduction of an array that is no view of another one."""
     below = array.base.obj if isinstance(array.base, memoryview) else array.base
-    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes:
+    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes and not _pointed(below):
         return _view_of(array, below)
     if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
         return _on_tensor(array, below)
@@ -114,9 +152,43 @@ def _top(array: Any, shared: Shared) -> Any:
         if found is NotImplemented and not array.flags.writeable:
             return (*array.__reduce__(), None, None, set_locked)  # numpy's own pickle forgets it
         return found
-    if array.flags.forc:
+    if not array.flags.owndata and array.nbytes and not isinstance(below, Block | Mapped | bytes):
+        owner = shared.memory.below(array)  # a C pointer, another library's object
+        if owner is not None:
+            return _view_of(array, owner)
+    elif array.flags.forc:
         shared.memory.own(array)
     return _root(array)
+
+
+def _pointed(memory: Any) -> bool:
+    """Tell whether a C array is what a pointer points to, which is memory of something else."""
+    below = memory
+    while getattr(below, "_b_base_", None) is not None:
+        below = below._b_base_
+    return isinstance(below, ctypes._Pointer)  # noqa: SLF001 - the type of pointers has no public name
+
+
+def reduce_record(record: Any) -> Any:
+    """Return the reduction of one record of a structured array, which writes to the array."""
+    numpy = sys.modules["numpy"]
+    if not isinstance(record.base, numpy.ndarray) or _opaque(record.dtype):
+        return NotImplemented
+    top = record.base
+    while (below := _array_below(top)) is not None:
+        top = below
+    start = int(numpy.frombuffer(record.data, "u1").__array_interface__["data"][0]) - _address(top)[0]
+    if not top.flags.c_contiguous or not 0 <= start <= top.nbytes - record.nbytes:
+        return NotImplemented
+    place = numpy.ndarray((), record.dtype, top, start)
+    if not record.flags.writeable:
+        place.flags.writeable = False
+    return of_view, (place,)
+
+
+def of_view(place: Any) -> Any:
+    """Return the element of an array without dimensions, as a view where it is a record."""
+    return place[()]
 
 
 def set_locked(array: Any, state: Any) -> None:
@@ -146,6 +218,8 @@ def _array_below(array: Any) -> Any:
     below = array.base
     if type(below).__name__ == "DummyArray":  # what as_strided and sliding_window_view put between
         below = below.base
+    if isinstance(below, memoryview):
+        below = below.obj
     return below if isinstance(below, sys.modules["numpy"].ndarray) else None
 
 
@@ -269,10 +343,15 @@ def view(  # noqa: PLR0917 - pickled by position
 
     if _opaque(dtype):
         first = offset // dtype.itemsize
+        locked = writeable and not source.flags.writeable  # as below
+        if locked:
+            source.flags.writeable = True
         if dtype.kind == "T":  # which as_strided does not know
             found: Any = source.ravel("K")[first :: strides[0] // dtype.itemsize][: shape[0]]
         else:
             found = np.lib.stride_tricks.as_strided(source.ravel("K")[first:], shape, strides)
+        if locked:
+            source.flags.writeable = False
     else:
         memory = source
         if isinstance(source, np.ndarray) and not source.flags.forc:

@@ -9,6 +9,8 @@ then only an equal definition, seen through `shape_of`, makes them one.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 import sys
 import types
 import uuid
@@ -66,6 +68,8 @@ def by_reference(value: Any, name: str | None = None) -> bool:
     if not isinstance(module_name, str) or module_name in ("__main__", "__mp_main__"):
         return False
     found: Any = sys.modules.get(module_name)
+    if found is None and module_name.partition(".")[0] in sys.modules:
+        found = _submodule(module_name)
     if found is None:
         return False
     for part in str(name or getattr(value, "__qualname__", "")).split("."):
@@ -73,6 +77,15 @@ def by_reference(value: Any, name: str | None = None) -> bool:
         if found is None:
             return False
     return found is value
+
+
+@functools.lru_cache(maxsize=1024)
+def _submodule(name: str) -> Any:
+    """Return a module that its loaded package has and nobody has imported yet, as numpy.rec; None where it has none."""
+    try:
+        return importlib.import_module(name)
+    except Exception:  # what runs there is not ours
+        return None
 
 
 def shape_of(cls: type) -> str:

@@ -9,8 +9,13 @@ member, so others stand in their place while it does.
 from __future__ import annotations
 
 import enum
+import sys
 import typing
 from typing import Any
+
+from dure.state.attributes import HELD
+from dure.state.instances import ALONE
+from dure.state.refusals import RefusedError
 
 _PLAIN = (int, float, complex, str, bytes, tuple)
 _OF_MEMBERS = ("_name_", "_value_", "__objclass__", "_sort_order_")  # what the metaclass gives them
@@ -57,6 +62,8 @@ def _raw(below: Any, member: Any) -> tuple[Any, ...]:
 
 
 def _attributes(member: Any) -> dict[str, Any]:
+    if sys.getrefcount(vars(member)) > ALONE:
+        raise RefusedError(member, HELD)
     return {name: value for name, value in vars(member).items() if name not in _OF_MEMBERS}
 
 

@@ -21,6 +21,7 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
         return None
     made = any(isinstance(getattr(kind, way), FunctionType) for way in ("__init__", "__new__"))
     reduced = any(isinstance(getattr(kind, way), FunctionType) for way in ("__reduce__", "__reduce_ex__"))
+    made = made or issubclass(kind, AttributeError | NameError)  # which forget what was looked for
     own = (made or any("__slots__" in vars(cls) for cls in kind.__mro__)) and not reduced
     return lambda _, error: _reduce(error, own=own)
 
@@ -32,6 +33,10 @@ def _reduce(error: BaseException, *, own: bool) -> Any:
         state = (vars(error) or None, above, _members(error))
         return rebuild.exception, (type(error), error.args, group), state, None, None, fill
     made = error.__reduce_ex__(5)
+    if isinstance(made, tuple) and len(made) == 3 and made[2] is vars(error):
+        setter: Any = type(error).__setstate__
+        if setter is BaseException.__setstate__:
+            return made[0], made[1], (made[2], above, {}), None, None, fill
     if above == (None, None, False) or not isinstance(made, tuple) or any(made[3:]):
         return made
     return made[0], made[1], (made[2] if len(made) > 2 else None, above), None, None, fill
@@ -55,6 +60,8 @@ def fill(error: BaseException, state: tuple[Any, ...]) -> None:
     held, (cause, context, suppress), *members = state
     for name, value in members[0].items() if members else ():
         object.__setattr__(error, name, value)
-    if held is not None:
+    if held is not None and members:
+        object.__setattr__(error, "__dict__", held)  # and no copy: who else holds it sees what changes
+    elif held is not None:
         error.__setstate__(held)
     error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppress

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+_KNOWN = ("_mgr", "_attrs", "_flags", "_name")
+
 
 def reduce_block(block: Any) -> Any:
     """Return the reduction of a pandas Block with its references."""
@@ -23,6 +25,23 @@ def reduce_series_manager(manager: Any) -> Any:
     out.
     """
     return restore_series_manager, (manager.blocks[0], manager.axes[0])
+
+
+def reduce_frame(frame: Any) -> Any:
+    """Return the reduction of a DataFrame or Series with the attributes that a person gave it."""
+    made = frame.__reduce_ex__(5)
+    known = {*_KNOWN, *frame._internal_names, *frame._metadata}  # noqa: SLF001 - what pandas itself keeps there
+    more = {name: value for name, value in vars(frame).items() if name not in known and not hasattr(type(frame), name)}
+    if not more or not isinstance(made, tuple) or len(made) < 3 or any(made[3:]):
+        return made
+    return made[0], made[1], (made[2], more), None, None, fill_frame
+
+
+def fill_frame(frame: Any, state: tuple[Any, dict[str, Any]]) -> None:
+    """Give a DataFrame or Series what it was, and a person's attributes."""
+    own, more = state
+    frame.__setstate__(own)
+    vars(frame).update(more)
 
 
 def reduce_refs(_: Any) -> Any:

@@ -16,6 +16,7 @@ import enum
 import fractions
 import gc
 import pathlib
+import pickle
 import sys
 import types
 import uuid
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getattribute__")
 _OTHER_WAYS = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
-_LEAVES = (
+LEAVES = (
     *(int, float, complex, str, bytes, type(None), range, enum.Enum, decimal.Decimal, fractions.Fraction, uuid.UUID),
     *(dt.date, dt.time, dt.timedelta, pathlib.PurePath),
 )
 _PLAIN = {int, float, complex, str, bytes, bool, type(None)}
 _STEPS = 100_000  # objects of one type's attributes that are looked through for the objects themselves
 _HELD = "a namespace whose attributes are held as a dictionary, too; dict(…) of that can be saved"
-_HASH = "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again"
+HASH = "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again"
 
 
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
@@ -58,7 +59,7 @@ class _Probe:
 
 
 _probe = _Probe()
-_ALONE = sys.getrefcount(_probe.__dict__)  # as many hold attributes that only their object holds
+ALONE = sys.getrefcount(_probe.__dict__)  # as many hold attributes that only their object holds
 
 
 def _instances(kind: type) -> Callable[[Any, Any], Any]:
@@ -71,7 +72,7 @@ def _instances(kind: type) -> Callable[[Any, Any], Any]:
     def reduce(_: Any, value: Any) -> Any:  # called for each object: all else is further down
         key = id(value)
         if key not in alone:
-            if holders(value.__dict__) > _ALONE:
+            if holders(value.__dict__) > ALONE:
                 first = hashes.first(value) if hashes else None
                 return begun, (kind, first or {}), (value.__dict__, _slots(value), False), None, None, fill
             alone.add(key)
@@ -100,14 +101,14 @@ class _Hashes:
     def first(self, value: Any) -> dict[str, Any] | None:
         """Return the attributes that its hash may come from; None where it cannot hold itself."""
         attributes, slots = value.__dict__, _slots(value)
-        first = {name: item for name, item in attributes.items() if _is_leaf(item)}
-        if len(first) == len(attributes) and not any(not _is_leaf(item) for item in slots.values()):
+        first = {name: item for name, item in attributes.items() if is_leaf(item)}
+        if len(first) == len(attributes) and not any(not is_leaf(item) for item in slots.values()):
             return None
         if not _hash_differs(value, first, attributes, slots):
             return first
         first = {name: item for name, item in attributes.items() if name in first or not self._leads(item, value)}
         if _hash_differs(value, first, attributes, slots) and self._leads(value, value):
-            raise RefusedError(value, _HASH)
+            raise RefusedError(value, HASH)
         return first
 
     def _leads(self, start: Any, value: Any) -> bool:
@@ -122,7 +123,7 @@ class _Hashes:
                 self._left -= 1
                 if self._left < 0:
                     return True
-                if id(child) not in seen and not isinstance(child, _LEAVES):
+                if id(child) not in seen and not isinstance(child, LEAVES):
                     seen.add(id(child))
                     stack.append(child)
         return False
@@ -133,10 +134,11 @@ def _slots(value: Any) -> dict[str, Any]:
     return (state[1] or {}) if isinstance(state, tuple) else {}
 
 
-def _is_leaf(value: Any) -> bool:
+def is_leaf(value: Any) -> bool:
+    """Tell whether a value holds nothing that may hold others."""
     if type(value) in (tuple, frozenset):
-        return all(map(_is_leaf, value))
-    return isinstance(value, _LEAVES)
+        return all(map(is_leaf, value))
+    return isinstance(value, LEAVES)
 
 
 def _hash_differs(value: Any, first: dict[str, Any], attributes: dict[str, Any], slots: dict[str, Any]) -> bool:
@@ -161,13 +163,14 @@ class _Namespaces:
 
     def __call__(self, pickler: Any, value: Any) -> Any:
         if id(value) not in self._alone:
-            if sys.getrefcount(value.__dict__) > _ALONE and _is_held(value, pickler.shared.namespace):
+            if sys.getrefcount(value.__dict__) > ALONE and is_held(value, pickler.shared.namespace):
                 raise RefusedError(value, _HELD)
             self._alone.add(id(value))
         return NotImplemented
 
 
-def _is_held(value: Any, namespace: dict[str, Any]) -> bool:
+def is_held(value: Any, namespace: dict[str, Any]) -> bool:
+    """Tell whether someone besides the object holds the dictionary of its attributes."""
     key = id(value.__dict__)  # what a comprehension refers to is in a cell, which would hold it, too
     if any(id(item) == key and not hidden(name, item) for name, item in namespace.items()):
         return True
@@ -175,7 +178,7 @@ def _is_held(value: Any, namespace: dict[str, Any]) -> bool:
     return any(
         holder is not value
         and holder is not shown
-        and not isinstance(holder, types.FrameType)
+        and not isinstance(holder, types.FrameType | types.FunctionType | pickle.Pickler)
         and not (type(holder) is dict and holder.get("__name__") == "__main__")  # the namespace or a copy of it
         for holder in gc.get_referrers(value.__dict__)
     )
@@ -190,8 +193,8 @@ def hash_again(start: Any, leave: Callable[[Any], bool]) -> None:
     stack = [start]
     while stack:
         current = stack.pop()
-        below = [child for child, _ in children(current) if not isinstance(child, _LEAVES) and not leave(child)]
-        if isinstance(current, set | dict) and not all(map(_is_leaf, current)):
+        below = [child for child, _ in children(current) if not isinstance(child, LEAVES) and not leave(child)]
+        if isinstance(current, set | dict) and not all(map(is_leaf, current)):
             _put_again(current)
         stack += {id(child): child for child in below if id(child) not in seen}.values()
         seen.update(map(id, below))

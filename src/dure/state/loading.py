@@ -21,7 +21,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, instances, marks, parts, patient, verified, written
+from dure.state import classes, collector, instances, marks, parts, patient, rebuild, verified, written
 from dure.state.aside import for_each
 from dure.state.blobs import BlobError, Blobs, digest_of
 from dure.state.identity import differing
@@ -55,6 +55,7 @@ class _Loading:
 
     steps: list[Callable[[], None]] = field(default_factory=list)
     codes: list[types.CodeType] = field(default_factory=list)
+    patient: bool = False
 
 
 class Loader:
@@ -200,11 +201,14 @@ class Loader:
         try:
             return unpickler.load()
         except Exception as error:
-            if not patient.is_for(error):
+            put_off = isinstance(error, patient.UnsettledError)
+            if not put_off and not patient.is_for(error):
                 raise
         self._unmake(group)
         self._here.loading.steps.clear()
-        return patient.Patient(io.BytesIO(stream), buffers=buffers, find_class=unpickler.find_class).load()
+        self._here.loading.patient = True
+        find = unpickler.find_class
+        return patient.Patient(io.BytesIO(stream), buffers=buffers, find_class=find, put_off=put_off).load()
 
     def _unmake(self, group: Group) -> None:
         """Forget the group's classes: a class that was made and not filled is nobody's class."""
@@ -338,6 +342,15 @@ class Loader:
             if content[0].get("__hash__") is not None:
                 instances.hash_again(content[0], self._is_elsewhere)
 
+    def settled(self, target: Any, state: tuple[Any, Callable[[Any, Any], None] | None]) -> None:
+        """Give an object its state; what may hold it is put off where it has another hash then."""
+        found, setter = state
+        patiently = self._here.loading.patient
+        before = None if patiently else hash(target)
+        (setter or rebuild.set_as_pickle)(target, found)
+        if not patiently and hash(target) != before:
+            raise patient.UnsettledError
+
     def _is_elsewhere(self, value: Any) -> bool:
         """Tell whether a value is no part of what is loaded: a module, the namespace, a class that lives here."""
         if isinstance(value, type):
@@ -348,16 +361,16 @@ class Loader:
         self, tag: str, code: bytes, name: str, where: Any, cells: tuple[Any, ...] | None
     ) -> types.FunctionType:
         """Return a function on the live namespace, on its module's, or on the dict that travelled with it."""
-        from dure.state.rebuild import code_object
-
         if where is None:
             scope = self.namespace
         elif isinstance(where, str):
             __import__(where)
             scope = vars(sys.modules[where])
+        elif isinstance(where, types.ModuleType):  # made by hand
+            scope = vars(where)
         else:
             scope = where
-        made = code_object(tag, code)
+        made = rebuild.code_object(tag, code)
         self._here.loading.codes.append(made)
         return types.FunctionType(made, scope, name, None, cells)
 

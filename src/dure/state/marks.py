@@ -39,6 +39,11 @@ def joined(*args: Any) -> NoReturn:
     _outside(*args)
 
 
+def settled(*args: Any) -> NoReturn:
+    """Stand for giving its state to an object that may be in a set, or a key, of what it holds itself."""
+    _outside(*args)
+
+
 def namespace(*args: Any) -> NoReturn:
     """Stand for the namespace itself."""
     _outside(*args)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dure.state.instances import HASH, is_leaf
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -26,14 +28,22 @@ def is_for(error: BaseException) -> bool:
     return False
 
 
+class UnsettledError(Exception):
+    """An object has another hash with its state than it had before, and may be in a set or a key by now."""
+
+
 class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose steps can be changed
     """An unpickler that puts such objects into their sets and dicts when all are whole."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
 
-    def __init__(self, stream: Any, *, buffers: list[Any], find_class: Callable[[str, str], Any]) -> None:
+    def __init__(
+        self, stream: Any, *, buffers: list[Any], find_class: Callable[[str, str], Any], put_off: bool = False
+    ) -> None:
+        """`put_off` keeps from sets and dicts all that may get another hash, too."""
         super().__init__(stream, buffers=buffers)
         self._find = find_class
+        self._now = is_leaf if put_off else _hashes
         self._left: list[tuple[Any, list[Any]]] = []  # what to put where, in this order
         self._waiting: set[int] = set()
 
@@ -54,7 +64,7 @@ class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose ste
 
     def _put(self, target: Any, items: list[Any], keys: list[Any]) -> bool:
         """Put off what cannot be hashed yet, and what comes after it; tell whether it was."""
-        if id(target) not in self._waiting and all(map(_hashes, keys)):
+        if id(target) not in self._waiting and all(map(self._now, keys)):
             return False
         self._waiting.add(id(target))
         self._left.append((target, items))
@@ -81,6 +91,13 @@ class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose ste
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[key] = value
 
+    def _load_frozenset(self) -> None:
+        items = self.pop_mark()  # type: ignore[attr-defined]
+        if self._now is is_leaf and not all(map(is_leaf, items)):
+            raise LookupError(HASH)
+        self.append(frozenset(items))  # type: ignore[attr-defined]
+
+    dispatch[pickle.FROZENSET[0]] = _load_frozenset
     dispatch[pickle.ADDITEMS[0]] = _load_additems
     dispatch[pickle.SETITEMS[0]] = _load_setitems
     dispatch[pickle.SETITEM[0]] = _load_setitem

@@ -16,6 +16,7 @@ import enum
 import functools
 import gc
 import io
+import itertools
 import logging
 import os
 import struct
@@ -28,7 +29,22 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dure.state import arrays, classes, containers, enums, errors, figures, frames, marks, rebuild, tensors, written
+from dure.state import (
+    arrays,
+    attributes,
+    classes,
+    containers,
+    enums,
+    errors,
+    figures,
+    frames,
+    instances,
+    marks,
+    rebuild,
+    standard,
+    tensors,
+    written,
+)
 from dure.state.parts import Cutter, Part, StandIn
 from dure.state.refusals import RefusedError, reason_for
 
@@ -72,6 +88,8 @@ class Shared:
         self.memory = arrays.Memory()
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
         self._watched: list[written.Watched] = []
+        self._holders: dict[int, tuple[dict[str, Any], Any]] = {}
+        self.foreign: dict[int, dict[str, Any]] = {}  # stand for namespaces of which functions read a part
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
 
     def watching(self) -> written.Watched:
@@ -79,6 +97,15 @@ class Shared:
         if not self._watched:
             self._watched.append(written.current())
         return self._watched[0]
+
+    def holder_of(self, names: dict[str, Any]) -> Any:
+        """Return what a person holds of a namespace that is not the notebook's: a module made by hand, or the
+        dictionary; None where functions alone have it.
+        """
+        known = self._holders.get(id(names))
+        if known is None:
+            known = self._holders[id(names)] = (names, _holder_of(names))
+        return known[1]
 
     def token(self, cls: type) -> str:
         """Return the class's token."""
@@ -130,7 +157,6 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.frozen: set[int] = set()  # inside what never changes
         self.last: Any = None
         self.met: object = None  # see dure.state.reach
-        self._foreign: dict[int, dict[str, Any]] = {}
         self._cells: set[int] = set()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -225,9 +251,11 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             "__annotations__": function.__annotations__,
         }
         slots = {name: value for name, value in slots.items() if value}
+        if function.__doc__ is None and isinstance(next(iter(function.__code__.co_consts), None), str):
+            slots["__doc__"] = None  # which is in the code, too
         if foreign is not None:
             slots["globals"] = foreign
-        state = (dict(function.__dict__), slots, contents)
+        state = (function.__dict__, slots, contents)
         arguments = (*classes.code_of(function), function.__name__, where, cells or None)
         return marks.function, arguments, state, None, None, rebuild.set_function_state
 
@@ -254,7 +282,10 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if module is not None and vars(module) is found:
             self.by_name(module, name)
             return name, None
-        own = self._foreign.setdefault(id(found), {"__name__": name})
+        held = self.shared.holder_of(found)
+        if held is not None:
+            return held, None
+        own = self.shared.foreign.setdefault(id(found), {"__name__": name})
         return own, {key: found[key] for key in reads if key in found}
 
     def _like_live(self, found: dict[str, Any], reads: frozenset[str]) -> bool:
@@ -277,11 +308,26 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if name == "__main__":
             raise RefusedError(module, "the notebook's own module")
         if sys.modules.get(name) is not module:
-            return super().reducer_override(module)
+            return _made_by_hand(self, module)
         self.by_name(module, name)
         prefix = name + "."
         below = [sub for sub in list(sys.modules) if sub.startswith(prefix) and "._" not in sub and sub.count(".") <= 2]
         return rebuild.module, (name, tuple(sorted(below)) if len(below) <= _SUBMODULES else ())
+
+
+def _holder_of(names: dict[str, Any]) -> Any:
+    holders = gc.get_referrers(names)
+    module = next((each for each in holders if isinstance(each, types.ModuleType) and vars(each) is names), None)
+    # the rest is this function and its callers; what holds names without saving any is found in no memo
+    held = any(isinstance(each, dict | list | tuple | set | types.CellType) and each is not holders for each in holders)
+    return module or (names if held else None)
+
+
+def _made_by_hand(pickler: GroupPickler, module: types.ModuleType) -> Any:
+    names = {name: value for name, value in vars(module).items() if name != "__builtins__"}
+    if sys.getrefcount(vars(module)) > instances.ALONE and instances.is_held(module, pickler.shared.namespace):
+        raise RefusedError(module, attributes.HELD)
+    return type(module), (module.__name__,), names, None, None, arrays.set_attributes
 
 
 def _keep_buffer(buffers: list[PickleBuffer], buffer: PickleBuffer) -> bool:
@@ -311,7 +357,8 @@ def _method(pickler: GroupPickler, method: types.MethodType) -> Any:
     name = method.__func__.__name__ if hasattr(method.__func__, "__name__") else ""
     owner = method.__self__ if isinstance(method.__self__, type) else type(method.__self__)
     held = getattr(owner, name, None)
-    if name and getattr(held, "__func__", held) is method.__func__:
+    shadowed = owner is not method.__self__ and name in getattr(method.__self__, "__dict__", ())
+    if name and not shadowed and getattr(held, "__func__", held) is method.__func__:
         return rebuild.attribute, (method.__self__, name)
     return types.MethodType, (method.__func__, method.__self__)
 
@@ -358,6 +405,8 @@ def _environment(_: GroupPickler, environment: Any) -> Any:
 def _lru_cache(pickler: GroupPickler, function: Any) -> Any:
     if classes.by_reference(function):
         return pickler.by_name(function, function.__module__)
+    if sys.getrefcount(vars(function)) > instances.ALONE and instances.is_held(function, pickler.shared.namespace):
+        raise RefusedError(function, attributes.HELD)
     parameters = function.cache_parameters()
     state = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
     made = rebuild.lru_cache, (function.__wrapped__, parameters["maxsize"], parameters["typed"])
@@ -375,10 +424,10 @@ def _new_type(pickler: GroupPickler, made: typing.NewType) -> Any:
     return rebuild.new_type, (made.__name__, made.__supertype__, made.__module__)
 
 
-def _parameters(pickler: GroupPickler, made: typing.ParamSpec) -> Any:
+def _parameters(pickler: GroupPickler, made: typing.ParamSpec | typing.TypeVarTuple) -> Any:
     if classes.by_reference(made, made.__name__):
         return pickler.by_name(made, made.__module__)
-    return typing.ParamSpec, (made.__name__,), {"__module__": made.__module__}, None, None, arrays.set_attributes
+    return type(made), (made.__name__,), {"__module__": made.__module__}, None, None, arrays.set_attributes
 
 
 def _weak_dict(_: GroupPickler, mapping: Any) -> Any:
@@ -431,10 +480,13 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,
+        typing.TypeVarTuple: _parameters,
+        itertools.cycle: standard.cycle,
+        weakref.WeakSet: lambda _, held: (weakref.WeakSet, (list(held),)),
         struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
         weakref.WeakKeyDictionary: _weak_dict,
         weakref.WeakValueDictionary: _weak_dict,
-        types.MappingProxyType: lambda _, proxy: (types.MappingProxyType, (gc.get_referents(proxy)[0],)),
+        types.MappingProxyType: standard.proxy,
         type({}.keys()): _dict_view,
         type({}.values()): _dict_view,
         type({}.items()): _dict_view,
@@ -447,12 +499,23 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         return _file
     if issubclass(kind, types.ModuleType):
         return GroupPickler.reduce_module
-    if issubclass(kind, logging.Logger):
-        return None
     reason = reason_for(kind)
-    if reason is not None:
-        return functools.partial(_refuse, reason)
-    return containers.route(kind) or errors.route(kind) or _subclass_route(kind) or _library_route(kind)
+    if issubclass(kind, logging.Logger) or reason is not None:
+        return standard.logger if reason is None else functools.partial(_refuse, reason)
+    own = (
+        standard.kept_by_module(kind)
+        or containers.route(kind)
+        or errors.route(kind)
+        or _subclass_route(kind)
+        or attributes.slotted(kind)
+    )
+    if own is None:
+        library = _library_route(kind)
+        plain = instances.route(kind) if library is None else None
+        if plain is not None:
+            return plain
+        own = attributes.guarded(kind, library)
+    return attributes.settled(kind, own)
 
 
 def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
@@ -461,7 +524,10 @@ def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         return lambda _, value: (
             rebuild.plain_subclass,
             (below, kind, *_value_of(below, value)),
-            getattr(value, "__dict__", None) or None,
+            object.__getstate__(value) or None,
+            None,
+            None,
+            rebuild.set_state,
         )
     if _answers_all(kind):
         return lambda _, value: (*(*value.__reduce_ex__(5), None, None)[:5], rebuild.set_state)
@@ -484,6 +550,8 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
 
 def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     numpy = sys.modules.get("numpy")
+    if numpy is not None and issubclass(kind, numpy.void):
+        return lambda _, record: arrays.reduce_record(record)
     if numpy is not None and issubclass(kind, numpy.ndarray):
         return lambda pickler, array: arrays.reduce_array(array, pickler.shared)
     pandas = sys.modules.get("pandas")
@@ -497,4 +565,6 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return lambda _, refs: frames.reduce_refs(refs)
         if issubclass(kind, pandas.Index):
             return _index
+        if issubclass(kind, pandas.DataFrame | pandas.Series):
+            return lambda _, frame: frames.reduce_frame(frame)
     return figures.route(kind) or tensors.route(kind)

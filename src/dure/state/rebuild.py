@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
+import logging
 import marshal
 import sys
 import types
@@ -50,7 +52,7 @@ def set_cell(cell: types.CellType, state: tuple[Any]) -> None:
 def set_function_state(function: types.FunctionType, state: tuple[dict[str, Any], dict[str, Any], list[Any]]) -> None:
     """Fill a function's attributes, slots and closure cells, after it is known to the pickle (cycles)."""
     attributes, slots, cells = state
-    function.__dict__.update(attributes)
+    function.__dict__ = attributes  # and no copy: who else holds it sees what changes
     foreign = slots.pop("globals", None)
     if foreign is not None:
         function.__globals__.update(foreign)
@@ -113,6 +115,57 @@ def set_state(target: Any, state: Any) -> None:
         object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in (slots or {}).items():
         object.__setattr__(target, name, value)
+
+
+def of_below(below: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
+    """Return an instance as the type below makes it, without calling the `__new__` and `__init__` of a class above."""
+    made = below.__new__(kind, *arguments)
+    if below.__init__ is not object.__init__:
+        below.__init__(made, *arguments)
+    return made
+
+
+def cycle(source: Any, at: int | None, state: tuple[Any, Any]) -> Any:
+    """Return an endless iterator at its position."""
+    inner = iter(source)
+    if at is not None:
+        inner.__setstate__(at)
+    made: Any = itertools.cycle(inner)
+    made.__setstate__(state)
+    return made
+
+
+def logger(name: str, level: int, propagate: bool, disabled: bool) -> Any:  # noqa: FBT001 - positional in the pickle
+    """Return the logger of that name; one that nobody has set up here gets its level."""
+    found = logging.getLogger(name)
+    if found.level == logging.NOTSET:
+        found.setLevel(level)
+        found.propagate, found.disabled = propagate, disabled
+    return found
+
+
+def set_all(target: Any, state: tuple[Any, dict[str, Any], dict[str, Any]]) -> None:
+    """Give an object the state that its type below knows, then the attributes and slots that it adds."""
+    known, attributes, slots = state
+    if known is not None:
+        set_as_pickle(target, known)
+    if attributes:
+        target.__dict__.update(attributes)
+    for name, value in slots.items():
+        object.__setattr__(target, name, value)
+
+
+def set_as_pickle(target: Any, state: Any) -> None:
+    """Give an object its state as pickle does."""
+    own = getattr(target, "__setstate__", None)
+    if own is not None:
+        own(state)
+        return
+    attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    if attributes:
+        target.__dict__.update((sys.intern(name) if type(name) is str else name, it) for name, it in attributes.items())
+    for name, value in (slots or {}).items():
+        setattr(target, name, value)
 
 
 def dict_view(source: dict[Any, Any], kind: str) -> Any:

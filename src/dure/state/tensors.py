@@ -13,7 +13,6 @@ import warnings
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from dure.state import instances
 from dure.state.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -30,19 +29,19 @@ class Holder:
 
 
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces torch's tensors and storages, and for other types what `instances` does."""
+    """Return what reduces torch's tensors and storages; None for other types."""
     if kind is Holder:
         return _reduce_holder
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "UntypedStorage"):
-        return instances.route(kind)
+        return None
     if issubclass(kind, torch.Tensor):
         return _reduce_tensor
     if issubclass(kind, torch.storage.TypedStorage):
         return lambda pickler, typed: (typed_storage, (_holder(pickler, typed._untyped_storage), typed.dtype))  # noqa: SLF001
     if issubclass(kind, torch.UntypedStorage):
         return lambda pickler, storage: (untyped_storage, (_holder(pickler, storage),))
-    return instances.route(kind)
+    return None
 
 
 def _reduce_tensor(_: Any, tensor: Any) -> Any:

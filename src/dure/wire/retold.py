@@ -101,6 +101,10 @@ _VALUES: Mapping[str, str] = {
     "a namespace whose attributes are held as a dictionary, too; dict(…) of that can be saved": (
         "속성이 딕셔너리로도 쓰이고 있는 네임스페이스. 그 딕셔너리를 dict(…)로 복사하면 저장할 수 있습니다"
     ),
+    "an object whose attributes are held as a dictionary, too; dict(…) of that can be saved": (
+        "속성이 딕셔너리로도 쓰이고 있는 객체. 그 딕셔너리를 dict(…)로 복사하면 저장할 수 있습니다"
+    ),
+    "a logger with handlers: set it up again after the restore": ("핸들러가 붙은 로거: 복원한 뒤 다시 설정하세요"),
     "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again": (
         "이 객체의 해시를 정하는 객체들이 이 객체를 집합에 담거나 키로 쓸 수 있어, 복원하면 찾지 못하게 됩니다"
     ),

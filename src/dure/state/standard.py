@@ -1,0 +1,57 @@
+"""Objects that stand for something of the process: a logger, the one random generator, the names of a class.
+
+Each is made again from what it stands for, not from a copy. The one trap: only modules that are loaded are looked at.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from dure.state import rebuild
+from dure.state.refusals import RefusedError, reason_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ONE_FOR_ALL = (("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("matplotlib", "rcParams"))
+
+
+def cycle(_: Any, endless: Any) -> Any:
+    """Return the reduction of an endless iterator at its position."""
+    _, (inner,), state = endless.__reduce__()
+    make, *source = inner.__reduce__() if reason_for(type(inner)) else (None,)
+    if make is not iter or not source[0]:
+        return NotImplemented
+    return rebuild.cycle, (source[0][0], source[1] if len(source) > 1 else None, state)
+
+
+def logger(_: Any, logger: logging.Logger) -> Any:
+    """Return the reduction of a logger by its name and level; refuse one that somebody has set up."""
+    logger.__reduce__()  # raises where logging does not know it
+    own = logger.name.partition(".")[0]
+    if logger.handlers and (own in ("root", "__main__") or own not in sys.modules):
+        raise RefusedError(logger, "a logger with handlers: set it up again after the restore")
+    return rebuild.logger, (logger.name, logger.level, logger.propagate, logger.disabled)
+
+
+def proxy(_: Any, proxy: types.MappingProxyType[Any, Any]) -> Any:
+    """Return the reduction of a mapping proxy: the names of a class, or a living view of a dictionary."""
+    below = gc.get_referents(proxy)[0]
+    makers = {getattr(value, "__objclass__", None) for value in below.values()}
+    for cls in [maker for maker in makers if isinstance(maker, type)] or gc.get_referrers(below):
+        if isinstance(cls, type) and gc.get_referents(vars(cls))[0] is below:
+            return vars, (cls,)
+    return types.MappingProxyType, (below,)
+
+
+def kept_by_module(kind: type) -> Callable[[Any, Any], Any] | None:
+    """Return what finds those again of which a module has one for all; None where it has none of this kind."""
+    for name, attribute in _ONE_FOR_ALL:
+        one = getattr(sys.modules.get(name), attribute, None)
+        if type(one) is kind:
+            return lambda _, value: (getattr, (sys.modules[name], attribute)) if value is one else NotImplemented
+    return None

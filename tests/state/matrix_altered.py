@@ -1,0 +1,275 @@
+"""The part of the fidelity matrix about objects that their own way of being pickled would alter, and what is one for a
+process.
+"""
+# ruff: noqa: E501 - the source of a cell is one text
+
+from tests.state.rows import rows
+
+ALTERED_ROWS = [
+    *rows(
+        "Attributes that are held besides, or that Python's own pickling forgets",
+        (
+            "attributes of an exception, as a dictionary",
+            "x=ValueError('a'); x.k=1; d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes of an exception with an __init__, as a dictionary",
+            "class E(Exception):\n    def __init__(s,a,*,b): super().__init__(a); s.b=b\nx=E('a',b=2); d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes of an int with its own __new__, as a dictionary",
+            "class I(int):\n    def __new__(c,v): return int.__new__(c,v)\nx=I(3); x.k=1; d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes of a tuple's subclass, as a dictionary",
+            "class I(tuple): pass\nx=I([3]); x.k=1; d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes of a function, as a dictionary",
+            "def x(): pass\nx.k=1; d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes that __getstate__ gives, as a dictionary",
+            "class E:\n    def __init__(s): s.a=1\n    def __getstate__(s): return s.__dict__\nx=E(); d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes that __setstate__ copies, as a dictionary",
+            "class E:\n    def __init__(s): s.a=1\n    def __setstate__(s,st): s.__dict__.update(st)\nx=E(); d=vars(x)",
+            None,
+        ),
+        (
+            "attributes of a scikit-learn model, as a dictionary",
+            "from sklearn.linear_model import Ridge\nx=Ridge(); d=vars(x)",
+            None,
+        ),
+        ("attributes of a StringIO, as a dictionary", "import io\nx=io.StringIO('x'); x.k=1; d=vars(x)", None),
+        (
+            "names of a module made by hand, as a dictionary",
+            "import types\nx=types.ModuleType('x'); x.k=1; d=vars(x)",
+            None,
+        ),
+        (
+            "attributes of an enumeration's member, as a dictionary",
+            "import enum\nclass C(enum.Enum):\n    A=1\nx=vars(C.A)",
+            None,
+        ),
+        ("names of a class", "class C: a=1\nx=vars(C)", "setattr(C,'b',2) or x['b']==2"),
+        (
+            "date with an attribute",
+            "import datetime\nclass D(datetime.date): pass\nx=D(2020,1,2); x.note=[1]; y=x.note",
+            "x.note is y and x.year==2020",
+        ),
+        (
+            "date with a slot",
+            "import datetime\nclass D(datetime.date): __slots__=('note',)\nx=D(2020,1,2); x.note=[1]; y=x.note",
+            "x.note is y and x.year==2020",
+        ),
+        (
+            "Decimal with an attribute",
+            "import decimal\nclass D(decimal.Decimal): pass\nx=D('3.4'); x.n=4",
+            "x.n==4 and str(x)=='3.4' and type(x) is D",
+        ),
+        (
+            "path with an attribute",
+            "import pathlib\nclass D(pathlib.PosixPath): pass\nx=D('/a'); x.n=4",
+            "x.n==4 and str(x)=='/a'",
+        ),
+        (
+            "IP address with an attribute",
+            "import ipaddress\nclass I(ipaddress.IPv4Address): pass\nx=I('1.2.3.4'); x.n=3",
+            "x.n==3 and str(x)=='1.2.3.4'",
+        ),
+        (
+            "random generator with an __init__ and attributes",
+            "import random\nclass R(random.Random):\n    def __init__(s,seed=1): super().__init__(seed); s.k=[1]\nx=R(3); x.k.append(2); x.random(); y=random.Random(); y.setstate(x.getstate())",
+            "x.k==[1,2] and x.random()==y.random()",
+        ),
+        ("Counter with an attribute", "import collections\nx=collections.Counter('aa'); x.n=1", "x.n==1 and x['a']==2"),
+        (
+            "bytearray whose __init__ asks for two arguments",
+            "class S(bytearray):\n    def __init__(s,a,b): super().__init__(a+b)\nx=S(b'a',b'c'); x.q=1",
+            "x==b'ac' and x.q==1 and type(x) is S",
+        ),
+        (
+            "str with a slot",
+            "class S(str):\n    __slots__=('a',)\n    def __new__(c,v): return str.__new__(c,v)\nx=S('q'); x.a=5",
+            "x.a==5 and x=='q'",
+        ),
+        (
+            "attribute of a frame",
+            "import pandas as pd, numpy as np\nx=pd.DataFrame({'a':[1]}); object.__setattr__(x,'note',[1]); y=x.note; s=x.a.astype(str); s.str",
+            "x.note is y",
+        ),
+        (
+            "attribute of a masked array",
+            "import numpy as np\nx=np.ma.masked_array([1,2],mask=[0,1]); x.note=1",
+            "x.note==1 and x.mask[1]",
+        ),
+        (
+            "AttributeError with its name",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\no=[]\ntry: o.zz\nexcept AttributeError as e: x=e",
+            "x.name=='zz'",
+        ),
+        (
+            "slots behind a __setattr__ that refuses",
+            "class A:\n    __slots__=('a',)\n    def __init__(s): object.__setattr__(s,'a',1)\n    def __setattr__(s,n,v): raise AttributeError\nx=A()",
+            "x.a==1",
+        ),
+        (
+            "slots behind a __setattr__ that counts",
+            "class A:\n    log=[]\n    __slots__=('a',)\n    def __init__(s): s.a=1\n    def __setattr__(s,n,v): s.log.append(n); object.__setattr__(s,n,v)\nx=A()",
+            "x.a==1 and A.log==['a']",
+        ),
+    ),
+    *rows(
+        "Hashes before the rest",
+        (
+            "hash circle of objects with their own __setstate__",
+            "class K:\n    n='d'\n    def __init__(s,n): s.n=n; s.near=set()\n    def __hash__(s): return hash(s.n)\n    def __eq__(s,o): return s.n==o.n\n    def __getstate__(s): return dict(s.__dict__)\n    def __setstate__(s,st): s.__dict__.update(st)\nh,k=K('h'),K('k'); h.near.add(k); k.near.add(h); x=[h,k]",
+            None,
+        ),
+        (
+            "hash circle of objects with their own __reduce__",
+            "class K:\n    n='d'\n    def __init__(s,n='q'): s.n=n; s.near=set()\n    def __hash__(s): return hash(s.n)\n    def __eq__(s,o): return s.n==o.n\n    def __reduce__(s): return K, (), dict(s.__dict__)\nh,k=K('h'),K('k'); h.near.add(k); k.near.add(h); x=[h,k]",
+            "h in k.near and k in h.near",
+        ),
+        (
+            "hash circle of objects with slots",
+            "class K:\n    __slots__=('n','near')\n    def __init__(s,n): s.n=n; s.near=set()\n    def __hash__(s): return hash(getattr(s,'n','d'))\n    def __eq__(s,o): return s.n==o.n\nh,k=K('h'),K('k'); h.near.add(k); k.near.add(h); x=[h,k]",
+            "h in k.near and k in h.near",
+        ),
+        (
+            "hash circle of dictionaries",
+            "class K(dict):\n    n='d'\n    def __hash__(s): return hash(s.n)\n    def __eq__(s,o): return s.n==o.n\nh,k=K(),K(); h.n='h'; k.n='k'; h[k]=1; k[h]=1; x=[h,k]",
+            None,
+        ),
+        (
+            "hash circle of frozen dataclasses with slots",
+            "import dataclasses\n@dataclasses.dataclass(frozen=True, slots=True)\nclass K:\n    n: str='d'\n    near: set=dataclasses.field(default_factory=set, compare=False)\nh,k=K('h'),K('k'); h.near.add(k); k.near.add(h); x=[h,k]",
+            "h in k.near and k in h.near",
+        ),
+    ),
+    *rows(
+        "What is one in this process",
+        (
+            "module made by hand with functions of its own",
+            "import types\nx=types.ModuleType('x'); exec('k=1\\ndef f(): return k', x.__dict__)",
+            "x.f()==1 and (setattr(x,'k',5) or x.f()==5)",
+        ),
+        (
+            "functions of exec and their namespace",
+            "ns={'__name__':'zz'}\nexec('k=1\\ndef f(): return k\\ndef g():\\n    global k\\n    k+=1', ns)\nf=ns['f'];g=ns['g']",
+            "g() or (f()==2 and ns['k']==2 and ns['f'] is f)",
+        ),
+        (
+            "functions of exec that share a global",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nns={}; exec('k=0\\ndef f():\\n    global k\\n    k+=1\\n    return k\\ndef g(): return k',ns); f=ns['f']; g=ns['g']; del ns",
+            "f()==1 and g()==1",
+        ),
+        (
+            "function of the random module",
+            "import random\nfrom random import choice as x, seed",
+            "(random.seed(1) or x(range(1000)))==(seed(1) or random.choice(range(1000)))",
+        ),
+        (
+            "random generator of the person's",
+            "import random\nx=random.Random(1); y=random.Random(1).random()",
+            "x.random()==y and x is not random._inst",
+        ),
+        (
+            "numpy's own random generator",
+            "import numpy as np\nx=np.random.mtrand._rand; y=np.random.rand",
+            "x is np.random.mtrand._rand and (np.random.seed(1) or y())==(np.random.seed(1) or np.random.rand())",
+        ),
+        ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
+        (
+            "logger with handlers",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nimport logging\nx=logging.getLogger('bbb'); x.addHandler(logging.NullHandler()); x.setLevel(7)",
+            None,
+        ),
+        (
+            "TypeVarTuple",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nx=typing.TypeVarTuple('Ts')",
+            "x.__name__=='Ts'",
+        ),
+        (
+            "itertools.cycle amid a round",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nx=itertools.cycle([1,2,3]); [next(x) for _ in range(5)]",
+            "[next(x) for _ in range(3)]==[3,1,2]",
+        ),
+        (
+            "set of weak references to what is saved",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nclass A: pass\na=A(); x=weakref.WeakSet([a])",
+            "a in x",
+        ),
+        (
+            "method that its object hides by an attribute",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nclass A:\n    def m(s): return 1\nx=A(); y=x.m; x.m=lambda: 2",
+            "y()==1 and x.m()==2",
+        ),
+        (
+            "docstring taken away",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\ndef x(): 'a'\nx.__doc__=None",
+            "x.__doc__ is None",
+        ),
+        (
+            "instance and alias of a generic class",
+            "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nT=typing.TypeVar('T')\nclass B(typing.Generic[T]): pass\nx=B[int](); y=B[int]",
+            "x.__orig_class__==B[int] and y.__origin__ is B and B.__parameters__==(T,)",
+        ),
+    ),
+    *rows(
+        "Memory of arrays seen in other ways",
+        (
+            "writable view of an array of objects that was locked later",
+            "import numpy as np\na=np.array([[1],'b',None,{}],dtype=object); x=a[1:3]; a.flags.writeable=False",
+            "x.flags.writeable and not a.flags.writeable and (x.__setitem__(0,'zz') or a[1]=='zz')",
+        ),
+        (
+            "writable view of a column of labels that was locked later",
+            "import numpy as np\na=np.array(['a','b']*5000,dtype=object); x=a[1:3]; a.flags.writeable=False",
+            "x.flags.writeable and not a.flags.writeable and (x.__setitem__(0,'zz') or a[1]=='zz')",
+        ),
+        (
+            "writable view of an array of texts that was locked later",
+            "import numpy as np\na=np.array(['a','b']*50,dtype=np.dtypes.StringDType()); x=a[1:3]; a.flags.writeable=False",
+            "x.flags.writeable and not a.flags.writeable and (x.__setitem__(0,'zz') or a[1]=='zz')",
+        ),
+        (
+            "array on a memoryview of an array",
+            "import numpy as np\na=np.arange(10.); x=np.asarray(memoryview(a))",
+            "a.__setitem__(1,77.) or x[1]==77",
+        ),
+        (
+            "array by DLPack",
+            "import numpy as np\na=np.arange(4.); x=np.from_dlpack(a)",
+            "a.__setitem__(1,77.) or x[1]==77",
+        ),
+        (
+            "array by __array_interface__",
+            "import numpy as np\nclass A:\n    def __init__(s): s.a=np.arange(4.)\n    @property\n    def __array_interface__(s): return s.a.__array_interface__\no=A(); x=np.asarray(o)",
+            "o.a.__setitem__(1,77.) or x[1]==77",
+        ),
+        (
+            "array on a C pointer into an array",
+            "import numpy as np\nimport ctypes\na=np.arange(4.); x=np.ctypeslib.as_array(a.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),(4,))",
+            "a.__setitem__(1,77.) or x[1]==77",
+        ),
+        (
+            "record of a structured array",
+            "import numpy as np\na=np.zeros(2,dtype=[('a','i4')]); x=a[1]",
+            "x.__setitem__('a',5) or a[1]['a']==5",
+        ),
+        (
+            "record of a recarray",
+            "import numpy as np\na=np.zeros(3,dtype=[('a','i4'),('b','f8')]).view(np.recarray); x=a[1:][1]",
+            "type(x) is np.record and (setattr(x,'b',5.) or a[2]['b']==5)",
+        ),
+    ),
+]

@@ -248,9 +248,14 @@ def share(ctx: click.Context, name: str, people: tuple[str, ...], *, team: bool)
     session = found(client, parsed(name).name)
     named = checked_people(people, lang_of(ctx))
     detail = client.share_session(session.id, [*session.shared, *named, *(["*"] if team else [])])
-    shown = ", ".join(detail.session.shared).replace("*", f"팀 {session.team}" if korean else f"team {session.team}")
+    shown, group = ", ".join(detail.session.shared), f"팀 {session.team}" if korean else f"team {session.team}"
     typed = f"%session restore {shlex.quote(f'{session.user}/{session.name}')}"
-    say(f"{shown}: `{typed}`" if korean else f"{shown} may read it: `{typed}`.")
+    if "*" in detail.session.shared:
+        say(f"{group} 전체가 읽을 수 있습니다: `{typed}`" if korean else f"All of {group} may read it: `{typed}`.")
+    elif korean:
+        say(f"{shown}: {group}에 있는 동안 읽을 수 있습니다: `{typed}`")
+    else:
+        say(f"{shown} may read it while in {group}: `{typed}`.")
 
 
 @sessions.command("unshare", cls=ToldCommand, ko="세션을 본인만 읽을 수 있게 합니다.")

@@ -17,6 +17,7 @@ from dure.notebook.session_lookup import detail_of, meant, numbered, saved_versi
 from dure.notebook.session_restoring import Lost, bring_back, clock, differences, lost_names, restored_line, short, some
 from dure.notebook.session_words import HELP, say
 from dure.notebook.tables import Table, show
+from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
     from dure.notebook.session_opening import Saved
@@ -65,11 +66,8 @@ def complete(text: str) -> list[str]:
 
 
 def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
-    from dure.state.inspection import size_text
-
     saver = saver_of(notebook)
-    written = notebook.flush(_PATIENCE_S)
-    name = short(notebook.name or "")
+    written, name = notebook.flush(_PATIENCE_S), short(notebook.name or "")
     if saver.fenced or saver.paused:
         notebook.show(saver.problem or say("is_off", name=name))
         return
@@ -94,7 +92,9 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     if notebook.names.lost:
         table.below.append(say("lost", names=lost_names(notebook.names.lost)))
     if saver.unsaved:
-        table.below.append(say("not_saved_names", names=_unsaved(notebook, saver)))
+        table.below.append(
+            say("not_saved_names", names=lost_names(notebook.names.why_unsaved(dict(sorted(saver.unsaved.items())))))
+        )
     if saver.problem:
         table.below.append(say("not_saved", reason=saver.problem))
     elif not written:
@@ -126,8 +126,6 @@ def _nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
 
 
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    from dure.state.inspection import size_text
-
     saver = saver_of(notebook)
     if not notebook.journal or notebook.journal.off:
         raise QuietError(say("is_off", name=short(notebook.name or "")))
@@ -146,8 +144,6 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if "--all" in rest:
         _list_all(notebook)
         return
-    from dure.state.inspection import size_text
-
     saver_of(notebook)
     _flushed(notebook)
     keys = ("version", "at", "cell", "variables", "size", "new", "label")
@@ -173,8 +169,6 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 
 def _list_all(notebook: NotebookSession) -> None:
-    from dure.state.inspection import size_text
-
     client = session.client()
     columns = [say(f"column_{key}") for key in ("session", "name", "owner", "at", "versions", "size", "shared")]
     rows = [
@@ -293,8 +287,6 @@ def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 
 def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> Table:
-    from dure.state.inspection import size_text
-
     added, removed, changed = differences(before, after)
     rows: list[tuple[Any, ...]] = []
     for what, names in (("added", added), ("changed", changed), ("removed", removed)):
@@ -415,8 +407,6 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 
 def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    if not rest:
-        raise QuietError(say("person_needed"))
     saver_of(notebook)
     _flushed(notebook)
     named = [word for word in rest if not word.startswith("-")]
@@ -508,7 +498,3 @@ def _trusted(rest: Sequence[str]) -> tuple[list[str], str | None]:
     index = words.index("--trust")
     trusted = words[index + 1] if index + 1 < len(words) else None
     return words[:index] + words[index + 2 :], trusted
-
-
-def _unsaved(notebook: NotebookSession, saver: Saver) -> str:
-    return lost_names(notebook.names.why_unsaved(dict(sorted(saver.unsaved.items()))))

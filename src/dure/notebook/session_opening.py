@@ -143,11 +143,12 @@ def _has_run(notebook: Path) -> bool:
 
 
 def _without_notebook(client: Client, me: str, name: str) -> str:
-    """Return the session whose notebook is not there any more, one of the same file's name first; "" for none."""
+    """Return the session whose notebook is not there any more: one of the same file's name, else the only one."""
     mine = client.sessions(user=me, limit=_LISTED).sessions
     gone = [each.name for each in mine if each.name.endswith(".ipynb") and not (Path.home() / each.name).exists()]
     file = name.rpartition("/")[2]
-    return next((each for each in gone if each.rpartition("/")[2] == file), next(iter(gone), ""))
+    likely = [each for each in gone if each.rpartition("/")[2] == file] or gone
+    return likely[0] if len(likely) == 1 else ""
 
 
 def _detail(client: Client, me: str, session_id: str | None) -> SessionDetail | None:

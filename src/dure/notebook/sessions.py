@@ -20,13 +20,13 @@ from dure.notebook.session import notebook_name
 from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
 from dure.notebook.session_journal import Journal, folder, left_behind
 from dure.notebook.session_names import Names
+from dure.notebook.session_restoring import Brought, bring_back, clock, lost_names, put_history, restored_line, short
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dure.notebook.session_opening import Opened, Saved
-    from dure.notebook.session_restoring import Brought
     from dure.notebook.session_saving import Saver
     from dure.notebook.session_waiting import Waiting
 
@@ -53,7 +53,7 @@ class NotebookSession:
         self.origin: int | None = None
         self.running = False
         self.waiting: Waiting | None = None  # while a restore goes on
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  # why nothing could be opened
         self._expected: bool | None = None  # whether a kernel of this machine saved it; None: not looked yet
         self._late = False
         self._by_hand = False  # the person named the session
@@ -104,7 +104,7 @@ class NotebookSession:
             self.arrive()
             if self.name is None:
                 self._find_name()
-            if self._failure is not None and self.name is not None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
+            if self.failure is not None and self.name is not None and time.monotonic() - self._asked_at > _ASK_AGAIN_S:
                 self.name_it(self.name, by_hand=self._by_hand)
             elif self.name is not None and not self._began:
                 self._begin()
@@ -130,7 +130,7 @@ class NotebookSession:
             self.names.cell_ended(self._cell)
             self._dirty = True
             self.arrive()
-            if self._failure is not None:
+            if self.failure is not None:
                 self._ask_later()
             elif self._began:
                 self._later(self._cells)
@@ -165,7 +165,7 @@ class NotebookSession:
     def name_it(self, name: str, *, by_hand: bool = False) -> None:
         """Begin to look for the session `name`, aside; `by_hand`: for none but that."""
         self.name, self._by_hand = name, by_hand
-        self._began, self.opened, self._failure, self._expected = False, None, None, None
+        self._began, self.opened, self.failure, self._expected = False, None, None, None
         self._asked_at = time.monotonic()
         self._opening = threading.Thread(target=self._open, args=(name,), name="dure-session-open", daemon=True)
         self._opening.start()
@@ -191,7 +191,7 @@ class NotebookSession:
             if self.opened.saved is not None and not self.opened.fresh and not self.opened.off:
                 self._import_aside(self.opened.saved)
         except BaseException as error:
-            self._failure = error
+            self.failure = error
         with contextlib.suppress(Exception):
             self.shell.kernel.io_loop.add_callback(self._opened_late)
 
@@ -201,7 +201,7 @@ class NotebookSession:
         """
         with self._guarded():
             found = self.opened
-            if self._failure is not None and self._dirty:
+            if self.failure is not None and self._dirty:
                 self._ask_later()
             if self.running or self._began or not self._dirty or found is None or found.saved is not None:
                 return
@@ -218,7 +218,7 @@ class NotebookSession:
     def _open_again(self) -> None:
         self._asks_again = False
         with self._guarded():
-            if self._failure is not None and self.name is not None and not self.running:
+            if self.failure is not None and self.name is not None and not self.running:
                 self.name_it(self.name, by_hand=self._by_hand)
 
     def _import_aside(self, saved: Saved) -> None:
@@ -244,10 +244,8 @@ class NotebookSession:
         self._tell_moved()
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
             if self.opened.fresh:
-                from dure.notebook.session_restoring import clock
-
                 saved = self.opened.saved
-                self.show(say("fresh", name=_short(self.name or ""), at=clock(saved.at), number=saved.number))
+                self.show(say("fresh", name=short(self.name or ""), at=clock(saved.at), number=saved.number))
             else:
                 self.bring_back_first(self.opened.saved)
 
@@ -265,21 +263,14 @@ class NotebookSession:
                 self.saver.paused = self.opened.off
         return self.saver is not None
 
-    @property
-    def failure(self) -> BaseException | None:
-        """Why nothing could be opened."""
-        return self._failure
-
     def bring_back_first(self, saved: Saved) -> None:
         """Restore what was open last, but nothing over what the person has made in this kernel already."""
-        from dure.notebook.session_restoring import put_history
-
         assert self.opened is not None
         assert self.opened.blobs is not None
         if self._importing is not None:  # it imports nothing but what is to be restored
             self._importing.join(_UNTOLD_S)
             if self._importing.is_alive():
-                self.show(say("importing", name=_short(self.name or "")))
+                self.show(say("importing", name=short(self.name or "")))
                 self._importing.join()
         brought = self._bring(saved, self.opened.blobs, keep=self.names.own())
         if brought is not None:
@@ -288,22 +279,18 @@ class NotebookSession:
             self._note_restored(brought)
 
     def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str]) -> Brought | None:
-        from dure.notebook.session_restoring import bring_back
-
         try:
             brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
         except Exception as error:
             self.restore_failed(error)
             return None
         self.took(brought)
-        from dure.notebook.session_restoring import restored_line
-
         self.show(restored_line(brought, self.name or ""))
         return brought
 
     def restore_failed(self, error: Exception) -> None:
         """Say that what was saved did not come back."""
-        self.show(say("restore_failed", name=_short(self.name or ""), reason=str(error) or type(error).__name__))
+        self.show(say("restore_failed", name=short(self.name or ""), reason=str(error) or type(error).__name__))
 
     def took(self, brought: Brought) -> None:
         """Remember where the restored names are from, and which ones are missing."""
@@ -411,7 +398,7 @@ class NotebookSession:
 
     def _open_at_last(self) -> None:
         """Have the session opened after all: a kernel may end while that goes on, or before the platform answered."""
-        if self._failure is not None and self.name is not None:
+        if self.failure is not None and self.name is not None:
             self.name_it(self.name, by_hand=self._by_hand)
         if self._opening is not None:
             self._opening.join(GRACE_S / 2)
@@ -451,8 +438,6 @@ class NotebookSession:
 
     def _tell(self) -> None:
         """Say, once, what could not be saved since the last cell."""
-        from dure.notebook.session_restoring import lost_names
-
         saver = self.saver
         if saver is None:
             return
@@ -473,7 +458,7 @@ class NotebookSession:
             if missed or self._expected:
                 self._say_once(say("late"))
         elif self.opened is not None and self.opened.saved is not None and not (self.opened.fresh or self.opened.off):
-            self._say_once(say("late_found", name=_short(self.name or "")))
+            self._say_once(say("late_found", name=short(self.name or "")))
         else:
             self._tell_moved()
 
@@ -481,7 +466,7 @@ class NotebookSession:
         """Say how to have what was saved under a name that the notebook may have had before `mv` in a terminal."""
         before = self.opened.moved_from if self.opened is not None else ""
         if before:
-            self._say_once(say("moved_from", name=_short(self.name or ""), before=before, typed=shlex.quote(before)))
+            self._say_once(say("moved_from", name=short(self.name or ""), before=before, typed=shlex.quote(before)))
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -511,9 +496,3 @@ def _in_a_cell(kernel: Any) -> bool:
     with contextlib.suppress(Exception):
         return bool(kernel.get_parent("shell").get("header"))
     return False
-
-
-def _short(name: str) -> str:
-    from dure.notebook.session_restoring import short
-
-    return short(name)

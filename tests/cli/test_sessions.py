@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from dure.client import Client, Login, session_refs
 from dure.state import FolderBlobs, capture
 from dure.wire.sessions import SaveRequest, SessionDocument
-from tests.api.plane import PEOPLE, until
+from tests.api.plane import PEOPLE, token, until
 
 
 @pytest.fixture
@@ -106,3 +107,20 @@ def test_deleting_asks_and_spares_the_newest(dure, kept):
     assert "has no version 1" in dure("sessions", "show", f"{kept}@1").stderr
     assert "alice/deep/train.ipynb is deleted." in dure("sessions", "delete", kept, "--yes", who="root").stdout
     assert "There is no session" in dure("sessions", "show", kept).stderr
+
+
+def test_other_peoples_sessions_do_not_crowd_out_ones_own(platform, kept, dure, monkeypatch):
+    asked = SaveRequest(name="mine.ipynb", team="vision", parent=0, kernel="k", document="0" * 64)
+    sessions = platform.plane.sessions
+    own = sessions.save(PEOPLE["root"], asked).session
+    others = [sessions.save(PEOPLE["alice"], asked.model_copy(update={"name": f"{n}.ipynb"})).session for n in range(3)]
+    monkeypatch.setattr(session_refs, "_LISTED", 2)
+    try:
+        with Client(Login(platform.url, token("root"), "file")) as client:
+            assert own not in [session.id for session in client.sessions(limit=2).sessions]
+            assert session_refs.found(client, "mine.ipynb").id == own
+        cut = dure("sessions", "list", "--limit", "1")
+        assert cut.stderr == "3 more: name a person with --user, or more of them with --limit.\n"
+    finally:
+        for session in (own, *others):
+            sessions.delete(PEOPLE["root"], session)

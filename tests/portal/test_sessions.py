@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from dure.portal import session_routes
 from dure.state import FolderBlobs, capture
 from dure.wire.sessions import SaveRequest, SessionDocument
 from tests.portal.conftest import ADA, ALICE, BOB
@@ -53,6 +54,16 @@ def test_the_list_and_one_session(plane, kept):
     korean = plane.http(**{"accept-language": "ko"}).get(f"sessions/{kept}").text
     assert "버전 2의 내용" in korean
     assert ">Versions<" not in korean
+
+
+def test_a_long_list_says_how_many_more_there_are(plane, monkeypatch):
+    monkeypatch.setattr(session_routes, "SHOWN", 2)
+    for number in range(5):
+        asked = SaveRequest(name=f"{number}.ipynb", team="vision", parent=0, kernel="k", document="0" * 64)
+        plane.sessions.save(ALICE, asked)
+    page = plane.http().get("sessions").text
+    assert page.count(".ipynb</a>") == 2
+    assert "and 3 more" in page
 
 
 def test_an_administrator_sees_sizes_until_it_is_shared_and_another_team_nothing(plane, kept):

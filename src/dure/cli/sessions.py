@@ -65,6 +65,9 @@ def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_j
         else ("SESSION", "NAME", "OWNER", "SAVED", "VERSIONS", "SIZE", "SHARED", "EXPIRES")
     )
     table(columns, rows, "세션이 없습니다." if korean else "No sessions.")
+    if listing.more:
+        told = f"{listing.more} more: name a person with --user, or more of them with --limit."
+        warn(f"{listing.more}개 더 있습니다. --user나 --limit을 쓰세요." if korean else told)
     held, limit_bytes = size_text(listing.held_bytes), size_text(listing.policy.quota_bytes)
     if rows and sys.stdout.isatty():
         warn(f"내 세션 {held} / 한도 {limit_bytes}." if korean else f"Yours hold {held} of {limit_bytes}.")

@@ -46,8 +46,10 @@ def found(client: Client, name: str) -> SessionView:
 
     Raises DureError `session_not_found` when there is none, `session_ambiguous` when there are several.
     """
-    sessions = client.sessions(limit=_LISTED).sessions
     me = client.me().name
+    # One's own are listed for themselves: those of others, of whom an administrator sees all, must not crowd them out.
+    listed = (*client.sessions(user=me, limit=_LISTED).sessions, *client.sessions(limit=_LISTED).sessions)
+    sessions = {session.id: session for session in listed}.values()
     for candidates in (
         [session for session in sessions if session.id == name],
         [session for session in sessions if session.user == me and session.name == name],

@@ -238,11 +238,11 @@ class Queries:
         active = tuple(self._ports.store.active()[0])
         viewer = self._viewer(principal, lang, active)
         plan = self._plan(active)
-        waiting = sorted(
-            (job for job in active if job.phase is Phase.QUEUED),
+        waiting = [job for job in active if job.phase is Phase.QUEUED]
+        seen = sorted(
+            (job for job in waiting if access.may_see(principal, job)),
             key=lambda job: (plan.verdicts[job.id].position if job.id in plan.verdicts else 0, job.submitted_at),
         )
-        seen = [job for job in waiting if access.may_see(principal, job)]
         running = [job for job in active if job.phase.holds_gpus and access.may_see(principal, job)]
         return QueueView(
             waiting=[self._shown(viewer, job, plan) for job in seen[:limit]],

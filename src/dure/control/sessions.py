@@ -65,14 +65,13 @@ class Sessions:
     def listed(self, principal: Principal, limit: int, user: str | None = None, name: str | None = None) -> SessionList:
         """Return the sessions that the caller may see: their own, those shared with them, all for administrators."""
         teams = None if principal.admin else principal.teams
-        found = [
-            session
-            for session in self._store.listed(principal.name, teams, _LISTED, owner=user, name=name)
-            if self._sees(principal, session)
-        ][:limit]
+        known = self._store.listed(principal.name, teams, _LISTED, owner=user, name=name)
+        seen = [session for session in known if self._sees(principal, session)]
+        found = seen[:limit]
         held = self._store.holdings(session_ids=[session.id for session in found])
         return SessionList(
             sessions=[self._view(principal, session, held.get(session.id, Holding())) for session in found],
+            more=len(seen) - len(found),
             policy=self.policy(),
             held_bytes=sum(each.held_bytes for each in self._store.holdings(user=principal.name).values()),
         )

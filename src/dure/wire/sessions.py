@@ -112,9 +112,10 @@ class VersionView(View):
 
 
 class SessionList(View):
-    """Sessions, the latest saved first, what the platform allows, and what the caller's own hold together."""
+    """Sessions, the latest used first, how many more there are, what is allowed, and what the caller's own hold."""
 
     sessions: list[SessionView]
+    more: int = 0
     policy: SessionPolicyView
     held_bytes: int = 0
 

@@ -1,9 +1,10 @@
-"""Stores to test with: a folder, and an S3 server that is started once."""
+"""Stores to test with: a folder, and an S3 server that is started once; and which parts were pickled."""
 
 import uuid
 
 import pytest
 
+from dure.state import FolderBlobs, plain
 from tests.s3server import program, s3_server
 
 
@@ -20,3 +21,22 @@ def s3_access():
 def s3_prefix(s3_access):
     """BlobAccess with a prefix of its own."""
     return {**s3_access, "prefix": f"teams/{uuid.uuid4().hex}"}
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return FolderBlobs(tmp_path)
+
+
+@pytest.fixture
+def pickled(monkeypatch):
+    """How many elements there were in each part that was pickled."""
+    counted = []
+    dumps = plain.dumps
+
+    def spy(elements, *more, **how):
+        counted.append(len(elements[0]))
+        return dumps(elements, *more, **how)
+
+    monkeypatch.setattr(plain, "dumps", spy)
+    return counted

@@ -9,51 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, columns, freeze, parts, plain, restore, written
+from dure.state import FolderBlobs, capture, changed, columns
+from tests.state import cutting
+from tests.state.cutting import loaded, needs_marks, save
 
-needs_marks = pytest.mark.skipif(written.current() is None, reason="this kernel or sandbox has no asynchronous marks")
 SIZE = 300_000  # elements: more memory than is never watched
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)
-    monkeypatch.setattr(parts, "LARGE_WEIGHT", 8192)
-    columns._columns.clear()
-
-
-@pytest.fixture
-def blobs(tmp_path):
-    return FolderBlobs(tmp_path)
-
-
-@pytest.fixture
-def pickled(monkeypatch):
-    """How many elements there were in each part that was pickled."""
-    counted = []
-    dumps = plain.dumps
-
-    def spy(elements, *more, **how):
-        counted.append(len(elements[0]))
-        return dumps(elements, *more, **how)
-
-    monkeypatch.setattr(plain, "dumps", spy)
-    return counted
+def small_parts(monkeypatch):
+    cutting.small_parts(monkeypatch, 8192)
 
 
 def texts(size=SIZE):
     return np.array([f"text {number}" for number in range(size)], dtype=object)
-
-
-def save(scope, base, blobs):
-    with freeze(scope, base=base, blobs=blobs) as frozen:
-        return frozen.save()
-
-
-def back(snapshot, blobs):
-    again: dict = {}
-    assert restore(snapshot, blobs, into=again).failed == {}
-    return again
 
 
 @needs_marks
@@ -69,7 +38,7 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
     pickled.clear()
     scope["frame"].loc[150_000, "name"] = "new"
     third = save(scope, second, blobs)
-    again = back(third, blobs)
+    again = loaded(third, blobs)
     assert pd.testing.assert_frame_equal(again["frame"], scope["frame"]) is None
     assert again["index"].index[7] == "text 7"
     if scope["frame"]["name"].dtype == "str":
@@ -90,13 +59,13 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
     ],
     ids=["rows", "columns", "numbers", "large numbers", "surrogates", "some", "few", "lists"],
 )
-def test_a_column_comes_back(blobs, made):
+def test_a_column_comes_loaded(blobs, made):
     array = made()
     array.flags.writeable = False
     scope = {"array": array}
     base = save(scope, None, blobs)
     base = save(scope, base, blobs)
-    found = back(base, blobs)["array"]
+    found = loaded(base, blobs)["array"]
     assert list(map(repr, found.ravel("K"))) == list(map(repr, array.ravel("K")))
     assert (found.flags.f_contiguous, found.flags.writeable) == (array.flags.f_contiguous, False)
     assert bool(base.groups[0].parts) == (array.size > 5000)
@@ -110,7 +79,7 @@ def test_what_holds_another_object_is_pickled_whole(blobs, odd):
     scope = {"array": array, "odd": odd}
     snapshot = save(scope, save(scope, None, blobs), blobs)
     assert not any(group.parts for group in snapshot.groups)
-    again = back(snapshot, blobs)
+    again = loaded(snapshot, blobs)
     assert repr(again["array"][33_333]) == repr(odd)
     if isinstance(odd, list | dict):
         assert again["array"][33_333] is again["odd"]
@@ -120,7 +89,7 @@ def test_words_that_come_again_and_again_do_not_multiply(blobs):
     words = [f"word {number}" for number in range(40_000)]
     chance = random.Random(1)
     drawn = [chance.choice(words) for _ in range(SIZE)]
-    again = back(save({"array": np.array(drawn, dtype=object), "list": drawn}, None, blobs), blobs)
+    again = loaded(save({"array": np.array(drawn, dtype=object), "list": drawn}, None, blobs), blobs)
     assert len(set(map(id, again["list"]))) <= len(words)
     assert len(set(map(id, again["array"]))) <= len(words)
 
@@ -157,7 +126,7 @@ def test_no_change_of_an_element_is_missed(tmp_path_factory, seed):
             else:
                 memoryview(scope["frame"]["n"].to_numpy()).tolist()
         base = save(scope, base, blobs)
-        again = back(base, blobs)
+        again = loaded(base, blobs)
         assert again["array"].tolist() == scope["array"].tolist()
         assert pd.testing.assert_frame_equal(again["frame"], scope["frame"]) is None
         some = capture(scope, ["frame"], base=base, blobs=blobs)

@@ -20,44 +20,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, alone, capture, changed, freeze, layout, parts, plain, restore, written
+from dure.state import FolderBlobs, capture, changed, freeze, parts, plain, restore, written
 from dure.state.loading import Loader
-from dure.state.manifest import Snapshot
-from tests.examples import examples
-
-needs_marks = pytest.mark.skipif(
-    written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"
-)
+from tests.state import cutting
+from tests.state.cutting import group_of, loaded, needs_marks, save
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    """Cut what has a few hundred objects, and forget what other tests left."""
-    monkeypatch.setattr(parts, "PART_WEIGHT", 128)
-    monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
-    monkeypatch.setattr(alone, "HARMLESS", {*alone.HARMLESS, "execnet.gateway_base"})
-    monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
-    parts._roots.clear()
-    parts._uncut.clear()
-
-
-@pytest.fixture
-def pickled(monkeypatch):
-    """The number of parts that were pickled."""
-    counted = []
-    dumps = plain.dumps
-
-    def spy(*given, **options):
-        counted.append(len(given[0][0]))
-        return dumps(*given, **options)
-
-    monkeypatch.setattr(plain, "dumps", spy)
-    return counted
-
-
-@pytest.fixture
-def blobs(tmp_path):
-    return FolderBlobs(tmp_path)
+    cutting.small_parts(monkeypatch)
 
 
 def records(count=600):
@@ -65,22 +36,6 @@ def records(count=600):
         {"id": n, "name": f"record {n}", "tags": [n, n + 1], "at": dt.date(2026, 1, 1), "x": n / 2}
         for n in range(count)
     ]
-
-
-def loaded(snapshot, blobs):
-    again: dict = {}
-    report = restore(Snapshot.from_json(snapshot.to_json()), blobs, into=again)
-    assert report.failed == {}
-    return again
-
-
-def save(scope, base, blobs):
-    with freeze(scope, base=base, blobs=blobs) as frozen:
-        return frozen.save()
-
-
-def group_of(name, snapshot):
-    return snapshot.groups[snapshot.variables[name].group]
 
 
 @needs_marks
@@ -147,7 +102,7 @@ class Odd:
 
 @pytest.mark.parametrize(
     "odd",
-    [Odd, lambda: OrderedDict(a=1), lambda: np.zeros(3), lambda: len, object],
+    [Odd, lambda: OrderedDict(a=1), lambda: np.zeros(3)[1:], lambda: len, object],
     ids=["class", "dict", "array", "function", "object"],
 )
 def test_what_is_not_plain_is_pickled_whole_and_its_code_runs_once(blobs, odd):
@@ -613,8 +568,7 @@ def large(chance, count):
 def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
     chance = random.Random(seed)
     blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
-    parts._roots.clear()
-    parts._uncut.clear()
+    cutting.forget()
     scope = {"a": large(chance, 300), "b": large(chance, 200), "box": {"c": large(chance, 150), "d": [1]}, "e": [1, 2]}
     base = None
     believed = 0
@@ -663,121 +617,6 @@ def test_leaves_that_come_and_go_at_one_address_are_told_apart(tmp_path_factory,
             scope["dict"][at] = scope["data"][at]
         base = save(scope, base, blobs)
         assert loaded(base, blobs) == scope
-
-
-# --- instances of a person's own class
-
-PERSON = """
-from dataclasses import dataclass, field
-
-@dataclass
-class Person:
-    name: str
-    age: float
-    tags: list = field(default_factory=list)
-
-class Other:
-    limit = 7
-    def __init__(self, n):
-        self.n = n
-"""
-
-
-def people(count=900):
-    scope: dict[str, Any] = {"__name__": "__main__"}
-    exec(PERSON, scope)
-    scope["data"] = [scope["Person"](f"p{n}", n / 2, [n]) for n in range(count)]
-    scope["more"] = {n: scope["Other"](n) for n in range(count)}
-    return {name: scope[name] for name in ("Person", "Other", "data", "more")}
-
-
-def looks(scope):
-    return (
-        [(type(each) is scope["Person"], list(vars(each).items())) for each in scope["data"]],
-        [(key, type(each) is scope["Other"], list(vars(each).items())) for key, each in scope["more"].items()],
-    )
-
-
-@pytest.mark.skipif(not layout.INSTANCES, reason="this Python keeps instances otherwise")
-@settings(max_examples=examples(12))
-@given(st.integers(0, 2**32))
-def test_no_change_of_an_instance_is_missed(tmp_path_factory, seed):
-    chance = random.Random(seed)
-    blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
-    parts._roots.clear()
-    parts._uncut.clear()
-    scope: dict[str, Any] = people()
-    base = None
-    for _ in range(6):
-        for _ in range(chance.choice([0, 1, 3, 20])):
-            one, other = chance.choice(scope["data"]), chance.choice(list(scope["more"].values()))
-            act = chance.randrange(10)
-            if act == 0:
-                one.age = None  # its memory is free for the next number
-                one.age = chance.random()
-            elif act == 1:
-                one.tags.append(chance.randrange(9))
-            elif act == 2:
-                other.n += 1
-            elif act == 3:
-                setattr(other, f"late{chance.randrange(4)}", chance.choice([[1], 2.5, "x"]))
-            elif act == 4:
-                one.__dict__ = {"name": "swapped", "age": chance.random(), "tags": []}
-            elif act == 5 and len(vars(other)) > 1:
-                vars(other).popitem()
-            elif act == 6:
-                vars(one)["more"] = chance.random()
-            elif act == 7:
-                scope["data"][chance.randrange(len(scope["data"]))] = scope["Person"]("new", 1.0)
-            elif act == 8:
-                scope["one"] = one
-            else:
-                gc.collect()
-        base = save(scope, base, blobs)
-        again = loaded(base, blobs)
-        assert looks(again) == looks(scope)
-        if "one" in scope and any(each is scope["one"] for each in scope["data"]):
-            assert any(each is again["one"] for each in again["data"])
-    assert group_of("data", base).parts
-
-
-def test_instances_are_cut_and_come_back_in_another_process(blobs):
-    base = save(people(), save(people(), None, blobs), blobs)
-    assert group_of("data", base).parts
-    assert group_of("more", base).parts
-    again = loaded(base, blobs)
-    assert isinstance(again["data"][7], again["Person"])
-    assert changed(again, base, blobs=blobs).changed == ()
-    again["more"][800].n = "other"
-    assert changed(again, base, blobs=blobs).changed == ("more",)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "def __reduce__(self): return (Odd, ())",
-        "def __getstate__(self): return {'n': 0}",
-        "def __getattr__(self, name): raise AttributeError(name)",
-        "def __del__(self): pass",
-        "__slots__ = ('n',)",
-        "@property\n    def __class__(self): return int",
-    ],
-)
-def test_a_class_with_ways_of_its_own_is_not_cut(blobs, body):
-    scope: dict[str, Any] = {"__name__": "__main__"}
-    exec(f"class Odd:\n    {body}\nmade = [Odd() for _ in range(600)]", scope)
-    for each in scope["made"]:
-        each.n = 1
-    snapshot = save({"made": scope["made"], "Odd": scope["Odd"]}, None, blobs)
-    assert not any(group.parts for group in snapshot.groups)
-
-
-def test_a_secret_of_an_instance_in_a_part_is_named_with_its_place(blobs):
-    scope = people()
-    scope["data"][400].password = "hunter2"
-    snapshot = save(scope, None, blobs)
-    assert "data" not in snapshot.names
-    assert eval(snapshot.unsaved["data"].split(": a secret")[0], dict(scope)) == "hunter2"
 
 
 def test_one_changed_record_is_compared_without_loading_the_others(blobs, monkeypatch):

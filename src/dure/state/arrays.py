@@ -40,6 +40,7 @@ class Memory:
         self._lows: list[int] = []
         self._owners: dict[int, tuple[int, Any]] = {}
         self._storages: list[tuple[int, int]] = []
+        self.borrowed: list[tuple[int, int]] = []  # where that of storages and arrays is which own none
         self._tops: list[Any] = []  # arrays that own memory, of which nobody has asked where it is
         self._lent: list[Any] = []
         self._all = False
@@ -79,6 +80,7 @@ class Memory:
         found = self._owner(low, size_bytes)
         if found is None:
             self._storages.append((low, low + size_bytes))
+            self.borrowed.append((low, low + size_bytes))
         return found
 
     def _owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
@@ -95,6 +97,8 @@ class Memory:
         if found is not None and found[0] is not array:
             return found[0]
         self._lent.append(array)
+        low, size = _address(array)
+        self.borrowed.append((low, low + size))
         if "torch" in sys.modules and array.flags.forc:
             self.own(array)
         return None
@@ -102,6 +106,7 @@ class Memory:
     def again(self) -> None:
         """Begin another round with what is known now."""
         self._storages.clear()
+        self.borrowed.clear()
         self._missed = False
 
 

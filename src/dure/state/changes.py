@@ -17,8 +17,8 @@ from dure.state.alike import same_but_for_texts
 from dure.state.capturing import Writer, snapshot_of, taken_of, there
 from dure.state.grouping import Gathered, gather
 from dure.state.loading import Loader
-from dure.state.parts import Cutter
-from dure.state.pickling import GroupPickler, Shared
+from dure.state.parts import Cutter, Part
+from dure.state.pickling import Shared, pickler_for
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:
@@ -122,10 +122,9 @@ def _same_after_all(
                 return False
             slots = loader.load(index)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
-        pickler = GroupPickler(shared, {id(slots[slot]) for slot in old.classes.values()})
         shared.cutter.cut(slots)
-        cut = [shared.cutter.split(slot) for slot in slots]
-        pickler.dump(tuple(slot if one is None else one.skeleton for slot, one in zip(slots, cut, strict=True)))
+        pickler = pickler_for(shared, {id(slots[slot]) for slot in old.classes.values()})
+        pickler.dump(slots)
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False
@@ -133,6 +132,11 @@ def _same_after_all(
     return (
         same_but_for_texts(pickler.file.getvalue(), gathered.pickled.stream)
         and len(pickler.parts) == len(gathered.pickled.parts)
+        and all(
+            other.stream is not None and same_but_for_texts(one.stream or b"", other.stream)
+            for one, other, was, now in zip(pickler.parts, gathered.pickled.parts, old.parts, group.parts, strict=True)
+            if _is_of_set(other) and was.digest != now.digest
+        )
         and all(one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True))
     )
 
@@ -146,11 +150,17 @@ def _parts_same_after_all(loader: Loader, shared: Shared, index: int, group: Gro
     if len(before) != len(group.parts):
         return False
     for number, (one, other) in enumerate(zip(before, group.parts, strict=True)):
-        if one.digest == other.digest:
+        living = gathered.pickled.parts[number]
+        if one.digest == other.digest or _is_of_set(living):
             continue
         elements = loader.elements(index, number)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         again = plain.dumps(elements, shared.token, located=False)
-        if not same_but_for_texts(again.stream, gathered.pickled.parts[number].stream or b""):
+        if not same_but_for_texts(again.stream, living.stream or b""):
             return False
     return True
+
+
+def _is_of_set(part: Part) -> bool:
+    """Tell whether the order of what is in it depends on the process, so that it is compared with what is made here."""
+    return part.table is not None and part.table.kind is set

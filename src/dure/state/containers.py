@@ -22,6 +22,7 @@ _BUILT_IN: tuple[Any, ...] = (
     set,
 )
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+_PICKLED = {collections.defaultdict, collections.Counter}  # as pickle does it, where they are not cut
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
@@ -29,25 +30,43 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
     """Return what reduces instances of `kind`; None where it is not a class of such a container, or has a way of its
     own to be pickled.
     """
-    base = next((base for base in _BUILT_IN if issubclass(kind, base)), None)
-    if base is None or kind in _BUILT_IN or kind is collections.Counter:
+    base = base_of(kind)
+    if base is None:
         return None
+    if kind not in _PICKLED:
+        return lambda pickler, value: _reduce(kind, base, value, pickler.shared.cutter.contents.get(id(value)))
+
+    def reduce_cut(pickler: Any, value: Any) -> Any:
+        cut = pickler.shared.cutter.contents.get(id(value))
+        return NotImplemented if cut is None else _reduce(kind, base, value, cut)
+
+    return reduce_cut
+
+
+def base_of(kind: type) -> Any:
+    """Return the built-in container that holds what instances of a class do; None where that is not all of them."""
+    base = next((base for base in _BUILT_IN if issubclass(kind, base)), None)
+    if base is None or kind in _PICKLED or kind in _BUILT_IN:
+        return base if kind in _PICKLED else None
     own = kind.__mro__[: kind.__mro__.index(base)]
     if not all(cls.__flags__ & _HEAP_TYPE for cls in own):
         return None
     if any(way in vars(cls) for cls in own if cls is not collections.Counter for way in _WAYS):
         return None
-    return lambda _, value: _reduce(kind, base, value)
+    return base
 
 
-def _reduce(kind: type, base: Any, value: Any) -> Any:
+def _reduce(kind: type, base: Any, value: Any, cut: Any) -> Any:
+    """Return how to make a container again; `cut` stands for its contents where they are cut into parts."""
     arguments: tuple[Any, ...] = ()
     if base is collections.defaultdict:
         arguments = (vars(base)["default_factory"].__get__(value),)
     elif base is collections.deque:
         arguments = ((), vars(base)["maxlen"].__get__(value))
-    if issubclass(base, dict):
-        contents: Any = dict(base.items(value))
+    if cut is not None:
+        contents: Any = cut
+    elif issubclass(base, dict):
+        contents = dict(base.items(value))
     else:
         contents = list(base.__iter__(value))
     attributes, slots = _state(value)
@@ -79,6 +98,9 @@ def fill(target: Any, state: tuple[tuple[Any, ...], Any, Any, dict[str, Any]]) -
         set.update(target, contents)
     else:
         base.extend(target, contents)
+    from dure.state import parts
+
+    parts.hand_over(contents, target)
     if attributes is not None:
         object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in slots.items():

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, collector
-from dure.state.parts import Cutter, Part, Split
-from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+from dure.state.parts import Cut, Cutter, Part
+from dure.state.pickling import GroupPickler, NamespaceMark, Shared, pickler_for
 from dure.state.plain import BIG_BYTES
 from dure.state.reach import PLAIN, Kinds, met
 from dure.state.refusals import explain
@@ -35,7 +35,8 @@ class Pickled:
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
     parts: Sequence[Part] = ()  # by their number
-    splits: Sequence[Split] = ()  # how what is large in it was cut
+    cuts: Sequence[Cut] = ()  # the containers that are cut into them
+    held: frozenset[int] = frozenset()  # ids of the values in it
 
     def texts(self) -> bytes:
         """Return the texts and bytes objects in it, one after the other between zeros."""
@@ -102,9 +103,12 @@ def gather(
         if shared.memory.missed:
             shared.memory.again()
             found = _gather(shared, _nodes(namespace, chosen), cutter)
-        while cutter.moved():
+        while cutter.undone(shared.memory.borrowed):
             shared.memory.again()
             found = _gather(shared, _nodes(namespace, chosen), cutter)
+            if shared.memory.missed:
+                shared.memory.again()
+                found = _gather(shared, _nodes(namespace, chosen), cutter)
         for group in found[0]:
             if look is not None:
                 look(group)
@@ -133,10 +137,8 @@ def _gather(shared: Shared, nodes: dict[int, Node], cutter: Cutter) -> tuple[lis
             if isinstance(node.value, type) and node.token:
                 # classes that define each other are one group, so that groups never need each other in a circle
                 unions.join(node.key, id(cls))
-        if node.reason is None:
-            others = unions.reached(node.key, pickler, kinds, cutter)
-            if node.key in others:  # what is in a part of it is elsewhere in it, too
-                queue.insert(0, node)
+        if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
+            queue.insert(0, node)
     _spread_failures(nodes)
     groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
@@ -165,30 +167,22 @@ def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
     if node.token:
         own = {id(node.value)}
         node.token = shared.token(node.value)
-    pickler = GroupPickler(shared, own)
-    splits, values = _as_cut([node], cutter)
+    pickler = pickler_for(shared, own)
     try:
-        pickler.dump(values)
+        pickler.dump((node.value,))
     except Exception as error:
         node.reason = explain(node.label, node.value, error, pickler.last)
     else:
-        node.pickled = _taken(pickler, splits)
+        node.pickled = _taken(pickler, [node], cutter)
     return pickler
 
 
-def _as_cut(nodes: list[Node], cutter: Cutter) -> tuple[list[Split], tuple[Any, ...]]:
-    """Return how the values of a group are cut, and what is pickled of them."""
-    cut = [cutter.split(node.value) for node in nodes]
-    splits = [split for split in cut if split is not None]
-    return splits, tuple(
-        node.value if split is None else split.skeleton for node, split in zip(nodes, cut, strict=True)
-    )
-
-
-def _taken(pickler: GroupPickler, splits: Sequence[Split]) -> Pickled:
+def _taken(pickler: GroupPickler, nodes: list[Node], cutter: Cutter) -> Pickled:
     modules = pickler.modules.union(*(part.modules for part in pickler.parts))
     stream = pickler.file.getvalue()
-    return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, splits)
+    cuts = cutter.cuts_of(pickler.stand_ins)
+    held = frozenset(id(node.value) for node in nodes)
+    return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, cuts, held)
 
 
 def _spread_failures(nodes: dict[int, Node]) -> None:
@@ -216,18 +210,17 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
     joined: Pickled = first
     sizes = {name: node.pickled.size_bytes for node in members if node.pickled for name in node.names}
     if len(members) > 1:
-        for node in members:
-            if own:  # a part is loaded when the classes that it needs are there, which are made with this group
-                cutter.uncut(node.key)
-        pickler = GroupPickler(shared, own)
-        splits, values = _as_cut(members, cutter)
+        for cut in [cut for node in members if own and node.pickled for cut in node.pickled.cuts]:
+            # a part is loaded when the classes that it needs are there, which are made with this group
+            cutter.uncut(id(cut.stand_in))
+        pickler = pickler_for(shared, own)
         try:
-            pickler.dump(values)
+            pickler.dump(tuple(node.value for node in members))
         except Exception as error:
             for node in members:
                 node.reason = explain(node.label, node.value, error, pickler.last)
             return None
-        joined = _taken(pickler, splits)
+        joined = _taken(pickler, members, cutter)
     return Gathered(
         names={name: slot for slot, node in enumerate(members) for name in node.names},
         classes={node.token: slot for slot, node in enumerate(members) if node.token},
@@ -255,15 +248,15 @@ class _Unions:
         self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
         self._only_frozen: dict[int, list[int]] = {}
 
-    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds, cutter: Cutter) -> list[int]:
-        """Join `node` with all that reached one of the mutable objects in the pickler's memo, and return those of them
-        that are cut.
+    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds, cutter: Cutter) -> bool:
+        """Join `node` with all that reached one of the mutable objects in the pickler's memo, and tell whether it has
+        to be pickled again: what is in a part of it is elsewhere in it, too.
         """
         # a notebook class in its own group is held by its id through the node itself
         found = met(pickler).shared(kinds)
         found -= pickler.referenced
-        cut = cutter.met(found, node)
-        for other in cut:
+        cut, again = cutter.met(found, pickler.stand_ins)
+        for other in (*cut, *map(id, pickler.stand_ins)):
             self.join(node, other)
         frozen = found & pickler.frozen
         found -= frozen
@@ -278,7 +271,7 @@ class _Unions:
             self._many.append((found, node))
         else:
             self._holder.update(dict.fromkeys(found - others, node))
-        return cut
+        return again
 
     def _meet(self, node: int, found: set[int]) -> set[int]:
         known = self._holder.keys() & found

@@ -1,4 +1,4 @@
-"""Where CPython keeps what dictionaries, lists, sets and byte arrays hold, for many of them at once.
+"""Where CPython keeps what dictionaries, lists, tuples, sets, byte arrays and numpy's arrays hold, for many at once.
 
 Nothing is read through the objects, since a reference that is counted is a write to their page. The one trap: this
 rests on how CPython 3.11 to 3.14 lay out these types, so `WORKS` tells whether all of it was found to hold when this
@@ -8,10 +8,12 @@ was loaded, and nothing here may be used where it does not.
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import sys
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from dure.state.elements import words_at
 
@@ -25,15 +27,18 @@ _BEFORE = 48  # bytes before an object, and around an instance's values, in whic
 _KEYS_GENERAL, _KEYS_TEXT = 0, 1  # entries of hash, key and value, or of key and value; the others have no values
 _SET_MASK_AT, _SET_TABLE_AT, _SET_WITHIN_AT = 32, 40, 64
 _BYTES_START_AT = 40
-_BASIC: dict[type, int] = {list: 40, dict: 48, set: 200, bytearray: 56}
+_BASIC: dict[type, int] = {list: 40, dict: 48, set: 200, bytearray: 56, defaultdict: 56}
+_TUPLE_ITEMS_AT = tuple.__basicsize__
+_ARRAY_DATA_AT, _ARRAY_NDIM_AT, _ARRAY_DIMS_AT, _ARRAY_STRIDES_AT = 16, 24, 32, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where a list's or dictionary's elements are: `slots` of `stride_bytes` from `address`, of a dictionary some of
-    them empty. While `form` is equal, a slot is where it was.
+    """Where a container's elements are: `slots` of `stride_bytes` from `address`, of a dictionary or set some of them
+    empty. While `form` is equal, a slot is where it was.
     """
 
+    kind: type  # list, tuple, dict or set
     form: tuple[int, ...]
     address: int
     stride_bytes: int
@@ -41,56 +46,74 @@ class Table:
     count: int  # of elements
 
     @property
-    def of_list(self) -> bool:
-        """Whether it is a list's."""
-        return self.stride_bytes == _ITEM_BYTES
+    def in_order(self) -> bool:
+        """Whether a slot is an element's index."""
+        return self.kind in (list, tuple)
+
+    @property
+    def _columns(self) -> range:
+        """Which words of a slot are objects: an element, or a key and its value."""
+        words = self.stride_bytes // 8
+        return range(1) if self.kind is set else range(max(words - 2, 0), words)
 
     def extent(self, low: int, high: int) -> tuple[int, int]:
         """Return where slots `low` to `high` begin and end in memory."""
         return self.address + low * self.stride_bytes, self.address + high * self.stride_bytes
 
     def pointers(self) -> Any:
-        """Return the addresses of a list's items or of a dictionary's values, 0 for an empty slot."""
+        """Return the addresses of the elements or of a dictionary's values, 0 for an empty slot."""
         step = self.stride_bytes // 8
-        return words_at(self.address, step * self.slots)[step - 1 :: step].astype("u8")
+        found = words_at(self.address, step * self.slots)[self._columns[-1] :: step].astype("u8")
+        if self.kind is set:
+            found[found == _NO_ELEMENT] = 0
+        return found
 
     def elements(self, low: int, high: int) -> tuple[list[Any], ...]:
-        """Return what slots `low` to `high` hold: of a list its items, of a dictionary its keys and its values."""
+        """Return what slots `low` to `high` hold: the elements, of a dictionary the keys and the values."""
         step = self.stride_bytes // 8
         words = (ctypes.py_object * (step * self.slots)).from_address(self.address)
-        columns = range(max(step - 2, 0), step)
-        try:
-            return tuple(words[low * step + column : high * step : step] for column in columns)
-        except ValueError:  # of an empty slot
-            held = words_at(self.address, step * self.slots)[step - 1 :: step]
-            full = [low + int(index) for index in held[low:high].nonzero()[0]]
-            return tuple([words[index * step + column] for index in full] for column in columns)
+        if self.kind is not set:
+            try:
+                return tuple(words[low * step + column : high * step : step] for column in self._columns)
+            except ValueError:  # of an empty slot
+                pass
+        full = [low + int(index) for index in self.pointers()[low:high].nonzero()[0]]
+        return tuple([words[index * step + column] for index in full] for column in self._columns)
 
 
-def table_of(value: Any) -> Table | None:
-    """Return where an exact list's or dictionary's elements are; None where that is not known."""
+def table_of(value: Any, kind: type) -> Table | None:
+    """Return where the elements of a list, tuple, dictionary or set are, or of an instance of a class below list or
+    dict; None where that is not known.
+    """
     if not WORKS:
         return None
-    if type(value) is list:
-        items = _word(id(value) + _LIST_ITEMS_AT)
-        return Table((items,), items, _ITEM_BYTES, len(value), len(value)) if items else None
-    keys, values = _word(id(value) + _DICT_KEYS_AT), _word(id(value) + _DICT_VALUES_AT)
+    key = id(value)
+    count = int(cast("Any", kind).__len__(value))
+    if kind is tuple:
+        return Table(tuple, (count,), key + _TUPLE_ITEMS_AT, _ITEM_BYTES, count, count)
+    if kind is list:
+        items = _word(key + _LIST_ITEMS_AT)
+        return Table(list, (items,), items, _ITEM_BYTES, count, count) if items else None
+    if kind is set:
+        table, mask = _word(key + _SET_TABLE_AT), _word(key + _SET_MASK_AT)
+        return Table(set, (table, mask), table, 16, mask + 1, count)
+    keys, values = _word(key + _DICT_KEYS_AT), _word(key + _DICT_VALUES_AT)
     form = _word(keys + _KEYS_FORM_AT) & 0xFFFFFF
-    kind = form >> 16
-    if values or kind not in (_KEYS_GENERAL, _KEYS_TEXT) or keys == _NO_KEYS:
+    kind_of_keys = form >> 16
+    if values or kind_of_keys not in (_KEYS_GENERAL, _KEYS_TEXT) or keys == _NO_KEYS:
         return None
-    stride = 24 if kind == _KEYS_GENERAL else 16
+    stride = 24 if kind_of_keys == _KEYS_GENERAL else 16
     address = keys + _KEYS_INDEX_AT + (1 << (form >> 8 & 0xFF))
-    return Table((keys, form), address, stride, _word(keys + _KEYS_ENTRIES_AT), len(value))
+    return Table(dict, (keys, form), address, stride, _word(keys + _KEYS_ENTRIES_AT), count)
 
 
 def extents(kind: type, ids: Any) -> tuple[Any, Any] | None:
     """Return where all runs of memory begin and end that tell what objects of one type hold, as two arrays; None where
-    one of them is laid out otherwise. `kind` is list, dict, set or bytearray.
+    one of them is laid out otherwise. `kind` is list, dict, set, bytearray or defaultdict.
     """
     numpy = sys.modules["numpy"]
     ids = ids.astype("u8", copy=False)
-    if kind is dict:
+    if kind in (dict, defaultdict):
         found = _dict_tables(numpy, ids)
         if found is None:
             return None
@@ -112,6 +135,24 @@ def instances(cls: type, ids: Any) -> tuple[Any, Any]:
     """Return where the memory of instances of a simple class begins and ends, with what lies before the objects."""
     ids = ids.astype("u8", copy=False)
     return ids - _BEFORE, ids + cls.__basicsize__
+
+
+def array_data(ids: Any, sizes_bytes: Any) -> tuple[Any, Any]:
+    """Return where the memory of arrays begins and ends."""
+    starts = words(ids + _ARRAY_DATA_AT)
+    return starts, starts + sys.modules["numpy"].maximum(sizes_bytes, 1)
+
+
+def arrays(ids: Any) -> tuple[Any, Any]:
+    """Return where all else of the same arrays begins and ends: where they and their shapes are kept."""
+    numpy = sys.modules["numpy"]
+    sizes = numpy.maximum(words(ids + _ARRAY_NDIM_AT) & 0xFFFFFFFF, 1) * 8
+    shapes, strides = words(ids + _ARRAY_DIMS_AT), words(ids + _ARRAY_STRIDES_AT)
+    some = shapes != 0  # not of an array of no dimensions
+    starts = numpy.concatenate([ids, shapes[some], strides[some]])
+    return starts, numpy.concatenate(
+        [ids + numpy.ndarray.__basicsize__, (shapes + sizes)[some], (strides + sizes)[some]]
+    )
 
 
 def _dict_tables(numpy: Any, ids: Any) -> tuple[Any, Any] | None:
@@ -198,6 +239,7 @@ def _works() -> bool:
     if any(kind.__basicsize__ != size for kind, size in _BASIC.items()):
         return False
     some: list[Any] = [object(), "text", 1.5]
+    row = tuple(some)
     few: dict[Any, Any] = {"a": some[0], "b": some[1]}
     mixed: dict[Any, Any] = {1: some[0], "b": some[1], (2, 3): some[2]}
     many = {f"key {number}": number + 10**9 for number in range(300)}
@@ -212,6 +254,9 @@ def _works() -> bool:
         and ctypes.string_at(_word(id(data) + _BYTES_START_AT), _word(id(data) + _SIZE_AT)) == b"3456789"
         and _word(id(apart) + _SET_MASK_AT) + 1 == (apart.__sizeof__() - set.__basicsize__) // 16
         and _set_holds(apart)
+        and _set_holds(apart - set(range(0, 1000, 3)))
+        and all(map(_dict_holds, (defaultdict(list, few), Counter("abca"))))
+        and [_word(id(row) + _TUPLE_ITEMS_AT + 8 * index) for index in range(3)] == list(map(id, row))
         and _word(id(within) + _SET_TABLE_AT) == id(within) + _SET_WITHIN_AT
         and _word(id("some text") + _SIZE_AT) == len("some text")
     )
@@ -233,7 +278,27 @@ def _dict_holds(probe: dict[Any, Any]) -> bool:
 
 def _set_holds(probe: set[Any]) -> bool:
     table, slots = _word(id(probe) + _SET_TABLE_AT), _word(id(probe) + _SET_MASK_AT) + 1
-    return set(map(id, probe)) <= {_word(table + 16 * index) for index in range(slots)}
+    held = {_word(table + 16 * index) for index in range(slots)}
+    return _NO_ELEMENT != 0 and set(map(id, probe)) == held - {0, _NO_ELEMENT}
+
+
+@functools.cache
+def arrays_work() -> bool:
+    """Tell whether numpy keeps arrays as is thought here; asked when it is loaded."""
+    numpy = sys.modules["numpy"]
+    if not WORKS or numpy.ndarray.__basicsize__ < _ARRAY_STRIDES_AT + 8:
+        return False
+    for probe in (numpy.arange(24.0).reshape(2, 3, 4).copy(), numpy.zeros(5, "i2"), numpy.zeros(())):
+        shapes, strides = _word(id(probe) + _ARRAY_DIMS_AT), _word(id(probe) + _ARRAY_STRIDES_AT)
+        if _word(id(probe) + _ARRAY_DATA_AT) != probe.__array_interface__["data"][0]:
+            return False
+        if _word(id(probe) + _ARRAY_NDIM_AT) & 0xFFFFFFFF != probe.ndim:
+            return False
+        if probe.ndim and words_at(shapes, probe.ndim).tolist() != list(probe.shape):
+            return False
+        if probe.ndim and words_at(strides, probe.ndim).tolist() != list(probe.strides):
+            return False
+    return True
 
 
 class _Probe:
@@ -256,7 +321,18 @@ def _instances_work() -> bool:
     return set(map(id, mine.values())) <= set(near) and id(mine) in (*before, *within)
 
 
+def _left_by_element() -> int:
+    """Return the address of what stands in a set where an element was removed."""
+    if set.__basicsize__ != _BASIC[set]:
+        return 0
+    probe = {1}
+    probe.discard(1)
+    found = {_word(_word(id(probe) + _SET_TABLE_AT) + 16 * index) for index in range(8)} - {0}
+    return found.pop() if len(found) == 1 else 0
+
+
 _EMPTY: dict[Any, Any] = {}
 _NO_KEYS = _word(id(_EMPTY) + _DICT_KEYS_AT) if dict.__basicsize__ == _BASIC[dict] else 0
+_NO_ELEMENT = _left_by_element()
 WORKS = _works()
 INSTANCES = WORKS and _instances_work()

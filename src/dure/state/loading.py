@@ -374,9 +374,9 @@ class Loader:
         self._here.loading.codes.append(made)
         return types.FunctionType(made, scope, name, None, cells)
 
-    def joined(self, index: int, kind: str, segments: list[Any]) -> list[Any] | dict[Any, Any]:
-        """Return a list or dictionary of elements that are given, or in a group's part of which the number is."""
-        made: list[Any] | dict[Any, Any] = {} if kind == "dict" else []
+    def joined(self, index: int, kind: str, segments: list[Any]) -> Any:
+        """Return a container of elements that are given, or in a group's part of which the number is."""
+        made: Any = {"dict": dict, "set": set}.get(kind, list)()
         lengths = []
         for segment in segments:
             found = segment
@@ -385,11 +385,15 @@ class Loader:
                     raise ValueError("the saved group does not hold what its manifest says")
                 found = self.elements(index, segment)
             lengths.append(len(found[0]))
-            if isinstance(made, dict):
+            if kind == "dict":
                 made.update(zip(*found, strict=True))
+            elif kind == "set":
+                made.update(found[0])
             else:
                 made += found[0]
-        parts.register(made, lengths)
+        made = tuple(made) if kind == "tuple" else made
+        if kind != "set":  # where an element is in a set depends on the process
+            parts.register(made, lengths)
         return made
 
     def elements(self, index: int, number: int) -> tuple[list[Any], ...]:
@@ -438,6 +442,9 @@ class _Unpickler(pickle.Unpickler):
             super().__init__(io.BytesIO(stream), buffers=buffers)
         self._loader = loader
         self._group = group
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid  # what stands in for a container was loaded as that
 
     def find_class(self, module: str, name: str) -> Any:
         if module == marks.__name__ and name == "joined":

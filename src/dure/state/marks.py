@@ -35,7 +35,7 @@ def function(*args: Any) -> NoReturn:
 
 
 def joined(*args: Any) -> NoReturn:
-    """Stand for a list or dictionary whose elements are in some of the group's parts."""
+    """Stand for a container whose elements are in some of the group's parts."""
     _outside(*args)
 
 

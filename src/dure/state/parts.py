@@ -1,15 +1,14 @@
-"""Large lists and dictionaries of plain objects, cut into parts; a part whose memory was not written is not looked at.
+"""Large containers of plain objects, cut into parts; a part whose memory was not written is not looked at.
 
 A part is unchanged when no page was written that tells what its containers hold: then they refer to the same objects
-as before, which live as long, and what is no container cannot change. That is true of exact built-in types only, and
-only if nothing but us ran from the pickling of a part, which counts references and so writes its pages, to the moment
-from which writes are told (docs/decisions/0021). The one trap: an id says nothing once its object is gone, so what is
-remembered here is believed only after the kernel said that its pages were not written.
+as before, which live as long, and what is no container cannot change. That is true of built-in types and simple classes
+only, and only if nothing but us ran from the pickling of a part, which counts references and so writes its pages, to
+the moment from which writes are told (docs/decisions/0021). The one trap: an id says nothing once its object is gone,
+so what is remembered here is believed only after the kernel said that its pages were not written.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import itertools
 import os
@@ -20,11 +19,10 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, layout, marks, plain, written
+from dure.state import classes, large, layout, marks, plain, sharing, written
 from dure.state.alone import alone
 from dure.state.manifest import Buffer
 from dure.state.plain import NotPlainError
-from dure.state.refusals import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,10 +30,7 @@ if TYPE_CHECKING:
 PART_WEIGHT = 65_536  # objects; some ten milliseconds of pickling
 LARGE_WEIGHT = PART_WEIGHT
 _PARTS = 512  # of one container, at most, or the manifest would be large
-_FEW = 256  # elements; of so few large ones each is cut by itself
-_NESTED = 3  # how deep those are looked for
 _ROOTS = 1024  # containers of which something is remembered
-_SORTED = 8  # parts; the objects of more are sorted together with those of all others
 _AGAIN = 16  # captures after which it is tried again to cut what could not be cut
 
 
@@ -49,7 +44,7 @@ class Part:
     ids: Any  # of what in it can be shared and change, and of its long texts, sorted
     pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
     stream: bytes | None
-    steps: tuple[Any, ...] = ()  # indices and keys that lead from the value to the container
+    arrays: Any = None  # where the memory of arrays in it begins and ends, sorted
     table: layout.Table | None = None  # None of an array's elements
     low: int = 0  # first slot, and the one after the last
     high: int = 0
@@ -59,9 +54,8 @@ class Part:
 
     @property
     def where(self) -> str:
-        """The way from the value to these elements, as a person writes it."""
-        path = "".join(map(step_of, self.steps))
-        return f"{path}[{self.low}:]" if self.low and self.table is not None and self.table.of_list else path
+        """The way from the container to these elements, as a person writes it."""
+        return f"[{self.low}:]" if self.low and self.table is not None and self.table.in_order else ""
 
     def value(self) -> list[Any] | dict[Any, Any]:
         """Return the elements of a part that has a stream, as a list or dictionary of their own."""
@@ -74,28 +68,45 @@ class Part:
         self.saved = self.before if same else Buffer(self.size_bytes, (digest,), None, digest)
 
 
-@dataclass(slots=True)
-class Split:
-    """A value as it is pickled: `skeleton` has a stand-in for each container that is cut into some of the parts.
+class StandIn:
+    """Stands in what is pickled for a container of a built-in kind, of which `segments` says how it is put together
+    when told how to number a part.
+    """
 
-    A part of which something is shared with what is not in it stays in the skeleton: it is in `within`.
+    __slots__ = ("_kind", "_segments")
+
+    def __init__(self, kind: type, segments: Callable[[Callable[[Part], int]], list[Any]]) -> None:
+        self._kind = kind
+        self._segments = segments
+
+    def reduced(self, number_of: Callable[[Part], int]) -> tuple[Any, ...]:
+        """Return its reduction."""
+        return marks.joined, (self._kind.__name__, self._segments(number_of))
+
+
+@dataclass(slots=True, eq=False)
+class Cut:
+    """A container that is cut into parts. A part of which something is shared with what is not in it is pickled with
+    that: it is in `within`.
     """
 
     value: Any
-    skeleton: Any = None
+    kind: type
+    table: layout.Table
+    ways: dict[int, str] = field(default_factory=dict)  # to it from values, by their ids
     parts: list[Part] = field(default_factory=list)
-    containers: dict[int, Any] = field(default_factory=dict)  # what is in the skeleton instead of each, by id
     within: set[int] = field(default_factory=set)
     moved: bool = False  # whether code that ran meanwhile changed what a part within has to be read from
+    stand_in: StandIn = field(init=False)
 
-    def segments(self, low: int, high: int, number_of: Callable[[Part], int]) -> list[Any]:
-        """Return what some of the parts, all of one container, are in the skeleton: the number of a part, or the
-        elements.
-        """
-        table = self.parts[low].table
-        read = _reader(self._container(self.parts[low]), table) if self.within and table is not None else None
+    def __post_init__(self) -> None:
+        self.stand_in = StandIn(self.kind, self._segments)
+
+    def _segments(self, number_of: Callable[[Part], int]) -> list[Any]:
+        """Return what its parts are in a pickle: the number of a part, or the elements."""
+        read = _reader(self.value, self.table) if self.within else None
         found: list[Any] = []
-        for index, part in enumerate(self.parts[low:high], low):
+        for index, part in enumerate(self.parts):
             if index not in self.within:
                 found.append(number_of(part))
             elif read is not None and not self.moved:
@@ -105,45 +116,35 @@ class Split:
                     self.moved = True
         return found
 
-    def let_go(self) -> None:
-        """Keep nothing of the person's alive: the value is pickled."""
-        self.value = self.skeleton = None
-        self.containers = {}
-
-    def _container(self, part: Part) -> Any:
-        found = self.value
-        for step in part.steps:
-            try:
-                found = found[step] if type(found) in (list, dict) else None
-            except LookupError:
-                found = None
-        return found
-
 
 def _reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[list[Any], ...]]:
-    """Return what reads the elements of some of a container's slots: of a list its items, of a dictionary its keys and
-    its values. NotPlainError where it is not as it was when its table was found.
+    """Return what reads the elements of some of a container's slots, of a dictionary its keys and its values.
+    NotPlainError where it is not as it was when its table was found.
     """
-    items = list(container.items()) if type(container) is dict and not table.address else []
+    kind: Any = table.kind
+    items: list[Any] = []
+    if not table.address:
+        items = list(dict.items(container) if kind is dict else kind.__iter__(container))
 
     def read(low: int, high: int) -> tuple[list[Any], ...]:
-        if (type(container) is list) is not table.of_list or type(container) not in (list, dict):
-            raise NotPlainError
         # asked again each time: reading where a table was that is gone would end the process
-        if (layout.table_of(container) if table.address else _table_unread(container)) != table:
+        if (layout.table_of(container, kind) if table.address else _table_unread(container, kind)) != table:
             raise NotPlainError
-        if type(container) is list:
-            return (container[low:high],)
+        if table.in_order:
+            return (list(kind.__getitem__(container, slice(low, high))),)
         if table.address:
             return table.elements(low, high)
-        return [key for key, _ in items[low:high]], [value for _, value in items[low:high]]
+        if kind is dict:
+            return [key for key, _ in items[low:high]], [value for _, value in items[low:high]]
+        return (items[low:high],)
 
     return read
 
 
-def _table_unread(container: Any) -> layout.Table:
+def _table_unread(container: Any, kind: Any) -> layout.Table:
     """Return a table without looking where it is, for when somebody else's code may change it at any moment."""
-    return layout.Table((), 0, 8 if type(container) is list else 0, len(container), len(container))
+    count = kind.__len__(container)
+    return layout.Table(kind, (), 0, 0, count, count)
 
 
 @dataclass(slots=True)
@@ -158,22 +159,6 @@ class _Root:
     saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
 
 
-class StandIn:
-    """Stands in what is pickled for a list or dictionary, of which `segments` says how it is put together when told how
-    to number a part.
-    """
-
-    __slots__ = ("_kind", "_segments")
-
-    def __init__(self, kind: type, segments: Callable[[Callable[[Part], int]], list[Any]]) -> None:
-        self._kind = kind
-        self._segments = segments
-
-    def reduced(self, number_of: Callable[[Part], int]) -> tuple[Any, ...]:
-        """Return its reduction."""
-        return marks.joined, (self._kind.__name__, self._segments(number_of))
-
-
 _roots: dict[int, _Root] = {}  # by id of the container
 _uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
 _lock = threading.RLock()  # of these two: several threads may capture and restore
@@ -185,6 +170,15 @@ def register(container: Any, lengths: list[int]) -> None:
         cuts = list(itertools.accumulate([0, *lengths[:-1]]))
         with _lock:
             _note(id(container), _Root(type(container), max(lengths[0], 1), cuts))
+
+
+def hand_over(contents: Any, container: Any) -> None:
+    """Note that a container got the elements of one that was restored."""
+    with _lock:
+        root = _roots.pop(id(contents), None)
+        if root is not None:
+            root.kind = type(container)
+            _note(id(container), root)
 
 
 def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
@@ -205,7 +199,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Cutter:
-    """Cuts the large values of one capture. `saved` returns which of some digests are in its store.
+    """Cuts the large containers of one capture. `saved` returns which of some digests are in its store.
 
     Without `watched` nothing is remembered, and nothing that is remembered is believed; with `searched` only that is in
     which no secret was found.
@@ -223,18 +217,23 @@ class Cutter:
         self._searched = searched
         self._alone = False
         self.token_of: Callable[[type], str] = classes.token_of
+        self.stand_ins: dict[int, StandIn] = {}  # by id of the container, of exact built-in types
+        self.contents: dict[int, StandIn] = {}  # the same of those of other types, for what these hold
         self._seen: set[int] = set()  # values that were looked at
-        self._splits: dict[int, Split] = {}  # of those that are cut: few among perhaps many thousand
-        self._cut_here: set[int] = set()  # containers
-        self._fresh: list[Part] = []
-        self._sharing: list[tuple[int, int]] = []
+        self._cuts: dict[int, Cut] = {}  # by id of what stands in
+        self._fresh: set[int] = set()  # ids of parts
+        self.sharing: list[tuple[int, int]] = []  # ids of what stands in for containers that share something
 
     def cut(self, values: Iterable[Any]) -> None:
-        """Cut those of the values that are large; called before a capture runs any code of the person's."""
-        new = [value for value in values if type(value) in (list, dict) and id(value) not in self._seen]
-        large = [value for value in new if self._is_large(value)]
-        self._seen.update(map(id, new))
-        if not large or not layout.WORKS or not _numpy_loads():
+        """Cut what is large in some values; called before a capture runs any code of the person's."""
+        found: dict[int, tuple[Any, dict[int, str]]] = {}
+        with _lock:
+            for value in values:
+                if id(value) not in self._seen:
+                    self._seen.add(id(value))
+                    for container, way in _large_in(value):
+                        found.setdefault(id(container), (container, {}))[1][id(value)] = way
+        if not found or not layout.WORKS or not _numpy_loads():
             return
         quiet = alone()
         self._alone = quiet is not None
@@ -242,56 +241,53 @@ class Cutter:
         with _lock:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
             _keep(watch.pages_written if watch is not None else None)
-            for value in large:
-                split = self._split(value)
-                if split is not None:
-                    self._splits[id(value)] = split
+            for container, ways in found.values():
+                self._cut_one(container, ways)
             self._find_sharing()
             _keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
-    def split(self, value: Any) -> Split | None:
-        """Return how a value is cut; None where it is pickled as it is."""
-        return self._splits.get(id(value))
+    def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut]:
+        """Return what they stand for."""
+        return [cut for cut in (self._cuts.get(id(one)) for one in stand_ins) if cut is not None]
 
-    def met(self, ids: set[int], key: int) -> list[int]:
-        """Return the ids of the values that are cut and hold one of some objects, which the value of id `key` reached.
-
-        What is in one part with such an object goes back into its skeleton, which has to be pickled after this.
+    def met(self, ids: set[int], own: Iterable[StandIn]) -> tuple[list[int], bool]:
+        """Return the ids of what stands in for the containers that hold one of some objects which a pickle reached, and
+        whether it has to be made again: what is in one part with such an object goes into the pickles that have its
+        container. Those that the pickle itself has are `own`.
         """
-        if not self._splits or not ids:
-            return []
+        if not self._cuts or not ids:
+            return [], False
         numpy = sys.modules["numpy"]
         asked = numpy.fromiter(ids, "u8", len(ids))
         asked.sort()
-        found = []
-        for own, split in list(self._splits.items()):
-            holding = {index for index, part in enumerate(split.parts) if len(_common(asked, part.ids))}
-            if own == key:
-                holding -= split.within
-            split.within.update(holding)  # of which the stand-ins know
-            if not ids.isdisjoint(split.containers):
-                self.uncut(own)
-                found.append(own)
-            elif holding:
-                self._judge(own, split)
-                found.append(own)
-        return found
-
-    @property
-    def sharing(self) -> list[tuple[int, int]]:
-        """The values of which parts share something, by their ids, two by two."""
-        return self._sharing
+        mine = set(map(id, own))
+        found, again = [], False
+        for key, cut in list(self._cuts.items()):
+            holding = {index for index, part in enumerate(cut.parts) if len(sharing.common(asked, part.ids))}
+            again = again or (key in mine and not holding <= cut.within)
+            if key in mine:
+                holding -= cut.within
+            cut.within.update(holding)
+            if holding:
+                self._judge(key, cut)
+                found.append(key)
+        return found, again
 
     def uncut(self, key: int) -> None:
-        """Do not cut the value of this id after all: what it holds is shared with another one."""
-        split = self._splits.pop(key, None)
-        if split is not None:
+        """Do not cut the container for which what has this id stands in: what it holds is shared."""
+        cut = self._cuts.pop(key, None)
+        if cut is not None:
+            container = id(cut.value)
+            self.stand_ins.pop(container, None)
+            self.contents.pop(container, None)
             with _lock:
-                _give_up(key, split.containers)
+                _give_up(container)
 
-    def moved(self) -> bool:
-        """Tell whether a value was changed while it was pickled, so that all has to be again; it is not cut then."""
-        found = [key for key, split in self._splits.items() if split.moved]
+    def undone(self, borrowed: list[tuple[int, int]]) -> bool:
+        """Tell whether all has to be pickled again: a container was changed meanwhile, or something else is on the
+        memory of an array in it, given by where that begins and ends. It is not cut then.
+        """
+        found = [key for key, cut in self._cuts.items() if cut.moved or _has_memory(cut, borrowed)]
         for key in found:
             self.uncut(key)
         return bool(found)
@@ -299,76 +295,37 @@ class Cutter:
     def let_go(self) -> None:
         """Keep no value alive: the capture is taken."""
         self.token_of = classes.token_of  # it knows the values, too
-        for split in self._splits.values():
-            split.let_go()
+        for cut in self._cuts.values():
+            cut.value = None
 
-    def _is_large(self, value: Any) -> bool:
-        key = id(value)
-        with _lock:
-            if key in _uncut:
-                _uncut[key] += 1
-                if _uncut[key] < _AGAIN:
-                    return False
-                del _uncut[key]
-        try:
-            return key in _roots or plain.weight(value) >= LARGE_WEIGHT
-        except (LookupError, RuntimeError):  # another thread changes it
-            return False
-
-    def _split(self, value: Any) -> Split | None:
-        for known in (id(value) in _roots, False):
-            split = Split(value)
+    def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
+        kind = large.kind_of(type(container))
+        for _ in range(2):  # what is remembered may be of another one that was here
+            was_known = id(container) in _roots
             try:
-                split.skeleton = self._skeleton(value, split, (), ())
+                cut = None if kind is None else self._cut(container, kind, ways)
             except (NotPlainError, LookupError, RuntimeError):  # nested too deep, or another thread changes it
-                _give_up(id(value), split.containers)
-                self._cut_here.difference_update(split.containers)
-                if known:  # it may be another value by now
-                    continue
+                cut = None
+            if cut is not None:
+                self._cuts[id(cut.stand_in)] = cut
+                (self.stand_ins if kind is type(container) else self.contents)[id(container)] = cut.stand_in
+                _uncut.pop(id(container), None)
+                return
+            _give_up(id(container))
+            if not was_known:
+                return
+
+    def _cut(self, container: Any, kind: type, ways: dict[int, str]) -> Cut | None:
+        table = layout.table_of(container, kind) if self._alone else _table_unread(container, kind)
+        if table is None or not table.slots:
+            return None
+        root = _roots.get(id(container))
+        if root is None or root.kind is not type(container) or table.slots > 2 * _PARTS * root.step:
+            weight = plain.weight(container, kind=kind)
+            root = _Root(type(container), _step(table, max(weight, LARGE_WEIGHT)))
+            if plain.multiplies(self._pointers(container, table), root.step):
                 return None
-            if split.containers:
-                _uncut.pop(id(value), None)
-                return split
-            _give_up(id(value), {})
-        return None
-
-    def _skeleton(self, value: Any, split: Split, path: tuple[int, ...], steps: tuple[Any, ...]) -> Any:
-        """Return the value with something in the place of what is large in it; `steps` lead to it, by ids `path`."""
-        key = id(value)
-        if type(value) not in (list, dict):
-            return value
-        if key in path:
-            raise NotPlainError
-        if key in split.containers:
-            return split.containers[key]
-        weight = plain.weight(value) if key not in _roots else 0.0
-        if key not in _roots and weight < LARGE_WEIGHT:
-            return value
-        if key in _roots or len(value) > _FEW or weight / len(value) < PART_WEIGHT:
-            split.containers[key] = self._cut(value, weight, split, steps)
-            return split.containers[key]
-        inner = (*path, key)
-        if len(inner) > _NESTED or (type(value) is dict and not all(map(plain.is_atom, value))):
-            raise NotPlainError
-        if type(value) is list:
-            made: Any = [self._skeleton(each, split, inner, (*steps, at)) for at, each in enumerate(value)]
-        else:
-            made = {name: self._skeleton(each, split, inner, (*steps, name)) for name, each in value.items()}
-        split.containers[key] = made
-        return made
-
-    def _cut(self, value: Any, weight: float, split: Split, steps: tuple[Any, ...]) -> StandIn:
-        table = layout.table_of(value) if self._alone else _table_unread(value)
-        if table is None or not table.slots or id(value) in self._cut_here:
-            raise NotPlainError
-        self._cut_here.add(id(value))
-        root = _roots.get(id(value))
-        if root is None or root.kind is not type(value) or table.slots > 2 * _PARTS * root.step:
-            root = _Root(type(value), _step(value, table.slots, weight or plain.weight(value)))
-            values = [] if self._alone else list(value) if table.of_list else list(value.values())
-            if plain.multiplies(table.pointers() if self._alone else layout.ids(values), root.step):
-                raise NotPlainError
-        _note(id(value), root)
+        _note(id(container), root)
         if root.form != table.form:
             root.form = table.form
             root.parts.clear()
@@ -376,8 +333,8 @@ class Cutter:
         while table.slots - root.cuts[-1] > 2 * root.step:
             root.cuts.append(root.cuts[-1] + root.step)
         known, root.parts = self._saved_of(root), {}
-        first = len(split.parts)
-        read = _reader(value, table)
+        made = Cut(container, kind, table, ways)
+        read = _reader(container, table)
         before, root.saved = root.saved, {}
         for low, high in itertools.pairwise([*root.cuts, table.slots]):
             place = low, high
@@ -385,16 +342,22 @@ class Cutter:
             if part is None:
                 part = self._made(table, low, high, read(low, high))
                 part.before = before.get(place)
-            part.steps, part.table = steps, table
+            part.table = table
             root.parts[place] = part
-            split.parts.append(part)
-        return StandIn(type(value), functools.partial(split.segments, first, len(split.parts)))
+            made.parts.append(part)
+        return made
+
+    def _pointers(self, container: Any, table: layout.Table) -> Any:
+        if table.address:
+            return table.pointers()
+        kind: Any = table.kind
+        return layout.ids(list(dict.values(container) if kind is dict else kind.__iter__(container)))
 
     def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
         part = made_of(made, made.pages_with(*table.extent(low, high)))
         part.low, part.high = low, high
-        self._fresh.append(part)
+        self._fresh.add(id(part))
         return part
 
     def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
@@ -411,49 +374,69 @@ class Cutter:
         """Find the parts that share something which can change, also with one that is remembered of another capture."""
         for key in self._held_in_parts():
             self.uncut(key)
-        here = {
-            id(part): (key, split, index, part)
-            for key, split in self._splits.items()
-            for index, part in enumerate(split.parts)
-        }
-        kept = {id(part): (root, place) for root in _roots.values() for place, part in root.parts.items()}
-        every = [part for *_, part in here.values()]
-        every += [root.parts[place] for key, (root, place) in kept.items() if key not in here]
+        here = {id(part): (key, index) for key, cut in self._cuts.items() for index, part in enumerate(cut.parts)}
+        kept = {id(part): (root, place, part) for root in _roots.values() for place, part in root.parts.items()}
+        every = [part for cut in self._cuts.values() for part in cut.parts]
+        every += [part for key, (*_, part) in kept.items() if key not in here]
         held = [part for part in every if len(part.ids)]
-        fresh = set(map(id, self._fresh))
-        if not any(id(part) in fresh for part in held):
+        fresh = [index for index, part in enumerate(held) if id(part) in self._fresh]
+        if not fresh:
             return
-        pairs = _sharing(held, fresh)
-        for one in {id(held[one]) for pair in pairs for one in pair}:
+        found = sharing.pairs([part.ids for part in held], fresh)
+        for one in {id(held[one]) for pair in found for one in pair}:
             if one in kept:
-                root, place = kept[one]
+                root, place, _ = kept[one]
                 root.parts.pop(place, None)
-        for pair in pairs:
+        for pair in found:
             places = [here[id(held[one])] for one in pair if id(held[one]) in here]
             if len(places) == len(pair):  # else the other is not in this capture
-                for _, split, index, _ in places:
-                    split.within.add(index)
-                self._sharing.append((places[0][0], places[1][0]))
-        for key, judged in list(self._splits.items()):
+                for key, index in places:
+                    self._cuts[key].within.add(index)
+                self.sharing.append((places[0][0], places[1][0]))
+        for key, judged in list(self._cuts.items()):
             self._judge(key, judged)
 
     def _held_in_parts(self) -> set[int]:
-        """Return the ids of the values of which a container is an element, somewhere inside, of a part of any value."""
-        owners = {id_: key for key, split in self._splits.items() for id_ in split.containers}
+        """Return which containers are elements, somewhere inside, of a part of any of them."""
+        owners = {id(cut.value): key for key, cut in self._cuts.items()}
         numpy = sys.modules["numpy"]
         asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
-        parts = [part for split in self._splits.values() for part in split.parts]
-        return {owners[int(asked[at])] for part in parts for at in _common(asked, part.ids)}
+        parts = [part for cut in self._cuts.values() for part in cut.parts]
+        return {owners[int(asked[at])] for part in parts for at in sharing.common(asked, part.ids)}
 
-    def _judge(self, key: int, split: Split) -> None:
-        if len(split.within) > len(split.parts) // 2:
+    def _judge(self, key: int, cut: Cut) -> None:
+        if len(cut.within) > len(cut.parts) // 2:
             self.uncut(key)
+
+
+def _large_in(value: Any) -> list[tuple[Any, str]]:
+    try:
+        found = large.large_in(value, _roots, LARGE_WEIGHT, PART_WEIGHT)
+    except (LookupError, RuntimeError):  # another thread changes it
+        return []
+    return [(container, way) for container, way in found if not _left_alone(id(container))]
+
+
+def _left_alone(key: int) -> bool:
+    """Tell whether a container could not be cut, and is not to be tried again yet."""
+    if key not in _uncut:
+        return False
+    _uncut[key] += 1
+    if _uncut[key] < _AGAIN:
+        return True
+    del _uncut[key]
+    return False
 
 
 def made_of(made: plain.Made, pages: Any) -> Part:
     """Return what is remembered of a pickle, with the pages that tell what it holds."""
     named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
-    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream)
+    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream, made.arrays)
+
+
+def _has_memory(cut: Cut, borrowed: list[tuple[int, int]]) -> bool:
+    parts = [part.arrays for part in cut.parts if part.arrays is not None] if borrowed else []
+    return any(sharing.overlap(starts, ends, borrowed) for starts, ends in parts)
 
 
 def _none_saved(_: list[str]) -> set[str]:
@@ -464,11 +447,11 @@ def _chunks(part: Part) -> tuple[str, ...]:
     return part.saved.chunks if part.saved is not None else ()
 
 
-def _step(value: Any, slots: int, weight: float) -> int:
+def _step(table: layout.Table, weight: float) -> int:
     """Return how many slots a part has: a power of two, so that it is the same for values that are nearly alike."""
-    most = PART_WEIGHT / max(weight / max(len(value), 1), 1)
+    most = PART_WEIGHT / max(weight / max(table.count, 1), 1)
     step = 1 << max(int(most), 1).bit_length() - 1
-    while slots > step * _PARTS:
+    while table.slots > step * _PARTS:
         step *= 2
     return step
 
@@ -480,9 +463,8 @@ def _note(key: int, root: _Root) -> None:
     _roots[key] = root
 
 
-def _give_up(key: int, containers: Iterable[int]) -> None:
-    for each in (key, *containers):
-        _roots.pop(each, None)
+def _give_up(key: int) -> None:
+    _roots.pop(key, None)
     while len(_uncut) >= _ROOTS:
         del _uncut[next(iter(_uncut))]
     _uncut[key] = 0
@@ -516,34 +498,6 @@ def _keep(refused: Callable[[Any], Any] | None) -> None:
     for root, place, part, is_bad in zip(roots, places, parts, bad, strict=True):
         if not is_bad:
             root.parts[place] = part
-
-
-def _common(asked: Any, own: Any) -> Any:
-    """Return the places in `asked` of what is in `own`, too; both are sorted, and mostly far from each other."""
-    if not len(own):
-        return own
-    begin, end = asked.searchsorted(own[0]), asked.searchsorted(own[-1], "right")
-    if begin == end:
-        return own[:0]
-    some = asked[begin:end]
-    return begin + (own[own.searchsorted(some)] == some).nonzero()[0]
-
-
-def _sharing(parts: list[Part], fresh: set[int]) -> list[tuple[int, int]]:
-    """Return which parts share an object, one of them fresh, as pairs of indices that connect all that share one."""
-    numpy = sys.modules["numpy"]
-    new = [index for index, part in enumerate(parts) if id(part) in fresh]
-    if len(new) > _SORTED:
-        new = list(range(len(parts)))
-    ids = numpy.concatenate([parts[index].ids for index in new])
-    owners = numpy.repeat(new, [len(parts[index].ids) for index in new])
-    order = numpy.argsort(ids, kind="stable")
-    ids, owners = ids[order], owners[order]
-    same = (ids[1:] == ids[:-1]).nonzero()[0]
-    pairs = set(zip(owners[same].tolist(), owners[same + 1].tolist(), strict=True))
-    for index in set(range(len(parts))).difference(new):
-        pairs |= {(index, owner) for owner in owners[_common(ids, parts[index].ids)].tolist()}
-    return sorted(pairs)
 
 
 def _numpy_loads() -> bool:

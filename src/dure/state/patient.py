@@ -51,6 +51,10 @@ class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose ste
         """Return what a name in the pickle stands for."""
         return self._find(module, name)
 
+    def persistent_load(self, pid: Any) -> Any:
+        """Return a container that stands where it was cut."""
+        return pid
+
     def load(self) -> Any:
         """Return the object."""
         found = super().load()

@@ -151,6 +151,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.shared = shared
         self.own = own
         self.parts: list[Part] = []
+        self.stand_ins: list[StandIn] = []  # that it met
         self.needs: dict[str, type] = {}
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
@@ -175,6 +176,11 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         found = {token: named() for token, named in part.classes.items()}
         self.needs.update((token, cls) for token, cls in found.items() if cls is not None)
         return len(self.parts) - 1
+
+    def reduce_stand_in(self, it: StandIn) -> Any:
+        """Return the container for which it stands by its parts."""
+        self.stand_ins.append(it)
+        return it.reduced(self.number_of)
 
     def by_name(self, obj: Any, module: str | None) -> Any:
         """Note that `obj` is reached through a module and let pickle save its name."""
@@ -330,6 +336,23 @@ def _made_by_hand(pickler: GroupPickler, module: types.ModuleType) -> Any:
     return type(module), (module.__name__,), names, None, None, arrays.set_attributes
 
 
+class CuttingPickler(GroupPickler):
+    """Pickles what is in parts by what stands in for it; it is asked for every object."""
+
+    def __init__(self, shared: Shared, own: set[int]) -> None:
+        super().__init__(shared, own)
+        self._stand_ins = shared.cutter.stand_ins
+
+    def persistent_id(self, obj: Any) -> StandIn | None:
+        """Return what stands in for a container, which a load takes for that itself."""
+        return self._stand_ins.get(id(obj))
+
+
+def pickler_for(shared: Shared, own: set[int]) -> GroupPickler:
+    """Return a new pickler of one group."""
+    return (CuttingPickler if shared.cutter.stand_ins else GroupPickler)(shared, own)
+
+
 def _keep_buffer(buffers: list[PickleBuffer], buffer: PickleBuffer) -> bool:
     if buffer.raw().nbytes < INLINE_BUFFER_BYTES:
         return True
@@ -476,7 +499,7 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
         type(os.environ): _environment,
         NamespaceMark: lambda *_: (marks.namespace, ()),
-        StandIn: lambda pickler, it: it.reduced(pickler.number_of),
+        StandIn: GroupPickler.reduce_stand_in,
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,
@@ -567,4 +590,4 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind)
+    return figures.route(kind) or tensors.route(kind) or instances.route(kind)

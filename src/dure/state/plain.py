@@ -1,5 +1,5 @@
-"""Plain objects: exact built-in containers, texts, numbers, dates and numpy's scalars, whose pickling runs no code of
-anybody's.
+"""Plain objects: built-in containers, texts, numbers, dates, numpy's scalars and small arrays, named tuples, and
+instances of simple classes, whose pickling runs no code of anybody's.
 
 What a pickle of them reached is read from memory at once. The one trap: pickle asks `reducer_override` for all but
 exact built-in types, so what is not plain is refused there before its own code runs.
@@ -7,7 +7,6 @@ exact built-in types, so what is not plain is refused there before its own code 
 
 from __future__ import annotations
 
-import abc
 import copyreg
 import datetime as dt
 import decimal
@@ -16,24 +15,26 @@ import gc
 import itertools
 import pickle
 import sys
-import types
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, layout, marks
+from dure.state import classes, layout, marks, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
 MOST_BYTES = 4 * 1024 * 1024  # of one pickle: a part is one chunk
+ARRAY_BYTES = 1024 * 1024  # an array of more is watched by itself
+FEW = 256  # elements; a tuple of more may be cut
 _TEXT = 64  # bytes of text that weigh as much as an object
+_ARRAY = 16  # and of an array: it is not compressed so well
 _SAMPLE = 4
 _DEPTH = 4
 _LOOKED_AT = 8  # parts
-_CHANGE = (list, dict, set, bytearray)
-_METACLASSES = (type, abc.ABCMeta)
-_ATOMS = {
+_CHANGE = (list, dict, set, bytearray, defaultdict)
+ATOMS = {
     str,
     bytes,
     int,
@@ -48,25 +49,12 @@ _ATOMS = {
     decimal.Decimal,
 }
 _OTHERS = {dt.timezone, range}
+_FACTORIES = (None, int, float, str, bool, list, dict, set, tuple)
+_KINDS = {defaultdict, *_FACTORIES[1:]}  # that stand in a pickle by their names
 _NUMPY = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32"),
     *("float64", "complex64", "complex128", "str_", "bytes_", "datetime64", "timedelta64"),
 )
-
-
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
-# with one of these a class has its own way of being pickled, or of being asked for an attribute
-_OWN_WAYS = {
-    *("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
-    *("__getattribute__", "__getattr__", "__class__", "__new__", "__del__"),
-}
-
-
-class _Any:
-    pass
-
-
-_A_DICT = _Any.__dict__["__dict__"]
 
 
 class NotPlainError(Exception):
@@ -81,6 +69,7 @@ class Made:
     modules: frozenset[str]
     classes: dict[str, type]  # of the notebook, by token
     ids: Any  # of what can be shared and change, and of long texts, sorted
+    arrays: Any  # where the memory of arrays begins and ends, sorted; None where there are none
     _starts: Any  # of the memory that tells what all that holds; None where it is not known
     _ends: Any
 
@@ -95,12 +84,12 @@ class Made:
 
 def is_atom(value: Any) -> bool:
     """Tell whether a value is plain and holds no other."""
-    return type(value) in _ATOMS
+    return type(value) in ATOMS
 
 
 def are_atoms(values: list[Any]) -> bool:
     """Tell whether all values are plain and hold no other."""
-    return set(map(type, values)) <= _ATOMS
+    return set(map(type, values)) <= ATOMS
 
 
 def multiplies(pointers: Any, step: int) -> bool:
@@ -118,37 +107,51 @@ def multiplies(pointers: Any, step: int) -> bool:
     return apart * 16 > step * len(some) and apart > 1.2 * len(layout.distinct(numpy.concatenate(some)))
 
 
-def weight(value: Any, depth: int = _DEPTH) -> float:
-    """Return of about how many objects a value is, judged by a few of its elements; long texts count for several."""
-    kind = type(value)
-    if kind in (str, bytes, bytearray):
-        return 1 + len(value) / _TEXT
-    if depth and is_simple(kind):
-        return 1 + weight(value.__dict__, depth - 1)
-    if kind not in (list, tuple, dict, set, frozenset) or not value:
+def weight(value: Any, depth: int = _DEPTH, kind: type | None = None) -> float:
+    """Return of about how many objects a value is, judged by a few of its elements; long texts and arrays count for
+    several. `kind` is the built-in container that it is taken for.
+    """
+    of: Any = kind or type(value)
+    if of in (str, bytes, bytearray):
+        return float(1 + len(value) / _TEXT)
+    if of in ATOMS:
+        return 1
+    if of is defaultdict:
+        of = dict
+    if of not in (list, tuple, dict, set, frozenset):
+        return _weight_of_other(value, depth)
+    count = int(of.__len__(value))
+    some: list[Any]
+    if not count:
         return 1
     if not depth:
-        return 1 + len(value)
-    if kind in (list, tuple):
-        some = [(value[index * (len(value) - 1) // (_SAMPLE - 1)],) for index in range(_SAMPLE)]
-    elif kind is dict:
-        some = list(itertools.islice(value.items(), _SAMPLE))
+        return 1.0 + count
+    if of in (list, tuple):
+        some = [(of.__getitem__(value, index * (count - 1) // (_SAMPLE - 1)),) for index in range(_SAMPLE)]
+    elif of is dict:
+        some = list(itertools.islice(of.items(value), _SAMPLE))
     else:
-        some = [(each,) for each in itertools.islice(value, _SAMPLE)]
-    return 1 + len(value) * sum(weight(each, depth - 1) for each in itertools.chain(*some)) / len(some)
+        some = [(each,) for each in itertools.islice(of.__iter__(value), _SAMPLE)]
+    return float(1 + count * sum(weight(each, depth - 1) for each in itertools.chain(*some)) / len(some))
 
 
-def is_simple(cls: type) -> bool:
-    """Tell whether instances of a class hold what is in their `__dict__`, and are pickled by it without code of its."""
-    if type(cls) not in _METACLASSES or cls.__dictoffset__ == 0 or not layout.INSTANCES:
-        return False
-    for each in cls.__mro__[:-1]:
-        own = each.__dict__
-        if not each.__flags__ & _HEAP or type(each) not in _METACLASSES or not own.keys().isdisjoint(_OWN_WAYS):
-            return False
-        if own.get("__slots__") or type(own.get("__dict__", _A_DICT)) is not types.GetSetDescriptorType:
-            return False
-    return cls not in copyreg.dispatch_table and cls.__module__ not in ("builtins", "enum")
+def _weight_of_other(value: Any, depth: int) -> float:
+    cls = type(value)
+    if _is_array(cls):
+        return float(4 + value.nbytes / _ARRAY)
+    if not depth:
+        return 1
+    if simple.is_simple(cls):
+        return 1 + weight(value.__dict__, depth - 1)
+    if simple.is_record(cls):
+        return weight(value, depth - 1, tuple)
+    slots = simple.slots_of(cls)
+    return 1 if slots is None else 1 + sum(weight(each, depth - 1) for each in simple.state_of(value, slots)[1])
+
+
+def _is_array(cls: type) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and cls is getattr(numpy, "ndarray", None)
 
 
 def dumps(
@@ -187,13 +190,16 @@ class _Stream:
 
 
 class _Pickler(pickle.Pickler):
-    __slots__ = ("_plain", "_token_of", "classes", "modules", "simple")
+    __slots__ = ("_plain", "_token_of", "arrays", "classes", "made", "modules", "simple", "slotted")
 
     def __init__(self, stream: _Stream, token_of: Callable[[type], str] = classes.token_of) -> None:
         super().__init__(stream, protocol=5)
         self.modules: set[str] = set()
         self.classes: dict[str, type] = {}
         self.simple: dict[type, bool] = {}  # classes of instances that it met
+        self.slotted: dict[type, simple.Slots | None] = {}  # the same of those with slots; None for all others
+        self.arrays: dict[int, int] = {}  # bytes of the arrays that it met, by id
+        self.made: list[int] = []  # ids of what was made here in their place
         self._plain = _Plain()
         self._token_of = token_of
 
@@ -202,21 +208,58 @@ class _Pickler(pickle.Pickler):
         kind = type(obj)
         if kind in self._plain.python or (kind is type and obj in self._plain.python):
             return NotImplemented
-        simple = self.simple.get(kind)
-        if simple is None:
-            simple = self.simple[kind] = is_simple(kind)
-        if simple:
-            if not obj.__dict__:  # which Python keeps nowhere yet
+        is_simple = self.simple.get(kind)
+        if is_simple is None:
+            is_simple = self.simple[kind] = simple.is_simple(kind)
+        if is_simple:
+            # Python keeps attributes nowhere as long as there are none
+            if not obj.__dict__ or simple.may_hold_itself(kind, obj.__dict__.values()):
                 raise NotPlainError
             return NotImplemented
-        if self.simple.get(obj if isinstance(obj, type) else kind):
-            return self._class(obj)
-        if obj is marks.class_ref:
-            return NotImplemented
-        if kind in self._plain.numpy or self._plain.belongs(obj):
+        if kind in self._plain.numpy:
             self.modules.add("numpy")
             return NotImplemented
+        slots = self._slots_of(kind)
+        if slots is not None:
+            if slots[0] and simple.may_hold_itself(kind, simple.state_of(obj, slots)[1]):
+                raise NotPlainError
+            return simple.reduce(kind, obj, slots)
+        return self._reduce_array(obj) if kind is self._plain.array else self._by_name(kind, obj)
+
+    def _by_name(self, kind: type, obj: Any) -> Any:
+        if isinstance(obj, type) and (self.simple.get(obj) or self.slotted.get(obj) is not None):
+            return self._class(obj)
+        if any(obj is each for each in (marks.class_ref, simple.fill_slots, array)):
+            return NotImplemented
+        if self._plain.belongs(obj):
+            self.modules.add("numpy")
+            return NotImplemented
+        if (kind is defaultdict and obj.default_factory in _FACTORIES) or (kind is type and obj in _KINDS):
+            return NotImplemented
         raise NotPlainError
+
+    def _slots_of(self, kind: type) -> simple.Slots | None:
+        try:
+            return self.slotted[kind]
+        except KeyError:
+            found = ((), ()) if simple.is_record(kind) else simple.slots_of(kind)
+            self.slotted[kind] = found
+            return found
+
+    def _reduce_array(self, obj: Any) -> Any:
+        """Return a small array that owns its memory, with its bytes."""
+        flags, dtype = obj.flags, obj.dtype
+        if obj.base is not None or not flags.owndata or not flags.forc or obj.nbytes >= ARRAY_BYTES:
+            raise NotPlainError
+        if dtype.kind not in "biufc" or not dtype.isnative or dtype.metadata is not None:
+            raise NotPlainError
+        order = "C" if flags.c_contiguous else "F"
+        data = obj.tobytes(order)
+        self.arrays[id(obj)] = len(data)
+        if len(data) >= BIG_BYTES:
+            self.made.append(id(data))
+        self.modules.add("numpy")
+        return array, (data, dtype, obj.shape, order, flags.writeable)
 
     def _class(self, cls: type) -> Any:
         """Return the class of an instance by its name, or by its token where it is the notebook's."""
@@ -230,19 +273,31 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
+def array(data: bytes, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled
+    """Return an array with memory of its own."""
+    import numpy as np
+
+    found: Any = np.ndarray(shape, dtype, data, 0, None, order).copy(order)
+    if not writeable:
+        found.flags.writeable = False
+    return found
+
+
 class _Plain:
     """The types that are plain, as far as they are loaded."""
 
     def __init__(self) -> None:
         # what the person told pickle to reduce otherwise would run code of theirs
         own = {kind for kind in copyreg.dispatch_table if kind is not complex}
-        self.python = (_ATOMS | _OTHERS) - own
+        self.python = (ATOMS | _OTHERS) - own
         self.numpy: set[Any] = set()
+        self.array: Any = None
         self._of_numpy: tuple[Any, ...] = ()
         numpy = sys.modules.get("numpy")
         if numpy is not None and hasattr(numpy, "timedelta64"):
             self.numpy = {getattr(numpy, name) for name in _NUMPY} - own
             self._dtype = numpy.dtype
+            self.array = numpy.ndarray if layout.arrays_work() and numpy.ndarray not in own else None
             self._of_numpy = (numpy.float64(0).__reduce__()[0], numpy.dtype)
 
     def belongs(self, obj: Any) -> bool:
@@ -254,31 +309,43 @@ class _Plain:
         return isinstance(obj, self._dtype) and obj.type in self.numpy and obj.metadata is None
 
 
-def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: bool) -> tuple[Any, Any, Any]:
-    """Return the ids of what a pickler met that can be shared and change, and where the memory is that tells what that
-    holds, None where this is not known.
+def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: bool) -> tuple[Any, Any, Any, Any]:
+    """Return the ids of what a pickler met that can be shared and change, where the memory of arrays begins and ends,
+    and where the memory is that tells what all that holds, None where this is not known.
     """
     import numpy as np
 
     met = _memo(pickler)
     ids = layout.ids(met)
-    for own in (*elements, pickler.modules, pickler.classes, pickler.simple):
-        ids = ids[ids != id(own)]
+    mine = (pickler.modules, pickler.classes, pickler.simple, pickler.slotted, pickler.arrays, pickler.made)
+    for own in (*map(id, (*elements, *mine)), *pickler.made):
+        ids = ids[ids != own]
     kinds = layout.words(ids + np.uint64(8))
     if (kinds == id(pickle.PickleBuffer)).any():
         raise NotPlainError
     changing = [ids[kinds == id(kind)] for kind in _CHANGE]
     texts = [of[layout.sizes(of) >= BIG_BYTES] for of in (ids[kinds == id(str)], ids[kinds == id(bytes)])]
-    instances = [(cls, ids[kinds == id(cls)]) for cls, simple in pickler.simple.items() if simple]
-    reached = np.sort(np.concatenate([*changing, *texts, *(of for _, of in instances)]))
+    tuples = ids[kinds == id(tuple)]
+    instances = [(cls, ids[kinds == id(cls)]) for cls, is_simple in pickler.simple.items() if is_simple]
+    instances += [(cls, ids[kinds == id(cls)]) for cls, slots in pickler.slotted.items() if slots and slots[0]]
+    arrays = np.fromiter(pickler.arrays, "u8", len(pickler.arrays))
+    shared = [*changing, *texts, tuples[layout.sizes(tuples) > FEW], *(of for _, of in instances), arrays]
+    reached = np.sort(np.concatenate(shared))
+    memory = None
+    if len(arrays):
+        runs = layout.array_data(arrays, np.fromiter(pickler.arrays.values(), "u8", len(arrays)))
+        order = np.argsort(runs[0])
+        memory = runs[0][order], runs[1][order]
     if not located:
-        return reached, None, None
-    runs = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
-    runs += [layout.instances(cls, of) for cls, of in instances]
-    known = [run for run in runs if run is not None]
-    if len(known) < len(runs):
-        return reached, None, None
-    return reached, np.concatenate([start for start, _ in known]), np.concatenate([end for _, end in known])
+        return reached, memory, None, None
+    known = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
+    known += [layout.instances(cls, of) for cls, of in instances]
+    if memory is not None:
+        known += [memory, layout.arrays(arrays)]
+    runs_of = [run for run in known if run is not None]
+    if len(runs_of) < len(known):
+        return reached, memory, None, None
+    return reached, memory, np.concatenate([start for start, _ in runs_of]), np.concatenate([end for _, end in runs_of])
 
 
 def _memo(pickler: pickle.Pickler) -> list[Any]:

@@ -25,7 +25,7 @@ import uuid
 from typing import Any
 
 from dure.state.elements import words_at
-from dure.state.pickling import GroupPickler, NamespaceMark, Shared
+from dure.state.pickling import CuttingPickler, GroupPickler, NamespaceMark, Shared
 from dure.state.plain import BIG_BYTES
 
 PLAIN = (int, float, complex, bool, type(None))
@@ -151,7 +151,7 @@ def _memo(pickler: GroupPickler) -> list[Any]:
     """Return the objects in the memo; to the garbage collector it shows them ten times as fast as by copy."""
     if _MEMO_SHOWS:
         values = gc.get_referents(pickler)
-        mine = {id(pickler.dispatch_table), id(vars(pickler))}
+        mine = {id(pickler.dispatch_table), id(vars(pickler)), id(CuttingPickler.persistent_id)}
         values[:_OWN] = [value for value in values[:_OWN] if id(value) not in mine]
         return values
     return list(map(_VALUE, pickler.memo.copy().values()))
@@ -159,12 +159,13 @@ def _memo(pickler: GroupPickler) -> list[Any]:
 
 def _memo_shows() -> bool:
     probe: list[list[Any]] = [[] for _ in range(4 * _OWN)]
-    pickler = GroupPickler(Shared({}), set())
+    pickler = CuttingPickler(Shared({}), set())
     pickler.dump((probe,))
     values = gc.get_referents(pickler)
     shown = set(map(id, values))
     late = set(map(id, values[_OWN:]))  # its own objects come before the memo
-    return shown.issuperset(map(id, probe)) and not late & {id(pickler.dispatch_table), id(vars(pickler))}
+    own = {id(pickler.dispatch_table), id(vars(pickler)), id(CuttingPickler.persistent_id)}
+    return shown.issuperset(map(id, probe)) and not late & own
 
 
 def _laid_out() -> bool:

@@ -148,25 +148,26 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     attributes of a value is a text in its pickle. Elements of arrays and columns of frames are data and are not looked
     at.
     """
-    names = {id(value): [name for name in values if values[name] is value] for value in values.values()}
-    cut = {id(split.value): split for split in pickled.splits if id(split.value) in names}
-    whole = {name: cut[id(value)].skeleton if id(value) in cut else value for name, value in values.items()}
-    found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(whole, sure=sure))
-    for key, split in cut.items():
-        most = _STEPS // min(max(len(split.parts), 1), 100)
-        for part in split.parts:
-            if part.stream is not None and names[key][0] not in found:
-                inside = _inside_part(names[key], part, part.stream, most)
+    cut = frozenset(id(each.value) for each in pickled.cuts)
+    found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(values, sure=sure, cut=cut))
+    for each in pickled.cuts:
+        ways = {name: each.ways[id(value)] for name, value in values.items() if id(value) in each.ways}
+        if not ways and not pickled.held.intersection(each.ways):  # it is held in a way that nobody knows
+            ways = dict.fromkeys(values, "")
+        most = _STEPS // min(max(len(each.parts), 1), 100)
+        for part in each.parts if ways else ():
+            if part.stream is not None and next(iter(ways)) not in found:
+                inside = _inside_part(ways, part, part.stream, most)
                 part.searched = not inside
                 found |= inside
     return found
 
 
-def _inside_part(names: list[str], part: Part, stream: bytes, most: int) -> dict[str, str]:
+def _inside_part(ways: dict[str, str], part: Part, stream: bytes, most: int) -> dict[str, str]:
     def inside(sure: bool) -> dict[str, str]:  # noqa: FBT001 - as it is called
-        return _inside_all({name + part.where: part.value() for name in names}, sure=sure, most=most)
+        return _inside_all({name + way + part.where: part.value() for name, way in ways.items()}, sure=sure, most=most)
 
-    return dict(zip(names, _searched(stream, lambda: stream, inside).values(), strict=False))
+    return dict(zip(ways, _searched(stream, lambda: stream, inside).values(), strict=False))
 
 
 def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]]) -> dict[str, str]:
@@ -188,11 +189,14 @@ def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bo
     return found
 
 
-def _inside_all(values: Mapping[str, Any], *, sure: bool, most: int = _STEPS) -> dict[str, str]:
-    return {name: reason for name, value in values.items() if (reason := _inside(name, value, sure=sure, most=most))}
+def _inside_all(
+    values: Mapping[str, Any], *, sure: bool, most: int = _STEPS, cut: frozenset[int] = frozenset()
+) -> dict[str, str]:
+    found = {name: _inside(name, value, sure=sure, most=most, cut=cut) for name, value in values.items()}
+    return {name: reason for name, reason in found.items() if reason}
 
 
-def _inside(name: str, value: Any, *, sure: bool, most: int) -> str | None:
+def _inside(name: str, value: Any, *, sure: bool, most: int, cut: frozenset[int]) -> str | None:
     seen = {id(value)}
     queue: collections.deque[tuple[Any, str]] = collections.deque([(value, "")])
     steps = 0
@@ -201,7 +205,7 @@ def _inside(name: str, value: Any, *, sure: bool, most: int) -> str | None:
         reason = _held(current)
         if reason is not None:
             return f"{name}{path}: {reason}; {_ASIDE}"
-        if type(current).__name__ in _DATA or _elsewhere(current):
+        if id(current) in cut or type(current).__name__ in _DATA or _elsewhere(current):
             continue
         for child, step in children(current):
             steps += 1

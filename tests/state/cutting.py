@@ -1,0 +1,57 @@
+"""What the tests of values that are cut into parts have in common."""
+
+import gc
+
+import pytest
+
+from dure.state import alone, columns, freeze, layout, parts, restore, written
+from dure.state.manifest import Snapshot
+
+needs_marks = pytest.mark.skipif(
+    written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"
+)
+
+
+def small_parts(monkeypatch, weight=128):
+    """Cut what has a few hundred objects, and forget what other tests left."""
+    monkeypatch.setattr(parts, "PART_WEIGHT", weight)
+    monkeypatch.setattr(parts, "LARGE_WEIGHT", weight)
+    monkeypatch.setattr(alone, "HARMLESS", {*alone.HARMLESS, "execnet.gateway_base"})
+    monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
+    forget()
+
+
+def forget():
+    parts._roots.clear()
+    parts._uncut.clear()
+    columns._columns.clear()
+
+
+def save(scope, base, blobs):
+    with freeze(scope, base=base, blobs=blobs) as frozen:
+        return frozen.save()
+
+
+def loaded(snapshot, blobs):
+    again: dict = {}
+    report = restore(Snapshot.from_json(snapshot.to_json()), blobs, into=again)
+    assert report.failed == {}
+    return again
+
+
+def group_of(name, snapshot):
+    return snapshot.groups[snapshot.variables[name].group]
+
+
+def check_stories(scope, chance, blobs, act, look):
+    """Change a scope by random acts and save it, some times, and compare what comes back; return the last snapshot."""
+    forget()
+    base = None
+    for _ in range(6):
+        for _ in range(chance.choice((0, 1, 3, 20))):
+            if chance.random() < 0.03:
+                gc.collect()
+            act()
+        base = save(scope, base, blobs)
+        assert look(loaded(base, blobs)) == look(scope)
+    return base

@@ -330,8 +330,8 @@ def cells(method: str, name: str, folder: Path) -> dict[str, float]:
         return {"overhead": kishu_cells([NAMESPACES[name], *WORK[name]], folder)}
     scope = space(method)
     exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
-    keeper = Keeper(folder)
-    keeper.after_cell(scope, 0.0)  # a first save is no cell's cost
+    keeper = Keeper(scope, folder)
+    keeper.after_cell(0.0)  # a first save is no cell's cost
     keeper.wait()
     spent: dict[tuple[bool, int], list[float]] = {}
     froze_s, turn, first = 0.0, 0, time.monotonic()
@@ -342,7 +342,7 @@ def cells(method: str, name: str, folder: Path) -> dict[str, float]:
                 exec(compile(cell, "<cell>", "exec"), scope)
                 worked = time.thread_time()
                 if saving:
-                    keeper.after_cell(scope, time.perf_counter() - began)
+                    keeper.after_cell(time.perf_counter() - began)
                     froze_s += time.thread_time() - worked
                 spent.setdefault((saving, number), []).append(worked - start)
             keeper.wait()
@@ -359,36 +359,32 @@ def lower(figures: list[float]) -> float:
 class Keeper:
     """Saves after cells that follow at once as a session does, and has a thread write what was frozen."""
 
-    def __init__(self, folder: Path) -> None:
-        from dure.notebook.session_saving import SHARE, SHORT_S
-        from dure.state import FolderBlobs, freeze
+    def __init__(self, scope: dict[str, Any], folder: Path) -> None:
+        from dure.notebook.session_journal import Journal
+        from dure.notebook.session_saving import Facts, Saver
+        from dure.state import FolderBlobs
 
-        self.freeze = freeze
-        self.share, self.short_s = SHARE, SHORT_S
-        self.blobs = FolderBlobs(folder / "cells")
-        self.last: Any = None
-        self.thread: threading.Thread | None = None
-        self.froze_s = self.worked_s = 0.0
+        self._facts = Facts(0, {}, [""])
+        self._blobs = FolderBlobs(folder / "cells")
+        self._saver = Saver(scope, Journal("cells", "", ""), self._blobs)
+        threading.Thread(target=self._write, daemon=True).start()
 
-    def after_cell(self, scope: dict[str, Any], worked_s: float) -> None:
+    def after_cell(self, worked_s: float) -> None:
         """Freeze what a session would freeze, and let a thread save it."""
-        self.worked_s += worked_s
-        busy = self.thread is not None and self.thread.is_alive()
-        if not busy and (self.froze_s <= self.short_s or self.froze_s <= self.share * self.worked_s):
-            began = time.perf_counter()
-            frozen = self.freeze(scope, base=self.last, blobs=self.blobs)
-            self.froze_s, self.worked_s = time.perf_counter() - began, 0.0
-            self.thread = threading.Thread(target=self._save, args=(frozen,))
-            self.thread.start()
+        self._saver.worked_s += worked_s
+        if self._saver.within_share():
+            self._saver.take(self._facts, waited_for=True)
 
-    def _save(self, frozen: Any) -> None:
-        self.last = frozen.save()
-        self.last.store(self.blobs)
+    def _write(self) -> None:
+        taken = self._saver._queue  # noqa: SLF001 - the rest of its thread tells a platform
+        while (item := taken.get()) is not None:
+            self._saver.base = item[0].save()
+            self._saver.base.store(self._blobs)
+            taken.task_done()
 
     def wait(self) -> None:
         """Return when the last save is done."""
-        if self.thread is not None:
-            self.thread.join()
+        self._saver.wait()
 
 
 def chunk(rounds: int) -> None:

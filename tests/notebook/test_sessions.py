@@ -390,3 +390,38 @@ def test_an_array_that_changes_while_it_is_written_is_saved_as_it_was_after_its_
     desk.crash(kernel)
     again = desk.open()
     assert again.value("bool((big == number).all()), number") == "(True, 5)"
+
+
+SLOW_STORE = """
+import time
+from dure.notebook import session_saving
+from dure.state import blobs
+session_saving.SHORT_S = session_saving.SPARE_S = session_saving.SPARE_SHARE = 1000.0  # however busy this machine is
+put = blobs.FolderBlobs.put
+def slow_put(*given, **options):
+    time.sleep(0.3)
+    return put(*given, **options)
+blobs.FolderBlobs.put = slow_put
+"""
+
+
+def newest_cell(desk: Desk) -> int:
+    """The number of the last cell that the platform knows to be saved."""
+    found = desk.plane.store.sessions.find(desk.who, "vision", "train.ipynb")
+    assert found is not None
+    return max(version.cell for version in desk.plane.store.sessions.versions([found.id]))
+
+
+def test_small_cells_that_end_during_a_save_are_saved_before_the_long_one_behind_them(desk):
+    kernel = desk.open()
+    kernel.run("first = 1")
+    settled(desk)
+    kernel.run(SLOW_STORE)
+    settled(desk)
+    before = newest_cell(desk)
+    for code in ("second = 2", "third = 3", "fourth = 4", "import time; time.sleep(1000)"):
+        kernel.client.execute(code)
+    until(lambda: newest_cell(desk) == before + 3)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open()
+    assert again.value("first, second, third, fourth") == "(1, 2, 3, 4)"

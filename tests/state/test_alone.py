@@ -164,6 +164,7 @@ def test_what_a_thread_changes_while_parts_are_pickled_is_seen_at_the_next_save(
         patched.setattr(plain, "dumps", woke)
         base = save(scope, base, blobs)
     assert woken == 1
+    assert not remembers()
     assert comes(lambda: alone.alone() is not None)
     assert loaded(save(scope, base, blobs), blobs) == scope
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.015  # of the time that cells compute, for freezes that a cell waits for
 SHORT_S = 0.005  # a freeze that nobody feels
+SPARE_S = 0.02  # of freezes that cells wait for while an earlier one is written
+SPARE_SHARE = 0.005  # of the time, in which that may be used again
 _GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
 
@@ -39,6 +41,11 @@ class Facts:
     inputs: list[str]
     label: str = ""
     origin: int | None = None
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether it is a version that a person will look for."""
+        return bool(self.label) or self.origin is not None
 
 
 @dataclass(slots=True)
@@ -70,6 +77,8 @@ class Saver:
     unsaved: dict[str, str] = field(default_factory=dict)
     worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
     froze_s: float = 0.0  # what the last freeze took
+    _spare_s: float = SPARE_S
+    _spared_at: float = field(default_factory=time.monotonic)
     _queue: queue.Queue[tuple[Frozen, Snapshot | None, Facts] | None] = field(default_factory=queue.Queue)
     _client: Client | None = None
     _skew: str = ""  # `problem` while the platform is of another version: what is kept here is not lost by it
@@ -88,8 +97,15 @@ class Saver:
         return not self._queue.unfinished_tasks
 
     def within_share(self) -> bool:
-        """Whether cells may wait for one more freeze like the last one."""
-        return self.froze_s <= SHORT_S or self.froze_s <= SHARE * self.worked_s
+        """Whether cells may wait for one more freeze like the last one. While that is being written, few may: for
+        the small cell that ends meanwhile, when a long one follows.
+        """
+        if self.free:
+            return self.froze_s <= SHORT_S or self.froze_s <= SHARE * self.worked_s
+        now = time.monotonic()
+        self._spare_s = min(SPARE_S, self._spare_s + SPARE_SHARE * (now - self._spared_at))
+        self._spared_at = now
+        return self.froze_s <= self._spare_s
 
     def take(self, facts: Facts, *, waited_for: bool = False) -> bool:
         """Freeze the namespace, to be written aside; False when that was not possible, which `problem` tells.
@@ -98,7 +114,7 @@ class Saver:
         """
         from dure.state import freeze, process_extras
 
-        began = time.perf_counter()
+        began, spares = time.perf_counter(), waited_for and not self.free
         try:
             extras = {**process_extras(), "In": facts.inputs}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
@@ -109,8 +125,9 @@ class Saver:
         finally:
             self.froze_s = time.perf_counter() - began
             self.worked_s *= not waited_for
+            self._spare_s -= self.froze_s * spares
         self.owed = None
-        self._queue.put((frozen, rest, facts))
+        self._put(frozen, rest, facts)
         return True
 
     def keep(self, lost: Snapshot) -> None:
@@ -124,6 +141,18 @@ class Saver:
             self.kept = self.kept.only(left) if left else None
         coming = self.coming.rest(self.namespace) if self.coming is not None and self.coming.names else None
         return coming if self.kept is None else self.kept if coming is None else self.kept.merged(coming)
+
+    def _put(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
+        """Have it written, instead of what waits to be written and is older, unless somebody asked for that."""
+        older = None
+        with self._queue.mutex:
+            waiting = self._queue.queue
+            if waiting and waiting[-1] is not None and not waiting[-1][2].asked_for:
+                older = waiting.pop()
+                self._queue.unfinished_tasks -= 1
+        self._queue.put((frozen, rest, facts))
+        if older is not None:
+            older[0].close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until what was taken is written and told; False when it takes longer."""

@@ -109,7 +109,7 @@ class NotebookSession:
             elif self.name is not None and not self._began:
                 self._begin()
             saver = self.saver
-            if self._dirty and saver is not None and saver.free and saver.within_share():
+            if self._dirty and saver is not None and saver.within_share():
                 self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
             self._tell()
         self._cell += 1

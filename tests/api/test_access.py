@@ -130,8 +130,10 @@ def test_why_names_what_stands_before_a_job_as_far_as_the_asker_may_see(plane, h
     alice = Principal("alice", teams=("vision",))
     jobs = [plane.commands.submit(alice, request, None) for _ in range(6)]
     story = http("mate").get(f"/api/jobs/{jobs[-1].id}/why").json()
-    assert story["ahead"]["sentence"]
-    assert story["ahead"]["waiting_jobs"] >= 0
-    assert all(option["cost"] >= 0 for option in story["sooner"])
+    assert story["ahead"]["waiting_jobs"] == 5
+    assert any(f"alice's {job.id}" in story["ahead"]["sentence"] for job in jobs[:5])
+    (sooner,) = story["sooner"]
+    assert (sooner["option"], sooner["in_s"]) == ("--tier silver", 0)
+    assert sooner["cost"] > 0
     korean = http("mate").get(f"/api/jobs/{jobs[-1].id}/why", headers={"Accept-Language": "ko"}).json()
     assert "GPU시간" in korean["ahead"]["sentence"]

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dure.hub import notice
-from dure.wire.language import chosen_language
-
-LANGUAGE_COOKIE = "dure-lang"  # the portal's
+from dure.wire.language import LANGUAGE_COOKIE, chosen_language
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     "portal": ("Queue and GPUs", "대기열과 GPU"),

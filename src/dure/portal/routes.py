@@ -18,8 +18,8 @@ from dure.core.events import KINDS
 from dure.portal import pages
 from dure.portal.live import Watch, changes
 from dure.portal.sign_in import SignInRefusedError, is_below
-from dure.portal.site import LANGUAGE_COOKIE, PREFERENCE_S, THEME_COOKIE, THEMES, is_secure, portal_of, without_token
-from dure.wire.language import LANGUAGES
+from dure.portal.site import PREFERENCE_S, THEME_COOKIE, THEMES, is_secure, portal_of, without_token
+from dure.wire.language import LANGUAGE_COOKIE, LANGUAGES
 from dure.wire.problems import CodedError
 
 MAX_SEQ = 2**53

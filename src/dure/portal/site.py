@@ -22,10 +22,9 @@ from dure.portal.live import Streams
 from dure.portal.sign_in import Move, SignIn, SignInRefusedError, is_below
 from dure.portal.usage import Usage
 from dure.ports import Clock, Principal
-from dure.wire.language import chosen_language
+from dure.wire.language import LANGUAGE_COOKIE, chosen_language
 from dure.wire.problems import CodedError
 
-LANGUAGE_COOKIE = "dure-lang"
 THEME_COOKIE = "dure-theme"
 THEMES = ("system", "light", "dark")
 PREFERENCE_S = 365 * 24 * 3600

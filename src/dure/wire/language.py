@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LANGUAGES = ("en", "ko")
+LANGUAGE_COOKIE = "dure-lang"  # what a reader chose on a page
 _LOOKED_AT = 20
 
 

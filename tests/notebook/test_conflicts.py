@@ -171,10 +171,28 @@ def test_what_still_holds_the_value_from_before_is_told(kernel: NotebookKernel):
     shown = kernel.run("%%gpu\nlog.append(2); array[0] = 7; rebound = rebound + [2]; alone.append(2); inside.append(6)")
     assert shown.ok
     told = shown.stream("stderr").splitlines()
-    assert [line.split(", which did not travel")[0] for line in told] == [
-        "The cell changed array in place; in holder",
-        "The cell changed inside in place; in box",
-        "The cell changed log in place; in kept",
+    assert [line.split(", which has")[0] for line in told] == [
+        "The cell changed array in place without holder",
+        "The cell changed inside in place without box",
+        "The cell changed log in place without kept",
     ]
     shown = kernel.run("%%gpu\nlog.append(3); kept['log'] is log")
     assert (shown.stream("stderr"), shown.result) == ("", "False")
+
+
+def test_what_shares_something_with_a_value_that_the_cell_changed_is_told(kernel: NotebookKernel):
+    assert kernel.run(
+        "import numpy as np, pandas as pd\nrows = [{'a': 1}, {'b': [2]}]\none, deep = rows[0], {'in': rows[1]['b']}\n"
+        "array = np.zeros(9)\nviews = {'v': array[:3]}\nframe = pd.DataFrame({'a': [1]})\nother = frame[['a']]\n"
+        "class Net: pass\nnet = Net()\nnet.part = Net()\npart = net.part\npair = both = [[], []]\nlone = [[1]]"
+    ).ok
+    cell = "rows[0]['a'] = 5; views['v'][0] = 1; frame['a'] = 2; net.rate = 1; pair[0].append(1); lone[0].append(2)"
+    shown = kernel.run(f"%%gpu\n{cell}")
+    assert shown.ok
+    told = [line.split(", which has")[0] for line in shown.stream("stderr").splitlines()]
+    assert told == [
+        "The cell changed net in place without part",
+        "The cell changed rows in place without deep, one",
+        "The cell changed views in place without array",
+    ]
+    assert kernel.value("pair is both, frame['a'][0], other['a'][0]") == "(True, np.int64(2), np.int64(1))"

@@ -65,14 +65,16 @@ class Before:
         return known & {*changes.changed, *changes.unsaved}
 
     def still_held(self, namespace: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-        """Return a sentence for each of `names`, changed in place, whose former value another variable holds inside."""
-        told = []
-        for name in names:
-            old = self._held.get(name, _MISSING)
-            found = holders(old, namespace) if old is not _MISSING and old is not namespace.get(name) else []
-            if found:
-                told.append(say("still_held", name=name, holders=", ".join(found)))
-        return told
+        """Return a sentence for each of `names`, changed in place, of whose former value another variable has something
+        or all.
+        """
+        former = {
+            name: self._held[name]
+            for name in names
+            if name in self._held and self._held[name] is not namespace.get(name)
+        }
+        found = holders(former, namespace)
+        return [say("still_held", name=name, holders=", ".join(found[name])) for name in sorted(found)]
 
     def delivered(self, namespace: Mapping[str, Any], names: Sequence[str]) -> None:
         """Take the state of `names` as the new beginning: what was brought is not a change of the person's."""

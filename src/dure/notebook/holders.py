@@ -1,49 +1,113 @@
-"""Finds which variables still hold a value that a cell has changed elsewhere and that came back as a new object.
+"""Finds which variables still have what a cell has changed elsewhere, and which came back as new objects.
 
 A cell takes what it reads. A list that it appends to comes back as another list, so `d = {"k": the_list}`, which it did
-not read, holds the old one. Here that is found, to be told. The trap: variables may hold millions of objects, so it is
-looked for only when the value's count of references says that somebody else has it, and not further than a bound.
+not read, holds the old one; a model comes back with other parameters than its optimizer has. Here that is found, to be
+told. The trap: variables may hold millions of objects, so they are looked through only when counts of references say
+that somebody else has an object, and not further than a bound.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import types
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-_OWN_REFERENCES = 4  # what the caller and this module have to a former value
-_OBJECTS = 20_000  # looked at in one variable
+_INSIDE = 50_000  # objects looked at in a former value
+_OBJECTS = 20_000  # and in one variable
+_COUNTING = 3  # references while one is counted: the list of all, the loop, and what counts
+_HELD = 2  # to a former value: of `former`, and of the caller
 _NOT_INSIDE = (types.ModuleType, types.FrameType, type, str, bytes, int, float)
+_LIBRARIES = {"dure", "logging", "pandas"}  # frames share memory, but no change of it
 
 
-def holders(old: Any, namespace: Mapping[str, Any]) -> list[str]:
-    """Return the names of variables that hold `old` inside, sorted; the caller has it twice, as held and as local."""
+def holders(former: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return for the names of `former` values which variables have something of one, or all of it; all sorted.
+
+    The caller refers to each value once besides `former`.
+    """
     from dure.state.secrecy import hidden
 
-    if sys.getrefcount(old) <= _OWN_REFERENCES:
-        return []
-    return sorted(name for name, value in namespace.items() if not hidden(name, value) and _holds(value, old))
+    kinds = _Kinds()
+    had = _had_by_others(former, kinds)
+    if not had:
+        return {}
+    owners: dict[int, list[str]] = {}
+    for name, old in sorted(former.items()):
+        for key in had.intersection(map(id, _inside([old], _INSIDE, kinds))):
+            owners.setdefault(key, []).append(name)
+    own = set(map(id, former.values()))
+    found: dict[str, list[str]] = {}
+    for variable, value in sorted(namespace.items()):
+        if hidden(variable, value) or id(value) in own:
+            continue
+        for name in {name for one in _inside([value], _OBJECTS, kinds) for name in owners.get(id(one), ())}:
+            found.setdefault(name, []).append(variable)
+    return found
 
 
-def _holds(value: Any, old: Any) -> bool:
-    """Follow references from `value` as far as they lead through its own content."""
-    if value is old or _outside(value):
-        return False
-    seen, todo = {id(value)}, [value]
-    while todo and len(seen) < _OBJECTS:
-        for one in gc.get_referents(todo.pop()):
-            if one is old:
-                return True
-            if id(one) not in seen and not _outside(one):
+def _had_by_others(former: Mapping[str, Any], kinds: _Kinds) -> set[int]:
+    """Return the ids of what can change in the values, to which there are more references than are in them."""
+    found = _inside(former.values(), _INSIDE, kinds)
+    counted: Counter[int] = Counter(itertools.chain.from_iterable(map(id, _referents(one, kinds)) for one in found))
+    counted.update(list(map(id, former.values())) * _HELD)
+    return {id(one) for one in found if kinds.can_change(one) and sys.getrefcount(one) > counted[id(one)] + _COUNTING}
+
+
+def _inside(values: Iterable[Any], bound: int, kinds: _Kinds) -> list[Any]:
+    """Return values and what is reached from them, as far as references lead through their own content."""
+    todo = list(values)
+    seen = set(map(id, todo))
+    found: list[Any] = []
+    while todo and len(found) < bound:
+        found.append(todo.pop())
+        for one in _referents(found[-1], kinds):
+            if id(one) not in seen and (kinds.can_change(one) or not kinds.outside(one)):
                 seen.add(id(one))
                 todo.append(one)
-    return False
+    return found
 
 
-def _outside(value: Any) -> bool:
-    """Return whether this leads away from a variable's content: modules, what functions call global, Dure itself."""
-    if isinstance(value, dict):
-        return "__builtins__" in value or "__spec__" in value
-    return isinstance(value, _NOT_INSIDE) or type(value).__module__.partition(".")[0] == "dure"
+def _referents(value: Any, kinds: _Kinds) -> list[Any]:
+    """Return what is part of a value; the memory of a numpy view, too, which the collector does not know."""
+    if kinds.outside(value):
+        return []
+    base = value.base if _is_array(type(value)) else None
+    return gc.get_referents(value) if base is None else [base]
+
+
+class _Kinds(dict[type, tuple[bool, bool]]):
+    """Of each type whether two who have an object of it see each other's changes, and whether it leads away from a
+    variable's content: to modules, to what functions call global, to Dure itself.
+    """
+
+    def __missing__(self, kind: type) -> tuple[bool, bool]:
+        torch, pandas = sys.modules.get("torch"), sys.modules.get("pandas")
+        can_change = (
+            issubclass(kind, dict | list | set | bytearray)
+            or kind.__module__ == "__main__"
+            or _is_array(kind)
+            or (torch is not None and issubclass(kind, torch.Tensor | torch.nn.Module))
+            or (pandas is not None and issubclass(kind, pandas.DataFrame | pandas.Series))
+        )
+        outside = issubclass(kind, _NOT_INSIDE) or kind.__module__.partition(".")[0] in _LIBRARIES
+        self[kind] = can_change, outside
+        return self[kind]
+
+    def can_change(self, value: Any) -> bool:
+        return self[type(value)][0] and not _is_globals(value)
+
+    def outside(self, value: Any) -> bool:
+        return self[type(value)][1] or _is_globals(value)
+
+
+def _is_globals(value: Any) -> bool:
+    return type(value) is dict and ("__builtins__" in value or "__spec__" in value)
+
+
+def _is_array(kind: type) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and issubclass(kind, numpy.ndarray)

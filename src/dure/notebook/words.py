@@ -153,12 +153,12 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "still_held": (
         (
-            "The cell changed {name} in place; in {holders}, which did not travel with it, it is as before: set it "
-            "there anew, or name {holders} in the cell, too."
+            "The cell changed {name} in place without {holders}, which has something of it and keeps that as it was: "
+            "set {holders} anew, or name {holders} in the cell, too."
         ),
         (
-            "셀이 {name}의 내용을 바꾸었지만, 함께 보내지 않은 {holders} 안에는 바뀌기 전의 값이 있습니다. 거기에 다시 "
-            "넣거나 셀에서 {holders}도 함께 언급하세요."
+            "셀이 {name}의 내용을 바꾸었지만, 셀이 언급하지 않은 {holders}에는 함께 쓰던 값이 바뀌기 전 그대로 "
+            "있습니다. {holders}을(를) 다시 만들거나 셀에서 함께 언급하세요."
         ),
     ),
     "conflict": (

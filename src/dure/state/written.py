@@ -54,7 +54,11 @@ _WRITTEN, _PRESENT, _SWAPPED = 1 << 1, 1 << 3, 1 << 4
 _SCAN_FLAGS = _SCAN_PROTECT | _SCAN_CHECK
 _SCAN_MASKS = (0, 0, 0, 0, _WRITTEN | _PRESENT | _SWAPPED)
 
-# a device or the kernel's own threads may hold pages of ours and write them past the page table
+_IOCTL_QUERY = 0xC0686611  # PROCMAP_QUERY of Linux 6.11: one mapping, where the text of all takes a millisecond
+_QUERY_BYTES, _NAME_BYTES = 104, 4096
+_SHARED, _NEXT, _OF_A_FILE = 8, 16, 32
+
+# a device or the kernel's own threads may hold pages of ours and write them past the page table; drivers share mappings
 _DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
 # the only file whose private mapping nobody changes under us is a blob
 _BLOB = re.compile(r"/blobs/([0-9a-f]{2})/\1[0-9a-f]{62}( \(deleted\))?$")
@@ -300,17 +304,19 @@ class Watch:
 
 
 class Private:
-    """The memory of this process that nobody else can write, as it was mapped when this was made."""
+    """The memory of this process that nobody else can write: as in the text of all mappings, or as the kernel tells
+    when it is asked.
+    """
 
-    def __init__(self, maps: str) -> None:
+    def __init__(self, maps: str | None) -> None:
         self._maps = maps  # read when first asked, which is for memory that is not watched yet
         self._lows: list[int] = []
         self._highs: list[int] = []
 
-    def _read(self) -> None:
-        maps, self._maps = self._maps, ""
+    def _read(self, maps: str) -> None:
+        self._maps = ""
         for low, high, rights, inode, path in _LINE.findall(maps):
-            if rights[3] != "p" or (inode != "0" and not _BLOB.search(path)) or path.startswith("[v"):
+            if not _is_private(path, of_a_file=inode != "0", shared=rights[3] != "p"):
                 continue
             if self._highs and self._highs[-1] == int(low, 16):
                 self._highs[-1] = int(high, 16)
@@ -320,10 +326,66 @@ class Private:
 
     def covers(self, low: int, high: int) -> bool:
         """Tell whether all between two addresses is private."""
+        if self._maps is None:
+            return _covered(low, high)
         if self._maps:
-            self._read()
+            self._read(self._maps)
         index = bisect.bisect_right(self._lows, low) - 1
         return index >= 0 and high <= self._highs[index]
+
+
+def _is_private(path: str, *, of_a_file: bool, shared: bool) -> bool:
+    return not shared and (not of_a_file or _BLOB.search(path) is not None) and not path.startswith("[v")
+
+
+def _covered(low: int, high: int) -> bool:
+    """Ask the kernel whether all between two addresses is private."""
+    with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
+        while low < high:
+            found = _mapping(handle.fileno(), low, 0)
+            if found is None or not _is_private(found.path, of_a_file=found.inode != 0, shared=found.shared):
+                return False
+            low = found.high
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    high: int
+    shared: bool
+    inode: int
+    path: str
+
+
+def _mapping(handle: int, address: int, which: int) -> _Mapping | None:
+    """Return the mapping at an address, or with `_NEXT` the next one that is `which`; None where there is none. OSError
+    where this kernel does not tell.
+    """
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    asked = bytearray(_QUERY_BYTES)
+    struct.pack_into("3Q", asked, 0, _QUERY_BYTES, which, address)
+    struct.pack_into("IIQ", asked, 80, _NAME_BYTES, 0, ctypes.addressof(name))
+    try:
+        fcntl.ioctl(handle, _IOCTL_QUERY, asked)
+    except FileNotFoundError:
+        return None
+    _, high, flags, _, _, inode = struct.unpack_from("6Q", asked, 24)
+    return _Mapping(high, bool(flags & _SHARED), inode, os.fsdecode(name.value))
+
+
+def _shared_files() -> list[str] | None:
+    """Return the names of the files, devices among them, that this process maps and shares; None where the kernel does
+    not tell so.
+    """
+    names, address = [], 0
+    try:
+        with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
+            while (found := _mapping(handle.fileno(), address, _NEXT | _SHARED | _OF_A_FILE)) is not None:
+                names.append(found.path)
+                address = found.high
+    except OSError:
+        return None
+    return names
 
 
 Watched = tuple[Watch, Private | None] | None  # what may be watched now; None where every byte must be hashed
@@ -363,10 +425,11 @@ def address_of(data: memoryview) -> int:
 
 def current() -> tuple[Watch, Private] | None:
     """Return this process's watch and what it may watch now; None where every byte must be hashed."""
-    maps = _maps()
-    if maps is None:
+    files = _shared_files()
+    maps = _maps() if files is None else None
+    if files is None and maps is None:
         return None
-    if (" /dev/" in maps or "anon_inode:" in maps) and _DEVICES.search(maps):
+    if any(_DEVICES.search(f" {each}") for each in files or [maps or ""]):
         for watch in _current:
             if watch is not None:
                 watch.forget()
@@ -379,6 +442,8 @@ def current() -> tuple[Watch, Private] | None:
 
 def private_memory() -> Private | None:
     """Return which memory of this process nobody else writes; None where the system does not tell."""
+    if _shared_files() is not None:
+        return Private(None)
     maps = _maps()
     return None if maps is None else Private(maps)
 

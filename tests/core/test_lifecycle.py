@@ -15,6 +15,7 @@ from dure.core.lifecycle import (
     ask_cancel,
     diagram,
     submitted,
+    until,
 )
 from dure.core.model import Goal, GpuShare, Lease, Phase
 from tests.core.builders import NOW, a_job
@@ -171,3 +172,15 @@ def test_the_diagram_shows_every_step():
         assert f"    {phase} --> {target}: {signal}\n" in text
     for phase in Phase:
         assert (f"    {phase} --> [*]\n" in text) == phase.terminal
+
+
+def test_what_goes_on_counts_to_the_moment_it_is_looked_at_and_no_further_when_it_has_ended():
+    waits = a_job(gpus=2)
+    assert until(waits, NOW + 30).waited_s == 30
+    runs = a_run(waits, Signal.ADMIT, Signal.START, Signal.BEGIN)
+    assert (until(runs, NOW + 50).waited_s, until(runs, NOW + 50).ran_s, until(runs, NOW + 50).cost) == (10, 20, 40)
+    lost = a_run(runs, Signal.REQUEUE, start=NOW + 40)
+    assert (until(lost, NOW + 60).waited_s, until(lost, NOW + 60).cost) == (20, 40), "its run is no waiting"
+    ended = a_run(runs, Signal.SUCCEED, start=NOW + 40)
+    assert until(ended, NOW + 500) == ended
+    assert (ended.ran_s, ended.cost) == (20, 40)

@@ -113,7 +113,7 @@ def told(store, job_id):
 
 
 def shown(job):
-    return job_view(Viewer(Principal("ada", admin=True), a_platform(), "en", lambda _job_id: None), job)
+    return job_view(Viewer(Principal("ada", admin=True), a_platform(), "en", 0.0, lambda _job_id: None), job)
 
 
 def test_the_picture_has_a_row_for_each_attempt():

@@ -6,7 +6,6 @@ The trap: `jobs` shows the whole team's, of which only one's own can be read or 
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -59,16 +58,12 @@ def jobs(
         if korean
         else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED", "ETA")
     )
-    now = time.time()
-    table(columns, [_row(job, now, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.")
+    table(columns, [_row(job, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.")
     if found.next:
         warn(f"더 보기: --cursor {found.next}" if korean else f"More: --cursor {found.next}")
 
 
-def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
-    # What has ended is on record; what goes on is counted to this moment.
-    waited_s = max(job.waited_s, now - job.submitted_at) if job.phase == "queued" else job.waited_s
-    ran_s = max(job.ran_s, now - job.began_at) if job.phase == "running" and job.began_at else job.ran_s
+def _row(job: JobView, lang: str) -> tuple[str, ...]:
     return (
         job.id,
         job.name if len(job.name) <= 40 else job.name[:39] + "…",
@@ -76,8 +71,8 @@ def _row(job: JobView, now: float, lang: str) -> tuple[str, ...]:
         state_word(job, lang),
         job.tier or "-",
         gpus_word(job.gpus, job.nodes),
-        duration(waited_s, lang),
-        duration(ran_s, lang),
+        duration(job.waited_s, lang),
+        duration(job.ran_s, lang),
         money(job.cost, job.currency, lang),
         when(job.submitted_at),
         job.eta.short if job.eta else "-",

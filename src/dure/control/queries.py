@@ -338,7 +338,7 @@ class Queries:
                 self._known = {job.id: job for job in (active or self._ports.store.active()[0])}
             return self._known.get(job_id)
 
-        return views.Viewer(principal, self._platform.current, lang, find)
+        return views.Viewer(principal, self._platform.current, lang, self._ports.clock.now(), find)
 
 
 def _parse_cursor(cursor: str | None) -> tuple[float, str] | None:

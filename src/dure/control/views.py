@@ -16,6 +16,7 @@ from dure.core.events import Event
 from dure.core.forecast.record import Accuracy
 from dure.core.forecast.starts import Eta
 from dure.core.isolation import isolation
+from dure.core.lifecycle import until
 from dure.core.model import (
     WHOLE_GPU_MILLI,
     BudgetMode,
@@ -43,22 +44,25 @@ _PRIVATE = frozenset({"evalue", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, at which platform, in which language ("en" or "ko"). `find` returns whose a job is, by its id."""
+    """Who looks, when, at which platform, in "en" or "ko"; `find` returns whose a job is, by its id."""
 
     principal: Principal
     platform: Platform
     lang: str
+    now: float
     find: FindJob
 
 
 def job_view(
     viewer: Viewer, job: Job, verdict: Verdict | None = None, eta: EtaView | None = None, *, last: bool = False
 ) -> JobView:
-    """Return the job as the viewer may see it; result and artifacts only for its owner and administrators.
+    """Return the job as the viewer may see it, its sums counted to now.
 
-    `last`: it is served after all other teams', for its own has used up a soft budget.
+    Result and artifacts are only for its owner and administrators. `last`: it is served after all other teams',
+    for its own has used up a soft budget.
     """
     waits = job.phase is Phase.QUEUED
+    job = until(job, viewer.now)
     owner = access.acts_for(viewer.principal, job.user)
     platform = viewer.platform
     result = dict(job.result) if job.result and owner else None

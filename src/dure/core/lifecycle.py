@@ -219,6 +219,13 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
+def until(job: Job, now: float) -> Job:
+    """Return the job with its wait, running time and cost counted to `now`, in seconds since the epoch."""
+    if job.phase is Phase.QUEUED:
+        return replace(job, waited_s=job.waited_s + max(0.0, now - job.queued_at))
+    return job if job.phase.terminal else replace(job, **_settled(job, now))
+
+
 def _between(earliest: float | None, at: float | None, now: float) -> float:
     """A cluster's clock may differ from ours: what it tells lies between the lease and now."""
     return now if at is None else min(now, max(at, now if earliest is None else earliest))

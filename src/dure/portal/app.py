@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from dure.portal import allowance_routes, pages, routes, session_routes
+from dure.portal import allowance_routes, routes, session_routes
 from dure.portal.sign_in import SignIn
 from dure.portal.site import Assets, Portal
 from dure.portal.usage import Usage
@@ -27,8 +27,6 @@ def mount(app: FastAPI, *, sign_in: SignIn, store: Store, clock: Clock) -> None:
     Sets `app.state.portal`, `.session` and `.error_page`. `store` is read for the sums of the last hour only.
     """
     templates = {lang: environment(lang) for lang in LANGUAGES}
-    for env in templates.values():
-        env.globals["cost_so_far"] = pages.cost_so_far
     portal = Portal(app, sign_in, Usage(store, clock), clock, templates)
     app.state.portal = portal
     app.state.session = portal.session

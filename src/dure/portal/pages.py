@@ -24,7 +24,6 @@ SHOWN_ENDED = 20
 SHOWN_EVENTS = 100
 _LOOKED_AT = 60
 _EVENT_PAGES = 6
-_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,6 @@ class JobPage:
     attempts: list[Attempt]
     tail: Tail | None
     may_change: bool
-    cost: float
-    held_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +147,6 @@ def job_page(
         attempts=attempts_of(job, why.events, now),
         tail=output_tail(queries, principal, job_id, None) if owner else None,
         may_change=owner,
-        cost=cost_so_far(job, now),
-        held_s=held_s(job, now),
     )
 
 
@@ -162,20 +157,6 @@ def output_tail(queries: Queries, principal: Principal, job_id: str, begin: str 
         return queries.output(principal, job_id, cursor, limit)
 
     return tail(read, begin)
-
-
-def held_s(job: JobView, now: float) -> float:
-    """Return for how long the job's present attempt has held its GPUs, 0 without one."""
-    if job.lease is None or job.admitted_at is None or job.ended_at is not None:
-        return 0.0
-    return max(0.0, now - job.admitted_at)
-
-
-def cost_so_far(job: JobView, now: float) -> float:
-    """Return what the job has cost until now: what is settled, and its present lease."""
-    if job.lease is None:
-        return job.cost
-    return job.cost + job.lease.price_per_gpu_hour * job.lease.share * held_s(job, now) / _HOUR_S
 
 
 def events_page(queries: Queries, principal: Principal, filters: dict[str, str], before: int, lang: str) -> EventsPage:

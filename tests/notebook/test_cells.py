@@ -307,3 +307,13 @@ def test_what_a_name_held_before_a_cell_does_not_stay_in_memory(kernel: Notebook
     assert kernel.run("second = weakref.ref(large)").ok
     assert kernel.run("%%gpu\nlarge['b'] = 2").ok
     assert kernel.value("gc.collect() and None, first(), second(), large") == "(None, None, None, {'a': 1, 'b': 2})"
+
+
+def test_threads_that_end_with_the_cell_are_told(kernel: NotebookKernel):
+    shown = kernel.run(
+        "%%gpu\nimport concurrent.futures, threading, time\nidle = concurrent.futures.ThreadPoolExecutor(1)\n"
+        "idle.submit(len, '').result()\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "del idle\nthreading.Thread(target=time.sleep, args=(60,), name='writer').start()"
+    )
+    assert shown.ok
+    assert "ended with it: writer. Wait" in shown.stream("stderr")

@@ -141,6 +141,8 @@ def deliver(
     for name, reason in (end.get("unsaved") or {}).items():
         if name != LAST_VALUE:
             result.notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
+    if threads := end.get("threads"):
+        result.notes.append(say("threads_ended", names=", ".join(threads)))
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, None)

@@ -147,6 +147,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} stayed behind on the worker: {reason}",
         "{name}은(는) 가져오지 못했습니다: {reason}",
     ),
+    "threads_ended": (
+        (
+            "Still at work when the cell ended, and ended with it: {names}. Wait for a thread in the cell "
+            "(`thread.join()`, `executor.shutdown()`)."
+        ),
+        (
+            "셀이 끝날 때 아직 실행 중이어서 셀과 함께 종료되었습니다: {names}. 셀 안에서 스레드를 기다리세요"
+            "(`thread.join()`, `executor.shutdown()`)."
+        ),
+    ),
     "unloadable": (
         "{name} came back but cannot be loaded in this kernel: {reason}",
         "{name}을(를) 이 커널에서 읽을 수 없습니다: {reason}",

@@ -24,6 +24,7 @@ from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
+MAX_THREADS_TOLD = 8
 PROVIDE_TIMEOUT_S = 30.0
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 
@@ -413,11 +414,24 @@ class _Session:
             "changed": [name for name in changes.changed if name != LAST_VALUE],
             "deleted": list(changes.deleted),
             "in_place": in_place,
+            "threads": [] if self._spec.keep_s > 0 else self._threads_at_work(),
             "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "error": None,
             **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),
         }
+
+    def _threads_at_work(self) -> list[str]:
+        """Return the threads that Python would wait for at its end; here they end with the cell."""
+        frames = sys._current_frames()  # noqa: SLF001 -- it has no other name
+        return [
+            thread.name
+            for thread in threading.enumerate()
+            if not thread.daemon
+            and thread is not threading.main_thread()
+            and thread.ident in frames
+            and frames[thread.ident].f_code.co_name != "_worker"  # of a pool, with nothing to do
+        ][:MAX_THREADS_TOLD]
 
     def _without_aside(self, changes: Changes, aside: set[str]) -> Changes:
         """Leave out what the cell did not see: the notebook may hold a newer value. What differs is dropped here."""

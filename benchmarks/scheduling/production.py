@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from benchmarks.measuring.figures import Timed, shown, table
 from benchmarks.measuring.machine import told
-from dure.core.lifecycle import Facts, Signal, advance, preempt
+from dure.core.lifecycle import Facts, Signal, advance, preempt, promised
 from dure.core.model import (
     Budget,
     BudgetMode,
@@ -100,6 +100,8 @@ class Lab:
             gone = preempt(self.jobs[victim.job_id], self.jobs[victim.by], victim.reason, self.now).job
             self.put(advance(gone, Signal.REQUEUE, self.now, Facts(reason="Preempted")).job)
             self.held.remove(victim.job_id)
+        for job_id, promise in plan.promises.items():
+            self.put(promised(self.jobs[job_id], promise).job)
         for admission in plan.admissions:
             job = advance(self.jobs[admission.job_id], Signal.ADMIT, self.now, Facts(lease=admission.lease)).job
             job = advance(job, Signal.START, self.now, Facts()).job

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.lifecycle import Facts, Signal, advance, preempt
+from dure.core.lifecycle import Facts, Signal, advance, preempt, promised
 from dure.core.model import Limit, Phase, QueueingPolicy
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.limits import Bounds
@@ -78,6 +78,8 @@ class Lab:
                 self.stopped[victim.job_id] += 1
                 leaving = preempt(self.jobs[victim.job_id], self.jobs[victim.by], victim.reason, self.now).job
                 self.put(advance(leaving, Signal.REQUEUE, self.now, Facts(reason="Preempted")).job)
+            for job_id, promise in plan.promises.items():
+                self.put(promised(self.jobs[job_id], promise).job)
             for admission in plan.admissions:
                 job = advance(self.jobs[admission.job_id], Signal.ADMIT, self.now, Facts(lease=admission.lease)).job
                 job = advance(job, Signal.START, self.now, Facts()).job

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dure.core.lifecycle import Facts, Signal, advance
 from dure.core.model import BurstPolicy, Goal, Limit, Queue
 from dure.core.queueing.decide import decide
 from dure.core.queueing.explain import visible
@@ -438,8 +439,12 @@ def test_a_job_for_which_others_leave_does_not_leave_itself():
     held = running(a_job("j-held", user="bob", team="speech"), "lab", "n1", 0)
     jobs = [a_job(f"j-{i}", at=NOW - 9 + i, budget=FLEX) for i in (1, 2)]
     plan = the_plan(held, *jobs, platform=platform)
-    assert [(one.job_id, one.by) for one in plan.preemptions] == [("j-held", "j-1")]
     assert placed(plan) == {"j-2": ("cloud", "c1", (0,))}
+    assert (plan.preemptions, plan.again) == ((), True), "a plan that gives GPUs stops nobody"
+    left = advance(jobs[1], Signal.ADMIT, NOW, Facts(lease=plan.admissions[0].lease)).job
+    plan = the_plan(held, jobs[0], left, platform=platform)
+    assert [(one.job_id, one.by) for one in plan.preemptions] == [("j-held", "j-1")]
+    assert not plan.admissions
     verdict = plan.verdicts["j-1"]
     assert verdict.data["why"] == "leaving"
     assert [told["code"] for told in verdict.helps] == ["wait"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.lifecycle import Facts, Signal, advance, preempt
+from dure.core.lifecycle import Facts, Signal, advance, preempt, promised
 from dure.core.model import (
     BudgetAction,
     BurstPolicy,
@@ -188,6 +188,8 @@ class Lab:
         for victim in plan.preemptions:
             self.preempted += 1
             self.put(preempt(self.jobs[victim.job_id], self.jobs[victim.by], victim.reason, self.now).job)
+        for job_id, promise in plan.promises.items():
+            self.put(promised(self.jobs[job_id], promise).job)
         for admission in plan.admissions:
             self.admitted += 1
             self.put(advance(self.jobs[admission.job_id], Signal.ADMIT, self.now, Facts(lease=admission.lease)).job)

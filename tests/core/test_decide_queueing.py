@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dure.core.model import Phase, QueueingPolicy, Team
+from dure.core.lifecycle import Facts, Signal, advance, preempt, promised
+from dure.core.model import QueueingPolicy, Team
 from dure.core.queueing.compile import RESOURCE, compiled
 from dure.core.queueing.decide import Decider, decide
 from dure.core.queueing.order import ENTRY_S, effective_priority, faded
@@ -63,15 +64,20 @@ def test_a_kept_session_is_never_stopped():
 
 
 def test_who_waits_for_victims_gets_their_gpus_and_they_do_not_take_them_back():
-    leaving = replace(speaks("a", "n0", 0), preempted_by="j-1")
-    platform = lab(2)
-    waits = the_plan(leaving, speaks("b", "n0", 1), a_job("j-1"), a_job("k", team="speech"), platform=platform)
+    held, platform = (speaks("a", "n0", 0), speaks("b", "n0", 1)), lab(2)
+    first = the_plan(*held, a_job("j-1"), platform=platform)
+    (stopped,) = (one for one in held if one.id == first.preemptions[0].job_id)
+    (stays,) = (one for one in held if one is not stopped)
+    ours, others = promised(a_job("j-1"), first.promises["j-1"]).job, a_job("k", team="speech", priority_value=100)
+    leaving = preempt(stopped, ours, "InCohortReclamation", NOW).job
+    waits = the_plan(leaving, stays, ours, others, platform=platform)
     assert not waits.preemptions
     assert not waits.admissions
-    again = replace(leaving, phase=Phase.QUEUED, lease=None, preempted_by=None)
-    plan = the_plan(again, speaks("b", "n0", 1), a_job("j-1"), a_job("k", team="speech"), platform=platform)
+    gone = advance(leaving, Signal.REQUEUE, NOW, Facts(reason="Preempted")).job
+    plan = the_plan(gone, stays, ours, others, platform=platform)
     assert set(placed(plan)) == {"j-1"}
     assert not plan.preemptions
+    assert placed(plan)["j-1"] == ("lab", "n0", (stopped.lease.gpus[0].index,))
 
 
 def test_borrowers_are_not_reclaimed_by_borrowers():
@@ -117,8 +123,8 @@ def test_short_jobs_run_on_what_a_gang_waits_for_and_long_ones_do_not():
     assert not closed.admissions
 
 
-def test_who_ends_in_time_may_make_room_where_who_does_not_may_not():
-    """The search for victims that failed for the long job says nothing of the short one of the same kind."""
+def test_nobody_stops_others_on_nodes_that_are_kept_for_another_however_soon_it_ends():
+    """It would start only when they are gone, and so end later than it says."""
     speech = replace(SPEECH, quota_milli={"gold": 2000})
     platform = lab(2, teams=(Team("vision", ("*",)), speech), within_cluster_queue="LowerPriority")
     ours = replace(running(a_job("ours", priority_value=-100), "lab", "n0", 0), predicted_s=5000.0, keep_s=0.0)
@@ -126,8 +132,8 @@ def test_who_ends_in_time_may_make_room_where_who_does_not_may_not():
     gang = a_job("gang", gpus=2, team="speech", at=NOW - 900)
     jobs = [a_job(name, at=NOW - 90, predicted_s=runs_s) for name, runs_s in (("long", 90000.0), ("short", 60.0))]
     plan = the_plan(ours, theirs, gang, *jobs, platform=platform)
-    assert [(one.job_id, one.by) for one in plan.preemptions] == [("ours", "short")]
-    assert not the_plan(ours, theirs, gang, jobs[0], platform=platform).preemptions
+    assert not plan.preemptions
+    assert [one.by for one in the_plan(ours, theirs, *jobs, platform=platform).preemptions] == ["long"]
 
 
 def test_a_gang_keeps_one_node_and_others_stay_open():

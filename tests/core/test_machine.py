@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dure.core.lifecycle import Facts, Signal, advance, ask_cancel, preempt
+from dure.core.lifecycle import Facts, Signal, advance, ask_cancel, preempt, promised
 from dure.core.model import Goal, Phase, QueueingPolicy
 from dure.core.queueing.decide import Decider, decide
 from dure.core.queueing.plan import Snapshot
@@ -15,6 +15,7 @@ from dure.core.sentences import verdict_sentence
 from tests.core.builders import FLEX, NOW, STRICT, a_cloud, a_job, a_lab, a_node, a_platform, a_team
 from tests.examples import examples
 
+MOST_PLANS = 8
 LAB = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"), a_node("n3", "gold", 2), a_node("n4", "silver"))
 
 
@@ -31,6 +32,7 @@ class Platform(RuleBasedStateMachine):
         self.decider = Decider(self.platform)
         self.jobs = {}
         self.preempted = set()
+        self.edited = set()
         self.submitted = 0
 
     def alive(self, *phases):
@@ -81,17 +83,36 @@ class Platform(RuleBasedStateMachine):
 
     @rule()
     def tick(self):
-        plan = self.plan()
-        for preemption in plan.preemptions:
-            self.preempt(preemption)
-        for admission in plan.admissions:
-            self.step(self.jobs[admission.job_id], Signal.ADMIT, lease=admission.lease)
+        """The loop makes plans until nothing changes, and in all stories it need not make many."""
+        for _ in range(MOST_PLANS):
+            due = self.due()
+            plan = self.plan()
+            started = {one.job_id: one.lease.node for one in plan.admissions}
+            assert all(started.get(job.id) in job.promise.nodes for job in due), "its victims were stopped for nothing"
+            if not plan.admissions and not plan.preemptions:
+                break
+            self.carry_out(plan)
+        else:
+            raise AssertionError(f"{MOST_PLANS} plans one after another all changed something")
         for verdict in plan.verdicts.values():
             assert verdict_sentence(verdict, "en")
             assert verdict_sentence(verdict, "ko")
-        again = self.plan()
-        assert not again.admissions, "the first plan took all that it could"
-        assert not again.preemptions
+
+    def carry_out(self, plan):
+        assert not (plan.admissions and plan.preemptions)
+        for preemption in plan.preemptions:
+            self.preempt(preemption)
+        assert {one.by for one in plan.preemptions} == set(plan.promises)
+        for job_id, promise in plan.promises.items():
+            self.put(promised(self.jobs[job_id], promise).job)
+        for admission in plan.admissions:
+            self.step(self.jobs[admission.job_id], Signal.ADMIT, lease=admission.lease)
+
+    def due(self):
+        """Those whose victims are gone: they start in the next plan, but where a person changed what counts."""
+        leaving = {job.id for job in self.jobs.values() if job.preempted_by is not None}
+        waiting = [job for job in self.alive(Phase.QUEUED) if job.promise is not None and job.goal is Goal.RUN]
+        return [job for job in waiting if job.id not in self.edited and not leaving & {*job.promise.victims}]
 
     def preempt(self, preemption):
         victim, by = self.jobs[preemption.job_id], self.jobs[preemption.by]
@@ -108,10 +129,10 @@ class Platform(RuleBasedStateMachine):
         self.preempted.add((victim.id, by.id))
         self.put(preempt(victim, by, preemption.reason, self.now).job)
 
-    @rule()
-    def let_victims_go(self):
+    @rule(pick=st.randoms(use_true_random=False), all_of_them=st.booleans())
+    def let_victims_go(self, *, pick, all_of_them):
         for job in self.alive(Phase.ADMITTED, Phase.STARTING, Phase.RUNNING):
-            if job.preempted_by is not None:
+            if job.preempted_by is not None and (all_of_them or pick.random() < 0.5):
                 self.step(job, Signal.REQUEUE, reason="Preempted")
 
     @rule(seconds=st.sampled_from([1, 30, 120]))
@@ -162,6 +183,7 @@ class Platform(RuleBasedStateMachine):
 
     def edit(self, platform):
         self.platform = platform
+        self.edited |= {job.id for job in self.alive(Phase.QUEUED) if job.promise is not None}
         self.decider = Decider(platform, self.decider.books.warm)
         for job in self.jobs.values():
             self.decider.put(job)

@@ -167,6 +167,10 @@ class Loop:
         if plan is not None:
             for preemption in plan.preemptions:
                 judged[preemption.job_id] = self._preempt(jobs, preemption, now, drafts, acts)
+            for job_id, promise in plan.promises.items():
+                step = lifecycle.promised(judged.get(job_id) or jobs[job_id], promise)
+                drafts.append(step.event)
+                judged[job_id] = step.job
             for admission in plan.admissions:
                 job = self._admit(jobs, admission, now, drafts)
                 judged[job.id] = job
@@ -179,6 +183,8 @@ class Loop:
             self._changed()
         for act in acts:
             self._do(act)
+        if plan is not None and (plan.admissions or plan.preemptions):
+            return 0.0  # what changed may let another one start, or let one be stopped: the next plan tells
         due = [self._settings.idle_s]
         plan = self._planner.plan
         if plan is not None and plan.wake_at is not None:

@@ -22,6 +22,7 @@ KINDS = frozenset(
         "job.resumed",
         "job.checkpointed",
         "job.preempted",
+        "job.promised",
         "job.requeued",
         "job.succeeded",
         "job.failed",

@@ -13,7 +13,7 @@ from typing import Any
 
 from dure.core.copies import altered
 from dure.core.events import Draft
-from dure.core.model import Goal, Job, Lease, Phase
+from dure.core.model import Goal, Job, Lease, Phase, Promise
 from dure.core.pricing import cost_of
 from dure.core.reasons import Ended
 
@@ -115,6 +115,7 @@ def after(job: Job, signal: Signal, now: float, facts: Facts) -> Job:
             raise UnknownTransitionError(job, signal)
         changes |= {
             "lease": facts.lease,
+            "promise": None,
             "attempt": job.attempt + 1,
             "admitted_at": now,
             "waited_s": job.waited_s + max(0.0, now - job.queued_at),
@@ -135,6 +136,7 @@ def after(job: Job, signal: Signal, now: float, facts: Facts) -> Job:
     elif target.terminal:
         changes |= _settled(job, now) | {
             "preempted_by": None,
+            "promise": None,
             "ended_at": now,
             "result": facts.result,
             "failure": dict(facts.data),
@@ -188,6 +190,14 @@ def preempt(job: Job, by: Job, reason: str, now: float) -> Step:
     if by.team == job.team:
         data["by"] = by.id
     return Step(after, Draft("job.preempted", job.id, data))
+
+
+def promised(job: Job, promise: Promise) -> Step:
+    """Return the waiting job for which others are stopped, and the event, which names none of them."""
+    after = replace(job, promise=promise, version=job.version + 1)
+    gpus_milli, victims = job.request.gpus_milli, len(promise.victims)
+    data = {"team": job.team, "user": job.user, "tier": promise.tier, "gpus_milli": gpus_milli, "victims": victims}
+    return Step(after, Draft("job.promised", job.id, data))
 
 
 def keep(job: Job, since: float | None, cells: int) -> Step:

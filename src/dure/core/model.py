@@ -120,6 +120,16 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """Where a waiting job starts for which `victims` were stopped: on these nodes, as soon as all of them are gone."""
+
+    cluster: str
+    tier: str
+    nodes: tuple[str, ...]
+    victims: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a job asks of the queue. `tier` None means any tier.
 
@@ -150,8 +160,9 @@ class Job:
     """One submission by a person, with everything that is known of it.
 
     `predicted_s` is how long it should run, `expected_s` what jobs predicted so take in the mean.
-    `preempted_by` is set while it still has GPUs that it must give to that job. `inputs` are the largest of the
-    blobs that it reads, with the bytes that each stands for: a place that has them is preferred.
+    `preempted_by` is set while it still has GPUs that it must give to that job, and `promise` while it waits after
+    others were stopped for it. `inputs` are the largest of the blobs that it reads, with the bytes that each stands
+    for: a place that has them is preferred.
     """
 
     id: str
@@ -184,6 +195,7 @@ class Job:
     losses: int = 0  # of attempts whose code had begun
     false_starts: int = 0  # of attempts lost before that
     preempted_by: str | None = None
+    promise: Promise | None = None
     lease: Lease | None = None
     queued_at: float = 0.0
     admitted_at: float | None = None

@@ -382,6 +382,7 @@ EVENTS: dict[str, Say] = {
     "job.preempted": lambda data, _c: (
         f"It gives its {gpus(data.number('gpus_milli') or 1000)} to {_preemptor(data)}{_lost(data)}"
     ),
+    "job.promised": lambda _data, _c: "Others give it their GPUs; it starts as soon as they are gone",
     "job.requeued": lambda data, c: f"Back in the queue{_because(data, c)}",
     "job.succeeded": lambda data, c: f"Succeeded{_account(data, c)}",
     "job.failed": lambda data, c: f"Failed{_account(data, c)}{_because(data, c)}",

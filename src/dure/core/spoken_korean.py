@@ -409,6 +409,7 @@ EVENTS: dict[str, Say] = {
     "job.preempted": lambda data, _c: (
         f"{_preemptor(data)} {josa(gpus(data.number('gpus_milli') or 1000), '을/를')} 내줍니다{_lost(data)}"
     ),
+    "job.promised": lambda _data, _c: "다른 작업이 GPU를 내주며, 그 작업이 멈추는 대로 시작합니다",
     "job.requeued": lambda data, c: f"대기열로 돌아왔습니다{_because(data, c)}",
     "job.succeeded": lambda data, c: f"성공했습니다{_account(data, c)}",
     "job.failed": lambda data, c: f"실패했습니다{_account(data, c)}{_because(data, c)}",

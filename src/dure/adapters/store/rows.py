@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.core.events import Draft, Event
-from dure.core.model import Budget, BudgetMode, Goal, GpuShare, Job, Kind, Lease, NodeShare, Phase, Request
+from dure.core.model import Budget, BudgetMode, Goal, GpuShare, Job, Kind, Lease, NodeShare, Phase, Promise, Request
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -68,6 +68,10 @@ def job_of(row: Row[*tuple[Any, ...]]) -> Job:
             for other in lease.get("others", ())
         )
         document["lease"] = Lease(**lease)
+    promise = document.get("promise")
+    if promise is not None:
+        nodes, victims = tuple(promise["nodes"]), tuple(promise["victims"])
+        document["promise"] = Promise(promise["cluster"], promise["tier"], nodes, victims)
     if "payload" in row._fields:
         document["payload"] = json.loads(row.payload)
         document["references"] = tuple(json.loads(row.blobs))

@@ -9,7 +9,7 @@ carried out; what it left behind would be lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dure.core.burst import Offer, expected_s
@@ -60,7 +60,7 @@ class Books:
     """The GPUs of one platform file. `private` nodes and `pools` are of clusters that answer, as `begin` was told.
 
     `warm` is told of every job that holds GPUs, and never of what is only planned. `of_team` has the holders by team,
-    `leaving` those that must give way and for whom, `stamps` those of the tiers, `team_stamps` of what teams hold.
+    `stamps` those of the tiers, `team_stamps` of what teams hold.
     """
 
     def __init__(self, platform: Platform, warm: Warm | None = None) -> None:
@@ -81,7 +81,6 @@ class Books:
         self._private_clusters = {c.name for c in platform.clusters if c.kind is ClusterKind.PRIVATE}
         self._plan: list[str] = []
         self.of_team: dict[str, dict[str, Holder]] = {}
-        self.leaving: dict[str, str] = {}
         self.stamps: dict[str, int] = {}
         self.team_stamps: dict[str, int] = {}
         self._stamp = 0
@@ -173,8 +172,6 @@ class Books:
     def _count(self, holder: Holder) -> None:
         """Let what a holder uses and owes count."""
         job, lease = holder.job, holder.lease
-        if job.preempted_by is not None:
-            self.leaving[job.id] = job.preempted_by
         since_us = None if job.admitted_at is None else whole_us(job.admitted_at)
         milli = lease.gpus_milli
         self._uses.setdefault((job.team, job.user), Meter()).add(job.id, milli, since_us, ENTRY_US)
@@ -192,7 +189,6 @@ class Books:
         if holder is None:
             return
         self._leave(holder)
-        self.leaving.pop(job_id, None)
         person = (holder.job.team, holder.job.user)
         self._uses[person].remove(job_id)
         if not self._uses[person]:
@@ -250,20 +246,26 @@ class Books:
         hold = self.holds.get(id(node))
         return hold is None or hold.lets(end_at)
 
-    def take(self, job: Job, pools: Iterable[Pool], end_at: float | None) -> Lease | None:
+    def take(
+        self, job: Job, pools: Iterable[Pool], end_at: float | None, among: Container[str] | None = None
+    ) -> Lease | None:
         """Give the job GPUs on the best nodes that are open to it, of the first pool that has room; return its lease.
+
+        Nodes are `among` these of one cluster when given.
 
         None without room. It takes the place where most of its inputs have been read, as `Pool.choose` says.
         """
 
         def able(node: NodeState) -> bool:
-            return self._open(node, end_at)
+            return self._open(node, end_at) and (among is None or node.name in among)
 
         def near(node: NodeState) -> int:
             return self.warm.on_node(node.cluster, node.name, job.inputs)
 
         for pool in pools:
-            places = pool.place(job.request, able if self.holds else None, near if job.inputs else None)
+            places = pool.place(
+                job.request, able if self.holds or among is not None else None, near if job.inputs else None
+            )
             if places is None:
                 continue
             (first, gpus), *others = places

@@ -9,6 +9,7 @@ counts only once it is `put` again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dure.core.burst import decide_burst, due_at
 from dure.core.model import Job, Phase, Platform
@@ -169,17 +170,22 @@ class _Decision:
 
     def plan(self) -> Plan:
         work = self.work
-        for line, freed in self._preemptors():
-            if (job := self.turns.head(line)) is not None:
-                self._serve_first(line, job, freed)
+        self._keep_promises()
         self.turns.begin()
         while (turn := self.turns.next()) is not None:
             self._serve(*turn)
             self.turns.enter(turn[0])
-        admissions, preemptions = tuple(work.admissions.values()), tuple(work.preemptions.values())
+        admissions, preemptions, promises = (
+            tuple(work.admissions.values()),
+            tuple(work.preemptions.values()),
+            work.promises,
+        )
+        again = bool(admissions and preemptions)
+        if again:  # who goes first is another one now, who might need nobody's GPUs
+            preemptions, promises = (), {}
         wake_at = min(filter(None, (self.clouds.wake_at(), work.opens_at())), default=None)
         if not self.explains:
-            return Plan(admissions, {}, wake_at, preemptions)
+            return Plan(admissions, {}, wake_at, preemptions, promises=promises, again=again)
         picture = Picture.of(
             work.books, work.quota, work.standing, work.left, self.keeping.owners(), work.usage, work.memory.told
         )
@@ -189,36 +195,26 @@ class _Decision:
         waiting = [(work.state(line), line.roll()) for line in work.lines]
         verdicts = Verdicts(picture, waiting, frozenset(work.placed))
         changed = tuple(sorted(verdicts.changed()))
-        return Plan(admissions, verdicts, wake_at, preemptions, changed, work.overdrawn)
+        return Plan(admissions, verdicts, wake_at, preemptions, changed, work.overdrawn, promises, again)
 
-    def _preemptors(self) -> list[tuple[Line, set[str]]]:
-        """Return the lines of jobs for which others are leaving, with the tiers on which they do: those go first, or
-        others would take what is freed.
-        """
-        lines, books = self.work.lines, self.work.books
-        freed: dict[str, set[str]] = {}
-        for victim, job_id in books.leaving.items():
-            if job_id in lines and victim in books.holders:
-                freed.setdefault(job_id, set()).add(books.holders[victim].lease.tier)
-        found: dict[int, tuple[Line, set[str]]] = {}
-        for job in sorted(map(lines.job, freed), key=self.work.usage.key):
+    def _keep_promises(self) -> None:
+        """Serve those for whom others were stopped before all others, and whose victims are gone first of all."""
+        work, lines = self.work, self.work.lines
+        for job in sorted(lines.promised.values(), key=self._promised_first):
             line = lines.line_of(job.id)
-            found.setdefault(id(line), (line, set()))[1].update(freed[job.id])
-        return [*found.values()]
+            state, promise = work.state(line), job.promise
+            if promise is None or state.victims or line.outlook.refusal is not None or not work.standing.lets(job):
+                continue
+            state.job = job
+            self.private.keep_promise(job, promise, state)
+            if state.victims:
+                if line.due:
+                    self.clouds.leave(line, state, job)
+                state.over = True
 
-    def _serve_first(self, line: Line, job: Job, freed: set[str]) -> None:
-        """Place a job with what others leave for it. What else is free, or kept for another, it may have in its turn:
-        with it at once, it would stop others a second time.
-        """
-        state = self.work.state(line)
-        if line.outlook.refusal is not None or not self.work.standing.lets(job):
-            return
-        state.job = job
-        self.private.place(job, state, freed)
-        if state.victims:
-            if line.due:
-                self.clouds.leave(line, state, job)
-            state.over = True
+    def _promised_first(self, job: Job) -> tuple[Any, ...]:
+        victims = job.promise.victims if job.promise is not None else ()
+        return any(map(self.work.leaves, victims)), self.work.usage.key(job)
 
     def _serve(self, line: Line, job: Job) -> None:
         """Place the head of a line, or note why it and those behind it wait; one over a limit waits by itself."""

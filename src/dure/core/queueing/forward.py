@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
-from dure.core.lifecycle import Facts, Signal, after, checkpoint
+from dure.core.lifecycle import Facts, Signal, after, checkpoint, promised
 from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Admission, Plan
@@ -267,7 +267,11 @@ class _Run:
                 yield self._requeue(self._courses[preemption.job_id], What.PREEMPTED, preemption.reason)
             for admission in plan.admissions:
                 yield from self._admit(admission)
-            if not plan.preemptions:
+            for job_id, promise in plan.promises.items():
+                course = self._courses[job_id]
+                course.job = promised(course.job, promise).job
+                self._decider.put(course.job)
+            if not (plan.preemptions or plan.again):
                 break
         else:
             raise RuntimeError(f"{MAX_ROUNDS} decisions at {self._now} all preempted: jobs evict each other for ever")

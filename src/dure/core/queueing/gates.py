@@ -35,7 +35,8 @@ class Standing:
     """What gates may look at: the time, the platform, this month's money by team, who has GPUs now, other bounds.
 
     `holders` are by team and job id, and include what this very plan admitted so far; `changed` says that they did.
-    `limited` are the teams that have any limit.
+    `promised` are those for whom others leave: to limits they count as if they had their GPUs. `limited` are the teams
+    that have any limit.
     """
 
     now: float
@@ -44,6 +45,7 @@ class Standing:
     holders: Mapping[str, Mapping[str, Holder]] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     limited: Mapping[str, Team] = field(default_factory=dict)
+    promised: dict[str, tuple[Job, Lease]] = field(default_factory=dict)
     _bound: dict[str, Limited] = field(default_factory=dict)
 
     def held(self) -> Iterator[tuple[Job, Lease]]:
@@ -60,6 +62,7 @@ class Standing:
         found = self._bound.get(team)
         if found is None:
             held = [(holder.job, holder.lease) for holder in self.holders.get(team, {}).values()]
+            held += self.promised.values()
             now_held = limits.held_by(self.platform, team, held, self.now)
             found = self._bound[team] = Limited(self.limited[team], self.platform, self.bounds.past, now_held)
         return found
@@ -67,6 +70,11 @@ class Standing:
     def lets(self, job: Job) -> bool:
         """Return whether no limit of its team or person keeps the job out."""
         return job.team not in self.limited or self.bound(job.team).lets(job)
+
+    def promise(self, job: Job, lease: Lease) -> None:
+        """Let a job count that waits until others are gone."""
+        self.promised[job.id] = (job, lease)
+        self.changed(job.team)
 
     def changed(self, team: str) -> None:
         """Look again at who of a team has GPUs."""

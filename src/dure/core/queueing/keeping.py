@@ -106,8 +106,8 @@ class Keeping:
         at = quota.queue_of(job.team) if len(scope) == 2 else quota.pool_of(job.team)
         return at == scope[-2]
 
-    def keep_nodes(self, job: Job, tiers: Iterable[str], end_at: float | None, *, closed: bool) -> None:
-        """Keep the nodes on which the job can start soonest, of whichever tier that is."""
+    def keep_nodes(self, job: Job, tiers: Iterable[str], end_at: float | None, *, closed: bool) -> list[NodeState]:
+        """Keep the nodes on which the job can start soonest, of whichever tier that is; return them."""
         books = self._work.books
         best: tuple[float, str, list[NodeState], float] | None = None
         for tier in tiers:
@@ -116,9 +116,14 @@ class Keeping:
             if found is not None and (best is None or found[1] < best[0]):
                 best = found[1], tier, found[0], found[2]
         if best is None:
-            return
+            return []
         _, tier, chosen, planned = best
-        hold = Hold(job.id, None if closed else planned)
+        self.close(tier, chosen, Hold(job.id, None if closed else planned))
+        return chosen
+
+    def close(self, tier: str, chosen: Sequence[NodeState], hold: Hold) -> None:
+        """Keep just these nodes of a tier, but those that are kept already."""
+        books = self._work.books
         free = {id(node) for node in chosen if id(node) not in books.holds}
         bits = sum(1 << place for place, node in enumerate(books.private[tier]) if id(node) in free)
         self._nodes.setdefault(tier, []).append((hold, bits))

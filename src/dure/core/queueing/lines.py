@@ -158,13 +158,14 @@ def _take_out(places: dict[Any, list[Any]], key: Any, job: Job) -> None:
 
 
 class Lines:
-    """All lines. `people` counts who waits, by team.
+    """All lines. `people` counts who waits, by team; `promised` are the jobs for which others were stopped.
 
     `due_of` says when a job may leave for a public cluster, None for never.
     """
 
     def __init__(self, open_line: Callable[[Line, Job], None], due_of: Callable[[Line, Job], float | None]) -> None:
         self.people: dict[str, Counter[str]] = {}
+        self.promised: dict[str, Job] = {}
         self._open = open_line
         self._due_of = due_of
         self._lines: dict[tuple[Any, ...], Line] = {}
@@ -199,6 +200,8 @@ class Lines:
         line.add(job, due)
         self.people.setdefault(job.team, Counter())[job.user] += 1
         self._where[job.id] = (line, job, due)
+        if job.promise is not None:
+            self.promised[job.id] = job
 
     def remove(self, job_id: str) -> None:
         """Take a job out; one that does not wait does no harm."""
@@ -207,6 +210,7 @@ class Lines:
             return
         line, job, due = known
         line.remove(job, due)
+        self.promised.pop(job_id, None)
         people = self.people[job.team]
         people[job.user] -= 1
         if not people[job.user]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.core.model import Job, Lease, Phase, Platform
+from dure.core.model import Job, Lease, Phase, Platform, Promise
 from dure.core.queueing.limits import Bounds
 from dure.core.queueing.warm import Warm
 from dure.core.reasons import Verdict
@@ -57,7 +57,8 @@ class Plan:
     """What to do now, and why all else waits. `wake_at` is when time alone would change it: a burst falls due.
 
     `changed` are the waiting jobs whose recorded reason is not the code of their verdict; `overdrawn` the teams whose
-    soft budget is used up: their jobs run after everybody else's.
+    soft budget is used up: their jobs run after everybody else's. `promises` are made to those for whom `preemptions`
+    are. A plan that gives GPUs stops nobody, for it changes who goes first: `again` when the next one may.
     """
 
     admissions: tuple[Admission, ...] = ()
@@ -66,6 +67,8 @@ class Plan:
     preemptions: tuple[Preemption, ...] = ()
     changed: tuple[str, ...] = ()
     overdrawn: frozenset[str] = frozenset()
+    promises: Mapping[str, Promise] = field(default_factory=dict)
+    again: bool = False
 
     def check(self, snapshot: Snapshot) -> None:
         """Raise AssertionError unless placed and explained jobs are exactly the queued ones, each once."""

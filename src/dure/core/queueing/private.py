@@ -6,13 +6,15 @@ something that it read changes, so whatever it reads has a stamp (`Books.stamps`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from dure.core.model import Job, Lease
+from dure.core.model import GpuShare, Job, Lease, Promise
+from dure.core.placement import NodeState
 from dure.core.queueing.books import Books
+from dure.core.queueing.holds import Hold
 from dure.core.queueing.keeping import Keeping
 from dure.core.queueing.lines import Line
 from dure.core.queueing.picture import State
@@ -31,11 +33,12 @@ class _Room:
     books: Books
     job: Job
     end_at: float | None
+    among: Container[str] | None = None
     lease: Lease | None = None
 
     def take(self, tier: str) -> bool:
         """Place the job."""
-        self.lease = self.books.take(self.job, self.books.pools[tier], self.end_at)
+        self.lease = self.books.take(self.job, self.books.pools[tier], self.end_at, self.among)
         return self.lease is not None
 
     def suffices(self, tier: str, leaving: Iterable[str]) -> bool:
@@ -61,25 +64,56 @@ class Private:
                 return False
         return True
 
-    def place(self, job: Job, state: State, among: Container[str] | None = None) -> bool:
-        """Place the job, or let others leave for it, on a tier `among` these; return whether it was placed."""
+    def keep_promise(self, job: Job, promise: Promise, state: State) -> None:
+        """Place a job where others were stopped for it, or keep that for it until they are gone.
+
+        Where both are impossible, by an edit of the platform file or a node that is gone, it waits like all others.
+        """
+        work, tier = self._work, promise.tier
+        nodes = [
+            node
+            for node in work.books.private.get(tier, ())
+            if node.cluster == promise.cluster and node.name in promise.nodes
+        ]
+        if len(nodes) < len(promise.nodes) or tier not in state.tiers:
+            return
+        leaving = tuple(filter(work.leaves, promise.victims))
+        if leaving:
+            work.quota.keep(job, tier)
+            self._keeping.close(tier, nodes, Hold(job.id))
+            self._await(job, tier, nodes, leaving, state)
+        elif work.quota.available_milli(job.team, tier) >= job.request.gpus_milli and not self.reserved(job, (tier,)):
+            room = _Room(work.books, job, work.end_at(job), promise.nodes)
+            if work.quota.ask(job, tier, room, work.now, preempts=False).admitted:
+                assert room.lease is not None
+                work.admit(job, room.lease)
+
+    def _await(self, job: Job, tier: str, nodes: Sequence[NodeState], victims: tuple[str, ...], state: State) -> None:
+        """Let a job count as one that has its GPUs while it waits for its victims to be gone."""
+        state.victims = victims
+        gpus = (GpuShare(0, job.request.gpus_milli),)
+        self._work.standing.promise(
+            job, Lease(nodes[0].cluster, nodes[0].name, tier, gpus, nodes[0].price_per_gpu_hour)
+        )
+
+    def place(self, job: Job, state: State) -> bool:
+        """Place the job, or let others leave for it; return whether it was placed."""
         end_at = self._work.end_at(job)
         quota, milli, may = self._work.quota, job.request.gpus_milli, self._keeping.may
         state.reserved = self.reserved(job, state.tiers)
         able = [tier for tier in state.tiers if tier not in state.reserved and may(job, tier, end_at)]
-        able = able if among is None else [tier for tier in able if tier in among]
         tiers, preempts_first = quota.tiers(job.team, able, milli)
         for tier in tiers:
             enough = quota.available_milli(job.team, tier) >= milli and self._keeping.fits(job, tier, end_at)
             if enough and self._ask(job, tier, state, end_at, preempts=False):
                 return True
             if preempts_first:
-                if self._preempt(job, tier, state, end_at):
+                if self._preempt(job, tier, state):
                     return True
                 if state.victims:
                     return False
         for tier in () if preempts_first else tiers:
-            if self._preempt(job, tier, state, end_at):
+            if self._preempt(job, tier, state):
                 return True
             if state.victims:
                 break
@@ -102,20 +136,28 @@ class Private:
         standing = self._work.standing
         reservations = standing.bounds.reservations
         found: dict[str, Kept] = {}
+        # Who is promised GPUs uses them, as far as others are concerned; an owner's promise is no use of a reservation.
+        promised = [one for one in standing.promised.values() if not any(kept.is_for(one[0]) for kept in reservations)]
         for tier in tiers if reservations else ():
-            kept = keeps_out(job, tier, self._work.platform, reservations, standing.held(), self._work.now)
+            held = chain(standing.held(), promised)
+            kept = keeps_out(job, tier, self._work.platform, reservations, held, self._work.now)
             if kept is not None:
                 found[tier] = kept
         return found
 
-    def _preempt(self, job: Job, tier: str, state: State, end_at: float | None) -> bool:
-        """Place the job where that needs victims, or let them leave for it."""
-        work, closed = self._work, self._keeping.closed(tier, end_at)
+    def _preempt(self, job: Job, tier: str, state: State) -> bool:
+        """Place the job where that needs victims, or let them leave for it.
+
+        It would start later than now, so what is kept for another is closed to it however short it is.
+        """
+        work = self._work
         if not work.quota.may_preempt(job.team, tier, job.request.gpus_milli):
             return False
-        if not work.leaving.would_fit(job, tier, closed):
+        if not self._keeping.may(job, tier, None) or not work.leaving.would_fit(
+            job, tier, self._keeping.closed(tier, None)
+        ):
             return False
-        return self._ask(job, tier, state, end_at, preempts=True)
+        return self._ask(job, tier, state, None, preempts=True)
 
     def _ask(self, job: Job, tier: str, state: State, end_at: float | None, *, preempts: bool) -> bool:
         work = self._work
@@ -133,22 +175,28 @@ class Private:
             return False
         victims = [work.books.holders[victim.job_id].job for victim in answer.victims]
         given = [victim for victim in victims if victim.id in work.placed]
-        if given:  # what this very plan gave away is taken back before anybody is stopped
-            return job.id not in work.settled and self._take_back(given, job, tier, state, end_at)
+        if given:  # what this very plan gave away is taken back before anybody is stopped, but for promises
+            kept = job.id in work.settled or any(victim.promise is not None for victim in given)
+            return not kept and self._take_back(given, job, tier, state)
         work.quota.preempt(job, answer, victims, work.now)
-        state.victims = tuple(victim.id for victim in victims)
         reasons = [told_of.reason for told_of in answer.victims]
-        work.preempt(job, zip(victims, reasons, strict=True))
-        self._keeping.keep_nodes(job, (tier,), end_at, closed=True)
+        new = work.preempt(job, zip(victims, reasons, strict=True))
+        nodes = self._keeping.keep_nodes(job, (tier,), end_at, closed=True)
+        self._await(job, tier, nodes, tuple(victim.id for victim in victims), state)
+        if new:
+            there = {other for node in nodes for other in work.books.on_node.get((node.cluster, node.name), ())}
+            gone = dict.fromkeys([*state.victims, *sorted(filter(work.leaves, there))])
+            names = tuple(node.name for node in nodes)
+            work.promises[job.id] = Promise(nodes[0].cluster, tier, names, tuple(gone))
         return False
 
-    def _take_back(self, given: Iterable[Job], job: Job, tier: str, state: State, end_at: float | None) -> bool:
+    def _take_back(self, given: Iterable[Job], job: Job, tier: str, state: State) -> bool:
         """Ask once more without those whom this plan placed. Two may be each other's victims: so only once."""
         work = self._work
         for victim in given:
             self._again(work.revoke(victim))
             work.settled.add(victim.id)
-        placed = self._ask(job, tier, state, end_at, preempts=True)
+        placed = self._ask(job, tier, state, None, preempts=True)
         if not placed:
             work.settled.add(job.id)
         return placed

@@ -141,11 +141,11 @@ class Quota:
         queue = self._queue_of.get(job.team)
         if queue is None or lease.tier not in self._tiers or milli <= 0:
             return
-        held = self._held[job.id] = (queue, lease.tier, milli)
+        self._held[job.id] = (queue, lease.tier, milli)
         if preemptible(job):
             self.engine.adopt(_holding(job, queue, lease.tier, milli))
         else:  # usage without a workload: it counts, and nobody finds it as a victim
-            self.engine.node(queue).take({(held[1], RESOURCE): held[2]})
+            self.engine.take(queue, {(lease.tier, RESOURCE): milli})
         self._changed(queue, lease.tier)
 
     def release(self, job: Job) -> None:
@@ -397,12 +397,17 @@ class Quota:
         """Mark the victims as leaving. Until they are gone nobody else may take what the job needs."""
         for victim, told in zip(victims, answer.victims, strict=True):
             self.engine.evict(_key(victim), "Preempted", told.reason, round(now * _NS))
-        self._node(job.team).take(answer.usage)
         for tier, _ in answer.usage:
-            self._changed(self._queue_of[job.team], tier)
+            self.keep(job, tier)
         for victim in victims:
             if victim.lease is not None and victim.id in self._held:
                 self._changed(*self._held[victim.id][:2])
+
+    def keep(self, job: Job, tier: str) -> None:
+        """Let what a job needs count as its own before it has it."""
+        queue = self._queue_of[job.team]
+        self.engine.take(queue, {(tier, RESOURCE): job.request.gpus_milli})
+        self._changed(queue, tier)
 
     def revoke(self, job: Job, tier: str) -> None:
         """Take back what a job was given in this trial."""

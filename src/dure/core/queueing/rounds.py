@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dure.core.burst import Offer
-from dure.core.model import Job, Lease, Platform, Team
+from dure.core.model import Job, Lease, Platform, Promise, Team
 from dure.core.queueing import gates, limits
 from dure.core.queueing.books import Books, Market
 from dure.core.queueing.gates import Refusal, Standing
@@ -100,6 +100,7 @@ class Round:
         self.moves: dict[str, int] = {}
         self.admissions: dict[str, Admission] = {}
         self.preemptions: dict[str, Preemption] = {}
+        self.promises: dict[str, Promise] = {}
         self.later: dict[int, tuple[Line, State, Job]] = {}  # lines of which some fall due after now
         for line in self.lines:
             self.states[id(line)] = State(line.outlook.tiers, line.outlook.offers, self._barred(line))
@@ -174,9 +175,19 @@ class Round:
         self.moves[job.team] = self.moves.get(job.team, 0) + 1
         self.standing.changed(job.team)
 
-    def preempt(self, job: Job, victims: Iterable[tuple[Job, str]]) -> None:
-        """Let jobs leave for another, each for Kueue's reason; one that leaves already does so for whom it does."""
+    def preempt(self, job: Job, victims: Iterable[tuple[Job, str]]) -> bool:
+        """Let jobs leave for another, each for Kueue's reason; one that leaves already does so for whom it does.
+
+        Return whether any of them is new.
+        """
+        before = len(self.preemptions)
         for victim, reason in victims:
             self.ends.leave(victim.id)
             if victim.preempted_by is None and victim.id not in self.preemptions:
                 self.preemptions[victim.id] = Preemption(victim.id, job.id, reason)
+        return len(self.preemptions) > before
+
+    def leaves(self, job_id: str) -> bool:
+        """Return whether a job has GPUs that it must give to another."""
+        holder = self.books.holders.get(job_id)
+        return job_id in self.preemptions or (holder is not None and holder.job.preempted_by is not None)

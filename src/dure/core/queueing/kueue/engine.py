@@ -21,6 +21,7 @@ from dure.core.queueing.kueue.infos import Info, info_of
 from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.memory import Memory
 from dure.core.queueing.kueue.objects import (
+    Amounts,
     ClusterQueue,
     Cohort,
     Condition,
@@ -460,6 +461,11 @@ class Engine:
     def node(self, queue: str) -> QueueNode:
         """Return the cluster queue in the tree, with its quota, usage and workloads."""
         return self.snapshot.queues[queue]
+
+    def take(self, queue: str, usage: Amounts) -> None:
+        """Count usage of a cluster queue that no workload of it has."""
+        self._touch(queue)
+        self.snapshot.queues[queue].take(usage)
 
     @contextmanager
     def trial(self) -> Iterator[Engine]:

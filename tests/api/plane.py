@@ -24,12 +24,12 @@ from dure.adapters.outputs import SpoolOutputs
 from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemClock, SystemIds
 from dure.api.app import create_app
-from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
 from dure.control.sessions import Sessions
+from dure.control.stream_hints import StreamHints
 from dure.core.model import Environment, Team
 from dure.main.loop_thread import LoopThread
 from dure.ports import BlobStores, Ports, Principal
@@ -53,7 +53,7 @@ class Plane:
 
     def __init__(self, folder: Path, *, executing: bool, blobs: BlobStores | None = None) -> None:
         self.folder = folder
-        self.changes = Changes()
+        self.stream_hints = StreamHints()
         teams = (Team("vision", ("alice", "mate", "both", "root")), Team("speech", ("other", "both")))
         lab = a_lab(a_node("n1", "bronze", 2), a_node("n2", "silver"))
         environments = (Environment("default", sys.executable),)
@@ -74,10 +74,12 @@ class Plane:
             clock=SystemClock(),
             ids=SystemIds(),
         )
-        self.loop = LoopThread(Loop(self.ports, platform, LoopSettings("test"), lambda _now: 0.0, self.changes.notify))
+        self.loop = LoopThread(
+            Loop(self.ports, platform, LoopSettings("test"), lambda _now: 0.0, self.stream_hints.notify)
+        )
         self._executing = executing
         if executing:
-            self.hints = HintSocket(run / "hints.sock", self.changes.notify, self.loop.hint)
+            self.hints = HintSocket(run / "hints.sock", self.stream_hints.notify, self.loop.hint)
             local = LocalSettings(cluster="lab", folder=folder / "clusters" / "lab", notify=self.hints.path)
             self._executors["lab"] = LocalExecutor(local, self.servers, self.ports.blobs, self.ports.clock)
             self.hints.start()
@@ -85,11 +87,19 @@ class Plane:
         self.commands = Commands(self.ports, platform, self.loop.hint)
         self.queries = Queries(self.ports, platform, "1.2.3", self.loop.current_plan)
         self.platform = platform
-        self.sessions = Sessions(self.store.sessions, self.ports.blobs, platform, self.ports.clock, self.changes.notify)
+        self.sessions = Sessions(
+            self.store.sessions, self.ports.blobs, platform, self.ports.clock, self.stream_hints.notify
+        )
 
     def app(self, **settings: Any) -> FastAPI:
         return create_app(
-            self.commands, self.queries, self.ports.identity, self.changes, self.sessions, version="1.2.3", **settings
+            self.commands,
+            self.queries,
+            self.ports.identity,
+            self.stream_hints,
+            self.sessions,
+            version="1.2.3",
+            **settings,
         )
 
     def close(self) -> None:

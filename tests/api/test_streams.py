@@ -162,7 +162,7 @@ def test_a_person_has_a_bounded_number_of_streams(tmp_path, monkeypatch):
 
     def app():
         made = plane.app()
-        made.state.streams = Streams(plane.changes, per_user=2)
+        made.state.streams = Streams(plane.stream_hints, per_user=2)
         return made
 
     headers = {"Authorization": f"Bearer {token('alice')}"}

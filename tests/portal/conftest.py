@@ -21,12 +21,12 @@ from dure.adapters.outputs import SpoolOutputs
 from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemIds
 from dure.api.app import create_app
-from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
 from dure.control.sessions import Sessions
+from dure.control.stream_hints import StreamHints
 from dure.main.loop_thread import LoopThread
 from dure.portal.app import mount
 from dure.portal.sign_in import TokenSignIn
@@ -95,11 +95,11 @@ class Plane:
         identity = TokenIdentity(TOKENS)
         outputs = SpoolOutputs(self.outputs_folder)
         ports = Ports(self.store, clusters, outputs, self.blobs, identity, self.clock, SystemIds())
-        self.changes = Changes()
+        self.stream_hints = StreamHints()
         settings = LoopSettings("test", idle_s=0.05)
-        self.loop = LoopThread(Loop(ports, self.platform, settings, lambda _now: 0.0, self.changes.notify))
+        self.loop = LoopThread(Loop(ports, self.platform, settings, lambda _now: 0.0, self.stream_hints.notify))
         self.commands = Commands(ports, self.platform, self.loop.hint)
-        self.sessions = Sessions(self.store.sessions, self.blobs, self.platform, self.clock, self.changes.notify)
+        self.sessions = Sessions(self.store.sessions, self.blobs, self.platform, self.clock, self.stream_hints.notify)
         self.notices: list[str] = []
         self.queries = Queries(ports, self.platform, "0.1.0", self.loop.current_plan, lambda _lang: self.notices)
         sign_in = TokenSignIn(identity, "a secret of these tests", base_path)
@@ -107,7 +107,7 @@ class Plane:
             self.commands,
             self.queries,
             identity,
-            self.changes,
+            self.stream_hints,
             self.sessions,
             base_path=base_path,
             version="0.1.0",
@@ -177,7 +177,7 @@ class Plane:
         with spool.open("a") as file:
             for number, message in enumerate(messages, known + 1):
                 file.write(json.dumps({"seq": number, "at": self.clock.now(), **message}) + "\n")
-        self.changes.notify()
+        self.stream_hints.notify()
 
     def http(self, who=ALICE, **headers):
         client = httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True, timeout=60)

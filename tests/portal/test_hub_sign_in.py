@@ -11,11 +11,11 @@ from dure.adapters.outputs import SpoolOutputs
 from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemClock, SystemIds
 from dure.api.app import create_app
-from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
 from dure.control.sessions import Sessions
+from dure.control.stream_hints import StreamHints
 from dure.portal.app import mount
 from dure.portal.sign_in import HubSignIn, is_below
 from dure.ports import Ports, Principal
@@ -43,7 +43,7 @@ def client(sign_in, tmp_path):
     commands, queries = Commands(ports, platform, lambda: None), Queries(ports, platform, "0.1.0")
     sessions = Sessions(store.sessions, ports.blobs, platform, clock)
     hook = partial(mount, sign_in=sign_in, store=store, clock=clock)
-    app = create_app(commands, queries, sign_in.hub, Changes(), sessions, base_path=BASE, portal_mount=hook)
+    app = create_app(commands, queries, sign_in.hub, StreamHints(), sessions, base_path=BASE, portal_mount=hook)
     with TestClient(app, follow_redirects=False) as found:
         yield found
     store.close()

@@ -23,10 +23,10 @@ from dure.api.auth import caller
 from dure.api.limits import BodyLimit, Turns
 from dure.api.problems import coded, problem_response
 from dure.api.streams import Streams
-from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.queries import Queries
 from dure.control.sessions import Sessions
+from dure.control.stream_hints import StreamHints
 from dure.ports import Identity
 from dure.wire.messages import Problem
 from dure.wire.problems import CodedError
@@ -39,7 +39,7 @@ def create_app(
     commands: Commands,
     queries: Queries,
     identity: Identity,
-    changes: Changes,
+    hints: StreamHints,
     sessions: Sessions,
     *,
     base_path: str = "",
@@ -58,7 +58,7 @@ def create_app(
     app.state.queries = queries
     app.state.identity = identity
     app.state.sessions = sessions
-    app.state.streams = Streams(changes)
+    app.state.streams = Streams(hints)
     app.state.base_path = base_path.rstrip("/")
     app.state.caller = caller
     app.state.session = None

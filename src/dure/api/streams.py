@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dure.api.problems import coded, language_of
-from dure.control.changes import Changes
 from dure.control.queries import Queries
+from dure.control.stream_hints import StreamHints
 from dure.core.model import Phase
 from dure.ports import Principal
 from dure.wire.messages import JobView
@@ -38,8 +38,8 @@ _READERS = 8
 class Streams:
     """The open streams of one control plane: how many there may be, and their common end."""
 
-    def __init__(self, changes: Changes, *, per_user: int = 64, in_all: int = 2000) -> None:
-        self._changes = changes
+    def __init__(self, hints: StreamHints, *, per_user: int = 64, in_all: int = 2000) -> None:
+        self._hints = hints
         self._per_user = per_user
         self._in_all = in_all
         self._open: Counter[str] = Counter()
@@ -49,7 +49,7 @@ class Streams:
     def close(self) -> None:
         """End every open stream soon; clients resume where they were. To be called before the server stops."""
         self.closing = True
-        self._changes.notify()
+        self._hints.notify()
 
     @contextmanager
     def taken(self, user: str) -> Iterator[None]:
@@ -74,13 +74,13 @@ class Streams:
 
     async def look_again(self, generation: int) -> None:
         """Wait until something changed after `generation`, a second at most."""
-        await self._changes.wait(generation, LOOK_EVERY_S)
+        await self._hints.wait(generation, LOOK_EVERY_S)
         await anyio.sleep(_SETTLE_S)
 
     @property
     def generation(self) -> int:
-        """Where the changes stand; taken before reading, so that what comes meanwhile wakes at once."""
-        return self._changes.generation
+        """Where the hints stand; taken before reading, so that what comes meanwhile wakes at once."""
+        return self._hints.generation
 
     def answer(self, request: Request, user: str, source: AsyncIterator[bytes]) -> EventStream:
         """Return the response that sends what `source` yields, in one of the user's places."""

@@ -149,7 +149,7 @@ class Transport:
             patience.failed(self.refusal(response))
 
     def parsed(self, model: type[M], content: bytes | str) -> M:
-        """Return `content` as `model`; raises DureError with a code of `SKEW`, `not_dure` when it is no answer."""
+        """Return `content` as `model`; raises DureError: which side is older, `not_dure` when it is no answer."""
         try:
             return model.model_validate_json(content)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How the user's side says spans of time, money and what became of a job, in English and Korean.
+"""How the user's side says what becomes of a job, in English and Korean.
 
 The trap: notebook and command line show the same lines, so a line is changed here and nowhere else.
 """
@@ -14,6 +14,7 @@ from dure.client.moments import own_times
 if TYPE_CHECKING:
     from dure.wire.messages import JobView, LeaseView, WhyView
 
+SHOWN_NODES = 4
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _PHASES_KO = {
     "queued": "대기",
@@ -37,9 +38,6 @@ def state_word(job: JobView, lang: str) -> str:
         return phase_word(job.phase, lang)
     since = time.strftime("%H:%M:%S", time.localtime(job.kept_since))
     return f"유지 중({since}부터 유휴)" if lang == "ko" else f"kept, idle since {since}"
-
-
-SHOWN_NODES = 4
 
 
 def gpus_word(gpus: float, nodes: int = 1) -> str:

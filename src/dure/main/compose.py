@@ -29,13 +29,13 @@ from dure.adapters.outputs import SpoolOutputs
 from dure.adapters.processes import MARK, mark
 from dure.adapters.store import SqlStore
 from dure.adapters.system import SystemClock, SystemIds
-from dure.control.changes import Changes
 from dure.control.commands import Commands
 from dure.control.forecasts import Forecasts
 from dure.control.loop import Loop, LoopSettings
 from dure.control.platform_holder import PlatformHolder
 from dure.control.queries import Queries
 from dure.control.sessions import Sessions
+from dure.control.stream_hints import StreamHints
 from dure.core.events import Draft
 from dure.core.model import Platform
 from dure.core.usage import month_of
@@ -43,8 +43,7 @@ from dure.hub import accounts, notice, system_users
 from dure.main import accepted
 from dure.main.forecast_thread import ForecastThread
 from dure.main.loop_thread import LoopThread
-from dure.ports import BlobStoreError, BlobStores, Executor, Identity, Ports, Principal
-from dure.ports import Changes as StoreChanges
+from dure.ports import BlobStoreError, BlobStores, Changes, Executor, Identity, Ports, Principal
 from dure.settings import Settings, SettingsError
 
 log = logging.getLogger("dure.main")
@@ -58,7 +57,7 @@ class Composition:
     store: SqlStore
     ports: Ports
     platform: PlatformHolder
-    changes: Changes
+    stream_hints: StreamHints
     commands: Commands
     queries: Queries
     sessions: Sessions
@@ -103,15 +102,15 @@ class Composition:
         elif isinstance(identity, HeaderIdentity):
             identity.admins = frozenset(platform.admins)
         told = Draft("platform.loaded", "platform", {"digest": platform.digest})
-        self.store.commit(StoreChanges((), (told,)), self.ports.clock.now())
+        self.store.commit(Changes((), (told,)), self.ports.clock.now())
         self.loop.hint()
 
     def refuse_platform(self, error: str) -> None:
         """Keep the old platform and say why, in the log and to administrators."""
         self.platform.refuse(error)
         told = Draft("platform.refused", "platform", {"error": error})
-        self.store.commit(StoreChanges((), (told,)), self.ports.clock.now())
-        self.changes.notify()
+        self.store.commit(Changes((), (told,)), self.ports.clock.now())
+        self.stream_hints.notify()
 
 
 def compose(settings: Settings) -> Composition:
@@ -140,9 +139,9 @@ def compose(settings: Settings) -> Composition:
         clock=clock,
         ids=SystemIds(),
     )
-    changes = Changes()
+    stream_hints = StreamHints()
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_of, changes.notify))
+    loop = LoopThread(Loop(ports, platform, LoopSettings(holder), month_of, stream_hints.notify))
     forecasting = ForecastThread()
 
     def between() -> None:
@@ -155,7 +154,7 @@ def compose(settings: Settings) -> Composition:
         store=store,
         ports=ports,
         platform=platform,
-        changes=changes,
+        stream_hints=stream_hints,
         commands=Commands(ports, platform, loop.hint, predict=forecasts.predicted),
         queries=Queries(
             ports,
@@ -165,12 +164,12 @@ def compose(settings: Settings) -> Composition:
             _notices(settings, platform, platform.current),
             forecasts=forecasts,
         ),
-        sessions=Sessions(store.sessions, blobs, platform, clock, changes.notify),
+        sessions=Sessions(store.sessions, blobs, platform, clock, stream_hints.notify),
         forecasts=forecasts,
         loop=loop,
         forecasting=forecasting,
         servers=ForkServers(run, logs, {MARK: mark(settings.state_dir, "job")}),
-        hints=HintSocket(run / "hints.sock", changes.notify, loop.hint),
+        hints=HintSocket(run / "hints.sock", stream_hints.notify, loop.hint),
         executors=executors,
         holder=holder,
     )

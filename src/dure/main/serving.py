@@ -23,7 +23,7 @@ def application(parts: Composition) -> FastAPI:
         parts.commands,
         parts.queries,
         parts.ports.identity,
-        parts.changes,
+        parts.stream_hints,
         parts.sessions,
         base_path=parts.settings.base_path,
         version=dure.__version__,

@@ -140,7 +140,7 @@ class ArtifactList(View):
 
 
 class JobView(View):
-    """A job as its owner sees it. For members of the team who are neither owner nor admin `payload` data is absent.
+    """A job. `result` and `artifacts` are its owner's and administrators' to see, and absent for the rest of the team.
 
     `gpus` are those of each of its `nodes`.
     """

@@ -10,7 +10,7 @@ import asyncio
 import threading
 
 
-class Changes:
+class StreamHints:
     """A broadcast of "look again" from any thread to every waiting coroutine."""
 
     def __init__(self) -> None:

@@ -79,6 +79,11 @@ def test_a_wrong_key_is_one_sentence_and_collects_nothing_that_is_needed(tmp_pat
     assert wrong.read("vision", digest) is None
     with pytest.raises(BlobError, match="never written with this team's key"):
         open_blobs(wrong.access("vision")).get(digest)
+    for other in (wrong, FolderBlobStores(tmp_path)):
+        with pytest.raises(BlobStoreError, match="put that key back"):
+            other.collect({"vision": frozenset({digest})}, 0.0)
+    assert stores.collect({"vision": frozenset({digest})}, 0.0) == 0
+    assert stores.read("vision", digest) == b'{"a": "manifest"}'
 
 
 def test_blobs_of_the_time_before_the_key_are_kept_and_collected_like_others(tmp_path):

@@ -54,6 +54,16 @@ class _Team(Protocol):
     def remove(self, name: str, older_than_s: float) -> bool:
         """Delete the blob unless it has become young since; return whether it went."""
 
+    def mark(self) -> str | None:
+        """Return what was noted of the key that names the blobs, None where nothing was."""
+
+    def set_mark(self, text: str) -> None:
+        """Note it."""
+
+    @property
+    def where(self) -> str:
+        """Where it is noted."""
+
 
 class FolderBlobStores:
     """ports.BlobStores in a folder.
@@ -77,6 +87,7 @@ class FolderBlobStores:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._group_of is not None:
                 self._share(team, folder, self._group_of(team))
+            _mark(_FolderTeam(folder, self._key.seal(team)))
         return {"kind": "folder", "root": str(folder.absolute()), **self._key.access(team)}
 
     def _share(self, team: str, folder: Path, group: int) -> None:
@@ -138,6 +149,7 @@ class S3BlobStores:
         self._key = key or BlobKey()
         self._keys = TeamKeys(settings, state_dir / "s3-keys.json", clock)
         self._references: dict[str, dict[str, frozenset[str]]] = {}
+        self._marked: set[str] = set()
         self._store = opened(settings, Keys(settings.access_key_id, settings.secret_access_key))
 
     def access(self, team: str) -> Mapping[str, Any]:
@@ -145,6 +157,9 @@ class S3BlobStores:
         prefix = self._prefix(team)
         with self._told():
             keys = self._keys.of(team, prefix)
+            if team not in self._marked:
+                _mark(self._team(team))
+                self._marked.add(team)
         return {
             "kind": "s3",
             "bucket": self._settings.bucket,
@@ -250,6 +265,21 @@ class _FolderTeam:
                 elif age_s > _ABANDONED_S:  # what a killed writer left
                     path.unlink()
 
+    def mark(self) -> str | None:
+        try:
+            return (self._folder / ".key").read_text("ascii")
+        except FileNotFoundError:
+            return None
+
+    def set_mark(self, text: str) -> None:
+        marker = self._folder / ".key"
+        marker.touch(mode=0o600)
+        marker.write_text(text, "ascii")
+
+    @property
+    def where(self) -> str:
+        return str(self._folder / ".key")
+
     def head(self, digest: str) -> bytes | None:
         path = self.file(digest)
         try:
@@ -306,6 +336,19 @@ class _S3Team:
             for entry in page:
                 yield entry["path"].rsplit("/", 1)[-1], self._now_at - entry["last_modified"].timestamp()
 
+    def mark(self) -> str | None:
+        try:
+            return bytes(self._store.get(self.where).bytes()).decode("ascii")
+        except FileNotFoundError:
+            return None
+
+    def set_mark(self, text: str) -> None:
+        self._store.put(self.where, text.encode("ascii"))
+
+    @property
+    def where(self) -> str:
+        return f"{self._prefix}/key"
+
     def head(self, digest: str) -> bytes | None:
         for key in self.keys(digest):
             with contextlib.suppress(FileNotFoundError):
@@ -355,7 +398,26 @@ def _plain_bytes(begin: bytes) -> int | None:
         raise BlobStoreError(f"A blob cannot be read by this dure: {error}.") from None
 
 
+def _mark(team: _Team) -> str:
+    """Note by which key the team's blobs have their names, unless that was noted before; return what is noted."""
+    held = team.mark()
+    if not held and team.seal.encrypts:
+        held = _name_of(team.seal)
+        team.set_mark(held)
+    return held or ""
+
+
+def _name_of(seal: Seal) -> str:
+    return seal.name("0" * 64) if seal.encrypts else ""
+
+
 def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: dict[str, frozenset[str]]) -> int:
+    if _mark(team) != _name_of(team.seal):
+        # under another key every blob has another name, so all would look like garbage
+        raise BlobStoreError(
+            "These blobs were written with another DURE_BLOB_KEY_FILE, so none is collected: put that key back, or, "
+            f"to give them up, remove {team.where}."
+        )
     old = [name for name, age_s in team.ages() if age_s >= older_than_s]
     if not old:
         return 0

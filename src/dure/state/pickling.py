@@ -525,13 +525,11 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     reason = reason_for(kind)
     if issubclass(kind, logging.Logger) or reason is not None:
         return standard.logger if reason is None else functools.partial(_refuse, reason)
-    own = (
-        standard.kept_by_module(kind)
-        or containers.route(kind)
-        or errors.route(kind)
-        or _subclass_route(kind)
-        or attributes.slotted(kind)
-    )
+    return standard.kept_by_module(kind, _own_route(kind))
+
+
+def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+    own = containers.route(kind) or errors.route(kind) or _subclass_route(kind) or attributes.slotted(kind)
     if own is None:
         library = _library_route(kind)
         plain = instances.route(kind) if library is None else None

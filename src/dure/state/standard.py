@@ -17,7 +17,12 @@ from dure.state.refusals import RefusedError, reason_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ONE_FOR_ALL = (("random", "_inst"), ("numpy.random.mtrand", "_rand"), ("matplotlib", "rcParams"))
+_ONE_FOR_ALL = (
+    ("random", "_inst"),
+    ("numpy.random.mtrand", "_rand"),
+    ("matplotlib", "rcParams"),
+    ("torch", "default_generator"),
+)
 
 
 def cycle(_: Any, endless: Any) -> Any:
@@ -48,10 +53,12 @@ def proxy(_: Any, proxy: types.MappingProxyType[Any, Any]) -> Any:
     return types.MappingProxyType, (below,)
 
 
-def kept_by_module(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what finds those again of which a module has one for all; None where it has none of this kind."""
+def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
+    """Return `route`, but for that of this kind of which a module has one for all: it is found again there."""
     for name, attribute in _ONE_FOR_ALL:
         one = getattr(sys.modules.get(name), attribute, None)
         if type(one) is kind:
-            return lambda _, value: (getattr, (sys.modules[name], attribute)) if value is one else NotImplemented
-    return None
+            place = getattr, (sys.modules[name], attribute)
+            others = route or (lambda *_: NotImplemented)
+            return lambda pickler, value: place if value is one else others(pickler, value)
+    return route

@@ -70,8 +70,11 @@ class Lab:
 
     def settle(self):
         """Carry out plans, with victims gone at once, until nothing changes; return the last plan."""
+        due: set[str] = set()
         for _ in range(MOST_ROUNDS):
             plan = self.decider.decide(self.now)
+            assert due <= {one.job_id for one in plan.admissions}, "others were stopped for nothing"
+            due = {one.by for one in plan.preemptions}
             if not plan.admissions and not plan.preemptions:
                 return plan
             for victim in plan.preemptions:

@@ -25,7 +25,7 @@ WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.cap
 
 # Whether a kernel still has to save or to tell something, asked without running a cell of the person's.
 OWES = """(lambda session: (lambda saver: saver is not None and not (saver.fenced or saver.paused) and bool(
-    session._dirty or saver.owed or saver.journal.pending or not saver.free))(session.saver))(
+    session._dirty or saver.behind or saver.journal.pending or not saver.free))(session.saver))(
     next(iter(__import__("dure.notebook.extension", fromlist=["_LOADED"])._LOADED.values())).session)"""
 
 

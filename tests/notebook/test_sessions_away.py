@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import create_model
 
+from dure.core.session import SessionPolicy
 from dure.wire.messages import Wire
 from dure.wire.sessions import SaveRequest
 from tests.api.plane import until
@@ -54,6 +55,21 @@ def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, se
     again = desk.open()
     assert again.value("x") == "2"
     assert settled(desk) > number
+
+
+def test_undo_takes_back_one_cell_of_several_that_the_platform_has_not_heard_of(desk, server):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    server.stop()
+    kernel.run("y = 2")
+    kernel.run("%session save")
+    kernel.run("z = 3")
+    kernel.run("%session save")
+    assert "versions are on this machine only" in kernel.run("%session undo").traceback
+    server.start()
+    assert "z. Files" in told(kernel.run("%session undo"))
+    assert kernel.value("x, y") == "(1, 2)"
 
 
 def test_a_platform_of_before_is_told_with_who_must_update_and_gets_all_when_it_is_updated(desk, server, monkeypatch):
@@ -144,3 +160,27 @@ def test_without_a_notebook_or_a_platform_every_cell_runs_as_ever(desk, server):
     assert kernel.value("1 + 1") == "2"
     assert "dure" in kernel.run("%session").traceback
     server.start()
+
+
+def test_beyond_the_quota_it_is_said_once_nothing_is_given_up_and_saved_by_itself_when_there_is_room(desk, plane):
+    again = "dure.notebook.sessions._REFUSED_AGAIN_S = 0.5"
+    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.sessions\n{again}; del dure")
+    kernel.run("import os; x = 1")
+    number = settled(desk)
+    object.__setattr__(plane.platform.current, "sessions", SessionPolicy(quota_bytes=3_000_000))
+    kernel.run("big = os.urandom(9_000_000)")
+    lines = []
+
+    def said() -> bool:
+        lines.append(told(kernel.run("pass")))
+        return "sessions would hold" in lines[-1]
+
+    until(said)
+    assert [told(kernel.run("pass")) for _ in range(3)] == [""] * 3, "said once"
+    assert "would be lost" in kernel.run("%session undo").traceback
+    assert desk.saved() == number
+    kernel.run("del big; y = 2")
+    until(lambda: desk.saved() > number)
+    assert "not being saved" not in told(kernel.run("%session"))
+    desk.crash(kernel)
+    assert desk.open().value("x, y") == "(1, 2)"

@@ -113,16 +113,21 @@ def _flushed(notebook: NotebookSession) -> bool:
         return True
     if notebook.flush(_PATIENCE_S):
         return True
-    if notebook.saver is not None and notebook.saver.owed is not None:
+    if notebook.saver is not None and notebook.saver.behind:
         return False
     notebook.show(say("being_saved_first"))
     return notebook.flush()
 
 
 def _nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
-    """Save what the last cell left; raise when that cannot be done, since what follows replaces it."""
+    """Save what the last cell left and tell the platform, or raise: what follows replaces it by what is known there."""
     if not _flushed(notebook):
         raise QuietError(say("would_be_lost", reason=saver.problem or say("being_saved")))
+    if saver.journal.pending:
+        saver.send()
+        saver.wait()
+    if saver.journal.pending:
+        raise QuietError(saver.problem or say("saved_only_here", count=len(saver.journal.pending)))
 
 
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
@@ -438,7 +443,7 @@ def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
     saver.wait()
     saver.paused = saver.journal.off = True
-    saver.owed = None
+    saver.owed, saver.refused = None, ""
     saver.journal.write()
     name = notebook.name or ""
     notebook.show(say("switched_off", name=short(name), typed=shlex.quote(name)))

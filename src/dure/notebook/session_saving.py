@@ -74,6 +74,7 @@ class Saver:
     paused: bool = False
     dropped: int = 0
     owed: Facts | None = None  # of what was taken last, when it could not be written
+    refused: str = ""  # why the platform keeps nothing of this now: tried again, but not after each cell
     unsaved: dict[str, str] = field(default_factory=dict)
     worked_s: float = 0.0  # what cells have computed since one of them waited for a freeze
     froze_s: float = 0.0  # what the last freeze took
@@ -95,6 +96,11 @@ class Saver:
     def free(self) -> bool:
         """Whether nothing is being written."""
         return not self._queue.unfinished_tasks
+
+    @property
+    def behind(self) -> bool:
+        """Whether what was taken last is kept nowhere."""
+        return self.owed is not None or bool(self.refused)
 
     def within_share(self) -> bool:
         """Whether cells may wait for one more freeze like the last one. While that is being written, few may: for
@@ -168,7 +174,8 @@ class Saver:
         self.journal.remove()
         self.journal.name, self.journal.team = name, team
         self.journal.session, self.journal.newest, self.journal.pending = None, 0, []
-        self.fenced, self.paused, self.problem, self._skew, self.base = False, False, "", "", None
+        self.fenced, self.paused, self.base = False, False, None
+        self.problem = self._skew = self.refused = ""
 
     def _work(self) -> None:
         while True:
@@ -219,7 +226,7 @@ class Saver:
         del journal.pending[:-MAX_PENDING]
         journal.document, journal.cell = digest, facts.cell
         journal.write()
-        self.base, self.unsaved, self.problem = snapshot, unsaved, self._skew
+        self.base, self.unsaved, self.problem = snapshot, unsaved, self.refused or self._skew
         self.last = Kept(journal.number, time.time(), digest, snapshot, facts.origin, facts.cell)
 
     def _send(self) -> None:
@@ -237,8 +244,8 @@ class Saver:
                 elif error.code not in AWAY:
                     self._refused(error)
                 return
-            if self._skew:
-                self._skew = self.problem = ""
+            if self._skew or self.refused:
+                self._skew = self.refused = self.problem = ""
             journal.pending.pop(0)
             journal.newest, journal.session, journal.team = saved.number, saved.session, saved.team
             self.dropped += saved.dropped
@@ -256,11 +263,11 @@ class Saver:
             journal.pending = []
             self.problem = ""
             return
-        self.problem = str(error)
+        self.problem = self.refused or str(error)  # once, though sizes change
         if error.code == "session_moved":
-            self.fenced = True
+            self.fenced, self.refused = True, ""
         elif error.code in _REFUSED:
-            self.paused = True
+            self.refused = self.problem
         journal.pending = []
         journal.write()
 

@@ -36,6 +36,7 @@ _QUIET_S = 0.01
 _LOOK_S = 0.05
 _UNTOLD_S = 1.0  # longer than this nobody waits without being told for what
 _TRY_AGAIN_S = 20.0  # after a store or platform that did not answer
+_REFUSED_AGAIN_S = 60.0  # after the platform refused, which costs the whole namespace's hashing
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 
 
@@ -109,7 +110,7 @@ class NotebookSession:
             elif self.name is not None and not self._began:
                 self._begin()
             saver = self.saver
-            if self._dirty and saver is not None and saver.within_share():
+            if self._dirty and saver is not None and not saver.refused and saver.within_share():
                 self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
             self._tell()
         self._cell += 1
@@ -142,7 +143,7 @@ class NotebookSession:
         """A moment after a cell: save, unless another cell has begun and its freeze would cost too much."""
         with self._guarded():
             saver = self.saver
-            if not self._dirty or self.running or saver is None or not saver.free:
+            if not self._dirty or self.running or saver is None or not saver.free or saver.refused:
                 return
             follows = cells != self._cells
             if not follows or saver.within_share():
@@ -365,9 +366,9 @@ class NotebookSession:
         with self._to_its_end():
             if not saver.wait(timeout_s):
                 return False
-            if self._dirty or saver.owed:
+            if self._dirty or saver.behind:
                 self.take()
-            return saver.wait(max(0.0, until - time.monotonic())) and saver.owed is None
+            return saver.wait(max(0.0, until - time.monotonic())) and not saver.behind
 
     @contextlib.contextmanager
     def _to_its_end(self) -> Iterator[None]:
@@ -416,20 +417,23 @@ class NotebookSession:
         if self._dirty and not self.running:
             with contextlib.suppress(Exception):
                 self.shell.kernel.io_loop.add_callback(self._settled, self._cells)
+        with contextlib.suppress(Exception):
+            self.shell.kernel.io_loop.add_callback(self._again_later)
+
+    def _again_later(self) -> None:
         saver = self.saver
-        if saver is not None and (saver.owed or saver.journal.pending) and not (saver.fenced or self._tries_again):
+        if saver is not None and (saver.behind or saver.journal.pending) and not (saver.fenced or self._tries_again):
             self._tries_again = True
-            loop = self.shell.kernel.io_loop
-            with contextlib.suppress(Exception):
-                loop.add_callback(loop.call_later, _TRY_AGAIN_S, self._try_again)
+            delay_s = _REFUSED_AGAIN_S if saver.refused else _TRY_AGAIN_S
+            self.shell.kernel.io_loop.call_later(delay_s, self._try_again)
 
     def _try_again(self) -> None:
         self._tries_again = False
         with self._guarded():
             saver = self.saver
             if saver is None or self.running or not saver.free:
-                return  # the end of the cell, or of the save, comes here again
-            if saver.owed:
+                self._again_later()
+            elif saver.behind:
                 self.take()
             elif saver.journal.pending:
                 saver.send()

@@ -274,9 +274,10 @@ CATALOGUE: Mapping[str, Entry] = {
         "Beyond the quota",
         "Your sessions would hold {held} and {limit} are allowed, although all older versions were left out: this "
         "version is not kept. Delete large variables (`del NAME`) or other sessions with `dure sessions delete`, then "
-        "type `%session save`.",
+        "type `%session save`, or go on: it is tried again every minute.",
         "이전 버전을 모두 제외해도 세션 크기가 {held}(한도 {limit})라서 저장하지 않았습니다. 큰 변수를 지우거나"
-        "(`del NAME`) `dure sessions delete`로 다른 세션을 삭제한 뒤 `%session save`를 실행하세요.",
+        "(`del NAME`) `dure sessions delete`로 다른 세션을 삭제한 뒤 `%session save`를 실행하세요. 계속 작업해도 "
+        "1분마다 다시 시도합니다.",
     ),
     "too_many_sessions": Entry(
         429,

@@ -25,6 +25,7 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
 VERIFIED_S = 900.0  # a file of many gigabytes is fetched and verified there before its first byte is sent
 AWAY = frozenset({502, 503, 504})  # what a proxy answers while the control plane is down, and our own `busy`
+_OWN = frozenset({"127.0.0.1", "localhost", "::1"})
 _SKEWED = {"missing": "platform_older", "literal_error": "client_older"}  # in an answer
 _PLAIN = re.compile(r"(/[\w.~-]+)+(\?.*)?")  # no name in it that a person has spelt so that it leads elsewhere
 M = TypeVar("M", bound=BaseModel)
@@ -90,7 +91,8 @@ class Transport:
                 base_url=f"{login.url}/api/",
                 headers=headers,
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
-                trust_env=host not in {"127.0.0.1", "localhost", "::1"},  # a web proxy never knows this machine
+                trust_env=host not in _OWN,  # a web proxy never knows this machine
+                verify=host not in _OWN or not login.url.startswith("http:"),  # the roots of trust take 30 ms to read
                 follow_redirects=False,
             )
         except (httpx.InvalidURL, UnicodeEncodeError, ValueError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,19 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dure.core.reservations import Reservation
-from dure.sim.traces import MAX_JOBS, WHOLE_GPU_MILLI, BadRow, Gathering, LeftOut, Row, Trace, TraceJob, label
+from dure.sim.traces import (
+    MAX_AT,
+    MAX_JOBS,
+    WHOLE_GPU_MILLI,
+    BadRow,
+    Gathering,
+    LeftOut,
+    Place,
+    Row,
+    Trace,
+    TraceJob,
+    label,
+)
 
 PHILLY_JSON, EVENTS, KUEUE = "philly-json", "events", "kueue"
 DOCUMENT_FORMATS = (PHILLY_JSON, EVENTS, KUEUE)
@@ -46,19 +59,19 @@ def read_document(name: str, text: str, kind: str) -> Trace:
     records = _records(text, gathering)
     if kind == EVENTS:
         return events_trace(name, records, gathering)
-    for line, record in records:
+    for place, record in records:
         try:
-            gathering.jobs.append(_philly_job(Row(record), line))
+            gathering.jobs.append(_philly_job(Row(record), place))
         except LeftOut as why:
             gathering.left_out[why.reason] += 1
         except BadRow as error:
-            gathering.bad(line, error)
+            gathering.bad(place, error)
     return gathering.trace(name, PHILLY_JSON)
 
 
-def _records(text: str, gathering: Gathering) -> Sequence[tuple[int, Mapping[str, Any]]]:
-    """Return the objects of a JSON array, of `{"events": […]}` or of one object a line, each with its line."""
-    found: list[tuple[int, Any]] = []
+def _records(text: str, gathering: Gathering) -> Sequence[tuple[Place, Mapping[str, Any]]]:
+    """Return the objects of a JSON array, of `{"events": […]}` or of one object a line, each with its place."""
+    found: list[tuple[Place, Any]] = []
     try:
         whole = json.loads(text)
     except RecursionError:
@@ -80,33 +93,34 @@ def _records(text: str, gathering: Gathering) -> Sequence[tuple[int, Mapping[str
     else:
         if isinstance(whole, dict):
             whole = whole.get("events", [whole])
-        found = list(zip(_lines_of(text, len(whole)), whole, strict=False))
+        found = list(zip(_places_of(text, len(whole)), whole, strict=False))
     records = []
-    for number, record in found:
+    for place, record in found:
         if isinstance(record, dict):
-            records.append((number, record))
+            records.append((place, record))
         else:
-            gathering.bad(number, BadRow("not_object"))
+            gathering.bad(place, BadRow("not_object"))
     return records
 
 
-def _lines_of(text: str, count: int) -> list[int]:
-    """Return in which line each object of an array begins; 1, 2, 3 … where that cannot be told."""
-    decoder, lines, at, line = json.JSONDecoder(), [], text.find("[") + 1, 1 + text.count("\n", 0, text.find("[") + 1)
+def _places_of(text: str, count: int) -> list[Place]:
+    """Return where each object of an array begins; 1, 2, 3 … where that cannot be told."""
+    decoder, found, at, line = json.JSONDecoder(), [], text.find("[") + 1, 1 + text.count("\n", 0, text.find("[") + 1)
     for _ in range(count):
         skipped = re.compile(r"[\s,]*").match(text, at)
         begins = skipped.end() if skipped else at
         line += text.count("\n", at, begins)
-        lines.append(line)
+        found.append((line, begins - text.rfind("\n", 0, begins)))
         try:
             _, at = decoder.raw_decode(text, begins)
         except json.JSONDecodeError:
             return list(range(1, count + 1))
         line += text.count("\n", begins, at)
-    return lines
+    shared = Counter(line for line, _ in found)
+    return [line if shared[line] == 1 else f"{line}:{column}" for line, column in found]
 
 
-def _philly_job(row: Row, line: int) -> TraceJob:
+def _philly_job(row: Row, line: Place) -> TraceJob:
     attempts = [Row(attempt) for attempt in row_list(row, "attempts")]
     if not attempts:
         raise LeftOut("never_ran")
@@ -121,7 +135,7 @@ def _philly_job(row: Row, line: int) -> TraceJob:
             raise BadRow("ends_before", column="end_time", value=tried.text("end_time"))
         run_s += ends - starts
         detail = row_list(tried, "detail")
-        gpus = max(gpus, sum(len(machine.get("gpus", ())) for machine in detail))
+        gpus = max(gpus, sum(len(_texts(machine, "gpus")) for machine in detail))
         nodes = max(nodes, len(detail))
     if gpus == 0:
         raise LeftOut("cpu_only")
@@ -135,6 +149,13 @@ def _philly_job(row: Row, line: int) -> TraceJob:
     )
 
 
+def _texts(holder: Mapping[str, Any], column: str) -> list[Any]:
+    value = holder.get(column) or []
+    if not isinstance(value, list):
+        raise BadRow("not_list", column=column)
+    return value
+
+
 def row_list(row: Row, column: str) -> list[Mapping[str, Any]]:
     """Return a list of objects; BadRow when it is none."""
     value = row.raw(column)
@@ -146,9 +167,9 @@ def row_list(row: Row, column: str) -> list[Mapping[str, Any]]:
 
 
 def events_trace(
-    name: str, events: Iterable[tuple[int, Mapping[str, Any]]], gathering: Gathering | None = None
+    name: str, events: Iterable[tuple[Place, Mapping[str, Any]]], gathering: Gathering | None = None
 ) -> Trace:
-    """Return the jobs that an event log of this platform tells of, each event with the line to name it by."""
+    """Return the jobs that an event log of this platform tells of, each event with the place to name it by."""
     gathering = gathering or Gathering()
     submitted: dict[str, _Life] = {}
     reserved: dict[str, Reservation] = {}
@@ -296,10 +317,10 @@ def _read_kueue(name: str, text: str) -> Trace:
 
 
 class _NoNumberError(ValueError):
-    """A value of the generator that is no number."""
+    """A value of the generator that is no number, or one that cannot be."""
 
-    def __init__(self, key: str, value: object) -> None:
-        super().__init__(f"{key} is {str(value)[:60]!r}, which is no number")
+    def __init__(self, key: str, value: object, why: str) -> None:
+        super().__init__(f"{key} is {str(value)[:60]!r}, which is {why}")
         self.pair = re.compile(rf"\b{key}:\s*[\"']?{re.escape(str(value))}")
 
 
@@ -311,13 +332,16 @@ def _line_of(text: str, error: Exception) -> int:
     return 1 if mark is None else int(mark.line) + 1
 
 
-def _number(part: Mapping[str, Any], key: str) -> float:
-    """Return a number of the generator; KeyError without it."""
+def _number(part: Mapping[str, Any], key: str, least: float = 0.0) -> float:
+    """Return a number of the generator, from `least` to MAX_AT; KeyError without it."""
     value = part[key]
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise _NoNumberError(key, value) from None
+        raise _NoNumberError(key, value, "no number") from None
+    if not least <= number <= MAX_AT:
+        raise _NoNumberError(key, value, f"not between {least:g} and {MAX_AT:g}")
+    return number
 
 
 def _kueue_teams(groups: Iterable[Mapping[str, Any]], gathering: Gathering) -> Iterable[dict[str, Any]]:
@@ -363,10 +387,10 @@ def _kueue_jobs(team: str, place: int, stream: Mapping[str, Any]) -> Iterable[Tr
                 id=f"{team}-{workload['className']}-{number}",
                 submitted_at=(number + 1) * interval_s + place * 1e-6,
                 run_s=_number(workload, "runtimeMs") / 1000.0,
-                gpus_milli=int(_number(workload, "request")) * WHOLE_GPU_MILLI,
+                gpus_milli=int(_number(workload, "request", 1.0)) * WHOLE_GPU_MILLI,
                 nodes=1,
                 team=team,
                 name=workload["className"],
-                priority=int(_number({"priority": 0} | dict(workload), "priority")),
+                priority=int(_number({"priority": 0} | dict(workload), "priority", -MAX_AT)),
                 burstable=False,
             )

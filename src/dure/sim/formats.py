@@ -202,9 +202,11 @@ class ClusterLog:
 
 
 def _openb(row: Row, _line: int) -> TraceJob:
-    count = int(row.number("num_gpu"))
-    if count == 0:
-        raise LeftOut("cpu_only")
+    gpus_milli = row.gpus_milli("num_gpu")
+    if gpus_milli == WHOLE_GPU_MILLI:
+        gpus_milli = int(row.number("gpu_milli", least=1))
+    if gpus_milli > WHOLE_GPU_MILLI and row.number("num_gpu") == 1:
+        raise BadRow("part_of_one", column="gpu_milli", value=row.text("gpu_milli"))
     if not row.has("scheduled_time"):
         raise LeftOut("never_ran")
     models = row.text("gpu_spec", "").split("|")
@@ -213,7 +215,7 @@ def _openb(row: Row, _line: int) -> TraceJob:
         id=row.text("name"),
         submitted_at=row.time("creation_time"),
         run_s=run_s,
-        gpus_milli=count * WHOLE_GPU_MILLI if count > 1 else int(row.number("gpu_milli", least=1)),
+        gpus_milli=gpus_milli,
         tier=label(models[0]) if len(models) == 1 and models[0] else None,
         team=label(row.text("qos", "")),
     )

@@ -17,8 +17,10 @@ from typing import Any
 from dure.core.reservations import Reservation
 
 MAX_JOBS = 2_000_000
-MAX_AT = 1e11  # seconds; beyond it no date is
+MAX_AT = 1e11  # seconds; beyond it no date is, and nobody has so many GPUs
 WHOLE_GPU_MILLI = 1000
+Place = int | str
+"""Where a row stands: its line, or "line:column" where several share one."""
 _LABEL = re.compile(r"[^a-z0-9]+")
 _EMPTY = frozenset({"", "none", "null", "nan", "na", "n/a", "unknown", "-"})
 
@@ -57,9 +59,9 @@ class TraceJob:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One row that cannot be read: its line, what is wrong (a code of `words.BROKEN`) and the particulars."""
+    """One row that cannot be read: its place, what is wrong (a code of `words.BROKEN`) and the particulars."""
 
-    line: int
+    line: Place
     code: str
     data: Mapping[str, Any]
 
@@ -127,7 +129,7 @@ class Row:
         return default
 
     def number(self, column: str, default: float | None = None, *, least: float = 0.0) -> float:
-        """Return the number, at least `least`."""
+        """Return the number, at least `least` and at most MAX_AT."""
         if default is not None and not self.has(column):
             return default
         text = self.text(column)
@@ -137,6 +139,8 @@ class Row:
             raise BadRow("not_number", column=column, value=text[:60]) from None
         if not value >= least or value == float("inf"):
             raise BadRow("too_small", column=column, value=text[:60], least=least)
+        if value > MAX_AT:
+            raise BadRow("too_large", column=column, value=text[:60])
         return value
 
     def optional(self, column: str) -> float | None:
@@ -204,6 +208,6 @@ class Gathering:
         jobs = sorted(self.jobs, key=lambda job: job.submitted_at)
         return Trace(name, kind, tuple(jobs), tuple(self.broken), dict(self.left_out), document or {})
 
-    def bad(self, line: int, error: BadRow) -> None:
+    def bad(self, line: Place, error: BadRow) -> None:
         """Note a row that cannot be read."""
         self.broken.append(Broken(line, error.code, error.data))

@@ -23,6 +23,10 @@ BROKEN: Sentences = {
         "{column} is {value}, and must be a finite number of at least {least:g}; correct it, or delete the row",
         "{column} 값이 {value}입니다. {least:g} 이상의 유한한 수여야 합니다. 고치거나 행을 지우세요",
     ),
+    "too_large": (
+        "{column} is {value}, which is more than there can be; correct it, or delete the row",
+        "{column} 값 {value}은(는) 너무 큽니다. 고치거나 행을 지우세요",
+    ),
     "not_time": (
         "{column} {value!r} is not a time; write 2026-11-22T09:30:00 (UTC unless it names a zone) or seconds",
         "{column} 값 {value!r}은(는) 시각이 아닙니다. 2026-11-22T09:30:00(시간대가 없으면 UTC) 또는 초로 쓰세요",
@@ -50,6 +54,10 @@ BROKEN: Sentences = {
     "part_of_several": (
         "{column} is {value}: a part of a GPU must be below 1, several must be a whole number",
         "{column} 값이 {value}입니다. GPU 일부는 1보다 작아야 하고 여러 개는 정수여야 합니다",
+    ),
+    "part_of_one": (
+        "{column} is {value}: one GPU has 1000 thousandths; correct it, or ask for more GPUs",
+        "{column} 값이 {value}입니다. GPU 하나는 1000 이하여야 합니다. 고치거나 GPU 수를 늘리세요",
     ),
     "uneven_nodes": (
         "{column} is {value}, among which the GPUs do not divide evenly; correct it, or leave it empty",

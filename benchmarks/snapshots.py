@@ -443,16 +443,17 @@ def dure_save(scope: dict[str, Any], folder: Path) -> None:
 
     blobs = FolderBlobs(folder)
     last = sorted(folder.glob("*.manifest"))
-    base = Snapshot.from_json(last[-1].read_bytes()) if last else None
+    base = Snapshot.load(last[-1].read_text(), blobs) if last else None
     snapshot = capture(scope, base=base, blobs=blobs)
-    (folder / f"{len(last)}.manifest").write_bytes(snapshot.to_json())
+    (folder / f"{len(last)}.manifest").write_text(snapshot.store(blobs))  # a blob, as a session keeps it
     (folder / "told.json").write_text(json.dumps(sorted(snapshot.unsaved)))
 
 
 def dure_load(scope: dict[str, Any], folder: Path) -> dict[str, Any]:
     from dure.state import FolderBlobs, Snapshot, restore
 
-    restore(Snapshot.from_json(max(folder.glob("*.manifest")).read_bytes()), FolderBlobs(folder), into=scope)
+    blobs = FolderBlobs(folder)
+    restore(Snapshot.load(max(folder.glob("*.manifest")).read_text(), blobs), blobs, into=scope)
     return scope
 
 

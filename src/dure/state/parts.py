@@ -27,9 +27,9 @@ from dure.state.plain import NotPlainError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PART_WEIGHT = 65_536  # objects; some ten milliseconds of pickling
-LARGE_WEIGHT = PART_WEIGHT
-_PARTS = 512  # of one container, at most, or the manifest would be large
+PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
+LARGE_WEIGHT = 65_536
+_PARTS = 1024  # of one container, at most, or the manifest would be large
 _ROOTS = 1024  # containers of which something is remembered
 _AGAIN = 16  # captures after which it is tried again to cut what could not be cut
 

@@ -46,6 +46,8 @@ def logger(_: Any, logger: logging.Logger) -> Any:
 def proxy(_: Any, proxy: types.MappingProxyType[Any, Any]) -> Any:
     """Return the reduction of a mapping proxy: the names of a class, or a living view of a dictionary."""
     below = gc.get_referents(proxy)[0]
+    if "__doc__" not in below:  # which all classes have; who refers to a dictionary is asked of all objects there are
+        return types.MappingProxyType, (below,)
     makers = {getattr(value, "__objclass__", None) for value in below.values()}
     for cls in [maker for maker in makers if isinstance(maker, type)] or gc.get_referrers(below):
         if isinstance(cls, type) and gc.get_referents(vars(cls))[0] is below:

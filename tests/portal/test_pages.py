@@ -104,6 +104,7 @@ def test_why_a_job_did_not_run_is_told_in_the_readers_language_in_its_reason_its
     korean = html.unescape(plane.http(**{"accept-language": "ko"}).get(f"jobs/{job.id}").text)
     assert korean.count("'pyhton' 프로그램이 'default' 환경에도 폴더에도 없습니다.") >= 3
     assert why not in korean
+    assert "NotStarted 오류" not in korean
     assert html.unescape(plane.http().get(f"jobs/{job.id}").text).count(why) >= 3
 
 

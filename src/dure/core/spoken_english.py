@@ -247,8 +247,10 @@ HELPS: dict[str, Say] = {
 
 
 def _error(data: Told, _currency: str) -> str:
-    name, value = data.text("ename", "an exception"), data.text("evalue")
-    return f"It raised {name}{': ' + value.rstrip('.') if value else ''}"
+    name, value = data.text("ename", "an exception"), data.text("evalue").rstrip(".")
+    if name == "NotStarted" and value:  # the worker's own sentence: no code of the person's ran
+        return value
+    return f"It raised {name}{': ' + value if value else ''}"
 
 
 def _timeout(data: Told, _currency: str) -> str:

@@ -261,6 +261,8 @@ HELPS: dict[str, Say] = {
 
 def _error(data: Told, _currency: str) -> str:
     value = data.text("evalue").rstrip(".")
+    if data.text("ename") == "NotStarted" and value:
+        return value
     return f"{data.text('ename', '예외')} 오류가 발생했습니다{': ' + value if value else ''}"
 
 

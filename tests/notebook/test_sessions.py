@@ -396,7 +396,7 @@ SLOW_STORE = """
 import time
 from dure.notebook import session_saving
 from dure.state import blobs
-session_saving.SHORT_S = session_saving.SPARE_S = session_saving.SPARE_SHARE = 1000.0  # however busy this machine is
+session_saving.SPARE_S = session_saving.SPARE_SHARE = 1000.0  # however busy this machine is
 put = blobs.FolderBlobs.put
 def slow_put(*given, **options):
     time.sleep(0.3)

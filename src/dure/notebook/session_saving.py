@@ -1,7 +1,7 @@
 """Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
 
 What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is at most
-1.5 % of what they compute, or too short to feel. The trap: only a namespace between two cells is saved, never a
+1.5 % of what they compute, and 20 ms. The trap: only a namespace between two cells is saved, never a
 half-changed one; and what the platform refused is not a base, because its blobs may go.
 """
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
 
-SHARE = 0.015  # of the time that cells compute, for freezes that a cell waits for
-SHORT_S = 0.005  # a freeze that nobody feels
-SPARE_S = 0.02  # of freezes that cells wait for while an earlier one is written
+SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
+SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
 _GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
@@ -103,15 +102,17 @@ class Saver:
         return self.owed is not None or bool(self.refused)
 
     def within_share(self) -> bool:
-        """Whether cells may wait for one more freeze like the last one. While that is being written, few may: for
-        the small cell that ends meanwhile, when a long one follows.
+        """Whether cells may wait for one more freeze like the last one: a small part of what they computed, or one of
+        those to spare, so that a small cell is saved before the long one that may follow.
         """
-        if self.free:
-            return self.froze_s <= SHORT_S or self.froze_s <= SHARE * self.worked_s
         now = time.monotonic()
         self._spare_s = min(SPARE_S, self._spare_s + SPARE_SHARE * (now - self._spared_at))
         self._spared_at = now
-        return self.froze_s <= self._spare_s
+        return self._earned or self.froze_s <= self._spare_s
+
+    @property
+    def _earned(self) -> bool:
+        return self.free and self.froze_s <= SHARE * self.worked_s
 
     def take(self, facts: Facts, *, waited_for: bool = False) -> bool:
         """Freeze the namespace, to be written aside; False when that was not possible, which `problem` tells.
@@ -120,7 +121,7 @@ class Saver:
         """
         from dure.state import freeze, process_extras
 
-        began, spares = time.perf_counter(), waited_for and not self.free
+        began, spares = time.perf_counter(), waited_for and not self._earned
         try:
             extras = {**process_extras(), "In": facts.inputs}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)

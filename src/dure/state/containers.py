@@ -38,7 +38,8 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
 
     def reduce_cut(pickler: Any, value: Any) -> Any:
         cut = pickler.shared.cutter.contents.get(id(value))
-        return NotImplemented if cut is None else _reduce(kind, base, value, cut)
+        plain = cut is None and not getattr(value, "__dict__", None)
+        return NotImplemented if plain else _reduce(kind, base, value, cut)
 
     return reduce_cut
 

@@ -7,6 +7,7 @@ away; its new content waits in `Loader.pending` for the commit.
 from __future__ import annotations
 
 import base64
+import collections
 import contextlib
 import enum
 import functools
@@ -333,8 +334,6 @@ class Loader:
         """
         setter, content = state
         shape = self._living.get(id(cls))
-        if shape and classes.shape_of(cls) == shape:
-            return
         if shape is not None:
             self._here.loading.steps.append(lambda: _bring_up_to_date(cls, content[0]))
         else:
@@ -483,12 +482,19 @@ def _unobserved(above: list[type]) -> Iterator[None]:
                 type.__setattr__(cls, name, hook)
 
 
+_CONTAINERS = (list, dict, set, bytearray, collections.deque)
+_ALONE = 3  # the attributes of the class hold it, the loop below, and who counts
+
+
 def _bring_up_to_date(cls: type, attributes: dict[str, Any]) -> None:
     """Give a living class the attributes that differ from its own; what is equal keeps its identity."""
-    for name, value in attributes.items():
+    for name in attributes:  # noqa: PLC0206 - items() would hold the value, too
+        value = attributes[name]
         if name in ("__dict__", "__weakref__", "_abc_impl", "__module__", "__qualname__", "__doc__", "__slots__"):
             continue
-        if name in cls.__dict__ and _same(cls.__dict__[name], value):
+        known = name in cls.__dict__ and _same(cls.__dict__[name], value)
+        # what others that were loaded hold, too, is theirs, or they would part
+        if known and (not isinstance(value, _CONTAINERS) or sys.getrefcount(value) <= _ALONE):
             continue
         setattr(cls, name, value)
     if isinstance(cls, enum.EnumMeta):

@@ -588,4 +588,4 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or instances.route(kind)
+    return figures.route(kind) or tensors.route(kind)

@@ -290,6 +290,8 @@ def save(method: str, name: str, folder: Path) -> dict[str, float]:
 
         return kishu_save(NAMESPACES[name], CHANGES.get(name, "counter = 1"), folder)
     scope = space(method)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        SAVES[method](scope, Path(scratch))  # what it imports, a kernel has loaded long before
     exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
     before = written(folder)
     first_s = timed(SAVES[method], scope, folder)

@@ -109,18 +109,22 @@ def test_deleting_asks_and_spares_the_newest(dure, kept):
     assert "There is no session" in dure("sessions", "show", kept).stderr
 
 
-def test_other_peoples_sessions_do_not_crowd_out_ones_own(platform, kept, dure, monkeypatch):
+def test_sessions_of_some_do_not_crowd_out_those_of_others(platform, kept, dure, monkeypatch):
     asked = SaveRequest(name="mine.ipynb", team="vision", parent=0, kernel="k", document="0" * 64)
     sessions = platform.plane.sessions
     own = sessions.save(PEOPLE["root"], asked).session
     others = [sessions.save(PEOPLE["alice"], asked.model_copy(update={"name": f"{n}.ipynb"})).session for n in range(3)]
+    mates = sessions.save(PEOPLE["mate"], asked).session
+    others += [sessions.save(PEOPLE["alice"], asked.model_copy(update={"name": f"{n}.ipynb"})).session for n in (3, 4)]
     monkeypatch.setattr(session_refs, "_LISTED", 2)
     try:
         with Client(Login(platform.url, token("root"), "file")) as client:
-            assert own not in [session.id for session in client.sessions(limit=2).sessions]
+            assert {own, mates}.isdisjoint(session.id for session in client.sessions(limit=2).sessions)
             assert session_refs.found(client, "mine.ipynb").id == own
+            assert session_refs.found(client, "mate/mine.ipynb").id == mates
+            assert session_refs.found(client, mates).id == mates
         cut = dure("sessions", "list", "--limit", "1")
-        assert cut.stderr == "3 more: name a person with --user, or more of them with --limit.\n"
+        assert cut.stderr == "5 more: name a person with --user, or more of them with --limit.\n"
     finally:
-        for session in (own, *others):
+        for session in (own, mates, *others):
             sessions.delete(PEOPLE["root"], session)

@@ -147,6 +147,20 @@ def test_a_long_log_is_cut_and_its_writer_goes_on(tmp_path, monkeypatch):
     assert (tmp_path / "log.1").read_bytes() == b"0123456789abc"
 
 
+def test_a_log_that_cannot_be_cut_ends_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "LOG_BYTES_MAX", 10)
+    monkeypatch.setattr(processes, "LOG_CHECK_S", 0.05)
+    (tmp_path / "log.1").mkdir()  # so that copying fails, as on a full disk
+    log = tmp_path / "log"
+    log.write_bytes(b"0123456789abc")
+    code = "import time; time.sleep(0.5); raise SystemExit(3)"
+    child, _record = processes.start(
+        tmp_path, "hub", [sys.executable, "-c", code], role="hub", environment=os.environ, log=log
+    )
+    assert processes.wait_trimming(child, log) == 3
+    assert log.read_bytes() == b"0123456789abc"
+
+
 def test_a_process_that_talks_without_end_has_a_short_log(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "LOG_BYTES_MAX", 1000)
     monkeypatch.setattr(processes, "LOG_CHECK_S", 0.05)

@@ -427,6 +427,28 @@ def test_sys_exit(server, code, expected):
     assert (result["status"], result["exit_code"]) == ("exit", expected)
 
 
+def test_a_cell_ends_while_a_thread_of_it_reads_a_file_in_compiled_code(server):
+    code = """
+import ctypes, os, threading
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+reading, _writing = os.pipe()
+file, locked = ctypes.c_void_p(libc.fdopen(reading, b'r')), threading.Event()
+
+def read():
+    libc.flockfile(file)  # as fgets does while it waits
+    locked.set()
+    threading.Event().wait()
+
+threading.Thread(target=read, daemon=True).start()
+locked.wait()
+libc.printf(b'printed')
+"""
+    attempt = server.cell(code)
+    assert attempt.result()["status"] == "ok"
+    assert "printed" in attempt.text()
+
+
 def test_a_crash_in_compiled_code_is_told(server):
     attempt = server.cell("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
     result = attempt.result()

@@ -136,10 +136,14 @@ def start(
 
 
 def trim_log(log: Path) -> None:
-    """Move what is in a log of more than 10 MiB to `<log>.1`. Its writers go on: they hold it open for appending."""
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-        os.truncate(log, 0)
+    """Move what is in a log of more than 10 MiB to `<log>.1`. Its writers go on: they hold it open for appending.
+
+    Where that is not possible (a full disk), the log stays as it is: no platform ends because of its log.
+    """
+    with suppress(OSError):
+        if log.stat().st_size > LOG_BYTES_MAX:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
 
 def wait_trimming(child: subprocess.Popen[bytes], log: Path) -> int:

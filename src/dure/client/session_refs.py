@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from dure.client.client import Client
     from dure.wire.sessions import SessionView
 
-_LISTED = 500
+_LISTED = 500  # as many as one person may have
+_ID = re.compile(r"s-[0-9a-f]{16}")
 _VERSION = re.compile(r"(.*?)@(\d+)")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _PERSON = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
@@ -47,11 +48,13 @@ def found(client: Client, name: str) -> SessionView:
     Raises DureError `session_not_found` when there is none, `session_ambiguous` when there are several.
     """
     me = client.me().name
-    # One's own are listed for themselves: those of others, of whom an administrator sees all, must not crowd them out.
-    listed = (*client.sessions(user=me, limit=_LISTED).sessions, *client.sessions(limit=_LISTED).sessions)
-    sessions = {session.id: session for session in listed}.values()
+    if _ID.fullmatch(name):
+        return client.session(name).session
+    # Only theirs whom the name may mean: among all that an administrator sees, any one may be beyond the list's end.
+    person, slash, _ = name.partition("/")
+    whose = (me, person) if slash and person != me and _PERSON.fullmatch(person) else (me,)
+    sessions = [session for user in whose for session in client.sessions(user=user, limit=_LISTED).sessions]
     for candidates in (
-        [session for session in sessions if session.id == name],
         [session for session in sessions if session.user == me and session.name == name],
         [session for session in sessions if f"{session.user}/{session.name}" == name],
         [session for session in sessions if session.user == me and session.name.endswith(f"/{name}")],

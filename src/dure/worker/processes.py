@@ -159,8 +159,12 @@ def print_by_lines() -> None:
 
 
 def flush_compiled() -> None:
-    """Let what compiled code has printed leave; ending by `os._exit` would drop it."""
-    _libc.fflush(None)
+    """Let what compiled code has printed leave; ending by `os._exit` would drop it.
+
+    Other C files are left alone: `fflush(NULL)` would wait for the lock of one that a thread reads from.
+    """
+    with contextlib.suppress(ValueError):
+        _libc.fflush(ctypes.c_void_p.in_dll(_libc, "stdout"))
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

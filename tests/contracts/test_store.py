@@ -8,7 +8,7 @@ from dure.adapters.store import SqlStore
 from dure.core import lifecycle
 from dure.core.events import Draft
 from dure.core.lifecycle import Signal
-from dure.core.model import Goal, Phase
+from dure.core.model import Goal, Phase, Promise
 from dure.ports import Changes, JobQuery, StaleFenceError, StoreUnavailableError, VersionConflictError
 from dure.sim.store import MemoryStore
 from tests.contracts.conftest import DATABASES
@@ -82,6 +82,15 @@ def test_listed_jobs_come_without_their_large_parts(store):
     assert store.jobs(JobQuery()) == [listed(job)]
     assert tuple(store.active()[0]) == (listed(job),)
     assert tuple(store.changed(0)[0]) == (listed(job),)
+
+
+def test_for_whom_others_were_stopped_and_where_it_starts_is_kept_over_a_restart(store):
+    job = a_job()
+    submit(store, job)
+    stopped = lifecycle.promised(job, Promise("lab", "gold", ("n1", "n2"), ("j-1", "j-2"), 230.0))
+    store.commit(Changes((stopped.job,), (stopped.event,)), 110.0)
+    assert store.job(job.id) == stopped.job
+    assert store.active()[0][0].promise == stopped.job.promise
 
 
 def test_the_same_request_key_of_the_same_user_is_the_same_job(store):

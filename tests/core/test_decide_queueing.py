@@ -80,6 +80,17 @@ def test_who_waits_for_victims_gets_their_gpus_and_they_do_not_take_them_back():
     assert placed(plan)["j-1"] == ("lab", "n0", (stopped.lease.gpus[0].index,))
 
 
+def test_who_waits_for_one_that_does_not_go_takes_what_is_free_after_a_while():
+    held, platform = (speaks("a", "n0", 0), speaks("b", "n0", 1)), lab(2)
+    first = the_plan(*held, a_job("j-1"), platform=platform)
+    ours, behind = promised(a_job("j-1"), first.promises["j-1"]).job, a_job("j-2")
+    stuck = next(one for one in held if one.id == first.preemptions[0].job_id)
+    stuck = preempt(stuck, ours, "InCohortReclamation", NOW).job
+    until = first.promises["j-1"].until
+    assert not the_plan(stuck, ours, behind, platform=platform, now=until - 1).admissions
+    assert set(placed(the_plan(stuck, ours, behind, platform=platform, now=until))) == {"j-1"}
+
+
 def test_borrowers_are_not_reclaimed_by_borrowers():
     held = [speaks(f"s{n}", "n0", n) for n in range(2)]
     assert not the_plan(*held, a_job("j-1"), platform=lab(2, teams=(Team("vision", ("*",)), SPEECH))).preemptions

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.core.model import BurstPolicy, Job, Phase, QueueingPolicy
+from dure.core.model import BurstPolicy, Goal, Job, Phase, Promise, QueueingPolicy
 from dure.core.queueing.decide import Decider
 from dure.core.queueing.forward import Outage, Step, What, Work, World, forward
 from dure.core.queueing.plan import Plan
@@ -41,6 +41,19 @@ def test_a_job_that_runs_already_ends_after_what_is_left_of_it():
     steps = run(present=[Work(held, 30.0), Work(a_job("next"), 1.0)])
     assert told(steps)[:2] == [(30, "ended", "held"), (30, "admitted", "next")]
     assert steps[0].job.ran_s == 40.0
+
+
+def test_who_must_go_is_gone_at_once_and_who_waits_for_it_begins():
+    victim = replace(running(a_job("victim"), "lab", "n1", 0), preempted_by="waits")
+    waits = a_job("waits", promise=Promise("lab", "gold", ("n1",), ("victim",), NOW + 120))
+    steps = run(present=[Work(victim, 30.0), Work(waits, 5.0)])
+    assert told(steps) == [
+        (0, "preempted", "victim"), (0, "admitted", "waits"), (0, "began", "waits"), (5, "ended", "waits"),
+        (5, "admitted", "victim"), (5, "began", "victim"), (35, "ended", "victim"),
+    ]  # fmt: skip
+    cancelled = replace(running(a_job("cancelled"), "lab", "n1", 0), goal=Goal.CANCEL)
+    steps = run(present=[Work(cancelled, 30.0), Work(a_job("waits"), 5.0)])
+    assert told(steps)[:2] == [(0, "ended", "cancelled"), (0, "admitted", "waits")]
 
 
 def test_at_one_instant_ends_come_before_arrivals_and_one_decision():

@@ -112,7 +112,8 @@ class Platform(RuleBasedStateMachine):
         """Those whose victims are gone: they start in the next plan, but where a person changed what counts."""
         leaving = {job.id for job in self.jobs.values() if job.preempted_by is not None}
         waiting = [job for job in self.alive(Phase.QUEUED) if job.promise is not None and job.goal is Goal.RUN]
-        return [job for job in waiting if job.id not in self.edited and not leaving & {*job.promise.victims}]
+        waiting = [job for job in waiting if job.id not in self.edited and self.now < job.promise.until]
+        return [job for job in waiting if not leaving & {*job.promise.victims}]
 
     def preempt(self, preemption):
         victim, by = self.jobs[preemption.job_id], self.jobs[preemption.by]

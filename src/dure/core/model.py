@@ -121,12 +121,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Where a waiting job starts for which `victims` were stopped: on these nodes, as soon as all of them are gone."""
+    """Where a waiting job starts for which `victims` were stopped: on these nodes, as soon as all of them are gone.
+
+    From `until` on (seconds since the epoch) it waits for them no longer: one of them does not go.
+    """
 
     cluster: str
     tier: str
     nodes: tuple[str, ...]
     victims: tuple[str, ...]
+    until: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def job_of(row: Row[*tuple[Any, ...]]) -> Job:
     promise = document.get("promise")
     if promise is not None:
         nodes, victims = tuple(promise["nodes"]), tuple(promise["victims"])
-        document["promise"] = Promise(promise["cluster"], promise["tier"], nodes, victims)
+        document["promise"] = Promise(promise["cluster"], promise["tier"], nodes, victims, promise["until"])
     if "payload" in row._fields:
         document["payload"] = json.loads(row.payload)
         document["references"] = tuple(json.loads(row.blobs))

@@ -242,7 +242,8 @@ def _moved(
     ids = [one.job.id for one in first.begun]
     if len(made) >= count or not ids:
         return
-    holding = [job for job in present.jobs if job.phase.holds_gpus]
+    stay = [job for job in present.jobs if job.preempted_by is None and job.goal is Goal.RUN]
+    holding = [job for job in stay if job.phase.holds_gpus]
     replay = Replay(present.platform, holding, first.begun, first.most_milli)
     replayed = []
     for number in range(count):

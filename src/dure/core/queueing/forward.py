@@ -15,7 +15,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
 from dure.core.lifecycle import Facts, Signal, after, checkpoint, promised
-from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, GpuShare, Job, Kind, Lease, Phase, Platform, Request
+from dure.core.model import WHOLE_GPU_MILLI, ClusterKind, Goal, GpuShare, Job, Kind, Lease, Phase, Platform, Request
 from dure.core.queueing.order import Person, faded
 from dure.core.queueing.plan import Admission, Plan
 from dure.core.reasons import Ended
@@ -117,7 +117,8 @@ def forward(
     """Yield what happens from `now` on, in order, until nothing more can or the time is `until`; or stop reading.
 
     `present` are jobs that run or wait at `now`, told to the decider here; `arrivals` come at their `submitted_at`, in
-    that order (ValueError otherwise), and are read as late as possible. A job that is never admitted never will be.
+    that order (ValueError otherwise), and are read as late as possible. Who must go at `now`, for another or because it
+    was cancelled, is gone then. A job that is never admitted never will be.
 
     `pace` spares decisions: given the time, it returns when the next one is made (now, later, or infinity until
     something happens). A job that one admits on GPUs freed since the one before began when they became free, or when
@@ -196,6 +197,9 @@ class _Run:
         for outage in self._world.outages:
             self._at(outage.at, _Turn.OUTAGE, outage)
             self._at(outage.back_at, _Turn.BACK, outage)
+        for course in [*self._courses.values()]:
+            if course.job.preempted_by is not None and course.job.goal is Goal.RUN:
+                yield self._requeue(course, What.PREEMPTED, Ended.PREEMPTED)
         yield from self._decide()
         while self._events and self._events[0][0] <= until:
             self._now = max(self._now, self._events[0][0])
@@ -224,7 +228,8 @@ class _Run:
 
     def _enter(self, work: Work) -> None:
         job = work.job
-        course = self._courses[job.id] = _Course(job, work.run_s, work.checkpoint_s)
+        cancelled = job.phase.holds_gpus and job.goal is Goal.CANCEL
+        course = self._courses[job.id] = _Course(job, 0.0 if cancelled else work.run_s, work.checkpoint_s)
         self._decider.put(job)
         if job.phase is Phase.QUEUED:
             self._waiting.add(job.id)

@@ -21,6 +21,7 @@ from dure.core.queueing.picture import State
 from dure.core.queueing.rounds import Round
 from dure.core.reservations import Kept, keeps_out
 
+PATIENCE_S = 120.0  # far more than the seconds that a job has to go: whoever takes longer is stuck
 _FAILED_KEPT = 16384
 _CLOSED_KEPT = 8
 _BEHIND = 64  # that limits may keep out before nobody of so many seconds is tried
@@ -67,7 +68,8 @@ class Private:
     def keep_promise(self, job: Job, promise: Promise, state: State) -> None:
         """Place a job where others were stopped for it, or keep that for it until they are gone.
 
-        Where both are impossible, by an edit of the platform file or a node that is gone, it waits like all others.
+        Where both are impossible, by an edit of the platform file or a node that is gone, it waits like all others. So
+        it does when somebody does not go, or free GPUs elsewhere would be of no use to it and its whole line.
         """
         work, tier = self._work, promise.tier
         nodes = [
@@ -78,6 +80,8 @@ class Private:
         if len(nodes) < len(promise.nodes) or tier not in state.tiers:
             return
         leaving = tuple(filter(work.leaves, promise.victims))
+        if leaving and work.now >= promise.until:
+            return
         if leaving:
             work.quota.keep(job, tier)
             self._keeping.close(tier, nodes, Hold(job.id))
@@ -187,7 +191,7 @@ class Private:
             there = {other for node in nodes for other in work.books.on_node.get((node.cluster, node.name), ())}
             gone = dict.fromkeys([*state.victims, *sorted(filter(work.leaves, there))])
             names = tuple(node.name for node in nodes)
-            work.promises[job.id] = Promise(nodes[0].cluster, tier, names, tuple(gone))
+            work.promises[job.id] = Promise(nodes[0].cluster, tier, names, tuple(gone), work.now + PATIENCE_S)
         return False
 
     def _take_back(self, given: Iterable[Job], job: Job, tier: str, state: State) -> bool:

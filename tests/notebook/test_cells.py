@@ -317,3 +317,15 @@ def test_threads_that_end_with_the_cell_are_told(kernel: NotebookKernel):
     )
     assert shown.ok
     assert "ended with it: writer. Wait" in shown.stream("stderr")
+
+
+def test_a_cell_begins_tasks_without_await_and_is_told_of_those_that_end_with_it(kernel: NotebookKernel):
+    begin = "%%gpu\nimport asyncio\nasync def work(s): await asyncio.sleep(s); return 5\n"
+    shown = kernel.run(begin + "task = asyncio.create_task(work(60), name='late'); del task")
+    assert shown.ok, shown.traceback
+    assert "ended with it: late. Wait" in shown.stream("stderr")
+    awaited = kernel.run(begin + "task = asyncio.create_task(work(0)); found = await task; del task")
+    assert "ended with it" not in awaited.stream("stderr")
+    assert kernel.value("found") == "5"
+    assert kernel.run(begin + "found = asyncio.run(work(0)) + 1").ok
+    assert kernel.value("found") == "6"

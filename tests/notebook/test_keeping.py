@@ -174,6 +174,7 @@ def test_an_interrupt_ends_the_cell_and_not_the_process(kernel: NotebookKernel):
     assert shown.error is not None
     assert "KeyboardInterrupt" in shown.traceback
     assert "GPU kept until" in shown.lines[-1]
+    assert " cancelled · " in shown.lines[-1], "as of a process that is not kept"
     assert kernel.run(KEEP + "print(os.getpid() == pid)").stream() == "True\n"
 
 

@@ -212,3 +212,29 @@ def test_the_same_where_the_extension_is_loaded_at_the_start(desk, gate):
     gate.unlink()
     time.sleep(0.1)
     assert again.value("len(rows)") == "3000000"
+
+
+@pytest.mark.parametrize("wrong", [BlobKey(bytes(32)), BlobKey()], ids=["another key", "none"])
+def test_under_another_blob_key_the_opening_says_so_and_nothing_is_saved_over_what_it_opens(desk, monkeypatch, wrong):
+    kernel = desk.open()
+    kernel.run("x = 41; y = 1")
+    number = settled(desk)
+    desk.crash(kernel)
+    with monkeypatch.context() as changed:
+        changed.setattr(desk.plane.ports.blobs, "_key", wrong)
+        kernel = desk.open(
+            before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+        )
+        shown = [told(kernel.loaded), *(told(kernel.run(cell)) for cell in ("y = 2", "pass"))]
+        assert [line for line in shown if line] == [shown[0]], "said once"
+        assert shown[0].startswith("What train.ipynb held cannot be opened, so it is neither restored nor saved over")
+        assert "whether the blob key was changed, or begin anew: `%session on NAME`" in shown[0]
+        assert not kernel.run("%session save").ok
+        assert kernel.run("%session on other.ipynb").ok
+        assert kernel.run("z = 3").ok
+        assert settled(desk, "other.ipynb")
+        again = desk.open()
+        assert again.run("y = 2").ok
+        assert desk.saved() == number
+    again = desk.open()
+    assert again.value("x, y") == "(41, 1)"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dure.wire.messages import JobRequest, JobView, NextCell
 
 _GONE = frozenset({"already_ended", "not_running", "job_not_found"})
+_OUTCOMES = {"ok": "cell_done", "interrupted": "cell_cancelled"}  # as of a job
 _EXIT_TIMEOUT_S = 2.0
 _SHORT_KEEP_S = 120.0
 
@@ -186,7 +187,7 @@ def kept_line(job: JobView, end: dict[str, Any]) -> str:
     return say(
         "kept_line",
         job=job.id,
-        outcome=say("cell_done" if end.get("status") == "ok" else "cell_failed"),
+        outcome=say(_OUTCOMES.get(str(end.get("status")), "cell_failed")),
         place=place(job, lang),
         waited=duration(job.waited_s, lang),
         ran=duration(float(end.get("ran_s") or 0.0), lang),

@@ -88,6 +88,17 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "What {name} held is found only now: it comes back with the next cell that you run.",
         "{name}의 저장된 상태를 지금 찾았습니다. 다음 셀을 실행하면 복원합니다.",
     ),
+    "not_opened": (
+        (
+            "What {name} held cannot be opened, so it is neither restored nor saved over; it is tried again every 30 "
+            "seconds. Ask an administrator whether the blob key was changed, or begin anew: `%session on NAME`. "
+            "({reason})"
+        ),
+        (
+            "{name}에 저장된 상태를 열 수 없어 복원하지 않으며, 그 위에 새로 저장하지도 않습니다. 30초마다 다시 "
+            "시도합니다. 관리자에게 블롭 키가 바뀌었는지 물어보거나 `%session on NAME`으로 새로 시작하세요. ({reason})"
+        ),
+    ),
     "restore_failed": (
         "The session of {name} could not be restored ({reason}): `%session restore` tries again.",
         "{name}의 세션을 복원하지 못했습니다({reason}). `%session restore`로 다시 시도하세요.",

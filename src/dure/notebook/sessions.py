@@ -179,20 +179,21 @@ class NotebookSession:
             url, known_by = client.login.url, "" if self._by_hand else _connection(self.shell)
             # opening takes the files away
             self._expected = any(folder(name, url).glob("*.json")) or bool(left_behind(name, url, known_by))
-            self.journal = journal = Journal(name, url, self.kernel_id, _connection(self.shell))
+            journal = Journal(name, url, self.kernel_id, _connection(self.shell))
             with client:
                 opened = open_session(client, name, known_by)
-            journal.name = opened.name
-            if self.name == name:
-                self.name = opened.name
-            self.opened = opened
+            if self._opening is not threading.current_thread():
+                return  # the person named another session meanwhile
+            self.name = journal.name = opened.name
+            self.journal, self.opened = journal, opened
             import dure.state.capturing
             import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
 
             if self.opened.saved is not None and not self.opened.fresh and not self.opened.off:
                 self._import_aside(self.opened.saved)
         except BaseException as error:
-            self.failure = error
+            if self._opening is threading.current_thread():
+                self.failure = error
         with contextlib.suppress(Exception):
             self.shell.kernel.io_loop.add_callback(self._opened_late)
 
@@ -242,7 +243,7 @@ class NotebookSession:
             self._late = True  # the next cell looks again
             return
         self._began = True
-        self._tell_moved()
+        self._tell_opening()
         if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
             if self.opened.fresh:
                 saved = self.opened.saved
@@ -464,10 +465,15 @@ class NotebookSession:
         elif self.opened is not None and self.opened.saved is not None and not (self.opened.fresh or self.opened.off):
             self._say_once(say("late_found", name=short(self.name or "")))
         else:
-            self._tell_moved()
+            self._tell_opening()
 
-    def _tell_moved(self) -> None:
-        """Say how to have what was saved under a name that the notebook may have had before `mv` in a terminal."""
+    def _tell_opening(self) -> None:
+        """Say what a person can do where nothing is brought back: what is saved does not open here, or may be saved
+        under a name that the notebook had before `mv` in a terminal.
+        """
+        if self.failure is not None and (key := _untold(self.failure)):
+            reason = str(self.failure) or type(self.failure).__name__
+            self._say_once(say(key, name=short(self.name or ""), reason=reason))
         before = self.opened.moved_from if self.opened is not None else ""
         if before:
             self._say_once(say("moved_from", name=short(self.name or ""), before=before, typed=shlex.quote(before)))
@@ -487,6 +493,16 @@ def _report_restored(session_id: str, number: int, restored: int, lost: int) -> 
 
     with contextlib.suppress(Exception), a_client() as client:
         client.session_restored(session_id, number, restored, lost)
+
+
+def _untold(failure: BaseException) -> str:
+    """Return the sentence for what did not open; "" for a platform that is away, no news to who works without it."""
+    from dure.client import DureError
+    from dure.notebook.session_opening import AWAY
+
+    if not isinstance(failure, DureError):
+        return "not_opened"
+    return "" if failure.code in AWAY else "not_saved"
 
 
 def _connection(shell: Any) -> str:

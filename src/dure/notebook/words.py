@@ -149,12 +149,12 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "threads_ended": (
         (
-            "Still at work when the cell ended, and ended with it: {names}. Wait for a thread in the cell "
-            "(`thread.join()`, `executor.shutdown()`)."
+            "Still at work when the cell ended, and ended with it: {names}. Wait for it in the cell "
+            "(`thread.join()`, `executor.shutdown()`, `await task`)."
         ),
         (
-            "셀이 끝날 때 아직 실행 중이어서 셀과 함께 종료되었습니다: {names}. 셀 안에서 스레드를 기다리세요"
-            "(`thread.join()`, `executor.shutdown()`)."
+            "셀이 끝날 때 아직 실행 중이어서 셀과 함께 종료되었습니다: {names}. 셀 안에서 끝날 때까지 기다리세요"
+            "(`thread.join()`, `executor.shutdown()`, `await task`)."
         ),
     ),
     "unloadable": (
@@ -280,6 +280,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "cell_done": ("succeeded", "성공"),
     "cell_failed": ("failed", "실패"),
+    "cell_cancelled": ("cancelled", "취소됨"),
     "kept_ended": (
         "It ran in the kept process, which has ended with it; `--keep 5m` on a cell keeps it for the next.",
         "유지하던 프로세스에서 실행되었고 이제 종료되었습니다. 다음 셀까지 유지하려면 셀에 `--keep 5m`을 쓰세요.",

@@ -8,12 +8,15 @@ a value that the notebook has changed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
 from dure.worker.cache import node_blobs
@@ -414,24 +417,12 @@ class _Session:
             "changed": [name for name in changes.changed if name != LAST_VALUE],
             "deleted": list(changes.deleted),
             "in_place": in_place,
-            "threads": [] if self._spec.keep_s > 0 else self._threads_at_work(),
+            "threads": [] if self._spec.keep_s > 0 else _at_work()[:MAX_THREADS_TOLD],
             "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "error": None,
             **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),
         }
-
-    def _threads_at_work(self) -> list[str]:
-        """Return the threads that Python would wait for at its end; here they end with the cell."""
-        frames = sys._current_frames()  # noqa: SLF001 -- it has no other name
-        return [
-            thread.name
-            for thread in threading.enumerate()
-            if not thread.daemon
-            and thread is not threading.main_thread()
-            and thread.ident in frames
-            and frames[thread.ident].f_code.co_name != "_worker"  # of a pool, with nothing to do
-        ][:MAX_THREADS_TOLD]
 
     def _without_aside(self, changes: Changes, aside: set[str]) -> Changes:
         """Leave out what the cell did not see: the notebook may hold a newer value. What differs is dropped here."""
@@ -453,3 +444,18 @@ class _Session:
         self._base = base.without(gone)
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in changes.changed)
         self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}
+
+
+def _at_work() -> list[str]:
+    """Return the threads that Python would wait for at its end, and the tasks of the cell's loop; all end with it."""
+    frames = sys._current_frames()  # noqa: SLF001 -- it has no other name
+    threads = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon
+        and thread is not threading.main_thread()
+        and thread.ident in frames
+        and frames[thread.ident].f_code.co_name != "_worker"  # of a pool, with nothing to do
+    ]
+    loop = async_helpers._asyncio_event_loop  # noqa: SLF001 -- asking for it would make one
+    return [*threads, *(sorted(task.get_name() for task in asyncio.all_tasks(loop)) if loop is not None else ())]

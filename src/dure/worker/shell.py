@@ -34,6 +34,7 @@ from dure.worker import channel
 from dure.worker.channel import Outlet
 
 _FILE = re.compile(r'File "([^"]+)"')
+_BEGINS_TASKS = re.compile(r"\b(create_task|get_running_loop)\(")
 
 
 def json_ready(value: Any) -> Any:
@@ -142,6 +143,12 @@ class CellShell(InteractiveShell):
         """Run a cell and return IPython's ExecutionResult."""
         untyped: Any = self
         return untyped.run_cell(code, store_history=store_history)
+
+    def should_run_async(self, raw_cell: str, **told: Any) -> bool:
+        """Give a loop to a cell that begins tasks, also without `await`; not to others, which may use `asyncio.run`."""
+        untyped: Any = super()
+        asked: bool = untyped.should_run_async(raw_cell, **told)
+        return asked or (_BEGINS_TASKS.search(raw_cell) is not None and "asyncio.run(" not in raw_cell)
 
     def parse(self, code: str) -> ast.Module:
         """Return the syntax tree of a cell as Python runs it, its magics turned into calls; raises SyntaxError."""

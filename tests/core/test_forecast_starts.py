@@ -12,7 +12,7 @@ from dure.core.forecast.draws import Remaining, drawn, place, sampled
 from dure.core.forecast.record import AGES_S, Issued, Record
 from dure.core.forecast.replay import Begun, Replay
 from dure.core.forecast.starts import MOST_NEWCOMERS, Eta, Present, course, courses, etas
-from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Request
+from dure.core.model import GpuShare, Job, Lease, NodeShare, Phase, Promise, Request
 from dure.core.queueing.limits import Bounds
 from dure.core.reservations import Reservation
 from tests.core.builders import NOW, a_job, a_lab, a_node, a_platform
@@ -37,6 +37,14 @@ def test_the_first_in_line_starts_when_what_runs_there_ends_and_the_next_one_aft
     assert found.starts["j-1"].after == "j-0"
     assert found.starts["j-2"].in_s == 1200.0
     assert found.starts["j-2"].after == "j-1"
+
+
+def test_who_waits_for_one_that_must_go_starts_at_once_in_every_course() -> None:
+    ours = a_job("j-1", promise=Promise("lab", "gold", ("n3",), ("j-0",), NOW + 120.0))
+    present = Present(NOW, a_platform(), (replace(running("j-0", 10.0), preempted_by="j-1"), ours, a_job("j-2")))
+    found = courses(present, _varied(6000.0), count=12, more=lambda done: done < 4)
+    assert len(found) == 12
+    assert max(one.starts["j-1"].in_s for one in found) < 60.0
 
 
 def test_a_long_line_of_short_jobs_moves_as_fast_with_few_decisions_as_with_many() -> None:
@@ -66,6 +74,13 @@ def test_arrivals_like_the_recent_ones_take_their_turn() -> None:
     alone = course(Present(NOW, a_platform(), jobs), exactly(50.0), 0, watched=frozenset({"j-1"}))
     busy = course(Present(NOW, a_platform(), jobs, recent=recent, span_s=300.0), exactly(50.0), 0, horizon_s=1000.0)
     assert "j-1" not in busy.starts or busy.starts["j-1"].in_s > alone.starts["j-1"].in_s
+
+
+def test_for_arrivals_like_one_for_whom_others_were_stopped_nobody_was() -> None:
+    promise = Promise("lab", "gold", ("n3",), ("gone",), NOW + 120.0)
+    recent = tuple(a_job(f"r-{number}", at=NOW - 60 + number, promise=promise) for number in range(3))
+    present = Present(NOW, a_platform(), (running("j-0", 10.0), a_job("j-1")), recent=recent, span_s=60.0)
+    assert course(present, exactly(600.0), 0).starts["j-1"].in_s == 600.0
 
 
 def test_a_rush_that_would_never_end_is_followed_for_all_who_wait_now_and_not_for_everybody_to_come() -> None:

@@ -344,6 +344,6 @@ def _arrivals(
     while turn * span_s <= horizon_s:
         for offset_s, _, job in offsets:
             at = present.now + turn * span_s + offset_s
-            twin = replace(job, id=f"{job.id}~{turn}", submitted_at=at, queued_at=at)
+            twin = replace(job, id=f"{job.id}~{turn}", submitted_at=at, queued_at=at, promise=None)
             yield Work(twin, remaining(twin, drawn(twin, number, seen(twin))))
         turn += 1

@@ -115,7 +115,7 @@ def together(
     for change, changed, _, data in _changes(present.platform, job, present.jobs):
         if change is not Change.BORROW and len(twins) < MAX_OPTIONS:
             before = job.submitted_at - (len(twins) + 1) * _EARLIER_S
-            twin = replace(changed, id=f"{job.id}+{len(twins)}", submitted_at=before)
+            twin = replace(changed, id=f"{job.id}+{len(twins)}", submitted_at=before, promise=None)
             twins[twin.id] = change, twin, data
     if most_s < 0.0 or not twins:
         return ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from dure.notebook.delivery import Before, deliver
+from dure.notebook.holders import holders
 from dure.state import Blobs, capture, open_blobs
 from tests.notebook.conftest import NotebookKernel
 
@@ -196,3 +199,25 @@ def test_what_shares_something_with_a_value_that_the_cell_changed_is_told(kernel
         "The cell changed views in place without array",
     ]
     assert kernel.value("pair is both, frame['a'][0], other['a'][0]") == "(True, np.int64(2), np.int64(1))"
+
+
+def test_looking_for_who_has_a_changed_value_is_bounded_by_no_variables_size_or_number(monkeypatch):
+    inner = {"a": 1}
+    former = {"old": [inner]}
+    namespace: dict[str, Any] = {f"v{number}": [[item] for item in range(20_000)] for number in range(30)}
+    namespace |= {"huge": list(range(1_000_000)), "record": {"inner": inner}, "view": {"deep": [inner]}}
+    looked: list[int] = []
+    plain = gc.get_referents
+
+    def counted(*values: Any) -> list[Any]:
+        looked.append(len(values))
+        return plain(*values)
+
+    monkeypatch.setattr(gc, "get_referents", counted)
+    tracemalloc.start()
+    try:
+        assert holders(former, namespace) == {"old": ["record", "view"]}
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(looked) < 250_000

@@ -17,10 +17,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _INSIDE = 50_000  # objects looked at in a former value
-_OBJECTS = 20_000  # and in one variable
+_OBJECTS = 20_000  # and in one variable, at most
+_OBJECTS_ALL = 200_000  # in all variables together: a tenth of a second or two, however many there are
+_OBJECTS_LEAST = 200  # and yet in each so many
 _COUNTING = 3  # references while one is counted: the list of all, the loop, and what counts
 _HELD = 2  # to a former value: of `former`, and of the caller
 _NOT_INSIDE = (types.ModuleType, types.FrameType, type, str, bytes, int, float)
+_CONTAINERS = {dict, list, tuple, set, frozenset}
 _LIBRARIES = {"dure", "logging", "pandas"}  # frames share memory, but no change of it
 
 
@@ -41,10 +44,12 @@ def holders(former: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str
             owners.setdefault(key, []).append(name)
     own = set(map(id, former.values()))
     found: dict[str, list[str]] = {}
-    for variable, value in sorted(namespace.items()):
+    looked = [pair for pair in sorted(namespace.items()) if kinds.can_change(pair[1]) or gc.is_tracked(pair[1])]
+    bound = min(_OBJECTS, max(_OBJECTS_LEAST, _OBJECTS_ALL // max(1, len(looked))))
+    for variable, value in looked:
         if hidden(variable, value) or id(value) in own:
             continue
-        for name in {name for one in _inside([value], _OBJECTS, kinds) for name in owners.get(id(one), ())}:
+        for name in {name for one in _inside([value], bound, kinds) for name in owners.get(id(one), ())}:
             found.setdefault(name, []).append(variable)
     return found
 
@@ -75,7 +80,10 @@ def _referents(value: Any, kinds: _Kinds) -> list[Any]:
     """Return what is part of a value; the memory of a numpy view, too, which the collector does not know."""
     if kinds.outside(value):
         return []
-    base = value.base if _is_array(type(value)) else None
+    kind = type(value)
+    if kind in _CONTAINERS and len(value) > _INSIDE:  # touching millions of objects takes a second and their memory
+        return list(itertools.islice(value.values() if kind is dict else value, _INSIDE))
+    base = value.base if _is_array(kind) else None
     return gc.get_referents(value) if base is None else [base]
 
 

@@ -68,15 +68,15 @@ def test_large_memory_lies_plain_to_be_mapped_unless_it_nearly_vanishes(tmp_path
     scope: dict[str, Any] = {"steps": np.arange(1_000_000.0), "zeros": np.zeros(1_000_000)}
     snapshot = capture({**scope, "texts": ["the same text"] * 90_000}, blobs=blobs)
     plain = {
-        name: [
+        name: {
             blobs.path(chunk) is not None
             for run in group.buffers or group.parts or (group.stream,)
             for chunk in run.chunks
-        ]
+        }
         for group in snapshot.groups
         for name in group.names
     }
-    assert plain == {"steps": [True, True], "zeros": [False, False], "texts": [False, False]}
+    assert plain == {"steps": {True}, "zeros": {False}, "texts": {False}}
     again: dict[str, Any] = {}
     assert restore(snapshot, blobs, into=again, verify_bytes=0).failed == {}
     assert np.array_equal(again["steps"], scope["steps"])

@@ -157,8 +157,9 @@ class S3BlobStores:
         prefix = self._prefix(team)
         with self._told():
             keys = self._keys.of(team, prefix)
-            if team not in self._marked:
-                _mark(self._team(team))
+            found = self._team(team)
+            if found.seal.encrypts and team not in self._marked:
+                _mark(found)
                 self._marked.add(team)
         return {
             "kind": "s3",

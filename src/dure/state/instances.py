@@ -72,7 +72,7 @@ def _instances(kind: type) -> Callable[[Any, Any], Any]:
     def reduce(_: Any, value: Any) -> Any:  # called for each object: all else is further down
         key = id(value)
         if key not in alone:
-            if holders(value.__dict__) > ALONE:
+            if holders(value.__dict__) > ALONE or type(value.__dict__) is not dict:
                 first = hashes.first(value) if hashes else None
                 return begun, (kind, first or {}), (value.__dict__, _slots(value), False), None, None, fill
             alone.add(key)

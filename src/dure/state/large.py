@@ -46,7 +46,8 @@ class _Seen:
         steps = []
         here: _Seen | None = self
         while here is not None and here.above is not None:
-            steps.append(f".{here.step}" if isinstance(here.step, _Name) else step_of(here.step))
+            is_name = isinstance(here.step, _Name)
+            steps.append(f".{here.step}" if is_name else step_of(here.step) if plain.is_atom(here.step) else "[…]")
             here = here.above
         return "".join(reversed(steps))
 
@@ -145,8 +146,8 @@ def _attributes(value: Any) -> Iterator[tuple[Any, Any]]:
         for name, member in list(_vars(cls).items()):
             if name == "__dict__":
                 if not has_dict and isinstance(member, _SLOTS):
-                    for key, item in list(member.__get__(value).items()):
-                        yield _Name(str(key)), item
+                    for key, item in list(dict.items(member.__get__(value))):
+                        yield (_Name(key) if type(key) is str else key), item
                 has_dict = True
             elif type(member) is types.MemberDescriptorType:
                 try:

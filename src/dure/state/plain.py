@@ -212,8 +212,9 @@ class _Pickler(pickle.Pickler):
         if is_simple is None:
             is_simple = self.simple[kind] = simple.is_simple(kind)
         if is_simple:
-            # Python keeps attributes nowhere as long as there are none
-            if not obj.__dict__ or simple.may_hold_itself(kind, obj.__dict__.values()):
+            attributes = obj.__dict__
+            # Python keeps attributes nowhere as long as there are none, and pickle gives an object a plain dict of them
+            if not attributes or type(attributes) is not dict or simple.may_hold_itself(kind, attributes.values()):
                 raise NotPlainError
             return NotImplemented
         if kind in self._plain.numpy:

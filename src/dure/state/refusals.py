@@ -153,7 +153,7 @@ def step_of(key: Any) -> str:
     """Return how to write the way from a container to what it has under a key or index."""
     try:
         return f"[{key!r:.60}]"
-    except ValueError:  # a number of more digits than Python writes
+    except Exception:  # a number of more digits than Python writes, or the key's own way to be written fails
         return "[…]"
 
 

@@ -128,8 +128,9 @@ def test_a_folder_in_its_place_is_told(parts, follow, text):
     assert parts.platform.error is None
 
 
-def test_an_edit_that_cannot_be_recorded_is_tried_again(parts, follow, text, monkeypatch):
-    edit(parts, text.replace("currency: KRW", "currency: USD"))
+@pytest.mark.parametrize("broken", ["", "no_such_section: 1\n"])
+def test_an_edit_that_cannot_be_recorded_is_tried_again_in_silence(parts, follow, broken, monkeypatch, caplog):
+    edit(parts, parts.settings.platform_file.read_text().replace("currency: KRW", "currency: USD") + broken)
 
     def full(*_arguments):
         raise StoreFullError("the disk is full")
@@ -140,8 +141,10 @@ def test_an_edit_that_cannot_be_recorded_is_tried_again(parts, follow, text, mon
         for _ in range(3):
             with pytest.raises(StoreFullError):
                 follow(1)
+        assert "platform.refused" not in caplog.messages
     follow(1)
-    assert kinds(parts) == ["platform.loaded"]
+    assert kinds(parts) == ["platform.refused" if broken else "platform.loaded"]
+    assert caplog.messages.count("platform.refused") == (1 if broken else 0)
 
 
 def test_a_new_cluster_has_an_executor_and_one_that_went_keeps_its_own(parts, follow, text):

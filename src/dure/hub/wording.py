@@ -47,6 +47,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Try again; when it fails again, show an administrator this sentence:",
         "다시 시도하세요. 또 실패하면 관리자에게 다음 문장을 보여 주세요:",
     ),
+    "failed_log": (
+        "Try again; when it fails again, ask an administrator: log/hub.log in Dure's folder says why.",
+        "다시 시도하세요. 또 실패하면 관리자에게 문의하세요. 이유는 Dure 폴더의 log/hub.log에 있습니다.",
+    ),
     "start": ("Start my workspace", "작업 공간 시작"),
     "open": ("Open my notebook", "내 노트북 열기"),
     "stop": ("Stop my workspace", "작업 공간 중지"),

@@ -78,8 +78,8 @@ class Chores:
         try:
             self._parts.take_platform(platform_file.load(path))
         except platform_file.PlatformFileError as error:
-            log.warning("platform.refused", extra={"error": str(error)})
             self._parts.refuse_platform(str(error))
+            log.warning("platform.refused", extra={"error": str(error)})
         self._taken = digest  # only now: what could not be recorded (a full disk) is tried again
 
     def _digest(self) -> str:

@@ -184,3 +184,23 @@ def test_beyond_the_quota_it_is_said_once_nothing_is_given_up_and_saved_by_itsel
     assert "not being saved" not in told(kernel.run("%session"))
     desk.crash(kernel)
     assert desk.open().value("x, y") == "(1, 2)"
+
+
+def test_who_restarts_a_kernel_that_found_no_platform_begins_anew_when_there_is_one(desk, server):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    desk.crash(kernel)
+    session = desk.home / ".local" / "state" / "dure" / "sessions"
+    for journal in session.glob("*/*.json"):  # as on another machine: nothing can be remembered
+        journal.unlink()
+    server.stop()
+    kernel = desk.open()
+    kernel.run("y = 1")
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel(now=False)
+    kernel.client = kernel.manager.client()
+    kernel.client.start_channels()
+    kernel.client.wait_for_ready(timeout=60)
+    server.start()
+    assert "begins empty" in told(kernel.run("%load_ext dure"))
+    assert kernel.value("'x' in globals()") == "False"

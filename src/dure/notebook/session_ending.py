@@ -30,6 +30,7 @@ def watch_shutdown(kernel: Any, watching: NotebookSession) -> None:
         if not watching.running:
             await _on_shell_loop(kernel, watching.last_save)
         if watching.journal is not None:
+            watching.journal.fresh |= restart  # the last save may have asked the platform again, with another journal
             watching.journal.write()
         answer = usual(restart)
         return await answer if inspect.isawaitable(answer) else answer

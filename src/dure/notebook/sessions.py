@@ -179,13 +179,13 @@ class NotebookSession:
             url, known_by = client.login.url, "" if self._by_hand else _connection(self.shell)
             # opening takes the files away
             self._expected = any(folder(name, url).glob("*.json")) or bool(left_behind(name, url, known_by))
-            journal = Journal(name, url, self.kernel_id, _connection(self.shell))
+            self.journal = journal = Journal(name, url, self.kernel_id, _connection(self.shell))
             with client:
                 opened = open_session(client, name, known_by)
             if self._opening is not threading.current_thread():
                 return  # the person named another session meanwhile
             self.name = journal.name = opened.name
-            self.journal, self.opened = journal, opened
+            self.opened = opened
             import dure.state.capturing
             import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
 

@@ -58,6 +58,18 @@ def test_what_cannot_be_submitted_is_told_in_one_sentence_and_leaves_nothing(sta
     assert problem.code == code
     assert told in str(problem)
     assert stage.store.last_seq() == 0
+
+
+def test_a_team_that_an_edit_takes_away_while_its_job_is_submitted_is_told(stage):
+    def edited(job):
+        platform = stage.platform.current
+        teams = tuple(team for team in platform.teams if team.name != job.team)
+        stage.platform.replace(replace(platform, teams=teams))
+        return job
+
+    stage.commands._predict = edited
+    assert refused(stage.submit).code == "unknown_team"
+    assert stage.store.last_seq() == 0
     assert stage.hints == 0
 
 

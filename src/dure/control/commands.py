@@ -170,7 +170,8 @@ class Commands:
 
     def _check_team_pending(self, principal: Principal, name: str) -> None:
         """Raise `pending_limit` when the team, or this person in it, has as many jobs waiting as it may."""
-        team = next(team for team in self._platform.current.teams if team.name == name)
+        teams = {team.name: team for team in self._platform.current.teams}
+        team = teams[access.team_of(principal, name, tuple(teams))]  # an edit may have taken it away since
         for limit, user in ((team.user_limits.pending, principal.name), (team.limits.pending, None)):
             if limit is None:
                 continue

@@ -3,14 +3,18 @@
 import copy
 import gc
 import os
+import pickle
 import random
+import sys
+import threading
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, freeze, parts
+from dure.state import FolderBlobs, capture, freeze, parts, plain
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save
 
@@ -178,3 +182,29 @@ def test_leaves_that_come_and_go_at_one_address_are_told_apart(tmp_path_factory,
             scope["dict"][at] = scope["data"][at]
         base = save(scope, base, blobs)
         assert loaded(base, blobs) == scope
+
+
+def test_an_array_whose_size_a_thread_changes_meanwhile_is_whole_or_not_plain():
+    arrays = [np.arange(3.0) for _ in range(300)]
+    stop = threading.Event()
+
+    def work():
+        chance = random.Random(1)
+        while not stop.is_set():
+            np.ndarray.resize(chance.choice(arrays), chance.randrange(1, 50), refcheck=False)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(600):
+            try:
+                made = plain.dumps((arrays,), located=False)
+            except plain.NotPlainError:
+                continue
+            assert len(pickle.loads(made.stream)[0]) == len(arrays)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)

@@ -13,6 +13,7 @@ import decimal
 import functools
 import gc
 import itertools
+import math
 import pickle
 import sys
 from collections import defaultdict
@@ -255,12 +256,14 @@ class _Pickler(pickle.Pickler):
         if dtype.kind not in "biufc" or not dtype.isnative or dtype.metadata is not None:
             raise NotPlainError
         order = "C" if flags.c_contiguous else "F"
-        data = obj.tobytes(order)
+        data, shape = obj.tobytes(order), obj.shape
+        if len(data) != math.prod(shape) * dtype.itemsize:  # another thread gave it another size in between
+            raise NotPlainError
         self.arrays[id(obj)] = len(data)
         if len(data) >= BIG_BYTES:
             self.made.append(id(data))
         self.modules.add("numpy")
-        return array, (data, dtype, obj.shape, order, flags.writeable)
+        return array, (data, dtype, shape, order, flags.writeable)
 
     def _class(self, cls: type) -> Any:
         """Return the class of an instance by its name, or by its token where it is the notebook's."""

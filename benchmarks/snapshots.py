@@ -3,7 +3,7 @@
 `python -m benchmarks.snapshots` from the repository's root prints a table; dill and kishu are installed outside of what
 Dure runs in, or taken from `--peers PYTHON`. Figures are medians of `--rounds` processes (one of a peer that is slow);
 `cells` is what saving after every cell adds to the CPU of the thread that runs cells, in one process. A step of a peer
-may take `--limit` seconds, and what has not begun after `TOTAL_S` is not run: all ends within three minutes. The
+may take `--limit` seconds, and what has not begun after `TOTAL_S` is not run: all ends within eight minutes. The
 traps: files go to memory (/dev/shm), so that a disk's speed is no part of it; and what a process frees goes back to a
 virtual machine's host within two seconds, so that a new GB costs 0.1 to 2 s of CPU, and no cell here makes one.
 """
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TOTAL_S = 165.0
+TOTAL_S = 440.0
 CELLS_S = 10.0  # of turns of cells, at least TURNS
 TURNS = 5
 SLOW_S = 5.0  # a peer whose round takes longer has one
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--peers", help="a Python that has dill and kishu; without it one is made")
     parser.add_argument("--one", nargs=4, metavar=("METHOD", "NAMESPACE", "STEP", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=20.0, help="what a step of a peer may take, in seconds")
+    parser.add_argument("--limit", type=float, default=45.0, help="what a step of a peer may take, in seconds")
     asked = parser.parse_args()
     if asked.one:
         method, name, step, folder = asked.one

@@ -187,6 +187,21 @@ ALTERED_ROWS = [
             "import numpy as np\nx=np.random.mtrand._rand; y=np.random.rand",
             "x is np.random.mtrand._rand and (np.random.seed(1) or y())==(np.random.seed(1) or np.random.rand())",
         ),
+        ("sys.path", "import sys\nx=sys.path; y=[x]", "x is __import__('sys').path is y[0]"),
+        ("sys.modules", "import sys\nx=sys.modules", "x is __import__('sys').modules"),
+        (
+            "warnings.filters in a list",
+            "import warnings\nx=[warnings.filters]",
+            "x[0] is __import__('warnings').filters",
+        ),
+        (
+            "handlers of the root logger",
+            "import logging\nx=logging.root.handlers",
+            "x is __import__('logging').root.handlers",
+        ),
+        ("what os.environ holds", "import os\nx=os.environ._data", "x is __import__('os').environ._data"),
+        ("names of an imported module", "import string\nx=vars(string)", "x is vars(__import__('string'))"),
+        ("names of Python itself", "import builtins\nx=vars(builtins)", "x is vars(__import__('builtins'))"),
         ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
         (
             "logger with handlers",
@@ -259,6 +274,41 @@ ALTERED_ROWS = [
         (
             "array on a C pointer into an array",
             "import numpy as np\nimport ctypes\na=np.arange(4.); x=np.ctypeslib.as_array(a.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),(4,))",
+            "a.__setitem__(1,77.) or x[1]==77",
+        ),
+        (
+            "two arrays on one C pointer",
+            "import numpy as np, ctypes\nb=(ctypes.c_double*10)(); p=ctypes.cast(b,ctypes.POINTER(ctypes.c_double)); a=np.ctypeslib.as_array(p,(10,))[::2]; x=np.ctypeslib.as_array(p,(10,)); del b,p",
+            "a.__setitem__(1,7.) or x[2]==7",
+        ),
+        (
+            "array on a part of what another is on, by C pointers",
+            "import numpy as np, ctypes\nclass P:\n    def __init__(s,b,n): s.__array_interface__={**np.ctypeslib.as_array(b).__array_interface__,'shape':(6,)}; s.__array_interface__['data']=(ctypes.addressof(b)+8*n,False); s.b=b\nb=(ctypes.c_double*10)(); a=np.asarray(P(b,0)); x=np.asarray(P(b,3)); del b,P",
+            None,
+        ),
+        (
+            "two arrays on C arrays made from one bytearray",
+            "import numpy as np, ctypes\nb=bytearray(80); a=np.frombuffer((ctypes.c_double*10).from_buffer(b)); x=np.frombuffer((ctypes.c_double*10).from_buffer(b))",
+            "a.__setitem__(1,7.) or (x[1]==7 and b[8:16]!=bytes(8))",
+        ),
+        (
+            "arrays on a field of a C structure",
+            "import numpy as np, ctypes\nclass S(ctypes.Structure): _fields_=[('n',ctypes.c_int),('a',ctypes.c_double*4)]\ns=S(); a=np.ctypeslib.as_array(s.a); x=np.ctypeslib.as_array(s.a)",
+            "a.__setitem__(1,7.) or (x[1]==7 and s.a[1]==7)",
+        ),
+        (
+            "arrays on a BytesIO",
+            "import numpy as np, io\nb=io.BytesIO(bytes(80)); a=np.frombuffer(b.getbuffer()); x=np.frombuffer(b.getbuffer()[8:])",
+            "a.__setitem__(1,7.) or (x[0]==7 and b.getvalue()[8:16]!=bytes(8))",
+        ),
+        (
+            "two arrays by DLPack of memory that nobody names",
+            "import numpy as np\no=np.arange(4.); a=np.from_dlpack(o); x=[np.from_dlpack(o)]; del o",
+            "a.__setitem__(1,77.) or x[0][1]==77",
+        ),
+        (
+            "two arrays by one __array_interface__ of memory that nobody names",
+            "import numpy as np\nclass A: pass\no=A(); o.m=np.arange(4.); o.__array_interface__=o.m.__array_interface__; a=np.asarray(o); x=np.asarray(o); del o,A",
             "a.__setitem__(1,77.) or x[1]==77",
         ),
         (

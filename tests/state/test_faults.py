@@ -3,6 +3,9 @@
 import errno
 import os
 import pickle
+import random
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +221,33 @@ def test_verify_finds_every_damaged_blob(tmp_path):
         assert len(verify(snapshot, blobs)) == 1
         path.write_bytes(whole)
     assert verify(snapshot, blobs) == []
+
+
+def test_arrays_whose_size_a_thread_changes_meanwhile_are_named_or_whole(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    arrays = [np.arange(3.0) for _ in range(300)]
+    scope: dict[str, Any] = {"x": [arrays, lambda: arrays]}  # a function, so that it is not in parts
+    stop = threading.Event()
+
+    def work():
+        chance = random.Random(1)
+        while not stop.is_set():
+            np.ndarray.resize(chance.choice(arrays), chance.randrange(1, 50), refcheck=False)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        snapshots = [capture(scope, blobs=blobs) for _ in range(60)]
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    for snapshot in snapshots:
+        back: dict[str, Any] = {}
+        assert not restore(snapshot, blobs, into=back).failed
+        if snapshot.unsaved:
+            assert "size another thread changes" in snapshot.unsaved["x"]
+        else:
+            assert len(back["x"][0]) == len(arrays)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import array as arraymodule
 import bisect
 import ctypes
+import gc
+import io
+import math
 import mmap
 import sys
 from pickle import PickleBuffer
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     from dure.state.pickling import Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
-_MUTABLE = (bytearray, arraymodule.array, ctypes.Array, ctypes.Structure, ctypes.Union)
+_C_VALUES = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001 - no public name
+_MUTABLE = (bytearray, arraymodule.array, *_C_VALUES)
+_BYTES_IO = type(io.BytesIO().getbuffer().obj)
+RESIZED = "an array whose size another thread changes meanwhile; save again when that has ended"
 _BASES = 64  # how far down to look for a file
 
 
@@ -45,6 +51,7 @@ class Memory:
         self._lent: list[Any] = []
         self._all = False
         self._missed = False
+        self._torn: set[tuple[int, int]] = set()  # the memory of arrays which only in part is that of others
 
     @property
     def missed(self) -> bool:
@@ -54,11 +61,32 @@ class Memory:
             for array in self._tops:
                 self.own(array)
             self._tops.clear()
-            owners = [self._owner(*_address(array)) for array in self._lent]
-            lent = set(map(id, self._lent))
-            self._missed = self._missed or any(owner is not None and id(owner[0]) not in lent for owner in owners)
+            # two arrays on one memory of which neither owns it share it, too: the larger one stands for it
+            for array in sorted(self._lent, key=lambda each: -each.nbytes):
+                if array.flags.forc and self._owner(*_address(array)) is None:
+                    self.own(array)
+            self._judge([(array, self._owner(*_address(array))) for array in self._lent])
             self._lent.clear()
         return self._missed
+
+    def _judge(self, found: list[tuple[Any, tuple[Any, int] | None]]) -> None:
+        """Find among arrays which own no memory, with who owns it, those that must be pickled as parts of another, and
+        those on a part of the memory of another.
+        """
+        self._missed = self._missed or any(
+            owner is not None and owner[0] is not array and not _of_one(array, owner[0]) for array, owner in found
+        )
+        found.sort(key=lambda each: _address(each[0]))
+        last: tuple[int, Any, Any] = (0, None, None)
+        for array, owner in found:
+            low, size = _address(array)
+            below = array if owner is None else owner[0]
+            apart = low < last[0] and below is not last[2] and not _of_one(array, last[1])
+            if apart and (array.flags.writeable or last[1].flags.writeable):
+                self._torn |= {_address(array), _address(last[1])}
+                self._missed = True
+            if low + size > last[0]:
+                last = (low + size, array, below)
 
     def own(self, array: Any) -> None:
         """Note that an array owns its memory."""
@@ -93,6 +121,8 @@ class Memory:
 
     def below(self, array: Any) -> Any:
         """Return the array whose memory one without memory of its own is on; None where it is not known."""
+        if _address(array) in self._torn:
+            raise RefusedError(array, "an array on a part of another array's memory; numpy.array(…) of it can be saved")
         found = self._owner(*_address(array)) if self._all else None
         if found is not None and found[0] is not array:
             return found[0]
@@ -145,9 +175,12 @@ def reduce_array(array: Any, shared: Shared) -> Any:
 
 def _top(array: Any, shared: Shared) -> Any:
     """Return the reduction of an array that is no view of another one."""
-    below = array.base.obj if isinstance(array.base, memoryview) else array.base
-    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes and not _pointed(below):
+    below = _memory_below(array)
+    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes:
         return _view_of(array, below)
+    if isinstance(below, _BYTES_IO) and array.nbytes:
+        make, (_, *place) = _view_of(array, below)
+        return (on_bytes_io, (gc.get_referents(below)[0], *place)) if make is view else (make, (_, *place))
     if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
         return _on_tensor(array, below)
     if _opaque(array.dtype):
@@ -166,12 +199,33 @@ def _top(array: Any, shared: Shared) -> Any:
     return _root(array)
 
 
-def _pointed(memory: Any) -> bool:
-    """Tell whether a C array is what a pointer points to, which is memory of something else."""
-    below = memory
-    while getattr(below, "_b_base_", None) is not None:
-        below = below._b_base_
-    return isinstance(below, ctypes._Pointer)  # noqa: SLF001 - the type of pointers has no public name
+def _memory_below(array: Any) -> Any:
+    """Return what an array's memory is of; None where nothing that is known has it."""
+    below: Any = array.base
+    if type(below).__name__ == "DummyArray":  # what as_strided and sliding_window_view put between
+        below = below.base
+    if isinstance(below, memoryview):
+        below = below.obj
+    while isinstance(below, _C_VALUES):
+        it: Any = below
+        if it._b_base_ is None and it._b_needsfree_:
+            break
+        below = it._b_base_  # a field, or what a pointer points to
+        if below is None:  # from_buffer keeps what it was made from
+            kept = getattr(it, "_objects", None)
+            source = kept.get("ffffffff") if isinstance(kept, dict) else None
+            below = source.obj if isinstance(source, memoryview) else None
+    return None if isinstance(below, ctypes._Pointer) else below  # noqa: SLF001 - the type has no public name
+
+
+def _of_one(array: Any, other: Any) -> bool:
+    """Tell whether two arrays were made by one object on its memory, which has a way of its own to be pickled: each
+    time it is asked, it makes others.
+    """
+    below: Any = _memory_below(array)
+    ways = ("__reduce__", "__reduce_ex__", "__getstate__")
+    own = any(getattr(type(below), way, None) is not getattr(object, way, None) for way in ways)
+    return below is not None and below is _memory_below(other) and own
 
 
 def reduce_record(record: Any) -> Any:
@@ -220,11 +274,7 @@ def _plain_of(array: Any, plains: dict[int, Any]) -> Any:
 
 def _array_below(array: Any) -> Any:
     """Return the array whose memory it is a view of; None where it is no view of one."""
-    below = array.base
-    if type(below).__name__ == "DummyArray":  # what as_strided and sliding_window_view put between
-        below = below.base
-    if isinstance(below, memoryview):
-        below = below.obj
+    below = _memory_below(array)
     return below if isinstance(below, sys.modules["numpy"].ndarray) else None
 
 
@@ -281,17 +331,18 @@ def _root(array: Any) -> Any:
         # numpy's own pickle: the elements are references, which go through the pickler
         return NotImplemented
     writeable = bool(array.flags.writeable)
+    shape = array.shape
     if array.flags.c_contiguous:
-        return root, (_bytes_of(array, "C"), _type_of(array), array.shape, "C", writeable)
+        return root, (_bytes_of(array, shape, "C"), _type_of(array), shape, "C", writeable)
     if array.flags.f_contiguous:
-        return root, (_bytes_of(array, "F"), _type_of(array), array.shape, "F", writeable)
+        return root, (_bytes_of(array, shape, "F"), _type_of(array), shape, "F", writeable)
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     turned = array.transpose(order)
     if not turned.flags.c_contiguous:
         # a view into memory that another library owns: its elements are what can be kept
-        return root, (_bytes_of(array.copy("C"), "C"), _type_of(array), array.shape, "C", writeable)
+        return root, (_bytes_of(array.copy("C"), shape, "C"), _type_of(array), shape, "C", writeable)
     back = tuple(order.index(axis) for axis in range(array.ndim))
-    return transposed, (_bytes_of(turned, "C"), _type_of(array), turned.shape, back, writeable)
+    return transposed, (_bytes_of(turned, turned.shape, "C"), _type_of(array), turned.shape, back, writeable)
 
 
 def _type_of(array: Any) -> Any:
@@ -307,9 +358,12 @@ def _opaque(dtype: Any) -> bool:
     return bool(dtype.hasobject) or dtype.kind == "T"
 
 
-def _bytes_of(array: Any, order: str) -> Any:
+def _bytes_of(array: Any, shape: tuple[int, ...], order: str) -> Any:
     # as plain bytes, because times have no buffer format of their own
-    return PickleBuffer(array.reshape(-1, order=order).view("u1")) if array.nbytes else b""
+    flat = array.reshape(-1, order=order).view("u1") if array.nbytes else b""
+    if len(flat) != math.prod(shape) * array.itemsize:  # resize(refcheck=False), which other views cannot bear either
+        raise RefusedError(array, RESIZED)
+    return PickleBuffer(flat) if len(flat) else b""
 
 
 def root(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled
@@ -371,6 +425,11 @@ def view(  # noqa: PLR0917 - pickled by position
     if found.flags.writeable and not writeable:
         found.flags.writeable = False
     return found
+
+
+def on_bytes_io(memory: Any, *place: Any) -> Any:
+    """Return an array on the memory of a BytesIO."""
+    return view(memory.getbuffer(), *place)
 
 
 def on_storage(  # noqa: PLR0917 - pickled by position

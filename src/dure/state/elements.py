@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import datetime as dt
 import decimal
+import math
 import sys
 import weakref
 from dataclasses import dataclass
@@ -62,8 +63,11 @@ def reduce_elements(array: Any, watching: Callable[[], Watched]) -> Any:
         return NotImplemented
     if not all(type(each) in _PLAIN or type(each).__module__.startswith("pandas._libs") for each in objects):
         return NotImplemented
+    shape = array.shape
+    if math.prod(shape) != len(coded.codes):  # a thread gives it another size
+        return NotImplemented
     state = (PickleBuffer(coded.codes), objects, bool(array.flags.writeable))
-    return empty_elements, (array.shape, order), state, None, None, fill_elements
+    return empty_elements, (shape, order), state, None, None, fill_elements
 
 
 def _remembered(array: Any, watched: Watched) -> Coded | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector
+from dure.state import classes, collector, standard
 from dure.state.parts import Cut, Cutter, Part
 from dure.state.pickling import GroupPickler, NamespaceMark, Shared, pickler_for
 from dure.state.plain import BIG_BYTES
@@ -99,16 +99,16 @@ def gather(
     shared.reads = set() if reads is None else reads
     with collector.paused():
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
-        found = _gather(shared, _nodes(namespace, chosen), cutter)
+        found = _gather(shared, chosen, cutter)
         if shared.memory.missed:
             shared.memory.again()
-            found = _gather(shared, _nodes(namespace, chosen), cutter)
+            found = _gather(shared, chosen, cutter)
         while cutter.undone(shared.memory.borrowed):
             shared.memory.again()
-            found = _gather(shared, _nodes(namespace, chosen), cutter)
+            found = _gather(shared, chosen, cutter)
             if shared.memory.missed:
                 shared.memory.again()
-                found = _gather(shared, _nodes(namespace, chosen), cutter)
+                found = _gather(shared, chosen, cutter)
         for group in found[0]:
             if look is not None:
                 look(group)
@@ -116,12 +116,16 @@ def gather(
         return found
 
 
-def _gather(shared: Shared, nodes: dict[int, Node], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
-    unions = _Unions()
+def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
+    nodes = _nodes(shared.namespace, chosen)
+    unions = _Unions(shared.living)
     kinds = Kinds()
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
+    shared.living.update(standard.names_of_modules(node.value for node in queue))
+    if not shared.living.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
+        shared.met_living = shared.living
     for one, other in cutter.sharing:
         unions.join(one, other)
     while queue:
@@ -139,6 +143,10 @@ def _gather(shared: Shared, nodes: dict[int, Node], cutter: Cutter) -> tuple[lis
                 unions.join(node.key, id(cls))
         if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
             queue.insert(0, node)
+    if unions.met_living and not shared.met_living:
+        shared.met_living = shared.living
+        shared.memory.again()
+        return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
     groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
@@ -242,7 +250,9 @@ def type_name(value: Any) -> str:
 class _Unions:
     """Union-find over objects by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, living: Iterable[int]) -> None:
+        self.met_living = False  # whether a pickle reached one of these ids
+        self._living = frozenset(living)
         self._parent: dict[int, int] = {}
         self._holder: dict[int, int] = {}
         self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
@@ -254,6 +264,7 @@ class _Unions:
         """
         # a notebook class in its own group is held by its id through the node itself
         found = met(pickler).shared(kinds)
+        self.met_living = self.met_living or not self._living.isdisjoint(found)
         found -= pickler.referenced
         cut, again = cutter.met(found, pickler.stand_ins)
         for other in (*cut, *map(id, pickler.stand_ins)):

@@ -90,6 +90,8 @@ class Shared:
         self._watched: list[written.Watched] = []
         self._holders: dict[int, tuple[dict[str, Any], Any]] = {}
         self.foreign: dict[int, dict[str, Any]] = {}  # stand for namespaces of which functions read a part
+        self.living = standard.living()
+        self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
 
     def watching(self) -> written.Watched:
@@ -341,16 +343,16 @@ class CuttingPickler(GroupPickler):
 
     def __init__(self, shared: Shared, own: set[int]) -> None:
         super().__init__(shared, own)
-        self._stand_ins = shared.cutter.stand_ins
+        self._stand_ins: dict[int, StandIn | standard.Living] = {**shared.cutter.stand_ins, **shared.met_living}
 
-    def persistent_id(self, obj: Any) -> StandIn | None:
+    def persistent_id(self, obj: Any) -> StandIn | standard.Living | None:
         """Return what stands in for a container, which a load takes for that itself."""
         return self._stand_ins.get(id(obj))
 
 
 def pickler_for(shared: Shared, own: set[int]) -> GroupPickler:
     """Return a new pickler of one group."""
-    return (CuttingPickler if shared.cutter.stand_ins else GroupPickler)(shared, own)
+    return (CuttingPickler if shared.cutter.stand_ins or shared.met_living else GroupPickler)(shared, own)
 
 
 def _keep_buffer(buffers: list[PickleBuffer], buffer: PickleBuffer) -> bool:
@@ -500,6 +502,7 @@ def _route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         type(os.environ): _environment,
         NamespaceMark: lambda *_: (marks.namespace, ()),
         StandIn: GroupPickler.reduce_stand_in,
+        standard.Living: standard.reduce_living,
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,

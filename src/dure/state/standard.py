@@ -6,7 +6,9 @@ Each is made again from what it stands for, not from a copy. The one trap: only 
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
+import operator
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from dure.state import rebuild
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _ONE_FOR_ALL = (
     ("random", "_inst"),
@@ -23,6 +25,69 @@ _ONE_FOR_ALL = (
     ("matplotlib", "rcParams"),
     ("torch", "default_generator"),
 )
+
+
+# containers of exact built-in types, which pickle asks nobody about
+_LIVING = (
+    ("builtins", "__dict__"),
+    ("sys", "path"),
+    ("sys", "argv"),
+    ("sys", "modules"),
+    ("sys", "meta_path"),
+    ("sys", "path_hooks"),
+    ("sys", "path_importer_cache"),
+    ("sys", "warnoptions"),
+    ("warnings", "filters"),
+    ("logging", "root.handlers"),
+    ("logging", "root.manager.loggerDict"),
+    ("logging", "_handlerList"),
+    ("os", "environ._data"),
+    ("copyreg", "dispatch_table"),
+    ("linecache", "cache"),
+    ("gc", "callbacks"),
+    ("gc", "garbage"),
+    ("numpy", "sctypeDict"),
+    ("threading", "_active"),
+)
+
+
+class Living:
+    """Stands for a list or a dictionary that the interpreter or a library has for the whole process."""
+
+    def __init__(self, module: str, path: str) -> None:
+        self.place = (module, path)
+
+
+def living() -> dict[int, Living]:
+    """Return what stands for those of this process, by their ids."""
+    found = {}
+    for module, path in _LIVING:
+        value: Any = sys.modules.get(module)
+        for step in path.split("."):
+            value = getattr(value, step, None)
+        if type(value) in (list, dict):
+            found[id(value)] = Living(module, path)
+    return found
+
+
+def names_of_modules(values: Iterable[Any]) -> dict[int, Living]:
+    """Return what stands for those of some values that are the names of a loaded module."""
+    found = {}
+    for value in values:
+        name = value.get("__name__") if type(value) is dict and "__spec__" in value else None
+        if type(name) is str and name != "__main__" and getattr(sys.modules.get(name), "__dict__", None) is value:
+            found[id(value)] = Living(name, "__dict__")
+    return found
+
+
+def reduce_living(_: Any, it: Living) -> Any:
+    """Return it by its place."""
+    return of_process, it.place
+
+
+def of_process(module: str, path: str) -> Any:
+    """Return the list or dictionary that this process has at a place."""
+    return operator.attrgetter(path)(importlib.import_module(module))
 
 
 def cycle(_: Any, endless: Any) -> Any:

@@ -77,6 +77,12 @@ _VALUES: Mapping[str, str] = {
     "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be": (
         "메모리에 매핑된 파일 위의 배열. numpy.array(…)로 복사하면 저장할 수 있습니다"
     ),
+    "an array on a part of another array's memory; numpy.array(…) of it can be saved": (
+        "다른 배열의 메모리와 일부만 겹치는 배열. numpy.array(…)로 복사하면 저장할 수 있습니다"
+    ),
+    "an array whose size another thread changes meanwhile; save again when that has ended": (
+        "저장하는 동안 다른 스레드가 크기를 바꾸는 배열. 그 작업이 끝난 뒤 다시 저장하세요"
+    ),
     "a view of an object array in another layout; copy it to save it": (
         "배치가 다른 객체 배열의 뷰. 복사하면 저장할 수 있습니다"
     ),

@@ -202,6 +202,16 @@ ALTERED_ROWS = [
         ("what os.environ holds", "import os\nx=os.environ._data", "x is __import__('os').environ._data"),
         ("names of an imported module", "import string\nx=vars(string)", "x is vars(__import__('string'))"),
         ("names of Python itself", "import builtins\nx=vars(builtins)", "x is vars(__import__('builtins'))"),
+        (
+            "number of a figure and what it calls",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nx=plt.figure(7); y=x.subplots(); seen=[]\ndef f(e): seen.append(e)\nc=y.callbacks.connect('xlim_changed',f); d=x.canvas.mpl_connect('close_event',f)",
+            "x.number==7 and plt.figure(7) is x and y.set_xlim(0,5) and seen==[y] and (x.canvas.callbacks.process('close_event',1) or seen[1]==1)",
+        ),
+        (
+            "slider of matplotlib and what it calls",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nfrom matplotlib.widgets import Slider\ny=plt.figure().subplots(); x=Slider(y,'a',0,1); seen=[]; x.on_changed(seen.append)",
+            "x.set_val(.5) or seen==[.5]",
+        ),
         ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
         (
             "logger with handlers",

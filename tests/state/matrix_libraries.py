@@ -205,6 +205,12 @@ LIBRARY_ROWS = [
             "",
         ),
         (
+            "tensor on the bytes of a variable",
+            "b=bytearray(12); x=torch.frombuffer(b,dtype=torch.uint8,offset=4)",
+            "b.__setitem__(5,65) or int(x[1])==65",
+            "",
+        ),
+        (
             "array on a part of a tensor",
             "t=torch.zeros(10); x=t[2:5].numpy()",
             "t.fill_(4) is t and x.tolist()==[4,4,4]",
@@ -290,6 +296,12 @@ LIBRARY_ROWS = [
         ("scalar", "x=pa.scalar(3)", "x.as_py()==3", ""),
         ("dictionary array", "x=pa.array(['a','b','a']).dictionary_encode()", "x.indices.to_pylist()==[0,1,0]", ""),
         ("buffer", "x=pa.py_buffer(b'abc')", "x.to_pybytes()==b'abc'", ""),
+        (
+            "buffer on the bytes of a variable",
+            "b=bytearray(12); x=pa.py_buffer(b).slice(4)",
+            "b.__setitem__(5,65) or x.to_pybytes()[1]==65",
+            "",
+        ),
         ("reader", "x=pa.BufferReader(b'abc')", None, "x: an open file: open it again after the restore"),
         (
             "pandas text on Arrow",
@@ -321,5 +333,47 @@ LIBRARY_ROWS = [
             "x.__setitem__('s',['p','q']) or y.tolist()==['a','b']",
             "",
         ),
+    ),
+    *_rows(
+        "pint",
+        "pint",
+        "import pint\n",
+        (
+            "quantity and its registry of units",
+            "u=pint.UnitRegistry(); u.define('foo = 3 m'); x=u.Quantity(2,'kfoo'); y=u.km",
+            "(x+u.Quantity(1,'m')).to('m').magnitude==6001 and y==u.km and type(x) is type(u.Quantity(1,'m'))",
+            "",
+        ),
+        ("quantity of a registry that is no variable", "x=pint.UnitRegistry().Quantity(2,'km'); y=2*x", "x+x==y", ""),
+        (
+            "quantity of every process",
+            "x=pint.Quantity(2,'km')",
+            "(x+pint.Quantity(1,'m')).to('m').magnitude==2001",
+            "",
+        ),
+        (
+            "application registry",
+            "x=pint.get_application_registry()",
+            None,
+            "x: pint's application registry: pint.get_application_registry() gives that of the process again",
+        ),
+    ),
+    *_rows(
+        "plotly",
+        "plotly",
+        "import plotly.graph_objects as go\n",
+        (
+            "trace of a figure",
+            "f=go.Figure(go.Scatter(y=[1,2])); x=f.data[0]; y=x.marker",
+            "x is f.data[0] and y is x.marker and (setattr(x,'name','q') or f.data[0].name=='q')",
+            "",
+        ),
+        (
+            "layout of a figure and what is in it",
+            "f=go.Figure(go.Scatter(y=[1,2])); f.add_annotation(text='a'); x=f.layout; y=x.annotations[0]; z=x.xaxis",
+            "x is f.layout and y is x.annotations[0] and z is x.xaxis",
+            "",
+        ),
+        ("trace of no figure", "x=go.Scatter(y=[1,2]); y=[x]", "y[0] is x and x.y==(1,2)", ""),
     ),
 ]

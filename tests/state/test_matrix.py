@@ -103,7 +103,7 @@ def page(found):
         f"{restored} come back as they were, {len(ROWS) - restored} cannot be saved by anyone and are named with the",
         "reason. None blocks the rest of the notebook, and none is silently altered. Written from",
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
-        "The kinds of PyTorch, JAX and Arrow are tried where those are installed.",
+        "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
     ]
     section = ""
     for row in ROWS:

@@ -32,6 +32,7 @@ import cloudpickle
 from dure.state import (
     arrays,
     attributes,
+    belonging,
     classes,
     containers,
     enums,
@@ -591,4 +592,4 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind)
+    return figures.route(kind) or tensors.route(kind) or belonging.route(kind)

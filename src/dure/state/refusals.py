@@ -80,6 +80,9 @@ _BY_NAME: dict[str, str] = {
     "tarfile.TarFile": "an open archive",
     "mmap.mmap": "a memory-mapped file",
     "ctypes.CDLL": "a C library, loaded into this process: load it again after the restore",
+    "pint.registry.ApplicationRegistry": (
+        "pint's application registry: pint.get_application_registry() gives that of the process again"
+    ),
     "tqdm.std.tqdm": "a progress bar on this output",
     "torch.cuda.streams.Stream": "a CUDA stream",
     "torch.cuda.streams.Event": "a CUDA event",

@@ -13,7 +13,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from dure.state import rebuild
+from dure.state import belonging, rebuild
 from dure.state.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
@@ -128,4 +128,7 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
             place = getattr, (sys.modules[name], attribute)
             others = route or (lambda *_: NotImplemented)
             return lambda pickler, value: place if value is one else others(pickler, value)
+    if belonging.registry(kind):
+        ways = route or (lambda *_: NotImplemented)
+        return lambda pickler, value: belonging.place(pickler, value) or ways(pickler, value)
     return route

@@ -13,6 +13,7 @@ import warnings
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from dure.state import belonging
 from dure.state.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ def _reduce_holder(pickler: Any, holder: Holder) -> Any:
         owner = pickler.shared.memory.owner(storage.data_ptr(), storage.nbytes())
         if owner is not None:
             return storage_on, (*owner, storage.nbytes())
+        held = belonging.below(pickler, storage.data_ptr(), storage.nbytes())
+        if held is not None:  # of torch.frombuffer
+            return storage_of, (*held, storage.nbytes())
     device = getattr(storage, "_dure_device", None) or str(storage.device)
     if storage.device.type != "cpu":
         storage = storage.cpu()
@@ -109,6 +113,13 @@ def storage_on(array: Any, offset: int, size_bytes: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has no read-only tensors; this one was one before, too
         return torch.from_numpy(raw).untyped_storage()
+
+
+def storage_of(source: Any, offset: int, size_bytes: int) -> Any:
+    """Return a storage on the bytes of another object."""
+    import torch
+
+    return torch.frombuffer(source, dtype=torch.uint8, count=size_bytes, offset=offset).untyped_storage()
 
 
 def typed_storage(storage: Any, dtype: Any) -> Any:

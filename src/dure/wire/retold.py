@@ -57,6 +57,12 @@ _VALUES: Mapping[str, str] = {
     "a C library, loaded into this process: load it again after the restore": (
         "이 프로세스에 로드된 C 라이브러리: 복원한 뒤 다시 로드하세요"
     ),
+    "pint's application registry: pint.get_application_registry() gives that of the process again": (
+        "pint의 애플리케이션 레지스트리: pint.get_application_registry()로 다시 얻을 수 있습니다"
+    ),
+    "a part of a plotly figure that this figure does not have; copy.deepcopy(…) of it can be saved": (
+        "plotly 그림에 더 이상 없는 부분. copy.deepcopy(…)로 복사하면 저장할 수 있습니다"
+    ),
     "a progress bar on this output": "이 출력의 진행 표시줄",
     "a CUDA stream": "CUDA 스트림",
     "a CUDA event": "CUDA 이벤트",

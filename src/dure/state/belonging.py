@@ -1,0 +1,123 @@
+"""Objects of other libraries that belong to something else which their own pickle leaves out: a quantity of pint to its
+registry of units, a trace of plotly to its figure, a buffer of Arrow to the bytes below.
+
+Each is made again from what it belongs to, which is saved with it. The one trap: only modules that are loaded are
+looked at.
+"""
+
+from __future__ import annotations
+
+import array as arraymodule
+import ctypes
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from dure.state.refusals import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAKERS = {"_unpickle_quantity": "Quantity", "_unpickle_unit": "Unit", "_unpickle_measurement": "Measurement"}
+_WRITABLE = (bytearray, arraymodule.array, ctypes.Array)
+_BYTES = "variables_bytes"
+
+
+def route(kind: type) -> Callable[[Any, Any], Any] | None:
+    """Return what reduces instances of a class of pint, plotly or Arrow that belong to others; None for other types."""
+    pint, plotly = sys.modules.get("pint.util"), sys.modules.get("plotly.basedatatypes")
+    if pint is not None and issubclass(kind, pint.SharedRegistryObject):
+        return _quantity
+    if plotly is not None and issubclass(kind, plotly.BasePlotlyType):
+        return _plotted
+    arrow = sys.modules.get("pyarrow.lib")
+    return _buffer if arrow is not None and kind is getattr(arrow, "Buffer", None) else None
+
+
+def registry(kind: type) -> bool:
+    """Tell whether instances are pint's registries of units."""
+    return issubclass(kind, getattr(sys.modules.get("pint"), "UnitRegistry", ()))
+
+
+def place(pickler: Any, one: Any) -> Any:
+    """Return the reduction of what a module has under a name; None where none has it."""
+    for name, module in list(sys.modules.items()):
+        names = vars(module) if type(module) is types.ModuleType and name != "__main__" else pickler.shared.namespace
+        if names is not pickler.shared.namespace:
+            found = next((key for key, value in list(names.items()) if value is one), None)
+            if found is not None:
+                return getattr, (module, found)
+    return None
+
+
+def _quantity(_: Any, value: Any) -> Any:
+    make, arguments, *_ = made = value.__reduce__()
+    if make.__name__ not in _MAKERS:
+        return made
+    return measured, (value._REGISTRY, _MAKERS[make.__name__], arguments[1:])  # noqa: SLF001 - it has no public name
+
+
+def measured(registry: Any, maker: str, arguments: tuple[Any, ...]) -> Any:
+    """Return a quantity, a unit or a measurement of a registry."""
+    container = importlib.import_module("pint.util").UnitsContainer
+
+    for units in arguments:
+        for name in units if isinstance(units, container) else ():
+            registry.parse_units(name)  # with their prefixes
+    return getattr(registry, maker)(*arguments)
+
+
+def _plotted(_: Any, value: Any) -> Any:
+    parent = value._parent  # noqa: SLF001 - as above
+    if parent is None:
+        return NotImplemented
+    names = ("data", "layout", "frames") if hasattr(parent, "data") and hasattr(parent, "layout") else ()
+    for name in (*names, value.plotly_name):
+        try:
+            found = parent[name]
+        except Exception:  # noqa: S112 - it has none of that name
+            continue
+        if found is value:
+            return part, (parent, name, None)
+        index = next((at for at, each in enumerate(found) if each is value), None) if type(found) is tuple else None
+        if index is not None:
+            return part, (parent, name, index)
+    raise RefusedError(
+        value, "a part of a plotly figure that this figure does not have; copy.deepcopy(…) of it can be saved"
+    )
+
+
+def part(parent: Any, name: str, index: int | None) -> Any:
+    """Return a trace, the layout or what is inside them from what they belong to."""
+    found = parent[name]
+    return found if index is None else found[index]
+
+
+def below(pickler: Any, address: int, size_bytes: int) -> tuple[Any, int] | None:
+    """Return the bytes of a variable which this memory is, and where in them it begins; None where it is no one's."""
+    known = pickler.shared.plains
+    if _BYTES not in known:
+        held = [value for value in list(pickler.shared.namespace.values()) if isinstance(value, _WRITABLE)]
+        known[_BYTES] = [(*_place(value), value) for value in held if memoryview(value).nbytes]
+    for low, high, value in known[_BYTES]:
+        if low <= address and address + size_bytes <= high:
+            return value, address - low
+    return None
+
+
+def _place(value: Any) -> tuple[int, int]:
+    view = memoryview(value)
+    low = ctypes.addressof(ctypes.c_char.from_buffer(value))
+    return low, low + view.nbytes
+
+
+def _buffer(pickler: Any, buffer: Any) -> Any:
+    found = below(pickler, buffer.address, buffer.size) if buffer.size else None
+    return NotImplemented if found is None else (buffer_on, (*found, buffer.size))
+
+
+def buffer_on(source: Any, offset: int, size_bytes: int) -> Any:
+    """Return an Arrow buffer on the bytes of another object."""
+    whole = importlib.import_module("pyarrow").py_buffer(source)
+    return whole if size_bytes == whole.size else whole.slice(offset, size_bytes)

@@ -51,6 +51,7 @@ class Memory:
         self._lent: list[Any] = []
         self._all = False
         self._missed = False
+        self._stand_ins: set[int] = set()  # ids of the owners that own none, of which they are the largest
         self._torn: set[tuple[int, int]] = set()  # the memory of arrays which only in part is that of others
 
     @property
@@ -64,7 +65,7 @@ class Memory:
             # two arrays on one memory of which neither owns it share it, too: the larger one stands for it
             for array in sorted(self._lent, key=lambda each: -each.nbytes):
                 if array.flags.forc and self._owner(*_address(array)) is None:
-                    self.own(array)
+                    self._stand_in(array)
             self._judge([(array, self._owner(*_address(array))) for array in self._lent])
             self._lent.clear()
         return self._missed
@@ -103,6 +104,11 @@ class Memory:
         self._owners[low] = (low + size, array)
         self._missed = self._missed or any(low < high and start < low + size for start, high in self._storages)
 
+    def _stand_in(self, array: Any) -> None:
+        self.own(array)
+        if self._owners.get(_address(array)[0], (0, None))[1] is array:
+            self._stand_ins.add(id(array))
+
     def owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
         """Return the array that owns a storage's memory and where in it the storage begins; None where none does."""
         found = self._owner(low, size_bytes)
@@ -130,11 +136,18 @@ class Memory:
         low, size = _address(array)
         self.borrowed.append((low, low + size))
         if "torch" in sys.modules and array.flags.forc:
-            self.own(array)
+            self._stand_in(array)
         return None
 
-    def again(self) -> None:
-        """Begin another round with what is known now."""
+    def again(self, *, owned: bool = False) -> None:
+        """Begin another round with what is known now; only of arrays that own memory where others may be met that do,
+        if `owned` says so.
+        """
+        if owned:
+            self._owners = {low: found for low, found in self._owners.items() if id(found[1]) not in self._stand_ins}
+            self._lows = sorted(self._owners)
+            self._stand_ins.clear()
+            self._torn.clear()
         self._storages.clear()
         self.borrowed.clear()
         self._missed = False

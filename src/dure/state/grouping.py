@@ -104,7 +104,7 @@ def gather(
             shared.memory.again()
             found = _gather(shared, chosen, cutter)
         while cutter.undone(shared.memory.borrowed):
-            shared.memory.again()
+            shared.memory.again(owned=True)
             found = _gather(shared, chosen, cutter)
             if shared.memory.missed:
                 shared.memory.again()

@@ -13,6 +13,7 @@ from dure.settings import read_settings
 from dure.state.blobs import digest_of, open_blobs
 from dure.wire.messages import JobRequest
 from dure.wire.sessions import SaveRequest
+from tests.logged import Kept
 
 ROOT = Principal("me", admin=True, teams=("lab",))
 
@@ -129,7 +130,9 @@ def test_a_folder_in_its_place_is_told(parts, follow, text):
 
 
 @pytest.mark.parametrize("broken", ["", "no_such_section: 1\n"])
-def test_an_edit_that_cannot_be_recorded_is_tried_again_in_silence(parts, follow, broken, monkeypatch, caplog):
+def test_an_edit_that_cannot_be_recorded_is_tried_again_in_silence(parts, follow, broken, monkeypatch):
+    kept = Kept()
+    monkeypatch.setattr("dure.main.watch.log", kept.log)
     edit(parts, parts.settings.platform_file.read_text().replace("currency: KRW", "currency: USD") + broken)
 
     def full(*_arguments):
@@ -141,10 +144,10 @@ def test_an_edit_that_cannot_be_recorded_is_tried_again_in_silence(parts, follow
         for _ in range(3):
             with pytest.raises(StoreFullError):
                 follow(1)
-        assert "platform.refused" not in caplog.messages
+        assert "platform.refused" not in kept.messages
     follow(1)
     assert kinds(parts) == ["platform.refused" if broken else "platform.loaded"]
-    assert caplog.messages.count("platform.refused") == (1 if broken else 0)
+    assert kept.messages.count("platform.refused") == (1 if broken else 0)
 
 
 def test_a_new_cluster_has_an_executor_and_one_that_went_keeps_its_own(parts, follow, text):

@@ -1,22 +1,8 @@
 """What fails again and again is in the log when it begins, changes and ends."""
 
-import logging
-
 from dure.main.failing import Failing
 from dure.ports import StoreUnavailableError
-
-
-class Kept(logging.Handler):
-    """What was logged, by a logger that other tests' settings do not reach."""
-
-    def __init__(self):
-        super().__init__()
-        self.records = []
-        self.log = logging.Logger("tests")  # noqa: LOG001 - in no registry: no configuration reaches it
-        self.log.addHandler(self)
-
-    def emit(self, record):
-        self.records.append(record)
+from tests.logged import Kept
 
 
 def tried(kept, *outcomes):

@@ -103,10 +103,11 @@ class Saver:
 
     def within_share(self) -> bool:
         """Whether cells may wait for one more freeze like the last one: a small part of what they computed, or one of
-        those to spare, so that a small cell is saved before the long one that may follow.
+        those to spare, so that a small cell is saved before the long one that may follow. What is spared grows to one
+        freeze, however long those are: cells that never pause are saved now and then.
         """
         now = time.monotonic()
-        self._spare_s = min(SPARE_S, self._spare_s + SPARE_SHARE * (now - self._spared_at))
+        self._spare_s = min(max(SPARE_S, self.froze_s), self._spare_s + SPARE_SHARE * (now - self._spared_at))
         self._spared_at = now
         return self._earned or self.froze_s <= self._spare_s
 

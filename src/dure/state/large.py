@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FEW = plain.FEW
 _DEPTH = 8
 _LOOKED_AT = 1000  # objects of one value
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 _EXACT = (list, dict, tuple, set)
 _NOT_LOOKED_INTO = (type, types.ModuleType, types.FunctionType)
 _SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)  # where Python itself keeps what is asked for
@@ -154,6 +155,3 @@ def _attributes(value: Any) -> Iterator[tuple[Any, Any]]:
                     yield _Name(name), member.__get__(value)
                 except AttributeError:
                     continue
-
-
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made

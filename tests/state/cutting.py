@@ -1,7 +1,12 @@
 """What the tests of values that are cut into parts have in common."""
 
+import contextlib
 import gc
+import random
+import sys
+import threading
 
+import numpy as np
 import pytest
 
 from dure.state import alone, columns, freeze, layout, parts, restore, written
@@ -55,3 +60,25 @@ def check_stories(scope, chance, blobs, act, look):
         base = save(scope, base, blobs)
         assert look(loaded(base, blobs)) == look(scope)
     return base
+
+
+@contextlib.contextmanager
+def resized_meanwhile(arrays):
+    """A thread changes the arrays' sizes as often as Python lets it run."""
+    stop = threading.Event()
+
+    def work():
+        chance = random.Random(1)
+        while not stop.is_set():
+            np.ndarray.resize(chance.choice(arrays), chance.randrange(1, 50), refcheck=False)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)

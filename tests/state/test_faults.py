@@ -3,9 +3,6 @@
 import errno
 import os
 import pickle
-import random
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 from dure.state import BlobError, FolderBlobs, ManifestError, Snapshot, capture, open_blobs, restore, verify
 from dure.state.s3blobs import S3Blobs
 from dure.state.sealing import Seal
+from tests.state.cutting import resized_meanwhile
 
 KEY = bytes(range(32))
 NOISE = np.random.default_rng(1).integers(0, 256, 600_000, "u1")
@@ -227,23 +225,8 @@ def test_arrays_whose_size_a_thread_changes_meanwhile_are_named_or_whole(tmp_pat
     blobs = FolderBlobs(tmp_path)
     arrays = [np.arange(3.0) for _ in range(300)]
     scope: dict[str, Any] = {"x": [arrays, lambda: arrays]}  # a function, so that it is not in parts
-    stop = threading.Event()
-
-    def work():
-        chance = random.Random(1)
-        while not stop.is_set():
-            np.ndarray.resize(chance.choice(arrays), chance.randrange(1, 50), refcheck=False)
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with resized_meanwhile(arrays):
         snapshots = [capture(scope, blobs=blobs) for _ in range(60)]
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(before)
     for snapshot in snapshots:
         back: dict[str, Any] = {}
         assert not restore(snapshot, blobs, into=back).failed

@@ -101,9 +101,13 @@ def page(found):
         "",
         f"{len(ROWS)} kinds of object, each made as a notebook makes it, saved, and looked at in another process:",
         f"{restored} come back as they were, {len(ROWS) - restored} cannot be saved by anyone and are named with the",
-        "reason. None blocks the rest of the notebook, and none is silently altered. Written from",
+        "reason. None blocks the rest of the notebook, and none of these is silently altered. Written from",
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
         "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
+        "",
+        "Known to come back altered, and not in the tables: a NaN that is a key or in a set and held under another",
+        "name, too (`d[np.nan]` is not found); tensors and Arrow buffers on a bytearray inside a container; a plotly",
+        "frame beside its figure; a colorbar's tie to its image.",
     ]
     section = ""
     for row in ROWS:

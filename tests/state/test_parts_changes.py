@@ -5,8 +5,6 @@ import gc
 import os
 import pickle
 import random
-import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -186,25 +184,10 @@ def test_leaves_that_come_and_go_at_one_address_are_told_apart(tmp_path_factory,
 
 def test_an_array_whose_size_a_thread_changes_meanwhile_is_whole_or_not_plain():
     arrays = [np.arange(3.0) for _ in range(300)]
-    stop = threading.Event()
-
-    def work():
-        chance = random.Random(1)
-        while not stop.is_set():
-            np.ndarray.resize(chance.choice(arrays), chance.randrange(1, 50), refcheck=False)
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with cutting.resized_meanwhile(arrays):
         for _ in range(600):
             try:
                 made = plain.dumps((arrays,), located=False)
             except plain.NotPlainError:
                 continue
             assert len(pickle.loads(made.stream)[0]) == len(arrays)
-    finally:
-        stop.set()
-        thread.join()
-        sys.setswitchinterval(before)

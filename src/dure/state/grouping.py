@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, collector, standard
+from dure.state.marks import NamespaceMark
 from dure.state.parts import Cut, Cutter, Part
-from dure.state.pickling import GroupPickler, NamespaceMark, Shared, pickler_for
+from dure.state.pickling import GroupPickler, Shared, pickler_for
 from dure.state.plain import BIG_BYTES
 from dure.state.reach import PLAIN, Kinds, met
 from dure.state.refusals import explain

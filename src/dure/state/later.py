@@ -46,7 +46,7 @@ class Later:
         self._ended: set[int] = set()  # loaded or failed, and not installed yet
         self._refused: set[int] = set()  # what the store did not give, or lacks another; tried again for who names it
         self.then: Callable[[], None] = lambda: None  # called when `run` is done, on its thread
-        loader.turn = self._turn
+        loader.reader.turn = self._turn
 
     @property
     def names(self) -> frozenset[str]:
@@ -82,7 +82,7 @@ class Later:
     def progress(self, names: Collection[str]) -> tuple[int, int]:
         """Return how many bytes of these variables were read and how many are to be read."""
         groups = self._groups(names)
-        return sum(self._loader.read_bytes.get(i, 0) for i in groups), sum(map(self._loader.cost, groups))
+        return sum(self._loader.reader.read_bytes.get(i, 0) for i in groups), sum(map(self._loader.reader.cost, groups))
 
     def install(self) -> Arrived:
         """Put what was loaded into the namespace. A name that is bound there by now keeps its value for good.
@@ -157,7 +157,7 @@ class Later:
         return [index for index, own in self._waiting.items() if not asked.isdisjoint(own)]
 
     def _load_all(self, groups: list[int]) -> None:
-        for_each(self._load, groups, min(len(groups), max(1, self._loader.blobs.parallel)))
+        for_each(self._load, groups, min(len(groups), max(1, self._loader.reader.blobs.parallel)))
 
     def _load(self, index: int) -> None:
         if index in self._waiting:  # else it came meanwhile, or is not wanted any more

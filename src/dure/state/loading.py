@@ -6,48 +6,30 @@ away; its new content waits in `Loader.pending` for the commit.
 
 from __future__ import annotations
 
-import base64
 import collections
 import contextlib
 import enum
 import functools
 import importlib.util
 import io
-import os
 import pickle
 import sys
 import threading
 import types
-import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, instances, marks, parts, patient, rebuild, verified, written
-from dure.state.aside import for_each
-from dure.state.blobs import BlobError, Blobs, digest_of
+from dure.state import classes, collector, instances, marks, parts, patient, rebuild
+from dure.state.blobs import BlobError, Blobs
 from dure.state.identity import differing
-from dure.state.regions import MAPPED_BYTES, Region, mapping_works
-from dure.state.sealing import CHUNK_BYTES
+from dure.state.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
-    from pathlib import Path
 
-    from dure.state.manifest import Buffer, Group, Snapshot
+    from dure.state.manifest import Group, Snapshot
 
-_READERS = 4
-_MAPPED_COST = 4096  # bytes that could be read while one chunk is mapped
 _GENTLE_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """A mapped blob that was not hashed yet, and the names that hold it."""
-
-    path: Path
-    digest: str
-    names: tuple[str, ...]
-    memory: weakref.ref[Any]  # what it is mapped in
 
 
 @dataclass(slots=True)
@@ -63,20 +45,22 @@ class Loader:
     """Loads groups by number, each once; classes that a group needs are loaded with it. Any thread may load."""
 
     def __init__(
-        self, snapshot: Snapshot, blobs: Blobs, namespace: dict[str, Any], *, fresh: bool = False, verify: bool = True
+        self,
+        snapshot: Snapshot,
+        blobs: Blobs,
+        namespace: dict[str, Any],
+        *,
+        fresh: bool = False,
+        verify: bool = True,
+        verify_bytes: int | None = None,
     ) -> None:
         self.snapshot = snapshot
-        self.blobs = blobs
+        self.reader = Reader(snapshot, blobs, verify=verify, verify_bytes=verify_bytes)
         self.namespace = namespace
         self.fresh = fresh  # make every class anew and leave the living ones alone
-        self.verify = verify
-        self.verify_bytes: int | None = None  # how much may still be hashed before the restore returns
-        self.unverified: list[Unverified] = []
         self.pending: list[Callable[[], None]] = []
         self.made: dict[str, type] = {}
         self._new: set[str] = set()  # tokens of the classes that were made here
-        watched = written.current()
-        self._watched = None if watched is None else (watched[0], None)  # it looks at regions of its own only
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
         self._loaded: dict[int, tuple[Any, ...]] = {}
         self._errors: dict[int, Exception] = {}
@@ -84,12 +68,9 @@ class Loader:
         # one lock a group: groups never need each other in a circle (see `grouping`)
         self._locks: dict[int, threading.RLock] = {}
         self._here = threading.local()
-        self._costs: dict[int, int] = {}
         self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
-        self.read_bytes: dict[int, int] = {}  # of each group, so far
         self.lends = True
         self.lent: dict[str, Any] = {}  # names that are in the namespace until all is loaded
-        self.turn: Callable[[int], None] | None = None  # asked before more of a group is read
         self._defines = {token: index for index, group in enumerate(snapshot.groups) for token in group.classes}
 
     def load(self, index: int) -> tuple[Any, ...]:
@@ -100,7 +81,7 @@ class Loader:
             error = self._errors.get(index)
             if error is not None and not isinstance(error, BlobError | NameError):
                 raise error
-            self.read_bytes[index] = 0
+            self.reader.read_bytes[index] = 0
             try:
                 found = self._load_lending(index)
             except BaseException as error:
@@ -155,32 +136,14 @@ class Loader:
             reason += f" ({skew}: an environment with that version restores it)"
         return reason
 
-    def cost(self, index: int) -> int:
-        """Return how many bytes must be read to load a group: all but what is mapped."""
-        if index not in self._costs:
-            group = self.snapshot.groups[index]
-            read = [run for run in group.buffers if not self._may_map(run)]
-            mapped = sum(len(run.chunks) for run in group.buffers) - sum(len(run.chunks) for run in read)
-            read += [group.stream, *group.parts]
-            self._costs[index] = sum(run.size_bytes for run in read) + mapped * _MAPPED_COST
-        return self._costs[index]
-
-    def _may_map(self, run: Buffer) -> bool:
-        if run.inline is not None or run.size_bytes < MAPPED_BYTES or not mapping_works():
-            return False
-        try:
-            return self.blobs.path(run.chunks[0]) is not None
-        except BlobError:
-            return False
-
     def _load(self, index: int, group: Group) -> tuple[Any, ...]:
         outer = getattr(self._here, "loading", None)
         loading = self._here.loading = _Loading()
         try:
-            stream = self._bytes(group.stream, index)
-            buffers = [self._memory(buffer, index) for buffer in group.buffers]
+            stream = self.reader.read(group.stream, index)
+            buffers = [self.reader.memory(buffer, index) for buffer in group.buffers]
             # what is loaded beside the person's own code must not hold the collector for as long as that takes
-            with collector.paused() if self.turn is None else contextlib.nullcontext():
+            with collector.paused() if self.reader.turn is None else contextlib.nullcontext():
                 found = self._unpickled(index, group, stream, buffers)
         except BaseException:
             self._unmake(group)
@@ -216,75 +179,6 @@ class Loader:
         for token in group.classes:
             if (made := self.made.pop(token, None)) is not None and token in self._new:
                 classes.forget(token, made)
-
-    def _bytes(self, run: Buffer, group: int) -> Any:
-        if run.inline is not None:
-            data = base64.b64decode(run.inline)
-            if digest_of(data) != run.digest:
-                raise BlobError("a part of the snapshot's manifest is damaged (its hash differs)")
-            return data
-        if len(run.chunks) == 1:
-            self._count(group, run.size_bytes)
-            return self.blobs.get(run.chunks[0])
-        return self._read(run, group)
-
-    def _memory(self, run: Buffer, group: int) -> Any:
-        """Return writable memory with the run's bytes: mapped from local files where that pays."""
-        if run.inline is not None or run.size_bytes < MAPPED_BYTES:
-            return bytearray(self._bytes(run, group))
-        paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
-        read = [index for index, path in enumerate(paths) if path is None]
-        if len(read) == len(paths):
-            memory = Region.empty(run.size_bytes).view()
-        else:
-            memory = Region.of_files(paths, CHUNK_BYTES, run.size_bytes).view()
-        self._fill(memory, run, read, group)
-        if self.verify:
-            # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
-            look = written.looked(memory, self._watched)
-            files = [(index, path) for index, path in enumerate(paths) if path is not None]
-            new = [(index, path) for index, path in files if not verified.known(path, run.chunks[index])]
-            if self.verify_bytes is not None:
-                now = max(self.verify_bytes, 0) // CHUNK_BYTES
-                self.verify_bytes -= len(new) * CHUNK_BYTES
-                names = tuple(sorted(self.snapshot.groups[group].names))
-                self.unverified += [
-                    Unverified(path, run.chunks[index], names, weakref.ref(memory.obj)) for index, path in new[now:]
-                ]
-                new = new[:now]
-            for (index, path), found in zip(new, written.hashed(memory, [one for one, _ in new]), strict=True):
-                if found != run.chunks[index]:
-                    raise BlobError(
-                        f"blob {run.chunks[index][:12]}… is damaged (its hash differs): save the snapshot again"
-                    )
-                verified.note(path, found)
-            if look is not None and self._watched is not None:
-                self._watched[0].learn(look, list(run.chunks))
-        return memory
-
-    def _read(self, run: Buffer, group: int) -> memoryview:
-        memory = Region.empty(run.size_bytes).view()
-        self._fill(memory, run, list(range(len(run.chunks))), group)
-        return memory
-
-    def _count(self, group: int, size_bytes: int) -> None:
-        self.read_bytes[group] += size_bytes
-        if self.turn is not None:
-            self.turn(group)
-
-    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int], group: int) -> None:
-        """Copy verified chunks to where they belong, several at once."""
-
-        def fill(index: int) -> None:
-            expected = min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
-            begin = index * CHUNK_BYTES
-            size = self.blobs.get_into(run.chunks[index], memory[begin : begin + expected])
-            if size != expected:
-                raise BlobError(f"a blob has {size} bytes where {expected} were saved: save the snapshot again")
-            self._count(group, size)
-
-        threads = min(len(chunks), max(self.blobs.parallel, min(_READERS, os.cpu_count() or 1)))
-        for_each(fill, chunks, threads)
 
     # --- what the marks in a stream call
 
@@ -398,7 +292,7 @@ class Loader:
     def elements(self, index: int, number: int) -> tuple[list[Any], ...]:
         """Return what is in one of a group's parts: of a list its items, of a dictionary its keys and its values."""
         run = self.snapshot.groups[index].parts[number]
-        return parts.loaded(_Unpickler(self, index, self._bytes(run, index), []))
+        return parts.loaded(_Unpickler(self, index, self.reader.read(run, index), []))
 
     def live_namespace(self) -> dict[str, Any]:
         """Return the namespace itself."""
@@ -434,7 +328,7 @@ class _Gently:
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, loader: Loader, group: int, stream: Any, buffers: list[Any]) -> None:
-        turn = loader.turn
+        turn = loader.reader.turn
         if turn is not None and len(stream) > _GENTLE_BYTES:
             super().__init__(_Gently(stream, lambda: turn(group)), buffers=buffers)
         else:

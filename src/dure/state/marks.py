@@ -1,8 +1,6 @@
-"""The names that our pickles call and that only a restore can answer: the namespace, its classes and its
-functions.
+"""The names that our pickles call and that only a restore can answer: the namespace, its classes and its functions.
 
-A stream that is loaded by plain `pickle` would meet these stand-ins, and each says so instead of half
-working.
+A stream that is loaded by plain `pickle` would meet these stand-ins, and each says so instead of half working.
 """
 
 from __future__ import annotations
@@ -47,3 +45,7 @@ def settled(*args: Any) -> NoReturn:
 def namespace(*args: Any) -> NoReturn:
     """Stand for the namespace itself."""
     _outside(*args)
+
+
+class NamespaceMark:
+    """Stands for the namespace itself where a variable holds it (`g = globals()`)."""

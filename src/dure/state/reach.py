@@ -25,7 +25,8 @@ import uuid
 from typing import Any
 
 from dure.state.elements import words_at
-from dure.state.pickling import CuttingPickler, GroupPickler, NamespaceMark, Shared
+from dure.state.marks import NamespaceMark
+from dure.state.pickling import CuttingPickler, GroupPickler, Shared
 from dure.state.plain import BIG_BYTES
 
 PLAIN = (int, float, complex, bool, type(None))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state import verified
 from dure.state.blobs import Blobs, digest_of
-from dure.state.loading import Loader, Unverified, run_all
+from dure.state.loading import Loader, run_all
 from dure.state.manifest import EXTRA
 from dure.state.regions import spoil
 from dure.state.sealing import CHUNK_BYTES
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dure.state.later import Later
     from dure.state.manifest import Snapshot
+    from dure.state.reading import Unverified
 
 _AT_ONCE_S = 0.3  # for groups that are small enough to be loaded at once
 
@@ -102,8 +103,7 @@ def restore(
     """
     namespace: dict[str, Any] = {"__name__": "__main__"} if into is None else into
     wanted = None if names is None else set(names)
-    loader = Loader(snapshot, blobs, namespace)
-    loader.verify_bytes = verify_bytes
+    loader = Loader(snapshot, blobs, namespace, verify_bytes=verify_bytes)
     report = Report(unsaved={n: r for n, r in snapshot.unsaved.items() if wanted is None or n in wanted})
     chosen = {
         index: found
@@ -131,11 +131,11 @@ def restore(
         from dure.state.later import Later
 
         loader.release(left)
-        report.later = Later(loader, {index: left[index] for index in sorted(left, key=loader.cost)})
+        report.later = Later(loader, {index: left[index] for index in sorted(left, key=loader.reader.cost)})
     for name in wanted or ():
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"
-    report.unverified = loader.unverified
+    report.unverified = loader.reader.unverified
     report._into, report._then = namespace, loader.pending  # noqa: SLF001 - the report's own fields, set by its maker
     if commit:
         report.commit()
@@ -149,5 +149,5 @@ def _left(loader: Loader, chosen: dict[int, dict[str, int]], at_once_bytes: int)
     return {
         index: named
         for index, named in chosen.items()
-        if not any(name.startswith(EXTRA) for name in named) and loader.cost(index) > at_once_bytes
+        if not any(name.startswith(EXTRA) for name in named) and loader.reader.cost(index) > at_once_bytes
     }

@@ -34,9 +34,8 @@ _LENGTH = struct.Struct("<I")
 _SMALL = 4096  # compressing less saves no block of a disk
 _SAMPLE, _SAMPLES = 8192, 4
 _PAYS = 0.75  # of the plain size: beyond it a blob stays plain
-_VANISHES = (
-    1 / 32
-)  # the same of memory that is mapped when it is restored: expanding it would be what a person waits for
+# the same of memory that is mapped when it is restored: expanding it would be what a person waits for
+_VANISHES = 1 / 32
 _LEVEL = 1
 _own = threading.local()
 _TAG = 16  # bytes, as AES-GCM's

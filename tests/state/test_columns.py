@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, columns
+from dure.state import FolderBlobs, capture, changed, columns, plain
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save
 
@@ -83,6 +83,23 @@ def test_what_holds_another_object_is_pickled_whole(blobs, odd):
     assert repr(again["array"][33_333]) == repr(odd)
     if isinstance(odd, list | dict):
         assert again["array"][33_333] is again["odd"]
+
+
+@pytest.mark.parametrize("size", [SIZE // 2, 2 * SIZE], ids=["shorter", "longer"])
+def test_a_column_of_which_a_thread_changes_the_size_meanwhile_is_named(blobs, monkeypatch, size):
+    array = texts()
+
+    def resized(elements, *arguments, **options):
+        if len(array) == SIZE:
+            array.resize(size, refcheck=False)
+        return dumps(elements, *arguments, **options)
+
+    dumps = plain.dumps
+    monkeypatch.setattr(plain, "dumps", resized)
+    snapshot = save({"array": array, "other": 1}, None, blobs)
+    assert "size another thread changes" in snapshot.unsaved["array"]
+    assert loaded(snapshot, blobs) == {"other": 1}
+    assert len(loaded(save({"array": array}, None, blobs), blobs)["array"]) == size
 
 
 def test_words_that_come_again_and_again_do_not_multiply(blobs):

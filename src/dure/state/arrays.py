@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state import rebuild
 from dure.state.columns import reduce_column
 from dure.state.elements import reduce_elements
-from dure.state.refusals import RefusedError
+from dure.state.refusals import RESIZED, RefusedError
 from dure.state.regions import Block, Mapped
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an arr
 _C_VALUES = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001 - no public name
 _MUTABLE = (bytearray, arraymodule.array, *_C_VALUES)
 _BYTES_IO = type(io.BytesIO().getbuffer().obj)
-RESIZED = "an array whose size another thread changes meanwhile; save again when that has ended"
 _BASES = 64  # how far down to look for a file
 
 

@@ -8,6 +8,7 @@ who takes the place of an array, or of an object in it, writes the array's memor
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from dure.state import parts, plain
 from dure.state.elements import MANY, words_at
 from dure.state.parts import Part
 from dure.state.plain import NotPlainError
+from dure.state.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +47,10 @@ def reduce_column(array: Any, watched: Watched, saved: Callable[[list[str]], set
     """
     if array.dtype != object or array.size < MANY or not array.flags.forc:
         return NotImplemented
-    order = "C" if array.flags.c_contiguous else "F"
+    order, shape = "C" if array.flags.c_contiguous else "F", array.shape
     flat = array.reshape(-1, order=order)
-    key = (array.__array_interface__["data"][0], array.size, order)
+    check = functools.partial(_check, array, flat, shape)
+    key = (flat.__array_interface__["data"][0], flat.size, order)
     column = _columns.pop(key, None) or _new(key, flat)
     look = _look(key, column, watched)
     if look is None or _MARK not in look.digests:  # it may be another array's memory by now
@@ -61,15 +64,16 @@ def reduce_column(array: Any, watched: Watched, saved: Callable[[list[str]], set
     found: list[Part] = []
     if not column.refused:
         try:
-            found = _parts(flat, column, known)
+            found = _parts(flat, column, known, check)
         except NotPlainError:
             column.refused = True
     if watched is not None and look is not None:
         watched[0].learn(look, [_MARK] * len(look.digests))
     if column.refused:
         return NotImplemented
+    check()
     elements = parts.StandIn(list, lambda number: [number(part) for part in found])
-    return empty_column, (array.shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
+    return empty_column, (shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
 
 
 def _new(key: tuple[int, int, str], flat: Any) -> _Column:
@@ -103,11 +107,19 @@ def _still(column: _Column, look: Look | None, saved: Callable[[list[str]], set[
     return {low: part for low, part in found.items() if part.saved and there.issuperset(part.saved.chunks)}
 
 
-def _parts(flat: Any, column: _Column, known: dict[int, Part]) -> list[Part]:
+def _check(array: Any, flat: Any, shape: tuple[int, ...]) -> None:
+    """RefusedError where an array has other memory than `flat`, or another shape: a thread gave it another size."""
+    here = array.__array_interface__["data"][0] == flat.__array_interface__["data"][0]
+    if not here or array.shape != shape or array.size != flat.size:
+        raise RefusedError(array, RESIZED)
+
+
+def _parts(flat: Any, column: _Column, known: dict[int, Part], check: Callable[[], None]) -> list[Part]:
     found = []
     for low in range(0, flat.size, column.step):
         part = known.get(low)
         if part is None:
+            check()
             elements = flat[low : low + column.step].tolist()
             made = plain.dumps((elements,))
             if len(made.ids) or not plain.are_atoms(elements):

@@ -15,6 +15,7 @@ import sys
 import types
 from typing import Any
 
+RESIZED = "an array whose size another thread changes meanwhile; save again when that has ended"
 _PATH_STEPS = 100_000  # how many objects are looked at to find where the culprit sits
 
 

@@ -128,6 +128,29 @@ ALTERED_ROWS = [
         ),
     ),
     *rows(
+        "How objects are made",
+        (
+            "object whose __new__ asks for arguments",
+            "class A:\n    def __new__(cls, v): return object.__new__(cls)\n    def __init__(s, v): s.v=v\nx=A([1]); d=vars(x); y=[A(i) for i in range(5000)]",
+            "x.v==[1] and d is vars(x) and y[-1].v==4999",
+        ),
+        (
+            "object whose __new__ asks for arguments, in a set that it holds",
+            "class A:\n    def __new__(cls, v): return object.__new__(cls)\n    def __init__(s, v): s.v=v; s.all={s}\n    def __hash__(s): return hash(s.v)\nx=A(3)",
+            "x in x.all",
+        ),
+        (
+            "object of a class that counts in __new__",
+            "class A:\n    made=0\n    def __new__(cls): A.made+=1; return object.__new__(cls)\nx=A(); y=A()",
+            "A.made==2 and type(x) is type(y) is A",
+        ),
+        (
+            "the one object of its class",
+            "class A:\n    one=None\n    def __new__(cls):\n        if cls.one is None: cls.one=object.__new__(cls)\n        return cls.one\nx=A(); x.k=[1]; y=[A()]",
+            "x is A() is y[0] and x.k==[1]",
+        ),
+    ),
+    *rows(
         "Hashes before the rest",
         (
             "hash circle of objects with their own __setstate__",

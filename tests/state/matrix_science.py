@@ -53,6 +53,28 @@ SCIENCE_ROWS = [
             "x.a[0] == 1 and type(x) is np.recarray",
         ),
         ("masked", _N + "x = np.ma.masked_array([1, 2, 3], mask=[0, 1, 0])", "x.sum() == 4 and x.mask[1]"),
+        (
+            "masked, on a plain array",
+            _N
+            + "a = np.arange(6.0); x = np.ma.MaskedArray(a, mask=[0, 1, 0, 0, 0, 0], copy=False); y = x[1:4]; m = x._mask",
+            "m is x._mask and (a.__setitem__(2, 9.0) or y[1] == 9) and (y.__setitem__(2, np.ma.masked) or x.mask[3]) and x._sharedmask",
+        ),
+        (
+            "masked, without a mask, a fill value or sharing",
+            _N + "x = np.ma.array([1, 2], dtype='u1')",
+            "x._mask is np.ma.nomask and x._fill_value is None and not x.sharedmask",
+        ),
+        (
+            "fill value that two masked arrays share",
+            _N + "x = np.ma.array([1.0, 2.0], fill_value=5.0); y = x + 1",
+            "(setattr(x, 'fill_value', 7.0) or y.fill_value == 7.0) and y[1] == 3",
+        ),
+        (
+            "masked array of a class of the notebook",
+            _N
+            + "class M(np.ma.MaskedArray): pass\na = np.arange(6.0); x = a.view(M); x[1] = np.ma.masked; x.note = [1]",
+            "type(x) is M and x.note == [1] and x.mask[1] and (a.__setitem__(2, 9.0) or x[2] == 9)",
+        ),
         ("matrix", _N + "x = np.ones((2, 2)).view(np.matrix)", "type(x) is np.matrix and (x * x)[0, 0] == 2"),
         ("object array with an alias", _N + "a = [1]; x = np.array([a, None], dtype=object)", "x[0] is a"),
         (

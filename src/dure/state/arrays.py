@@ -163,10 +163,8 @@ def reduce_array(array: Any, shared: Shared) -> Any:
     kind = type(array)
     if isinstance(array, numpy.memmap) or _file_below(array) is not None:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
-    if kind is numpy.ma.MaskedArray:
-        told = {name: value for name, value in vars(array).items() if not name.startswith("_")}
-        made = masked, (array.data, array.mask, array.fill_value, bool(array.hardmask))
-        return (*made, told, None, None, set_attributes) if told else made
+    if issubclass(kind, numpy.ma.MaskedArray) and _pickled_as(kind, numpy.ma.MaskedArray):
+        return masked, (array.data, kind), vars(array), None, None, set_masked
     if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__:
         return NotImplemented
     if kind is not numpy.ndarray:
@@ -209,6 +207,11 @@ def _top(array: Any, shared: Shared) -> Any:
     elif array.flags.forc:
         shared.memory.own(array)
     return _root(array)
+
+
+def _pickled_as(kind: Any, other: Any) -> bool:
+    """Tell whether a subclass has no way of its own to be pickled."""
+    return all(getattr(kind, way) is getattr(other, way) for way in ("__reduce__", "__getstate__", "__setstate__"))
 
 
 def _memory_below(array: Any) -> Any:
@@ -473,8 +476,12 @@ def set_attributes(target: Any, state: dict[str, Any]) -> None:
     target.__dict__.update(state)
 
 
-def masked(data: Any, mask: Any, fill_value: Any, hard: bool) -> Any:  # noqa: FBT001 - pickled
-    """Return a masked array on the same data and the same mask."""
-    import numpy as np
+def masked(data: Any, kind: Any) -> Any:
+    """Return the same memory as a masked array that does not have its mask yet."""
+    return data.view(kind)
 
-    return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value, hard_mask=hard, copy=False)
+
+def set_masked(target: Any, state: dict[str, Any]) -> None:
+    """Give a masked array its mask, which may be that of another, its fill value and what else it had."""
+    target.__dict__.clear()
+    target.__dict__.update(state)

@@ -19,6 +19,7 @@ from typing import Any
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
 # From Python 3.14 constants may be slices, which need version 5.
 _MARSHAL = 2 if sys.version_info < (3, 14) else 5
+_OF_PYTHON = (staticmethod, types.FunctionType)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
@@ -105,6 +106,16 @@ def exception(kind: Any, arguments: tuple[Any, ...], group: tuple[Any, ...] | No
     below: Any = next(cls for cls in kind.__mro__ if not cls.__flags__ & _HEAP_TYPE)
     made = below.__new__(kind, *(group or arguments))
     made.args = arguments
+    return made
+
+
+def bare(kind: Any, first: dict[str, Any] | None = None) -> Any:
+    """Return an object with the first of its attributes, without calling the `__new__` of its class or one above."""
+    makers = (cls for cls in kind.__mro__ if "__new__" in vars(cls))
+    below: Any = next(cls for cls in makers if not isinstance(vars(cls)["__new__"], _OF_PYTHON))
+    made = below.__new__(kind)
+    if first:
+        made.__dict__.update(first)
     return made
 
 

@@ -6,9 +6,11 @@ by type, so none may depend on the object that it was asked for first.
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import functools
 import gc
+import inspect
 import io
 import itertools
 import logging
@@ -99,9 +101,39 @@ def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         library = _library_route(kind)
         plain = instances.route(kind) if library is None else None
         if plain is not None:
-            return plain
+            return _bare(kind, plain)
         own = attributes.guarded(kind, library)
-    return attributes.settled(kind, own)
+    return _bare(kind, attributes.settled(kind, own))
+
+
+def _bare(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
+    """Return what reduces instances by `route` without calling the `__new__` of their class, which pickle calls with
+    the class alone: one of the notebook may count or ask for more, as one of a module may.
+    """
+    maker = next(cls for cls in kind.__mro__ if "__new__" in vars(cls))
+    if not isinstance(kind.__new__, types.FunctionType) or (classes.by_reference(maker) and _asked_alone(kind)):
+        return route
+
+    def reduce(pickler: GroupPickler, value: Any) -> Any:
+        made = NotImplemented if route is None else route(pickler, value)
+        if made is NotImplemented and kind not in pickler.dispatch_table:
+            made = value.__reduce_ex__(5)
+        plain = isinstance(made, tuple) and made[0] in (copyreg.__newobj__, instances.begun)  # type: ignore[attr-defined]
+        arguments = made[1] if plain else ()
+        alone = len(arguments) == 1 + (plain and made[0] is instances.begun)
+        return (rebuild.bare, arguments, *made[2:]) if plain and alone else made
+
+    return reduce
+
+
+def _asked_alone(kind: type) -> bool:
+    try:
+        inspect.signature(kind.__new__).bind(kind)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it asks for
+        return True
+    return True
 
 
 def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:

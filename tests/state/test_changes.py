@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, restore
+from dure.state import FolderBlobs, capture, changed, parts, restore
 from tests.examples import examples
 
 SETUP = """
@@ -269,6 +269,14 @@ def test_any_graph_comes_back_with_its_sharing(tmp_path_factory, scope):
     assert restore(snapshot, blobs, into=back).failed == {}
     assert picture(back) == picture(scope)
     assert changed(back, snapshot, blobs=blobs).changed == ()
+
+
+@pytest.mark.parametrize("small", [["a", 2, "c"], {"k": 1.5, "l": 2}])
+def test_a_small_value_at_the_address_of_a_large_one_that_is_gone_is_unchanged(tmp_path, small):
+    blobs = FolderBlobs(tmp_path)
+    base = capture({"small": small}, blobs=blobs)
+    parts.register(small, [1, 1])  # what is remembered of the large one
+    assert changed({"small": small}, base, blobs=blobs).changed == ()
 
 
 def mutable(scope):

@@ -1,8 +1,7 @@
 """The administrator's side of the blob store: who may reach what, and what may go.
 
-Every team has a prefix of its own, `<root>/<team>/blobs/<first two characters>/<digest>`, and reaches nothing else.
-Garbage collection is safe beside running jobs because whoever puts a blob anew makes it young again. The trap: whatever
-cannot be read must count as needed, so any doubt ends a collection early instead of deleting.
+Every team has a prefix of its own, `<root>/<team>/blobs/<first two characters>/<digest>`, and reaches nothing else. The
+trap: people write blobs themselves, so nothing that a blob says of itself may be believed before it is looked at.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
+from dure.adapters.blob_collection import collected, noted_key
 from dure.adapters.blob_key import BlobKey
 from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
@@ -24,45 +24,17 @@ from dure.state.manifest import MANIFEST_BYTES
 from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dure.ports import Clock
     from dure.settings import S3Settings
 
 _TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DIGEST_INSIDE = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _CLOCK = SystemClock()  # only for when temporary keys end
 _ASIDE = ".collected"
 _ABANDONED_S = 24 * 3600.0
-_NOTHING: frozenset[str] = frozenset()
-_KNOWN_MAX = 500_000  # digests of one team that are remembered from one collection to the next
 _SEALED_MORE_BYTES = 4096  # header and marks of a sealed blob, beside a thousandth of its plain bytes
-
-
-class _Team(Protocol):
-    """One team's blobs as a collection needs them. Ages are counted by the clock that dates the blobs."""
-
-    seal: Seal
-
-    def ages(self) -> Iterator[tuple[str, float]]:
-        """Return stored name and age in seconds of every blob."""
-
-    def head(self, digest: str) -> bytes | None:
-        """Return the blob when it may be a manifest (small and begins with a brace), b"" if not, None if absent."""
-
-    def remove(self, name: str, older_than_s: float) -> bool:
-        """Delete the blob unless it has become young since; return whether it went."""
-
-    def mark(self) -> str | None:
-        """Return what was noted of the key that names the blobs, None where nothing was."""
-
-    def set_mark(self, text: str) -> None:
-        """Note it."""
-
-    @property
-    def where(self) -> str:
-        """Where it is noted."""
 
 
 class FolderBlobStores:
@@ -87,7 +59,7 @@ class FolderBlobStores:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._group_of is not None:
                 self._share(team, folder, self._group_of(team))
-            _mark(_FolderTeam(folder, self._key.seal(team)))
+            noted_key(_FolderTeam(folder, self._key.seal(team)))
         return {"kind": "folder", "root": str(folder.absolute()), **self._key.access(team)}
 
     def _share(self, team: str, folder: Path, group: int) -> None:
@@ -135,7 +107,7 @@ class FolderBlobStores:
             if folder.is_dir():
                 with _told(folder):
                     known = self._references.setdefault(team, {})
-                    gone += _collected(_FolderTeam(folder, self._key.seal(team)), needed, older_than_s, known)
+                    gone += collected(_FolderTeam(folder, self._key.seal(team)), needed, older_than_s, known)
         return gone
 
 
@@ -159,7 +131,7 @@ class S3BlobStores:
             keys = self._keys.of(team, prefix)
             found = self._team(team)
             if found.seal.encrypts and team not in self._marked:
-                _mark(found)
+                noted_key(found)
                 self._marked.add(team)
         return {
             "kind": "s3",
@@ -213,7 +185,7 @@ class S3BlobStores:
         gone = 0
         for team, needed in keep.items():
             with self._told():
-                gone += _collected(self._team(team), needed, older_than_s, self._references.setdefault(team, {}))
+                gone += collected(self._team(team), needed, older_than_s, self._references.setdefault(team, {}))
         return gone
 
     def _team(self, team: str) -> _S3Team:
@@ -397,58 +369,6 @@ def _plain_bytes(begin: bytes) -> int | None:
         return sealed_size(begin)
     except SealError as error:
         raise BlobStoreError(f"A blob cannot be read by this dure: {error}.") from None
-
-
-def _mark(team: _Team) -> str:
-    """Note by which key the team's blobs have their names, unless that was noted before; return what is noted."""
-    held = team.mark()
-    if not held and team.seal.encrypts:
-        held = _name_of(team.seal)
-        team.set_mark(held)
-    return held or ""
-
-
-def _name_of(seal: Seal) -> str:
-    return seal.name("0" * 64) if seal.encrypts else ""
-
-
-def _collected(team: _Team, needed: Iterable[str], older_than_s: float, known: dict[str, frozenset[str]]) -> int:
-    if _mark(team) != _name_of(team.seal):
-        # under another key every blob has another name, so all would look like garbage
-        raise BlobStoreError(
-            "These blobs were written with another DURE_BLOB_KEY_FILE, so none is collected: put that key back, or, "
-            f"to give them up, remove {team.where}."
-        )
-    old = [name for name, age_s in team.ages() if age_s >= older_than_s]
-    if not old:
-        return 0
-    found = _reached(team, needed, known)
-    if sum(map(len, known.values())) > _KNOWN_MAX:
-        known.clear()
-    reached = found | {team.seal.name(digest) for digest in found} if team.seal.encrypts else found
-    return sum(team.remove(name, older_than_s) for name in old if name not in reached)
-
-
-def _reached(team: _Team, needed: Iterable[str], known: dict[str, frozenset[str]]) -> set[str]:
-    """Return `needed` and every digest that a manifest among them names, and so on.
-
-    Any 64 hexadecimal digits in a JSON blob count, so that a manifest of a format that is not known yet keeps its blobs
-    too. `known` remembers what each blob names, which never changes; it is this team's own, since what another team has
-    under the same name may be damaged.
-    """
-    reached = set(needed)
-    waiting = list(reached)
-    while waiting:
-        digest = waiting.pop()
-        if digest not in known:
-            content = team.head(digest)
-            if content is None:
-                continue
-            known[digest] = frozenset(m.decode() for m in _DIGEST_INSIDE.findall(content)) if content else _NOTHING
-        fresh = known[digest] - reached
-        reached |= fresh
-        waiting += fresh
-    return reached
 
 
 def _checked_team(team: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
 FEW = plain.FEW
+_SHRUNK = 4  # to what part of it a large one may shrink; less is another one, where a large one was before
 _DEPTH = 8
 _LOOKED_AT = 1000  # objects of one value
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
@@ -60,8 +61,8 @@ class _Name(str):
 
 
 def large_in(value: Any, known: Container[int], least: float, part: float) -> list[tuple[Any, str]]:
-    """Return the containers in a value, or itself, that weigh at least so many objects or whose ids are in `known`,
-    each with the way to it. Of few elements that are heavier than a part each, those are returned.
+    """Return the containers in a value, or itself, that weigh at least so many objects, a fourth where their ids are in
+    `known`, each with the way to it. Of few elements that are heavier than a part each, those are returned.
     """
     if type(value) in plain.ATOMS or issubclass(type(value), _NOT_LOOKED_INTO):
         return []
@@ -111,7 +112,7 @@ def _seen_in(value: Any, known: Container[int], least: float) -> list[_Seen]:
         each.kind = kinds[cls]
         if each.kind is not None and (id(each.value) in known or _length(each) > FEW):
             each.weight = plain.weight(each.value, kind=each.kind)
-            each.taken = id(each.value) in known or each.weight >= least
+            each.taken = each.weight >= (least / _SHRUNK if id(each.value) in known else least)
             each.holds_large = each.taken
             each.kind = None if not each.taken else each.kind
             continue

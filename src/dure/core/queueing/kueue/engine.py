@@ -11,12 +11,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dure.core.copies import altered
 from dure.core.queueing.kueue import status
 from dure.core.queueing.kueue.cycle import Cycle, CycleResult, Refused
-from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry
+from dure.core.queueing.kueue.entries import ASSUMED, EVICTED, Entry, Waiting
 from dure.core.queueing.kueue.infos import Info, info_of
 from dure.core.queueing.kueue.matching import selector_holds
 from dure.core.queueing.kueue.memory import Memory
@@ -39,20 +39,6 @@ from dure.core.queueing.kueue.second import NODE_FAILURES, retry_s, stands_on, w
 from dure.core.queueing.kueue.snapshot import QueueNode, Snapshot, build, inactive_reasons
 from dure.core.queueing.kueue.trials import Trial
 from dure.core.queueing.kueue.usage import UsageLedger, priced
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Why a workload waits: Kueue's reason token and message. `entry` is the last evaluation, if there was one.
-
-    `as_like` names another workload of the same shape whose evaluation stands for this one.
-    """
-
-    reason: str
-    message: str
-    queue: str = ""
-    entry: Entry | None = None
-    as_like: str | None = None
 
 
 class Engine:

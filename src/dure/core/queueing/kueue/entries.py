@@ -54,3 +54,17 @@ class Entry:
         self.reason = reason
         if not keep_progress:
             self.info.progress = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a workload waits: Kueue's reason token and message. `entry` is the last evaluation, if there was one.
+
+    `as_like` names another workload of the same shape whose evaluation stands for this one.
+    """
+
+    reason: str
+    message: str
+    queue: str = ""
+    entry: Entry | None = None
+    as_like: str | None = None

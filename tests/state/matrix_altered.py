@@ -145,6 +145,16 @@ ALTERED_ROWS = [
             "A.made==2 and type(x) is type(y) is A",
         ),
         (
+            "class inside a function or a class",
+            "def f():\n    class A: pass\n    return A\nclass B:\n    class C: pass\nx=f(); y=B.C",
+            "x.__qualname__=='f.<locals>.A' and y.__qualname__=='B.C' and y is B.C",
+        ),
+        (
+            "attributes that are reached before their object",
+            "class A:\n    def __getstate__(s): return s.__dict__\nx=A(); x.me=[x]; x.v=1; a=vars(x)",
+            "a is vars(x) and x.v==1 and x.me[0] is x",
+        ),
+        (
             "the one object of its class",
             "class A:\n    one=None\n    def __new__(cls):\n        if cls.one is None: cls.one=object.__new__(cls)\n        return cls.one\nx=A(); x.k=[1]; y=[A()]",
             "x is A() is y[0] and x.k==[1]",

@@ -374,6 +374,24 @@ LIBRARY_ROWS = [
             "x is f.layout and y is x.annotations[0] and z is x.xaxis",
             "",
         ),
+        (
+            "arrays of a trace",
+            "import numpy as np\nx=go.Figure(go.Scatter(x=[1,2,3],y=np.arange(3.))); z=go.Bar(y=np.arange(3)); d=vars(x)",
+            "x.data[0].y.max()==2 and z.y.dtype.kind=='i' and d is vars(x)",
+            "",
+        ),
+        (
+            "frame beside its figure",
+            "f=go.Figure(data=[go.Bar(y=[1,2])],frames=[go.Frame(data=[go.Bar(y=[3,4])],name='a')]); x=f.frames[0]; y=x.data[0]",
+            "x is f.frames[0] and y is x.data[0] and (setattr(x,'name','b') or f.frames[0].name=='b')",
+            "",
+        ),
+        (
+            "what a trace calls",
+            "seen=[]; x=go.Figure(go.Bar(y=[1,2])); x.data[0].on_change(lambda t,y: seen.append(y),'y')",
+            "setattr(x.data[0],'y',[3]) or seen==[(3,)]",
+            "",
+        ),
         ("trace of no figure", "x=go.Scatter(y=[1,2]); y=[x]", "y[0] is x and x.y==(1,2)", ""),
     ),
 ]

@@ -75,6 +75,11 @@ SCIENCE_ROWS = [
             + "class M(np.ma.MaskedArray): pass\na = np.arange(6.0); x = a.view(M); x[1] = np.ma.masked; x.note = [1]",
             "type(x) is M and x.note == [1] and x.mask[1] and (a.__setitem__(2, 9.0) or x[2] == 9)",
         ),
+        (
+            "flat iterator of an array",
+            _N + "a = np.array([[{}, 1], [2, 3]], dtype=object); x = a.flat; y = a.flat; next(y)",
+            "x[0] is a[0, 0] and next(y) == 1 and (x.__setitem__(1, 7) or a[0, 1] == 7)",
+        ),
         ("matrix", _N + "x = np.ones((2, 2)).view(np.matrix)", "type(x) is np.matrix and (x * x)[0, 0] == 2"),
         ("object array with an alias", _N + "a = [1]; x = np.array([a, None], dtype=object)", "x[0] is a"),
         (

@@ -3,6 +3,7 @@
 The awkward namespace is the one of the published comparison: every existing tool loses or alters a part of it.
 """
 
+import importlib
 import json
 import pickle
 import shutil
@@ -371,3 +372,17 @@ def test_standard_output_is_a_reference_not_a_file(tmp_path):
     scope: dict[str, Any] = {}
     restore(snapshot, blobs, into=scope)
     assert scope["out"] in (sys.__stdout__, sys.stdout)
+
+
+def test_an_object_of_a_library_that_answers_for_every_attribute(tmp_path, monkeypatch):
+    (tmp_path / "answering.py").write_text(
+        "class A:\n    def __init__(self, told): self.told = told\n"
+        "    def __getattr__(self, name): return self.told[name]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    answering = importlib.import_module("answering")
+    blobs = FolderBlobs(tmp_path / "store")
+    found: dict[str, Any] = {"__name__": "__main__"}
+    restore(capture({"x": answering.A({"colour": "red"})}, blobs=blobs), blobs, into=found)
+    assert found["x"].colour == "red"
+    monkeypatch.delitem(sys.modules, "answering")

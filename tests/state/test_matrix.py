@@ -106,8 +106,8 @@ def page(found):
         "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
         "",
         "Known to come back altered, and not in the tables: a NaN that is a key or in a set and held under another",
-        "name, too (`d[np.nan]` is not found); tensors and Arrow buffers on a bytearray inside a container; a plotly",
-        "frame beside its figure; a colorbar's tie to its image.",
+        "name, too (`d[np.nan]` is not found); tensors and Arrow buffers on a bytearray inside a container; a",
+        "colorbar's tie to its image.",
     ]
     section = ""
     for row in ROWS:

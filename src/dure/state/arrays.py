@@ -13,6 +13,7 @@ import bisect
 import ctypes
 import gc
 import io
+import itertools
 import math
 import mmap
 import sys
@@ -153,7 +154,7 @@ class Memory:
 
 
 def reduce_array(array: Any, shared: Shared) -> Any:
-    """Return the reduction of an array, or NotImplemented where its type's own pickling must do.
+    """Return the reduction of an array or of an iterator over all of one; NotImplemented for its type's own pickling.
 
     `shared.plains` holds, for arrays of a subclass that own memory, the plain array which stands for that memory, so
     that two variables find the same one.
@@ -161,6 +162,8 @@ def reduce_array(array: Any, shared: Shared) -> Any:
     numpy = sys.modules["numpy"]
     plains = shared.plains
     kind = type(array)
+    if kind is numpy.flatiter:
+        return flat, (array.base, array.index)
     if isinstance(array, numpy.memmap) or _file_below(array) is not None:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
     if issubclass(kind, numpy.ma.MaskedArray) and _pickled_as(kind, numpy.ma.MaskedArray):
@@ -439,6 +442,14 @@ def view(  # noqa: PLR0917 - pickled by position
         found = np.ndarray.__new__(np.ndarray, shape, dtype, memory, offset, strides)
     if found.flags.writeable and not writeable:
         found.flags.writeable = False
+    return found
+
+
+def flat(array: Any, index: int) -> Any:
+    """Return an iterator over all elements of an array, at its position."""
+    found = array.flat
+    for _ in itertools.islice(found, index):
+        pass
     return found
 
 

@@ -8,12 +8,14 @@ looked at.
 from __future__ import annotations
 
 import array as arraymodule
+import copyreg
 import ctypes
 import importlib
 import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from dure.state import rebuild
 from dure.state.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
     pint, plotly = sys.modules.get("pint.util"), sys.modules.get("plotly.basedatatypes")
     if pint is not None and issubclass(kind, pint.SharedRegistryObject):
         return _quantity
-    if plotly is not None and issubclass(kind, plotly.BasePlotlyType):
-        return _plotted
+    if plotly is not None and issubclass(kind, plotly.BaseFigure | plotly.BasePlotlyType):
+        own = kind.__reduce__ not in (plotly.BaseFigure.__reduce__, plotly.BasePlotlyType.__reduce__)
+        return None if own else _figure_widget if _is_widget(kind) else _plotted
     arrow = sys.modules.get("pyarrow.lib")
     return _buffer if arrow is not None and kind is getattr(arrow, "Buffer", None) else None
 
@@ -69,9 +72,27 @@ def measured(registry: Any, maker: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _plotted(_: Any, value: Any) -> Any:
+    """Return a figure of plotly, or a part of one, by its attributes: its own pickle says arrays as plotly.js does."""
+    parent: Any = getattr(value, "_parent", None)
+    while getattr(parent, "_parent", None) is not None:
+        parent = parent._parent  # noqa: SLF001 - it has no public name
+    if parent is not None and _is_widget(type(parent)):
+        return _of_widget(value)
+    return copyreg.__newobj__, (type(value),), vars(value), None, None, rebuild.set_state  # type: ignore[attr-defined]
+
+
+def _is_widget(kind: type) -> bool:
+    return issubclass(kind, getattr(sys.modules.get("plotly.basewidget"), "BaseFigureWidget", ()))
+
+
+def _figure_widget(_: Any, value: Any) -> Any:
+    frames = [frame.to_plotly_json() for frame in value.frames]
+    told = {"data": value._data, "layout": value._layout, "frames": frames}  # noqa: SLF001 - to_dict() converts arrays
+    return type(value), (told,)
+
+
+def _of_widget(value: Any) -> Any:
     parent = value._parent  # noqa: SLF001 - as above
-    if parent is None:
-        return NotImplemented
     names = ("data", "layout", "frames") if hasattr(parent, "data") and hasattr(parent, "layout") else ()
     for name in (*names, value.plotly_name):
         try:

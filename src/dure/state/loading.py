@@ -210,6 +210,7 @@ class Loader:
         flat = [item for each in arguments for item in (each if isinstance(each, tuple) else (each,))]
         with _unobserved([item for item in flat if isinstance(item, type)]):
             found: type = make(*arguments)
+        vars(type)["__qualname__"].__set__(found, name)
         self.made[token] = found
         if not self.fresh:
             self._new.add(token)

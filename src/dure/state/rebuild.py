@@ -122,7 +122,7 @@ def bare(kind: Any, first: dict[str, Any] | None = None) -> Any:
 def set_state(target: Any, state: Any) -> None:
     """Give an object its attributes and slots without asking it for anything."""
     attributes, slots = state if isinstance(state, tuple) else (state, None)
-    if attributes:
+    if attributes is not None:
         object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in (slots or {}).items():
         object.__setattr__(target, name, value)

@@ -154,11 +154,13 @@ def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
 
 def _answers_all(kind: type) -> bool:
     """Tell whether instances answer for every attribute, so that one without its state may ask itself for ever."""
-    own = [getattr(kind, name, None) for name in ("__reduce__", "__reduce_ex__", "__setstate__")]
+    asked: Any = kind
+    plain = asked.__reduce_ex__ is object.__reduce_ex__ and asked.__reduce__ is object.__reduce__
     return (
         isinstance(getattr(kind, "__getattr__", None), types.FunctionType)
-        and not classes.by_reference(kind)
-        and not any(isinstance(way, types.FunctionType) for way in own)
+        and plain
+        and not hasattr(kind, "__setstate__")
+        and kind not in copyreg.dispatch_table
     )
 
 
@@ -170,7 +172,7 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, numpy.void):
         return lambda _, record: arrays.reduce_record(record)
-    if numpy is not None and issubclass(kind, numpy.ndarray):
+    if numpy is not None and issubclass(kind, numpy.ndarray | numpy.flatiter):
         return lambda pickler, array: arrays.reduce_array(array, pickler.shared)
     pandas = sys.modules.get("pandas")
     if pandas is not None:

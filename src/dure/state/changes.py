@@ -18,7 +18,7 @@ from dure.state.capturing import Writer, snapshot_of, taken_of, there
 from dure.state.grouping import Gathered, gather
 from dure.state.loading import Loader
 from dure.state.parts import Cutter, Part
-from dure.state.pickling import Shared, pickler_for
+from dure.state.pickling import Shared, dumped, pickler_for
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _same_after_all(
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         shared.cutter.cut(slots)
         pickler = pickler_for(shared, {id(slots[slot]) for slot in old.classes.values()})
-        pickler.dump(slots)
+        pickler = dumped(pickler, slots)
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False

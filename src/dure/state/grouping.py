@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state import classes, collector, standard
 from dure.state.marks import NamespaceMark
 from dure.state.parts import Cut, Cutter, Part
-from dure.state.pickling import GroupPickler, Shared, pickler_for
+from dure.state.pickling import GroupPickler, Shared, dumped, pickler_for
 from dure.state.plain import BIG_BYTES
 from dure.state.reach import PLAIN, Kinds, met
 from dure.state.refusals import explain
@@ -178,7 +178,7 @@ def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
         node.token = shared.token(node.value)
     pickler = pickler_for(shared, own)
     try:
-        pickler.dump((node.value,))
+        pickler = dumped(pickler, (node.value,))
     except Exception as error:
         node.reason = explain(node.label, node.value, error, pickler.last)
     else:
@@ -224,7 +224,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
             cutter.uncut(id(cut.stand_in))
         pickler = pickler_for(shared, own)
         try:
-            pickler.dump(tuple(node.value for node in members))
+            pickler = dumped(pickler, tuple(node.value for node in members))
         except Exception as error:
             for node in members:
                 node.reason = explain(node.label, node.value, error, pickler.last)

@@ -19,7 +19,7 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, instances, marks, parts, patient, rebuild
+from dure.state import classes, collector, instances, marks, nans, parts, patient, rebuild
 from dure.state.blobs import BlobError, Blobs
 from dure.state.identity import differing
 from dure.state.reading import Reader
@@ -338,7 +338,8 @@ class _Unpickler(pickle.Unpickler):
         self._group = group
 
     def persistent_load(self, pid: Any) -> Any:
-        return pid  # what stands in for a container was loaded as that
+        # what stands in for a container was loaded as that
+        return nans.of_token(pid) if type(pid) is str else pid
 
     def find_class(self, module: str, name: str) -> Any:
         if module == marks.__name__ and name == "joined":

@@ -19,7 +19,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, large, layout, marks, plain, sharing, written
+from dure.state import classes, large, layout, marks, nans, plain, sharing, written
 from dure.state.alone import alone
 from dure.state.manifest import Buffer
 from dure.state.plain import NotPlainError
@@ -191,6 +191,9 @@ def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
 
 class _Unpickler(pickle.Unpickler):
     """Loads what was pickled in this process, with the classes that live here."""
+
+    def persistent_load(self, pid: str) -> Any:
+        return nans.of_token(pid)
 
     def find_class(self, module: str, name: str) -> Any:
         if module == marks.__name__:

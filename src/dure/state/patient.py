@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dure.state import nans
 from dure.state.instances import HASH, is_leaf
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose ste
         return self._find(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return a container that stands where it was cut."""
-        return pid
+        """Return a container that stands where it was cut, or a NaN by its token."""
+        return nans.of_token(pid) if type(pid) is str else pid
 
     def load(self) -> Any:
         """Return the object."""

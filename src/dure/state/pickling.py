@@ -27,6 +27,7 @@ from dure.state import (
     enums,
     instances,
     marks,
+    nans,
     rebuild,
     routes,
     standard,
@@ -323,14 +324,26 @@ class CuttingPickler(GroupPickler):
         super().__init__(shared, own)
         self._stand_ins: dict[int, StandIn | standard.Living] = {**shared.cutter.stand_ins, **shared.met_living}
 
-    def persistent_id(self, obj: Any) -> StandIn | standard.Living | None:
-        """Return what stands in for a container, which a load takes for that itself."""
+    def persistent_id(self, obj: Any) -> StandIn | standard.Living | str | None:
+        """Return what stands in for a container, which a load takes for that itself, or the token of a NaN."""
+        if type(obj) is float:
+            return nans.token_of(obj) if obj != obj else None  # noqa: PLR0124 - as NaN does
         return self._stand_ins.get(id(obj))
 
 
 def pickler_for(shared: Shared, own: set[int]) -> GroupPickler:
     """Return a new pickler of one group."""
     return (CuttingPickler if shared.cutter.stand_ins or shared.met_living else GroupPickler)(shared, own)
+
+
+def dumped(pickler: GroupPickler, objects: tuple[Any, ...]) -> GroupPickler:
+    """Pickle some objects and return the pickler that did it: another one where a NaN is among them."""
+    pickler.dump(objects)
+    if isinstance(pickler, CuttingPickler) or not nans.inside(pickler.file.getvalue()):
+        return pickler
+    asked = CuttingPickler(pickler.shared, pickler.own)
+    asked.dump(objects)
+    return asked
 
 
 def _keep_buffer(buffers: list[PickleBuffer], buffer: PickleBuffer) -> bool:

@@ -20,7 +20,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, layout, marks, simple
+from dure.state import classes, layout, marks, nans, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,16 +161,25 @@ def dumps(
     """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
     is not asked where in memory they are, which another thread may change at any moment.
     """
+    pickler, stream = _dumped(_Pickler, elements, token_of)
+    if nans.inside(stream):
+        pickler, stream = _dumped(_NansPickler, elements, token_of)
+    found = _reached(pickler, elements, located=located)
+    return Made(stream, frozenset(pickler.modules), pickler.classes, *found)
+
+
+def _dumped(
+    kind: type[_Pickler], elements: tuple[list[Any], ...], token_of: Callable[[type], str]
+) -> tuple[_Pickler, bytes]:
     stream = _Stream()
-    pickler = _Pickler(stream, token_of)
+    pickler = kind(stream, token_of)
     try:
         pickler.dump(elements)
     except NotPlainError:
         raise
     except Exception as error:  # it is nested too deep
         raise NotPlainError from error
-    found = _reached(pickler, elements, located=located)
-    return Made(b"".join(stream.pieces), frozenset(pickler.modules), pickler.classes, *found)
+    return pickler, b"".join(stream.pieces)
 
 
 class _Stream:
@@ -208,7 +217,7 @@ class _Pickler(pickle.Pickler):
         """Leave what is plain to pickle, and refuse all else."""
         kind = type(obj)
         if kind in self._plain.python or (kind is type and obj in self._plain.python):
-            return NotImplemented
+            return nans.reduced(obj) if kind in (complex, decimal.Decimal) else NotImplemented
         is_simple = self.simple.get(kind)
         if is_simple is None:
             is_simple = self.simple[kind] = simple.is_simple(kind)
@@ -220,7 +229,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         if kind in self._plain.numpy:
             self.modules.add("numpy")
-            return NotImplemented
+            return nans.reduced(obj)
         slots = self._slots_of(kind)
         if slots is not None:
             if slots[0] and simple.may_hold_itself(kind, simple.state_of(obj, slots)[1]):
@@ -231,7 +240,7 @@ class _Pickler(pickle.Pickler):
     def _by_name(self, kind: type, obj: Any) -> Any:
         if isinstance(obj, type) and (self.simple.get(obj) or self.slotted.get(obj) is not None):
             return self._class(obj)
-        if any(obj is each for each in (marks.class_ref, simple.fill_slots, array)):
+        if any(obj is each for each in (marks.class_ref, simple.fill_slots, array, nans.kept, nans.complex_of)):
             return NotImplemented
         if self._plain.belongs(obj):
             self.modules.add("numpy")
@@ -275,6 +284,13 @@ class _Pickler(pickle.Pickler):
         if top not in sys.stdlib_module_names:
             self.modules.add(top)
         return NotImplemented
+
+
+class _NansPickler(_Pickler):
+    __slots__ = ()
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return nans.token_of(obj) if type(obj) is float and obj != obj else None  # noqa: PLR0124
 
 
 def array(data: bytes, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled

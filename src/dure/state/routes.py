@@ -33,6 +33,7 @@ from dure.state import (
     frames,
     instances,
     marks,
+    nans,
     rebuild,
     standard,
     tensors,
@@ -92,7 +93,7 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     reason = reason_for(kind)
     if issubclass(kind, logging.Logger) or reason is not None:
         return standard.logger if reason is None else functools.partial(_refuse, reason)
-    return standard.kept_by_module(kind, _own_route(kind))
+    return standard.kept_by_module(kind, nans.route(kind) or _own_route(kind))
 
 
 def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:

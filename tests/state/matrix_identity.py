@@ -1,0 +1,80 @@
+"""The part of the fidelity matrix about what is told apart by which object it is: NaNs, sentinels, singletons."""
+# ruff: noqa: E501 - the source of a cell is one text
+
+from tests.state.rows import rows
+
+_NANS = "import decimal, json, math\nimport numpy as np, pandas as pd\n"
+
+IDENTITY_ROWS = [
+    *rows(
+        "NaN objects, which are found by identity",
+        ("numpy's NaN as a key", _NANS + "x={np.nan:1}", "x[__import__('numpy').nan]==1"),
+        ("numpy's NaN in a list and a set", _NANS + "x=[np.nan]; s={np.nan,1}", "np.nan in x and np.nan in s"),
+        ("numpy's NaN as a variable", _NANS + "x=np.nan", "x is np.nan"),
+        ("math.nan as a key", _NANS + "x=math.nan; d={x:1}", "x is math.nan and d[x]==1 and x is not np.nan"),
+        (
+            "NaN of one's own under several names",
+            "x=float('nan'); d={x:1}; s={x}; y=[x]*3",
+            "d[x]==1 and x in s and y==[x]*3",
+        ),
+        ("NaN inside a tuple that is a key", "x=(float('nan'),1); d={x:1}; y=x[0]", "d[x]==1 and d[(y,1)]==1"),
+        ("NaN inside a frozen set that is a key", "x=frozenset([float('nan'),1]); d={x:1}", "d[x]==1"),
+        (
+            "NaN that the JSON decoder made",
+            _NANS + "x=json.loads('[NaN,NaN]'); d={x[0]:1}",
+            "d[x[1]]==1 and x[0] is json.decoder.NaN",
+        ),
+        (
+            "NaN of decimal",
+            _NANS + "x=decimal.Decimal('NaN'); d={x:1}; y=[decimal.Decimal('sNaN123')]",
+            "d[x]==1 and str(y[0])=='sNaN123'",
+        ),
+        ("NaN of complex", "x=complex('nan+1j'); d={x:1}", "d[x]==1 and x.imag==1"),
+        (
+            "NaN of numpy's scalars",
+            _NANS
+            + "x=[np.float64('nan'),np.float32('nan'),np.float16('nan'),np.complex64('nan'),np.longdouble('nan')]; d={k:type(k) for k in x}; y=x[0]",
+            "all(d[k] is type(k) for k in x) and x[0] is y",
+        ),
+        (
+            "NaT of numpy's scalars",
+            _NANS + "x=np.datetime64('NaT','s'); y=np.timedelta64('NaT'); d={x:1,y:2}",
+            "d[x]==1 and d[y]==2 and x.dtype=='M8[s]'",
+        ),
+        ("pandas.NaT as a key", _NANS + "x={pd.NaT:1}", "x[pd.NaT]==1"),
+        (
+            "label of a pandas column that is NaN",
+            _NANS + "x=pd.DataFrame([[1,2]],columns=['a',np.nan]); d={np.nan:1}",
+            "x[np.nan].tolist()==[2] and x.columns[1] is np.nan and d[x.columns[1]]==1",
+        ),
+        ("NaN in an object array", _NANS + "x=np.array([1,np.nan,'x'],dtype=object)", "x[1] is np.nan"),
+        (
+            "NaN in a column of texts",
+            _NANS + "x=pd.Series(['x',np.nan]*50000,dtype=object)",
+            "x[1] is np.nan and x[99999] is np.nan",
+        ),
+        (
+            "NaN in a large array of objects",
+            _NANS + "x=np.array([float(i) if i%10 else np.nan for i in range(200000)],dtype=object)",
+            "x[0] is np.nan and x[199990] is np.nan",
+        ),
+        (
+            "NaN in the parts of a large list, and elsewhere",
+            "n=float('nan'); x=[float(i) if i%10 else n for i in range(300000)]; y=x[20:30]; d={n:1}",
+            "x[0] is n and x[299990] is n and y[0] is n and d[n]==1",
+        ),
+        (
+            "NaN in the keys of a large dictionary",
+            "n=float('nan'); x={(i,n):n for i in range(100000)}",
+            "x[5,n] is n and x[99999,n] is n",
+        ),
+        ("NaN in a large set", "n=float('nan'); x={*map(float,range(200000)),n}", "n in x"),
+        (
+            "NaNs of decimal, complex and numpy in large lists",
+            _NANS
+            + "a=[decimal.Decimal('NaN'),complex('nan'),np.float64('nan')]; d=dict.fromkeys(a,1); x=[[a[0],decimal.Decimal(n),a[1],1j,a[2],np.float64(n)] for n in range(50000)]",
+            "all(d[x[n][k]]==1 for n in (0,49999) for k in (0,2,4))",
+        ),
+        ("NaN as a default and in a closure", "n=float('nan')\ndef x(k=n, s={n}): return k in s", "x() and x(n)"),
+    ),
+]

@@ -35,7 +35,14 @@ def records(count=600):
     ]
 
 
+@pytest.fixture
+def pages_of_its_own():
+    """Fills the places that other tests left between their objects, so that what a test makes lies on other pages."""
+    return records(80_000)
+
+
 @needs_marks
+@pytest.mark.usefixtures("pages_of_its_own")
 def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pickled, monkeypatch):
     monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
     scope = {"data": records(40_000), "by_day": {f"day {n}": [n, {"of": n}] for n in range(40_000)}, "k": 1}
@@ -473,6 +480,7 @@ def test_one_changed_record_is_compared_without_loading_the_others(blobs, monkey
 
 
 @needs_marks
+@pytest.mark.usefixtures("pages_of_its_own")
 def test_what_a_comparison_found_unchanged_is_not_pickled_again(blobs, pickled, monkeypatch):
     monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # as above
     scope = {"data": records(40_000)}

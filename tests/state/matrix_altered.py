@@ -245,6 +245,11 @@ ALTERED_ROWS = [
             "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nfrom matplotlib.widgets import Slider\ny=plt.figure().subplots(); x=Slider(y,'a',0,1); seen=[]; x.on_changed(seen.append)",
             "x.set_val(.5) or seen==[.5]",
         ),
+        (
+            "figure that hears of a changed line, and its window",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nx,y=plt.subplots(); z,=y.plot([1,2]); x.canvas.draw()",
+            "x.stale_callback is __import__('matplotlib.pyplot').pyplot._auto_draw_if_interactive and (x.canvas.draw() or not x.stale) and (z.set_ydata([3,4]) or x.stale)",
+        ),
         ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
         (
             "logger with handlers",

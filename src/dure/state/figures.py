@@ -12,8 +12,11 @@ import importlib
 import itertools
 import sys
 import threading
+import types
 import weakref
 from typing import TYPE_CHECKING, Any
+
+from dure.state import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,13 +27,14 @@ _OWN = {"matplotlib", "mpl_toolkits", "matplotlib_inline", "ipympl"}  # connect 
 
 
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces matplotlib's figures and registries of callbacks; None for other types."""
+    """Return what reduces matplotlib's figures, what is in them and registries of callbacks; None for other types."""
     cbook, figure = sys.modules.get("matplotlib.cbook"), sys.modules.get("matplotlib.figure")
     if cbook is not None and kind is getattr(cbook, "CallbackRegistry", None):
         return _registry
     if figure is not None and issubclass(kind, getattr(figure, "Figure", ())):
         return _figure
-    return None
+    artist = sys.modules.get("matplotlib.artist")
+    return _artist if artist is not None and issubclass(kind, getattr(artist, "Artist", ())) else None
 
 
 @contextlib.contextmanager
@@ -49,11 +53,38 @@ def _figure(_pickler: Any, figure: Any) -> Any:
         state |= {"_restore_to_pylab": True, "_dure_number": _unseen[figure]}
     elif state.get("_restore_to_pylab"):
         state["_dure_number"] = figure.canvas.manager.num
-    return make, arguments, state, None, None, fill
+    return make, arguments, _told(figure, state), None, None, fill
+
+
+def _artist(_: Any, value: Any) -> Any:
+    make, arguments, state, *more = value.__reduce_ex__(5)
+    if type(state) is not dict or state.get("stale_callback", value) is not None or any(more):
+        return make, arguments, state, *more
+    return make, arguments, _told(value, state), None, None, fill_artist
+
+
+def _told(value: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """Add what tells its figure, and that its window, of a change; its own pickle leaves it out."""
+    told = value.stale_callback
+    return {**state, "stale_callback": told} if isinstance(told, types.FunctionType) else state
+
+
+def fill_artist(value: Any, state: dict[str, Any]) -> None:
+    """Give an artist what it was. Its figure hears of what changes from then on, not before it is all there."""
+    told = state["stale_callback"]
+    rebuild.set_as_pickle(value, {**state, "stale_callback": None})
+    vars(value)["stale_callback"] = told
 
 
 def fill(figure: Any, state: dict[str, Any]) -> None:
     """Give a figure what it was, and to pyplot under the number that it had where no other has that."""
+    told = state.pop("stale_callback", None)
+    state["stale_callback"] = None
+    _show(figure, state)
+    vars(figure)["stale_callback"] = told
+
+
+def _show(figure: Any, state: dict[str, Any]) -> None:
     number = state.pop("_dure_number", 0)
     if getattr(_here, "unseen", False) and state.pop("_restore_to_pylab", False):
         _unseen[figure] = number

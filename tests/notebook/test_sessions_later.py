@@ -227,14 +227,62 @@ def test_under_another_blob_key_the_opening_says_so_and_nothing_is_saved_over_wh
         )
         shown = [told(kernel.loaded), *(told(kernel.run(cell)) for cell in ("y = 2", "pass"))]
         assert [line for line in shown if line] == [shown[0]], "said once"
-        assert shown[0].startswith("What train.ipynb held cannot be opened, so it is neither restored nor saved over")
-        assert "whether the blob key was changed, or begin anew: `%session on NAME`" in shown[0]
-        assert not kernel.run("%session save").ok
-        assert kernel.run("%session on other.ipynb").ok
-        assert kernel.run("z = 3").ok
-        assert settled(desk, "other.ipynb")
+        assert shown[0].startswith("train.ipynb is neither restored nor saved: the platform was started with another")
+        assert "put that key back" in kernel.run("%session save").traceback
+        new = desk.open("new.ipynb")  # what it saved would not open when the key is back, and be collected
+        assert told(new.loaded).startswith("new.ipynb is neither restored nor saved")
+        assert new.run("z = 3").ok
         again = desk.open()
         assert again.run("y = 2").ok
         assert desk.saved() == number
+    assert not desk.saved("new.ipynb")
     again = desk.open()
     assert again.value("x, y") == "(41, 1)"
+
+
+def test_under_an_accepted_new_key_what_is_not_opened_is_not_saved_over_and_another_name_begins(desk, tmp_path):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    number = settled(desk)
+    desk.crash(kernel)
+    for path in (tmp_path / "blobs").rglob("*"):
+        if len(path.name) == 64:
+            path.write_bytes(b"lost" + path.read_bytes()[4:])
+    kernel = desk.open()
+    assert told(kernel.loaded).startswith("What train.ipynb held cannot be opened, so it is neither restored nor saved")
+    assert kernel.run("%session on other.ipynb").ok
+    assert kernel.run("z = 3").ok
+    assert settled(desk, "other.ipynb")
+    assert desk.saved() == number
+
+
+def test_a_damaged_newest_version_gives_way_to_the_one_before_and_is_kept(desk, tmp_path):
+    kernel = desk.open()
+    kernel.run("x = [1]")
+    settled(desk)
+    kernel.run("x.append(2)")
+    number = settled(desk)
+    kernel.run("y = 1")
+    last = settled(desk)
+    desk.crash(kernel)
+    session = desk.plane.store.sessions.find("alice", "vision", "train.ipynb")
+    versions = {each.number: each for each in desk.plane.store.sessions.versions([session.id])}
+    seal = desk.plane.ports.blobs._key.seal("vision")
+    [path] = tmp_path.rglob(seal.name(versions[last].document))
+    path.write_bytes(b"{}")
+    again = desk.open()
+    line = told(again.loaded)
+    assert line.startswith("Restored 1 variable of train.ipynb as of"), line
+    assert f"(version {number}, " in line
+    assert f"Version {last} cannot be read" in line
+    assert "what the cells after cell 3 did is missing: run them again" in line
+    assert again.value("x, 'y' in globals()") == "([1, 2], False)"
+    assert again.run("x.append(3)").ok
+    settled(desk)
+    kept = {each.number: each.document for each in desk.plane.store.sessions.versions([session.id])}
+    assert kept[last] == versions[last].document
+    assert max(kept) > last
+    assert again.run("%session undo").ok
+    assert again.value("x") == "[1, 2]"
+    desk.crash(again)
+    assert "cannot be read" not in told(desk.open().loaded)

@@ -51,7 +51,7 @@ def collected(team: Team, needed: Iterable[str], older_than_s: float, known: dic
 
     `known` is the team's own memory of what its manifests name, from one collection to the next.
     """
-    if noted_key(team) != _name_of(team.seal):
+    if key_changed(team):
         # under another key every blob has another name, so all would look like garbage
         raise BlobStoreError(
             "These blobs were written with another DURE_BLOB_KEY_FILE, so none is collected: put that key back, or, "
@@ -67,13 +67,13 @@ def collected(team: Team, needed: Iterable[str], older_than_s: float, known: dic
     return sum(team.remove(name, older_than_s) for name in old if name not in reached)
 
 
-def noted_key(team: Team) -> str:
-    """Note by which key the team's blobs have their names, unless that was noted before; return what is noted."""
+def key_changed(team: Team) -> bool:
+    """Note by which key the team's blobs have their names, unless that was noted before; whether it is another one."""
     held = team.mark()
     if not held and team.seal.encrypts:
         held = _name_of(team.seal)
         team.set_mark(held)
-    return held or ""
+    return (held or "") != _name_of(team.seal)
 
 
 def _name_of(seal: Seal) -> str:

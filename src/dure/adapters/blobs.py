@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from dure.adapters.blob_collection import collected, noted_key
+from dure.adapters.blob_collection import collected, key_changed
 from dure.adapters.blob_key import BlobKey
 from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
@@ -59,8 +59,9 @@ class FolderBlobStores:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._group_of is not None:
                 self._share(team, folder, self._group_of(team))
-            noted_key(_FolderTeam(folder, self._key.seal(team)))
-        return {"kind": "folder", "root": str(folder.absolute()), **self._key.access(team)}
+            changed = key_changed(_FolderTeam(folder, self._key.seal(team)))
+        access = {"kind": "folder", "root": str(folder.absolute()), **self._key.access(team)}
+        return {**access, "key_changed": True} if changed else access
 
     def _share(self, team: str, folder: Path, group: int) -> None:
         """Open the team's folders to its group; done once in a process and group, and cheap to repeat."""
@@ -130,8 +131,8 @@ class S3BlobStores:
         with self._told():
             keys = self._keys.of(team, prefix)
             found = self._team(team)
-            if found.seal.encrypts and team not in self._marked:
-                noted_key(found)
+            changed = team not in self._marked and key_changed(found)
+            if not changed:
                 self._marked.add(team)
         return {
             "kind": "s3",
@@ -143,6 +144,7 @@ class S3BlobStores:
             "secret_access_key": keys.secret_access_key,
             "session_token": keys.session_token,
             **self._key.access(team),
+            **({"key_changed": True} if changed else {}),
         }
 
     def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.session_ended import Ended, ended_line
 from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
 from dure.notebook.session_restoring import Lost, bring_back, clock, differences, lost_names, restored_line, short, some
 from dure.notebook.session_words import HELP, say
@@ -91,6 +92,8 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
         table.below.append(say("more_variables", count=len(held) - _SHOWN))
     if notebook.names.lost:
         table.below.append(say("lost", names=lost_names(notebook.names.lost)))
+    if notebook.names.ended:
+        table.below.append(ended_line(notebook.names.ended))
     if saver.unsaved:
         table.below.append(
             say("not_saved_names", names=lost_names(notebook.names.why_unsaved(dict(sorted(saver.unsaved.items())))))
@@ -305,6 +308,8 @@ def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> T
 
 
 def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
+    from dure.state import BlobError, ManifestError
+
     saver = saver_of(notebook)
     _nothing_lost(notebook, saver)
     if saver.base is None:
@@ -317,7 +322,10 @@ def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
         if earlier is None:
             break
         version = earlier
-        before = saved_version(notebook, earlier)
+        try:
+            before = saved_version(notebook, earlier)
+        except (BlobError, ManifestError, ValueError):  # damaged: the one before it
+            continue
         added, removed, changed = differences(before.snapshot, saver.base)
         if not (added or removed or changed):
             continue
@@ -351,20 +359,26 @@ def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> Versio
 
 
 def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
-    cells = {lost.cell: lost.source for lost in notebook.names.lost.values() if lost.cell is not None and lost.source}
-    if not cells:
+    ended = notebook.names.ended
+    made = {lost.cell: lost.source for lost in notebook.names.lost.values() if lost.cell is not None and lost.source}
+    cells = [Ended(cell, source) for cell, source in sorted(made.items())]
+    unsaved = [each for each in ended if each.source and each not in cells]  # what ended after all that is saved
+    if not (cells or unsaved):
         notebook.show(say("nothing_lost"))
         return
     namespace = notebook.shell.user_ns
     missing, back, anew = set(notebook.names.lost), set[str](), set[str]()
-    for cell, source in sorted(cells.items()):
-        notebook.show(say("rerunning", cell=cell))
+    for each in [*cells, *unsaved]:
+        notebook.show(say("rerunning", cell=each.cell))
+        if each in ended:
+            ended.remove(each)
+        notebook.ran_again.append(each.source)
         before = dict(namespace)
-        result = notebook.shell.run_cell(source, store_history=False, silent=True)
+        result = notebook.shell.run_cell(each.source, store_history=False, silent=True)
         for name, value in list(namespace.items()):
             if before.get(name) is not value:
-                (back if name in missing else anew).add(name)
-                notebook.names.rerun(name, cell)
+                (back if name in missing or each in unsaved else anew).add(name)
+                notebook.names.rerun(name, each.cell)
         if not result.success:
             return
     if back:

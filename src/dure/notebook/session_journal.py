@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,6 +21,7 @@ from dure.notebook.records import own_ticks
 
 MAX_PENDING = 200
 _MAX_AGE_S = 90 * 24 * 3600.0
+_writing = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -28,7 +30,8 @@ class Journal:
 
     `pending` are versions that the platform has not confirmed, oldest first; `fresh` says that the person restarted the
     kernel to begin anew; `access` how the team's blobs are reached when the platform is away (a folder
-    without a key only).
+    without a key only). `ended` counts the kernel's cells up to the version that the platform confirmed last, `covers`
+    those up to each pending one.
     """
 
     name: str
@@ -47,16 +50,40 @@ class Journal:
     fresh: bool = False
     off: bool = False
     pending: list[dict[str, Any]] = field(default_factory=list)
+    ended: int = 0
+    covers: list[int] = field(default_factory=list)
 
     @property
     def number(self) -> int:
         """The number of the newest version, confirmed or not."""
         return self.newest + len(self.pending)
 
+    @property
+    def opened(self) -> bool:
+        """Whether the kernel came so far that it knew its session."""
+        return self.session is not None or self.document is not None or self.off
+
+    def add(self, request: dict[str, Any], ended: int) -> None:
+        """Note a version that is saved and that the platform does not know yet; `ended` cells are in it."""
+        self.pending.append(request)
+        self.covers.append(ended)
+        del self.pending[:-MAX_PENDING], self.covers[:-MAX_PENDING]
+
+    def confirmed(self, newest: int) -> None:
+        """The platform has the oldest pending version, as number `newest`."""
+        self.newest = newest
+        self.pending.pop(0)
+        if self.covers:
+            self.ended = max(self.ended, self.covers.pop(0))
+
+    def drop_pending(self) -> None:
+        """The platform will not have what is pending."""
+        self.pending, self.covers = [], []
+
     def write(self) -> None:
         """Put it on disk, whole; does nothing where the folder cannot be written."""
         self.pid, self.pid_ticks, self.at = os.getpid(), own_ticks(), time.time()
-        with contextlib.suppress(OSError):
+        with _writing, contextlib.suppress(OSError):
             where = folder(self.name, self.url)
             where.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial = where / f".{self.kernel}"
@@ -73,10 +100,15 @@ class Journal:
 
 def folder(name: str, url: str, environ: Mapping[str, str] | None = None) -> Path:
     """Return where a notebook's journals lie, below `$XDG_STATE_HOME/dure/sessions`."""
+    digest = hashlib.blake2b(f"{url}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return state_folder(environ) / digest
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the folders of all notebooks lie."""
     environ = os.environ if environ is None else environ
     state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    digest = hashlib.blake2b(f"{url}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return Path(state) / "dure" / "sessions" / digest
+    return Path(state) / "dure" / "sessions"
 
 
 def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dure.client.session_refs import moment_of, newest_before, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError
+from dure.notebook.session_restoring import short
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def saver_of(notebook: NotebookSession) -> Saver:
         raise QuietError(say("no_name"))
     if not notebook.ready():
         if notebook.failure is not None:
+            if (key := untold(notebook.failure)) == "key_changed":
+                raise QuietError(say(key, name=short(notebook.name or "")))
             raise notebook.failure
         opened = notebook.opened
         off = opened is not None and opened.policy is not None and not opened.policy.save
@@ -85,3 +88,15 @@ def saved_version(notebook: NotebookSession, version: VersionView) -> Saved:
 def snapshot_of(notebook: NotebookSession, version: VersionView) -> Snapshot:
     """Return the snapshot of a version."""
     return saved_version(notebook, version).snapshot
+
+
+def untold(failure: BaseException) -> str:
+    """Return the sentence for what did not open; "" for a platform that is away, no news to who works without it."""
+    from dure.client import DureError
+    from dure.notebook.session_opening import AWAY, KeyChangedError
+
+    if isinstance(failure, KeyChangedError):
+        return "key_changed"
+    if not isinstance(failure, DureError):
+        return "not_opened"
+    return "" if failure.code in AWAY else "not_saved"

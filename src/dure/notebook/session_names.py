@@ -13,15 +13,19 @@ from dure.notebook.session_restoring import Lost
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dure.notebook.session_ended import Ended
     from dure.notebook.session_restoring import Brought
 
 
 class Names:
-    """What is known of the names in one shell. `made`: the cell that made each; `lost`: what did not come back."""
+    """What is known of the names in one shell. `made`: the cell that made each; `lost`: what did not come back;
+    `ended`: cells of an earlier kernel whose result no version holds.
+    """
 
     def __init__(self, shell: Any) -> None:
         self.made: dict[str, int] = {}
         self.lost: dict[str, Lost] = {}
+        self.ended: list[Ended] = []
         self._shell = shell
         self._ids: dict[str, int] = {}
         self._told: set[str] = set()

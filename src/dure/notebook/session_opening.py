@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.session_ended import Ended, forget, unsaved
 from dure.notebook.session_journal import Journal, left_behind
 from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from dure.client import Client
     from dure.state import Blobs, Snapshot
-    from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView
+    from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView, VersionView
 
 _ASK_S = 5.0
 _LISTED = 100
+_LOOKED_BACK = 20  # versions, where the newest cannot be read
 _LOOKED_AT_BYTES = 8 * 1024**2
 _RAN = re.compile(rb'"execution_count": *\d')
 AWAY = SKEW | {"unreachable", "busy", "not_dure", "not_signed_in", "disk_full", "internal_error"}
@@ -37,6 +41,20 @@ class Saved:
     digest: str
     document: SessionDocument
     snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The newest version cannot be read: its number, the last cell of the one that is restored, its own, and why."""
+
+    number: int
+    before: int
+    cell: int
+    reason: str
+
+
+class KeyChangedError(Exception):
+    """The platform was started with another blob key: what is saved under it is lost when the former one is back."""
 
 
 @dataclass(slots=True)
@@ -54,6 +72,10 @@ class Opened:
     saved: Saved | None = None
     fresh: bool = False
     off: bool = False
+    ended: list[Ended] = field(default_factory=list)  # cells of dead kernels that no version holds
+    taken: list[Journal] = field(default_factory=list)  # of dead kernels, whose place this one takes
+    damaged: Damaged | None = None
+    pending: list[dict[str, Any]] = field(default_factory=list)  # what they saved and the platform does not know
     moved_from: str = ""  # the session that may be this notebook's, by the name it had before
 
 
@@ -65,17 +87,20 @@ def a_client() -> Client:
     return Client(find_login(), lang=language(), retry_s=0, timeout_s=_ASK_S)
 
 
-def open_session(client: Client, name: str, connection: str) -> Opened:
+def open_session(
+    client: Client, name: str, connection: str, take_over: Callable[[list[Ended]], None] = lambda _: None
+) -> Opened:
     """Return what is known of the notebook `name`. Raises DureError or BlobError when neither platform nor disk can
     tell. `connection` is the kernel's connection file: a kernel that is started again, by the person or after a crash,
     has the same, and the name that it was started with; it goes on with its session, whatever that is called by now.
+    `take_over` notes the cells that no version holds before what dead kernels noted of them goes.
     """
     from dure.client import DureError
 
     left = left_behind(name, client.login.url, connection)
     fresh = any(journal.fresh and journal.connection == connection for journal in left)
-    off = bool(left) and left[-1].off
-    own = left[-1].session if left and connection and left[-1].connection == connection else None
+    last = next((journal for journal in reversed(left) if journal.opened), None)
+    own = last.session if last is not None and connection and last.connection == connection else None
     try:
         opened = _asked(client, name, own, left)
     except DureError as error:
@@ -83,7 +108,13 @@ def open_session(client: Client, name: str, connection: str) -> Opened:
         if remembered is None:
             raise
         opened = remembered
-    opened.fresh, opened.off = fresh, off
+    opened.fresh, opened.off = fresh, last is not None and last.off
+    if opened.ended and not opened.off:
+        take_over(opened.ended)
+    for journal in opened.taken:
+        forget(journal)
+        if opened.policy is not None:  # the platform knows all that it knew; what it wanted is in `opened`
+            journal.remove()
     return opened
 
 
@@ -120,19 +151,45 @@ def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> O
     team = found.team if found is not None else next(iter(me.teams), None)
     if team is None or not listing.policy.save:
         return Opened(name, me.name, team, None, 0, None, None, listing.policy)
-    access = client.blob_access(team).model_dump(exclude_none=True)
+    access = client.blob_access(team).model_dump(exclude_none=True, exclude_defaults=True)
+    if access.pop("key_changed", False):
+        raise KeyChangedError
     blobs = open_blobs(access)
     opened = Opened(name, me.name, team, None, 0, blobs, access, listing.policy)
     if detail is not None:
         newest = detail.versions[0]
         opened.session, opened.newest = detail.session.id, newest.number
         if newest.document is not None:
-            opened.saved = load(blobs, newest.document, newest.number, newest.at)
+            opened.saved, opened.damaged = _newest_readable(blobs, detail.versions)
     elif _has_run(Path.home() / name):
         opened.moved_from = _without_notebook(client, me.name, name)
-    for journal in left:  # all that it knew is known to the platform now; what it wanted is remembered by the caller
-        journal.remove()
+    opened.taken = left
+    opened.ended = list(dict.fromkeys(each for journal in left for each in unsaved(journal, journal.ended)))
     return opened
+
+
+def _newest_readable(blobs: Blobs, versions: Sequence[VersionView]) -> tuple[Saved, Damaged | None]:
+    """Return the newest version that can be read, and what is wrong with the newest of all where that is another one.
+    Raises what the newest raises where none can: then the store is away, or the key another one.
+    """
+    from dure.state import BlobError, ManifestError
+
+    newest = versions[0]
+    assert newest.document is not None
+    problem: Exception | None = None
+    for version in versions[:_LOOKED_BACK]:
+        try:
+            assert version.document is not None
+            saved = load(blobs, version.document, version.number, version.at)
+            if problem is None:
+                return saved, None
+            with contextlib.suppress(BlobError, ManifestError, ValueError):  # a store that did not answer for a moment
+                return load(blobs, newest.document, newest.number, newest.at), None
+            return saved, Damaged(newest.number, version.cell, newest.cell, str(problem))
+        except (BlobError, ManifestError, ValueError) as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
 
 
 def _has_run(notebook: Path) -> bool:
@@ -178,8 +235,7 @@ def _send_left(client: Client, journal: Journal) -> None:
             if error.code in AWAY:
                 raise
             return
-        journal.pending.pop(0)
-        journal.newest += 1
+        journal.confirmed(journal.newest + 1)
 
 
 def _remembered(left: list[Journal]) -> Opened | None:
@@ -195,4 +251,6 @@ def _remembered(left: list[Journal]) -> Opened | None:
     blobs = open_blobs(last.access)
     opened = Opened(last.name, "", last.team, last.session, last.newest, blobs, last.access, None)
     opened.saved = load(blobs, last.document, last.number, last.at)
+    opened.taken, opened.pending = [last], last.pending
+    opened.ended = unsaved(last, max([last.ended, *last.covers]))
     return opened

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session import language
+from dure.notebook.session_ended import ended_text, rerun_text
 from dure.notebook.session_words import say
 from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from dure.notebook.session_opening import Saved
+    from dure.notebook.session_ended import Ended
+    from dure.notebook.session_opening import Damaged, Saved
     from dure.state import Blobs, Report, Snapshot
     from dure.state.later import Later
 
@@ -55,11 +57,14 @@ class Brought:
     later: Later | None = None  # what is being loaded still, and counts as restored
     check: Callable[[], object] = lambda: None  # returns when all that came back was compared with its hashes
     kept: Snapshot | None = None  # what the version has of the lost
+    damaged: Damaged | None = None  # the newest version, instead of which this one was brought
+    ended: Sequence[Ended] = ()  # cells after it that no version holds
 
     @property
     def cells(self) -> list[int]:
-        """The cells that made what is missing."""
-        return sorted({lost.cell for lost in self.lost.values() if lost.cell is not None and lost.source})
+        """The cells that can be run again: those that made what is missing, and those that no version holds."""
+        made = {lost.cell for lost in self.lost.values() if lost.cell is not None and lost.source}
+        return sorted(made | {each.cell for each in self.ended if each.source})
 
 
 def bring_back(
@@ -156,15 +161,19 @@ def restored_line(brought: Brought, name: str) -> str:
         parts = []
     else:
         parts = [say("restored_nothing", **told)]
+    if (damaged := brought.damaged) is not None:
+        found = {"number": damaged.number, "cell": damaged.before, "reason": _brief(retold(damaged.reason, language()))}
+        parts.append(say("damaged" if damaged.cell > damaged.before else "damaged_same", **found))
     names = sorted(brought.later.coming) if brought.later is not None else []
     to_read = brought.later.progress(names)[1] if brought.later is not None else 0
     if to_read >= _TOLD_BYTES:
         parts.append(say("later", names=some(names), size=size_text(to_read)))
     if brought.lost:
         parts.append(say("lost", names=lost_names(brought.lost)))
+    if brought.ended:
+        parts.append(ended_text(brought.ended))
     if brought.cells:
-        key = "rerun_offer" if len(brought.cells) == 1 else "rerun_offer_many"
-        parts.append(say(key, cells=", ".join(map(str, brought.cells))))
+        parts.append(rerun_text(brought.cells))
     if differences := moved(saved.snapshot.fingerprint):
         parts.append(say("moved", differences=", ".join(differences)))
         if brought.unloadable and brought.kept is not None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_journal import MAX_PENDING, Journal
+from dure.notebook.session_journal import Journal
 from dure.notebook.session_opening import AWAY, Opened, a_client
 from dure.wire.skew import SKEW
 
@@ -40,6 +40,7 @@ class Facts:
     inputs: list[str]
     label: str = ""
     origin: int | None = None
+    ended: int = 0  # how many cells of this kernel have ended
 
     @property
     def asked_for(self) -> bool:
@@ -81,6 +82,7 @@ class Saver:
     _spared_at: float = field(default_factory=time.monotonic)
     _queue: queue.Queue[tuple[Frozen, Snapshot | None, Facts] | None] = field(default_factory=queue.Queue)
     _client: Client | None = None
+    _kept_last: Facts | None = None
     _skew: str = ""  # `problem` while the platform is of another version: what is kept here is not lost by it
     then: Callable[[], None] = lambda: None
     coming: Later | None = None  # what a restore still loads: every save keeps what the snapshot has of it
@@ -175,7 +177,8 @@ class Saver:
         """Save under another name from now on, as a session of its own."""
         self.journal.remove()
         self.journal.name, self.journal.team = name, team
-        self.journal.session, self.journal.newest, self.journal.pending = None, 0, []
+        self.journal.session, self.journal.newest = None, 0
+        self.journal.drop_pending()
         self.fenced, self.paused, self.base = False, False, None
         self.problem = self._skew = self.refused = ""
 
@@ -196,6 +199,9 @@ class Saver:
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
         from dure.wire.sessions import MAX_SOURCE, SaveRequest, SessionDocument
 
+        if self.fenced:  # frozen before that was known
+            frozen.close()
+            return
         while self.checks:
             self.checks[0]()  # what turns out to be damaged is left out, and named
             del self.checks[0]
@@ -224,10 +230,10 @@ class Saver:
             origin=facts.origin,
         )
         journal = self.journal
-        journal.pending.append(request.model_dump(exclude={"parent"}, exclude_none=True))
-        del journal.pending[:-MAX_PENDING]
+        journal.add(request.model_dump(exclude={"parent"}, exclude_none=True), facts.ended)
         journal.document, journal.cell = digest, facts.cell
         journal.write()
+        self._kept_last = facts
         self.base, self.unsaved, self.problem = snapshot, unsaved, self.refused or self._skew
         self.last = Kept(journal.number, time.time(), digest, snapshot, facts.origin, facts.cell)
 
@@ -248,8 +254,8 @@ class Saver:
                 return
             if self._skew or self.refused:
                 self._skew = self.refused = self.problem = ""
-            journal.pending.pop(0)
-            journal.newest, journal.session, journal.team = saved.number, saved.session, saved.team
+            journal.confirmed(saved.number)
+            journal.session, journal.team = saved.session, saved.team
             self.dropped += saved.dropped
             if saved.name not in {"", journal.name}:  # its notebook was moved, or deleted
                 journal.remove()
@@ -262,15 +268,15 @@ class Saver:
         self.base = None
         if error.code == "session_moved" and not error.problem.data.get("newest") and journal.newest:
             journal.newest, journal.session = 0, None  # it was deleted: this begins it again
-            journal.pending = []
-            self.problem = ""
+            journal.drop_pending()
+            self.problem, self.owed = "", self._kept_last
             return
         self.problem = self.refused or str(error)  # once, though sizes change
         if error.code == "session_moved":
             self.fenced, self.refused = True, ""
         elif error.code in _REFUSED:
             self.refused = self.problem
-        journal.pending = []
+        journal.drop_pending()
         journal.write()
 
     def _asked(self) -> Client:
@@ -323,6 +329,7 @@ def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Save
         return None
     journal.session, journal.newest, journal.team = opened.session, opened.newest, opened.team
     journal.off = opened.off
+    journal.pending, journal.covers = list(opened.pending), [0] * len(opened.pending)
     if opened.access is not None and opened.access.get("kind") == "folder" and "key" not in opened.access:
         journal.access = opened.access
     saver = Saver(namespace, journal, opened.blobs)
@@ -330,5 +337,8 @@ def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Save
         journal.document = opened.saved.digest
         saver.base = opened.saved.snapshot
     journal.write()
+    if opened.policy is None:  # what they knew is in this one's now
+        for taken in opened.taken:
+            taken.remove()
     saver.start()
     return saver

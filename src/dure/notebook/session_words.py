@@ -66,6 +66,18 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "`%session rerun` runs only cells {cells} again.",
         "`%session rerun`을 실행하면 셀 {cells}만 다시 실행합니다.",
     ),
+    "ended_unsaved": (
+        "Cell {cells} finished, but the kernel ended before its result was saved.",
+        "셀 {cells}은(는) 끝났지만 결과를 저장하기 전에 커널이 종료되었습니다.",
+    ),
+    "ended_unsaved_many": (
+        "Cells {cells} finished, but the kernel ended before their results were saved.",
+        "셀 {cells}은(는) 끝났지만 결과를 저장하기 전에 커널이 종료되었습니다.",
+    ),
+    "ended_by_hand": (
+        "Run cell {cells} again by hand: its code sets a secret or is too long to be noted.",
+        "셀 {cells}은(는) 직접 다시 실행하세요. 비밀 값을 설정하거나 너무 길어 코드를 기록하지 않았습니다.",
+    ),
     "moved": ("The environment is another one: {differences}.", "환경이 바뀌었습니다: {differences}."),
     "moved_back": (
         "What this environment cannot load stays saved: it is back when the notebook is opened in the former one.",
@@ -98,6 +110,31 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "{name}에 저장된 상태를 열 수 없어 복원하지 않으며, 그 위에 새로 저장하지도 않습니다. 30초마다 다시 "
             "시도합니다. 관리자에게 블롭 키가 바뀌었는지 물어보거나 `%session on NAME`으로 새로 시작하세요. ({reason})"
         ),
+    ),
+    "key_changed": (
+        (
+            "{name} is neither restored nor saved: the platform was started with another blob key, and what is saved "
+            "under it could not be opened when the former one is back. Ask an administrator to put that key back; it "
+            "is tried again every 30 seconds."
+        ),
+        (
+            "{name}을(를) 복원하지도 저장하지도 않습니다. 플랫폼이 다른 블롭 키로 시작되어, 지금 저장하면 이전 키로 "
+            "돌아갔을 때 열 수 없기 때문입니다. 관리자에게 이전 키를 되돌려 달라고 하세요. 30초마다 다시 시도합니다."
+        ),
+    ),
+    "damaged": (
+        (
+            "Version {number} cannot be read ({reason}), so what the cells after cell {cell} did is missing: run them "
+            "again. It is kept for the administrator."
+        ),
+        (
+            "버전 {number}을(를) 읽을 수 없어({reason}) 셀 {cell} 이후의 결과가 없습니다. 그 셀들을 다시 실행하세요. "
+            "그 버전은 관리자를 위해 남겨 두었습니다."
+        ),
+    ),
+    "damaged_same": (
+        "Version {number} cannot be read ({reason}): this is the one before. It is kept for the administrator.",
+        "버전 {number}을(를) 읽을 수 없어({reason}) 이전 버전을 복원했습니다. 그 버전은 관리자를 위해 남깁니다.",
     ),
     "restore_failed": (
         "The session of {name} could not be restored ({reason}): `%session restore` tries again.",

@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session import notebook_name
+from dure.notebook.session_ended import EndedCells, ended_line, only_looks, source_of
 from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
 from dure.notebook.session_journal import Journal, folder, left_behind
+from dure.notebook.session_lookup import untold
 from dure.notebook.session_names import Names
 from dure.notebook.session_restoring import Brought, bring_back, clock, lost_names, put_history, restored_line, short
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from dure.notebook.session_ended import Ended
     from dure.notebook.session_opening import Opened, Saved
     from dure.notebook.session_saving import Saver
     from dure.notebook.session_waiting import Waiting
@@ -51,6 +54,7 @@ class NotebookSession:
         self.opened: Opened | None = None
         self.saver: Saver | None = None
         self.names = Names(shell)
+        self.ended = EndedCells(self.kernel_id)
         self.origin: int | None = None
         self.running = False
         self.waiting: Waiting | None = None  # while a restore goes on
@@ -67,6 +71,8 @@ class NotebookSession:
         self._cells = 0
         self._cell = 0  # the number of the one that runs, or ran last; when IPython counts on depends on its version
         self._dirty = False
+        self._telling = False  # the cell that runs shows what no version holds
+        self.ran_again: list[str] = []  # by the cell that runs: the code of earlier ones
         self._under_way = 0  # saves that SIGTERM must not cut short
         self._ends_after = False
         self._began = False
@@ -130,11 +136,38 @@ class NotebookSession:
             self._cell = max(1, self.shell.execution_count - 1)
             self.names.cell_ended(self._cell)
             self._dirty = True
+            self._note_ended(result)
             self.arrive()
             if self.failure is not None:
                 self._ask_later()
             elif self._began:
                 self._later(self._cells)
+
+    def _note_ended(self, result: Any) -> None:
+        """Before the cell's reply is sent: note that it ended, as long as it is not saved."""
+        journal, saver, opened = self.journal, self.saver, self.opened
+        again, self.ran_again = "\n".join(self.ran_again), []
+        if self._telling:  # that cell is over, whose output has it
+            self._telling = False
+            self.ended.told()
+        if journal is None or journal.off or (opened is not None and (opened.off or opened.blobs is None)):
+            return
+        if saver is not None and (saver.fenced or saver.paused):
+            self.ended.clear()  # which the person was told
+        elif result.info is None or result.info.store_history:
+            source = source_of(self.shell.user_ns, self.names.made, self._cell)
+            if only_looks(source):
+                if not again:
+                    return
+                source = again  # `%session rerun`: what it ran stands for it
+            if not journal.at:
+                journal.write()
+            self.ended.note(self._cell, source, journal.ended)
+
+    def _take_over(self, cells: list[Ended]) -> None:
+        assert self.journal is not None
+        self.ended.take_over(cells)
+        self.journal.write()
 
     def _later(self, cells: int, delay_s: float = _QUIET_S) -> None:
         self.shell.kernel.io_loop.call_later(delay_s, self._settled, cells)
@@ -181,7 +214,7 @@ class NotebookSession:
             self._expected = any(folder(name, url).glob("*.json")) or bool(left_behind(name, url, known_by))
             self.journal = journal = Journal(name, url, self.kernel_id, _connection(self.shell))
             with client:
-                opened = open_session(client, name, known_by)
+                opened = open_session(client, name, known_by, self._take_over)
             if self._opening is not threading.current_thread():
                 return  # the person named another session meanwhile
             self.name = journal.name = opened.name
@@ -244,12 +277,22 @@ class NotebookSession:
             return
         self._began = True
         self._tell_opening()
-        if self.ready(0.0) and self.opened is not None and not self.opened.off and self.opened.saved is not None:
-            if self.opened.fresh:
-                saved = self.opened.saved
-                self.show(say("fresh", name=short(self.name or ""), at=clock(saved.at), number=saved.number))
-            else:
-                self.bring_back_first(self.opened.saved)
+        found = self.opened
+        if not self.ready(0.0) or found is None or found.off:
+            return
+        saved = found.saved
+        if saved is not None and not found.fresh:
+            self._telling = self.bring_back_first(saved)
+            return
+        if saved is not None:
+            self.show(say("fresh", name=short(self.name or ""), at=clock(saved.at), number=saved.number))
+        if found.ended:
+            self._tell_ended(found.ended)
+
+    def _tell_ended(self, cells: list[Ended]) -> None:
+        self.names.ended = list(cells)
+        self.show(ended_line(cells))
+        self._telling = True
 
     def ready(self, timeout_s: float = 10.0) -> bool:
         """Whether the session is opened and a saver stands ready; waits for the platform up to `timeout_s`."""
@@ -265,8 +308,10 @@ class NotebookSession:
                 self.saver.paused = self.opened.off
         return self.saver is not None
 
-    def bring_back_first(self, saved: Saved) -> None:
-        """Restore what was open last, but nothing over what the person has made in this kernel already."""
+    def bring_back_first(self, saved: Saved) -> bool:
+        """Restore what was open last, but nothing over what the person has made in this kernel already; whether that
+        and what no version holds was shown.
+        """
         assert self.opened is not None
         assert self.opened.blobs is not None
         if self._importing is not None:  # it imports nothing but what is to be restored
@@ -274,19 +319,27 @@ class NotebookSession:
             if self._importing.is_alive():
                 self.show(say("importing", name=short(self.name or "")))
                 self._importing.join()
-        brought = self._bring(saved, self.opened.blobs, keep=self.names.own())
-        if brought is not None:
-            put_history(self.shell, brought.inputs)
-            self._cell += len(brought.inputs[1:])
-            self._note_restored(brought)
+        brought = self._bring(saved, self.opened.blobs, keep=self.names.own(), ended=self.opened.ended)
+        if brought is None:
+            return False
+        inputs = brought.inputs
+        for each in self.opened.ended:
+            if each.cell == len(inputs):  # it was run: the cells that follow are numbered on
+                inputs.append(each.source)
+        put_history(self.shell, inputs)
+        self._cell += len(inputs[1:])
+        self._note_restored(brought)
+        return True
 
-    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str]) -> Brought | None:
+    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str], ended: Sequence[Ended] = ()) -> Brought | None:
         try:
             brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
         except Exception as error:
             self.restore_failed(error)
             return None
         self.took(brought)
+        brought.ended, brought.damaged = ended, self.opened.damaged if self.opened is not None else None
+        self.names.ended = list(ended)
         self.show(restored_line(brought, self.name or ""))
         return brought
 
@@ -351,7 +404,7 @@ class NotebookSession:
             return False
         namespace, made = self.shell.user_ns, self.names.made
         cell = self._cell
-        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin)
+        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin, self.ended.count)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
         with self._to_its_end():
@@ -471,7 +524,7 @@ class NotebookSession:
         """Say what a person can do where nothing is brought back: what is saved does not open here, or may be saved
         under a name that the notebook had before `mv` in a terminal.
         """
-        if self.failure is not None and (key := _untold(self.failure)):
+        if self.failure is not None and (key := untold(self.failure)):
             reason = str(self.failure) or type(self.failure).__name__
             self._say_once(say(key, name=short(self.name or ""), reason=reason))
         before = self.opened.moved_from if self.opened is not None else ""
@@ -493,16 +546,6 @@ def _report_restored(session_id: str, number: int, restored: int, lost: int) -> 
 
     with contextlib.suppress(Exception), a_client() as client:
         client.session_restored(session_id, number, restored, lost)
-
-
-def _untold(failure: BaseException) -> str:
-    """Return the sentence for what did not open; "" for a platform that is away, no news to who works without it."""
-    from dure.client import DureError
-    from dure.notebook.session_opening import AWAY
-
-    if not isinstance(failure, DureError):
-        return "not_opened"
-    return "" if failure.code in AWAY else "not_saved"
 
 
 def _connection(shell: Any) -> str:

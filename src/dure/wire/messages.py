@@ -379,6 +379,7 @@ class BlobAccess(View):
     secret_access_key: str | None = None
     session_token: str | None = None
     key: str | None = Field(default=None, repr=False)  # base64, where this team's blobs are encrypted
+    key_changed: bool = False  # the team's blobs were written with another: what is kept now would not open under it
 
 
 class NextCell(Wire):

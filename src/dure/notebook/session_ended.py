@@ -1,0 +1,163 @@
+"""Which cells have ended and are not known to be saved: noted before their reply, so that kill -9 takes none unnamed.
+
+One file per kernel, a line per cell, emptied whenever all that it names is saved; it costs a cell some 20 µs. The trap:
+nothing is flushed to the disk itself, so it outlives the kernel, its server and their container, but not the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.session_journal import Journal, state_folder
+from dure.notebook.session_words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+MAX_SOURCE = 20_000  # letters of a cell that is noted with its code
+_MAX_BYTES = 4 * 1024**2
+_LOOKS = re.compile(r"get_ipython\(\)\.run_line_magic\('session', '(?!restore|undo)[^\n]*\)\s*")
+_EARLIER = 0  # the count of a cell that an earlier kernel ended: no save of this one's holds it
+_TOLD = -1  # the count of the line that says that the earlier ones were told
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A cell that ended: its number and its code, "" where that is not to be noted."""
+
+    cell: int
+    source: str = ""
+
+
+class EndedCells:
+    """The file of one kernel. `count` tells how many of its cells have ended."""
+
+    def __init__(self, kernel: str) -> None:
+        self.count = 0
+        self._path = _path(kernel)
+        self._file: int | None = None
+        self._bytes = 0
+        self._earlier = False
+        self._lock = threading.Lock()
+
+    def note(self, cell: int, source: str, saved: int) -> None:
+        """Count a cell that has ended, and note it. `saved`: as many are saved, and need no note any more."""
+        with self._lock:
+            if saved >= self.count and not self._earlier:
+                self._empty()
+            self.count += 1
+            self._append([(self.count, Ended(cell, source if len(source) <= MAX_SOURCE else ""))])
+
+    def take_over(self, cells: Iterable[Ended]) -> None:
+        """Note what earlier kernels left unsaved, until it is told."""
+        with self._lock:
+            self._earlier = True
+            self._append([(_EARLIER, each) for each in cells])
+
+    def told(self) -> None:
+        """What earlier kernels left unsaved has been told."""
+        with self._lock:
+            if self._earlier:
+                self._earlier = False
+                self._append([(_TOLD, Ended(0))])
+
+    def clear(self) -> None:
+        """Forget all: these cells are saved, or the person knows that they are not."""
+        with self._lock:
+            self._empty()
+
+    def _empty(self) -> None:
+        if self._file is not None and self._bytes:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
+            self._bytes = 0
+
+    def _append(self, lines: Iterable[tuple[int, Ended]]) -> None:
+        data = "".join(json.dumps([count, each.cell, each.source]) + "\n" for count, each in lines).encode()
+        if self._bytes + len(data) > _MAX_BYTES:
+            return
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._bytes += os.write(self._file, data)
+
+
+def unsaved(journal: Journal, saved: int) -> list[Ended]:
+    """Return the cells that a dead kernel ended beyond the first `saved`, and those that it was to tell of."""
+    earlier: list[Ended] = []
+    own: list[Ended] = []
+    with contextlib.suppress(OSError):
+        for line in _path(journal.kernel).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError):  # a line that was cut short
+                count, cell, source = json.loads(line)
+                if count == _TOLD:
+                    earlier = []
+                elif count == _EARLIER:
+                    earlier.append(Ended(int(cell), str(source)))
+                elif count > saved:
+                    own.append(Ended(int(cell), str(source)))
+    return earlier + own
+
+
+def forget(journal: Journal) -> None:
+    """Take a dead kernel's file off the disk."""
+    with contextlib.suppress(OSError):
+        _path(journal.kernel).unlink(missing_ok=True)
+
+
+def source_of(namespace: dict[str, Any], made: dict[str, int], cell: int) -> str:
+    """Return the code of a cell as IPython keeps it; "" where it sets a secret, which is written nowhere."""
+    from dure.state.secrecy import secret_reason
+
+    inputs = namespace.get("In")
+    source = str(inputs[cell]) if isinstance(inputs, list) and 0 <= cell < len(inputs) else ""
+    names = [name for name, number in made.items() if number == cell and name in namespace]
+    if any(secret_reason(name, namespace[name]) for name in names) or secret_reason("cell", source):
+        return ""
+    return source
+
+
+def only_looks(source: str) -> bool:
+    """Return whether a cell is but a `%session` command that changes no variable, unless it runs cells again."""
+    return _LOOKS.fullmatch(source) is not None
+
+
+def ended_text(cells: Sequence[Ended]) -> str:
+    """Return that these cells ended and were not saved, and what to do with those whose code is not noted."""
+    told = say("ended_unsaved" if len(cells) == 1 else "ended_unsaved_many", cells=_listed(each.cell for each in cells))
+    by_hand = [each.cell for each in cells if not each.source]
+    return f"{told} {say('ended_by_hand', cells=_listed(by_hand))}" if by_hand else told
+
+
+def rerun_text(cells: Sequence[int]) -> str:
+    """Return the command that runs these cells again."""
+    return say("rerun_offer" if len(cells) == 1 else "rerun_offer_many", cells=_listed(cells))
+
+
+def ended_line(cells: Sequence[Ended]) -> str:
+    """Return what a person reads of cells that no version holds, where nothing is brought back."""
+    offered = sorted({each.cell for each in cells if each.source})
+    return " ".join([ended_text(cells), *([rerun_text(offered)] if offered else [])])
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers of cells, from three that follow one another as `3–7`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}–{b}" for a, b in runs)
+
+
+def _path(kernel: str) -> Path:
+    return state_folder() / "ended" / f"{kernel}.jsonl"

@@ -250,6 +250,11 @@ ALTERED_ROWS = [
             "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nx,y=plt.subplots(); z,=y.plot([1,2]); x.canvas.draw()",
             "x.stale_callback is __import__('matplotlib.pyplot').pyplot._auto_draw_if_interactive and (x.canvas.draw() or not x.stale) and (z.set_ydata([3,4]) or x.stale)",
         ),
+        (
+            "colorbar of an image, and one norm of two",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt, numpy as np\nf,a=plt.subplots(1,2); z=plt.Normalize(0,9); x=a[0].imshow(np.eye(3),norm=z); w=a[1].scatter([1],[2],c=[3],norm=z); y=f.colorbar(x); f.canvas.draw()",
+            "x.set_clim(0,3) or (y.vmax==3 and w.norm is x.norm is z and x.stale and w.stale and f.stale)",
+        ),
         ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
         (
             "logger with handlers",

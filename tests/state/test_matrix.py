@@ -107,7 +107,7 @@ def page(found):
         "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
         "",
         "Known to come back altered, and not in the tables: tensors and Arrow buffers on a bytearray inside a",
-        "container; a colorbar's tie to its image.",
+        "container.",
     ]
     section = ""
     for row in ROWS:

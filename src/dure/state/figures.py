@@ -108,7 +108,7 @@ def _registry(_: Any, registry: Any) -> Any:
     make, arguments, state, *_ = registry.__reduce_ex__(5)
     registry._cid_gen = itertools.count(state["_cid_gen"])  # noqa: SLF001 - as it was before it told its number
     for signal, connected in registry.callbacks.items():
-        kept = {cid: call for cid, proxy in connected.items() if _is_kept(call := proxy())}
+        kept = {cid: call for cid, proxy in connected.items() if _is_kept(signal, call := proxy())}
         state["callbacks"][signal] = dict(sorted((state["callbacks"].get(signal, {}) | kept).items()))
         state["_pickled_cids"] = state["_pickled_cids"] | set(kept)
     used = {cid for registered in state["callbacks"].values() for cid in registered}
@@ -117,7 +117,10 @@ def _registry(_: Any, registry: Any) -> Any:
     return make, arguments, dict(sorted(state.items()))
 
 
-def _is_kept(call: Any) -> bool:
-    """Tell whether a callback, of which None is left where it is gone, is not one that a window connects itself."""
+def _is_kept(signal: str, call: Any) -> bool:
+    """Tell whether a callback, of which None is left where it is gone, is not one that a window connects itself: what a
+    norm tells its image and that its colorbar, and what axes tell of their limits.
+    """
     name = str(getattr(getattr(call, "func", call), "__module__", None))
-    return call is not None and (name == "matplotlib.widgets" or name.partition(".")[0] not in _OWN)
+    others = not signal.endswith("_event") or name == "matplotlib.widgets" or name.partition(".")[0] not in _OWN
+    return call is not None and others

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dure.notebook.fitting import _imports
+from dure.state.identity import installed_modules
 from tests.notebook.conftest import NotebookKernel
 
 
@@ -24,6 +25,21 @@ from tests.notebook.conftest import NotebookKernel
 )
 def test_what_a_cell_imports_for_certain(code: str, names: set[str]):
     assert _imports(code) == names
+
+
+def test_packages_without_init_and_editable_ones_with_a_finder_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "shared_space" / "part").mkdir(parents=True)
+    (tmp_path / "not-a-name").mkdir()
+    info = tmp_path / "our_tools-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-tools\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("our_tools\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = installed_modules()
+    assert {"shared_space", "our_tools", "mpl_toolkits", "numpy"} <= set(modules)
+    assert not {"not-a-name", "json"} & set(modules)
 
 
 def wheel(folder: Path) -> Path:

@@ -46,7 +46,7 @@ def test_the_defaults_let_a_single_person_start(tmp_path):
     assert [(p.name, p.value) for p in platform.priorities] == [("high", 100), ("normal", 0), ("low", -100)]
     assert {d.name: d.may_leave for d in platform.data_classes} == {"open": True, "private": False}
     assert platform.environments[0].python == sys.executable
-    assert set(platform.environments[0].preimports) <= {"numpy", "pandas"}
+    assert {"numpy", "matplotlib.pyplot"} <= set(platform.environments[0].preimports)
     assert platform.burst.rule == "proportional"
 
 

@@ -40,14 +40,41 @@ def trained(tmp_path):
 
 def test_parameters_stay_aliased_and_views_stay_views(trained):
     scope, back, snapshot, _ = trained
-    assert set(snapshot.unsaved) == {"loss"}
-    assert "autograd graph" in snapshot.unsaved["loss"]
+    assert not snapshot.unsaved
     assert back["optimizer"].param_groups[0]["params"][0] is back["net"][0].weight is back["weight"]
     assert back["rows"].data_ptr() == back["x"][1].data_ptr()
     assert back["turned"].data_ptr() == back["x"].data_ptr()
     assert torch.equal(back["weight"].grad, scope["weight"].grad)
     assert torch.equal(back["net"](back["x"]), scope["net"](scope["x"]))
     assert isinstance(back["mine"], back["Net"])
+
+
+def test_a_computed_tensor_has_its_value_and_no_gradient_flows_through_it(trained):
+    scope, back, snapshot, blobs = trained
+    loss = back["loss"]
+    assert torch.equal(loss, scope["loss"])
+    assert (repr(loss), loss.requires_grad, loss.is_leaf) == (repr(scope["loss"]), True, False)
+    with pytest.raises(RuntimeError, match=r"autograd graph of a tensor .SumBackward0. stayed behind"):
+        (loss + back["weight"].sum()).backward()
+    assert restore(snapshot, blobs, into={}).graphs_left == ("loss",)
+    assert "loss" not in changed(back, snapshot, blobs=blobs).changed
+
+
+def test_computed_tensors_keep_memory_gradients_and_attributes(tmp_path):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    back: dict[str, Any] = {"__name__": "__main__"}
+    code = "import torch\nw = torch.ones(2, 3, requires_grad=True)\nh = w * 2\nh.retain_grad()\nv = h.view(3, 2)"
+    exec(f"{code}\nv.sum().backward()\nh.label = 'hidden'\nlayers = [h]\nconjugate = (w * 1j).conj()", scope)
+    blobs = FolderBlobs(tmp_path)
+    snapshot = capture(scope, blobs=blobs)
+    assert "autograd graph" in snapshot.unsaved["conjugate"]
+    with torch.no_grad():
+        assert restore(snapshot, blobs, into=back).graphs_left == ("h", "layers", "v")
+    assert back["layers"][0] is back["h"]
+    assert (back["h"].grad.tolist(), back["h"].label) == ([[1] * 3] * 2, "hidden")
+    with torch.no_grad():
+        back["h"] += 1
+    assert back["v"].tolist() == [[3, 3]] * 3
 
 
 def test_only_what_changed_is_seen(trained):

@@ -19,6 +19,7 @@ from dure.adapters.gpus import FoundGpu
 _GIB = 1024**3
 _GOLD_BYTES = 38 * _GIB
 _SILVER_BYTES = 15 * _GIB
+_PREIMPORTS = ("numpy", "pandas", "sklearn", "matplotlib.pyplot", "torch")  # each cell would wait for them otherwise
 
 _SIMULATED_LAB = """\
       # No NVIDIA GPU was found, so these are SIMULATED: they queue, cost and end like real ones, and compute on CPU.
@@ -161,7 +162,7 @@ def initial_text(gpus: Sequence[FoundGpu], user: str, python: str | None = None)
         admins=json.dumps(admins),
         nodes=_found_nodes(gpus) if gpus else _SIMULATED_LAB,
         python=json.dumps(python or sys.executable, ensure_ascii=False),
-        preimports=json.dumps([name for name in ("numpy", "pandas") if importlib.util.find_spec(name)]),
+        preimports=json.dumps([name for name in _PREIMPORTS if importlib.util.find_spec(name.partition(".")[0])]),
     )
 
 

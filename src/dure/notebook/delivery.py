@@ -120,6 +120,7 @@ class Delivered:
     conflicts: tuple[str, ...] = ()
     refused: bool = False
     notes: list[str] = field(default_factory=list)
+    graphs_left: tuple[str, ...] = ()
     last_value: Any = None
 
 
@@ -164,6 +165,7 @@ def deliver(
             namespace.pop(name, None)
             result.deleted += (name,)
     result.changed = tuple(sorted(values))
+    result.graphs_left = tuple(sorted(values.keys() & set(report.graphs_left))) if report is not None else ()
     result.notes += before.still_held(namespace, sorted(set(end.get("in_place") or ()) & values.keys()))
     before.delivered(namespace, [*result.changed, *result.deleted])
     holder = end.get("last_name")

@@ -58,6 +58,8 @@ class RemoteInterrupt(KeyboardInterrupt):
 def remote_error(ename: str, evalue: str, traceback: Sequence[str], notes: Sequence[str] = ()) -> RemoteError:
     """Return an error whose type is called `ename`, since Jupyter clients show the type's name."""
     name = ename if ename.isidentifier() else "RemoteError"
+    said = retold(evalue, language())
+    notes = [*notes, said] if said != evalue else notes
     kind = type(name, (RemoteError,), {"__module__": "dure", "__qualname__": name})
     error: RemoteError = kind(ename, evalue, traceback, notes)
     return error

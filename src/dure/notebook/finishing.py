@@ -72,7 +72,8 @@ def finish(
         status.show(line, left_kept)
         raise QuietError(say("conflict_fail", names=", ".join(delivered.conflicts), job=job.id))
     records.forget(job.id)
-    status.show(line, left_kept)
+    graphs = (say("graphs_left", names=", ".join(delivered.graphs_left)),) if delivered.graphs_left else ()
+    status.show(line, (*graphs, *left_kept))
     kernel.tell(delivered.notes)
     if end.get("left"):
         _bring_left(kernel, client, job, end["left"], on_conflict)

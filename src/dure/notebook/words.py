@@ -195,6 +195,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "쓰려면 `%gpu attach {job} --on-conflict take`, 노트북의 값을 유지하려면 `--on-conflict keep`을 쓰세요."
         ),
     ),
+    "graphs_left": (
+        "Brought without the autograd graph, so .backward() works in the cell alone: {names}.",
+        "autograd 그래프 없이 값만 왔으므로 .backward()는 그 셀 안에서만 됩니다: {names}.",
+    ),
     "partial_committed": (
         "It did not end well; what it had changed by then was brought (--keep-partial): {names}.",
         "정상적으로 끝나지 않았지만 그때까지 바뀐 이름을 가져왔습니다(--keep-partial): {names}.",

@@ -75,9 +75,18 @@ def fingerprint() -> dict[str, Any]:
 
 
 def installed_modules() -> list[str]:
-    """Return the top-level modules that can be imported here, sorted, without the standard library's."""
-    names = {found.name for found in pkgutil.iter_modules()} - sys.stdlib_module_names
-    return sorted(name for name in names if not name.startswith("_"))[:_MODULES]
+    """Return the top-level modules that can be imported here, sorted, without the standard library's.
+
+    Python lists no package without `__init__.py` (`mpl_toolkits`, `google`), and none of an editable installation that
+    brings a finder of its own; the folders and the packages' metadata tell of these.
+    """
+    names = {found.name for found in pkgutil.iter_modules()}
+    for folder in sys.path:
+        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+            names.update(entry.name for entry in entries if entry.name.isidentifier() and entry.is_dir())
+    for installed in importlib.metadata.distributions():
+        names.update((installed.read_text("top_level.txt") or "").split())
+    return sorted(name for name in names - sys.stdlib_module_names if not name.startswith("_"))[:_MODULES]
 
 
 def imported_aside(modules: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import verified
+from dure.state import tensors, verified
 from dure.state.blobs import Blobs, digest_of
 from dure.state.loading import Loader, run_all
 from dure.state.manifest import EXTRA
@@ -36,6 +36,7 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)  # see `dure.state.extras`; never put into the namespace
+    graphs_left: tuple[str, ...] = ()  # names in whose values tensors are without their autograd graph
     unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
     later: Later | None = None  # what is still to be loaded, where `at_once_bytes` left anything
     _into: dict[str, Any] | None = None
@@ -117,12 +118,15 @@ def restore(
         if index in left or (at_once_bytes is not None and not beside and time.monotonic() > until):
             left[index] = named
             continue
+        graphs = tensors.graphs_left()
         try:
             slots = loader.load(index)
         except Exception as error:
             reason = loader.why(index, error)
             report.failed.update({name.removeprefix(EXTRA): reason for name in named})
             continue
+        if tensors.graphs_left() != graphs:
+            report.graphs_left += tuple(sorted(name for name in named if not name.startswith(EXTRA)))
         for name, slot in named.items():
             held = report.extras if name.startswith(EXTRA) else report.values
             held[name.removeprefix(EXTRA)] = slots[slot]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 import warnings
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OWNED_BYTES = 256 * 1024
+_GRAPH_LEFT = (
+    "The autograd graph of a tensor ({node}) stayed behind when it was saved or went to or came from a GPU cell: "
+    "only its value is here. Compute it and call .backward() in one cell, or in cells with %%gpu --keep 5m."
+)
+_nodes: dict[str, Any] = {}  # by name: what stands for a node of a graph that stayed behind
+_left = threading.local()
 
 
 class Holder:
@@ -47,11 +54,23 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
 
 def _reduce_tensor(_: Any, tensor: Any) -> Any:
     if not tensor.is_leaf and tensor.requires_grad:
-        raise RefusedError(tensor, "a tensor with its autograd graph; its .detach() can be saved")
+        return _reduce_computed(tensor)
     made = tensor.__reduce_ex__(5)
     if not isinstance(made, tuple) or not tensor.is_leaf or tensor.grad is None or len(made) != 2:
         return made
     return made[0], made[1], (tensor.grad,), None, None, set_gradient
+
+
+def _reduce_computed(tensor: Any) -> Any:
+    """Reduce a tensor that was computed from others: its value, and the name of its node in the autograd graph."""
+    import torch
+
+    plain = type(tensor) is torch.Tensor and tensor.layout is torch.strided
+    made = tensor.detach().__reduce_ex__(5) if plain and not tensor._backward_hooks else None  # noqa: SLF001
+    if not isinstance(made, tuple) or len(made) != 2 or tensor.is_conj() or tensor.is_neg():
+        raise RefusedError(tensor, "a tensor with its autograd graph; its .detach() can be saved")
+    state = (tensor.grad if tensor.retains_grad else None, tensor.retains_grad, dict(vars(tensor)))
+    return computed, (*made, type(tensor.grad_fn).__name__), state, None, None, set_computed
 
 
 def _holder(pickler: Any, storage: Any) -> Holder:
@@ -137,3 +156,49 @@ def untyped_storage(storage: Any) -> Any:
 def set_gradient(tensor: Any, state: tuple[Any]) -> None:
     """Give a leaf tensor its gradient back."""
     tensor.grad = state[0]
+
+
+def computed(build: Callable[..., Any], made: tuple[Any, ...], node: str) -> Any:
+    """Return a tensor of the same value that needs a gradient, too; asking for one through it is a RuntimeError.
+
+    So nothing is computed from half a graph: it was made by `node`, as it prints, but that node's inputs are gone.
+    """
+    import torch
+
+    _left.count = graphs_left() + 1
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        return _node(node).apply(torch.zeros((), requires_grad=True), build(*made))
+
+
+def set_computed(tensor: Any, state: tuple[Any, bool, dict[str, Any]]) -> None:
+    """Give it the gradient that was retained, and the attributes that the person set."""
+    gradient, retained, attributes = state
+    if retained:
+        tensor.retain_grad()
+        tensor.grad = gradient
+    vars(tensor).update(attributes)
+
+
+def graphs_left() -> int:
+    """Return how many tensors this thread has loaded without their autograd graph."""
+    return int(getattr(_left, "count", 0))
+
+
+def _node(name: str) -> Any:
+    import torch
+
+    def forward(_ctx: Any, _anchor: Any, value: Any) -> Any:
+        # not the input itself, which torch would take for a view of it that may not be changed in place
+        same = torch.empty(0, dtype=value.dtype, device=value.device)
+        return same.set_(value.untyped_storage(), value.storage_offset(), value.size(), value.stride())
+
+    def backward(_ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(_GRAPH_LEFT.format(node=name))
+
+    if name not in _nodes:
+        members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        node: Any = type(name, (torch.autograd.Function,), members)
+        shown = node._backward_cls  # noqa: SLF001 -- by whose name torch prints the tensor
+        shown.__name__ = shown.__qualname__ = name
+        _nodes[name] = node
+    return _nodes[name]

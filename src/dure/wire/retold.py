@@ -98,6 +98,13 @@ _VALUES: Mapping[str, str] = {
     "a tensor with its autograd graph; its .detach() can be saved": (
         "autograd 그래프가 붙은 텐서. .detach()한 텐서는 저장할 수 있습니다"
     ),
+    (
+        "The autograd graph of a tensor ({node}) stayed behind when it was saved or went to or came from a GPU cell: "
+        "only its value is here. Compute it and call .backward() in one cell, or in cells with %%gpu --keep 5m."
+    ): (
+        "텐서({node})가 저장되거나 GPU 셀을 오갈 때 autograd 그래프는 남고 값만 왔습니다. "
+        "계산과 .backward()를 한 셀에서 하거나 두 셀 모두 %%gpu --keep 5m으로 실행하세요."
+    ),
     "a memoryview of a {kind}; bytes(…) of it can be saved": (
         "{kind}의 memoryview. bytes(…)로 바꾸면 저장할 수 있습니다"
     ),

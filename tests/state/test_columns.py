@@ -19,6 +19,8 @@ SIZE = 300_000  # elements: more memory than is never watched
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     cutting.small_parts(monkeypatch, 8192)
+    with pd.option_context("mode.string_storage", "python"):  # where Arrow is installed, texts would be its buffers
+        yield
 
 
 def texts(size=SIZE):

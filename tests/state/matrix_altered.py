@@ -161,6 +161,64 @@ ALTERED_ROWS = [
         ),
     ),
     *rows(
+        "What an object's own way of being pickled copies or leaves out",
+        (
+            "list that __getstate__ copies",
+            "class B:\n    def __init__(s): s.items=[1]\n    def __getstate__(s): return {'items':list(s.items)}\nx=B(); y=x.items",
+            "x.items is y",
+        ),
+        (
+            "list that __getstate__ copies, beside its object in a list",
+            "class B:\n    def __init__(s): s.items=[1]\n    def __getstate__(s): return {'items':list(s.items)}\nb=B(); x=[b,b.items]; del b",
+            "x[0].items is x[1]",
+        ),
+        (
+            "list that __getstate__ keeps in another object",
+            "class H:\n    def __init__(s,i): s.i=i\nclass B:\n    def __init__(s,h): s.items=h.i\n    def __reduce__(s): return B,(H(s.items),)\nx=B(H([1])); y=x.items",
+            "x.items is y",
+        ),
+        (
+            "array in a slot that __getstate__ copies",
+            "import numpy as np\nclass B:\n    __slots__=('a',)\n    def __init__(s): s.a=np.arange(5)\n    def __getstate__(s): return None,{'a':s.a.copy()}\nx=B(); y=x.a",
+            "x.a is y",
+        ),
+        (
+            "functions that __getstate__ leaves out",
+            "class B:\n    def __getstate__(s): return {}\nx=B(); f=lambda: 3; x.hooks={'a':[f]}",
+            "x.hooks['a'][0] is f",
+        ),
+        (
+            "objects that leave each other out",
+            "class B:\n    def __getstate__(s): return {}\nx,y=B(),B(); x.o=y; y.o=x",
+            "x.o is y and y.o is x",
+        ),
+        (
+            "element of a large list that __getstate__ copies",
+            "class B:\n    def __getstate__(s): return {'items':list(s.items)}\ny=[[i] for i in range(100_000)]; x=B(); x.items=y[77]",
+            "x.items is y[77]",
+        ),
+        (
+            "list that __getstate__ leaves out, beside a lock",
+            "import threading\nclass B:\n    def __getstate__(s): return {}\nx=B(); y=[1]; x.held=[y,threading.Lock()]",
+            None,
+        ),
+        (
+            "list that a closure of what __getstate__ leaves out holds",
+            "def made(a): return lambda: a\nclass H: __slots__=('f','__weakref__')\nclass B:\n    def __getstate__(s): return {}\ny=[1]; x=B(); x.h=[[[[[H()]]]]]; x.h[0][0][0][0][0].f=made(y)",
+            None,
+        ),
+        (
+            "canvas and window of a figure",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt\nx=plt.figure(); y=x.canvas; z=y.manager",
+            "x.canvas is y and y.figure is x and y.manager is z",
+        ),
+        (
+            "slider and what observes it",
+            "import ipywidgets\nx=ipywidgets.IntSlider(); seen=[]\ndef f(c): seen.append(c)\nx.observe(f,'value')",
+            "setattr(x,'value',3) or len(seen)==1",
+        ),
+    ),
+    *rows(
         "Hashes before the rest",
         (
             "hash circle of objects with their own __setstate__",

@@ -392,6 +392,12 @@ LIBRARY_ROWS = [
             "setattr(x.data[0],'y',[3]) or seen==[(3,)]",
             "",
         ),
+        (
+            "what a layout calls when it changes",
+            "x=go.Figure(go.Scatter(y=[1])); seen=[]\ndef f(*a): seen.append(a)\nx.layout.on_change(f,'title.text')",
+            "setattr(x.layout.title,'text','q') or len(seen)==1",
+            "",
+        ),
         ("trace of no figure", "x=go.Scatter(y=[1,2]); y=[x]", "y[0] is x and x.y==(1,2)", ""),
     ),
 ]

@@ -39,7 +39,7 @@ def guarded(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[An
     where it may be left alone.
     """
     below = _forgetting(kind)
-    if issubclass(kind, _KNOWING) or not (kind.__dictoffset__ or (below is not None and _slots_above(kind, below))):
+    if issubclass(kind, _KNOWING) or not (kind.__dictoffset__ or (below is not None and slots_above(kind, below))):
         return route
     return _Guard(kind, route, below)
 
@@ -60,11 +60,11 @@ class _Guard:
             except Exception:  # what its class says of it is not to be had
                 held = False
             if held:
-                return self._kept(_reduced(pickler, value, self._route), value)
+                return self._kept(reduced(pickler, value, self._route), value)
             self._alone.add(id(value))
         if self._below is None or self._kind in pickler.dispatch_table:
             return NotImplemented if self._route is None else self._route(pickler, value)
-        return _with_attributes(_reduced(pickler, value, self._route), value, self._kind, self._below)
+        return _with_attributes(reduced(pickler, value, self._route), value, self._kind, self._below)
 
     def _kept(self, made: Any, value: Any) -> Any:
         """Return the reduction with this very dictionary as the attributes."""
@@ -79,7 +79,8 @@ class _Guard:
         return make, arguments, state, more[0], more[1], rebuild.set_state
 
 
-def _reduced(pickler: Any, value: Any, route: Callable[[Any, Any], Any] | None) -> Any:
+def reduced(pickler: Any, value: Any, route: Callable[[Any, Any], Any] | None) -> Any:
+    """Return the reduction of a value by a route, or by pickle's own way where that leaves it to pickle."""
     made = NotImplemented if route is None else route(pickler, value)
     if made is not NotImplemented:
         return made
@@ -87,19 +88,26 @@ def _reduced(pickler: Any, value: Any, route: Callable[[Any, Any], Any] | None) 
     return value.__reduce_ex__(5) if known is None else known(value)
 
 
+def way_of(kind: type) -> type:
+    """Return the class that says how instances are pickled."""
+    return next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in _WAYS))
+
+
 def _forgetting(kind: type) -> type | None:
     """Return Python's own class whose way to be pickled knows nothing of attributes; None where it is another's."""
-    way = next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in _WAYS))
-    if way is object or not _is_pythons(way) or (classes.by_reference(kind) and not _is_pythons(kind)):
+    way = way_of(kind)
+    if way is object or not is_pythons(way) or (classes.by_reference(kind) and not is_pythons(kind)):
         return None
-    return next(cls for cls in kind.__mro__ if _is_pythons(cls))
+    return next(cls for cls in kind.__mro__ if is_pythons(cls))
 
 
-def _is_pythons(cls: type) -> bool:
+def is_pythons(cls: type) -> bool:
+    """Tell whether a class is one of Python's own modules."""
     return (cls.__module__ or "").partition(".")[0] in sys.stdlib_module_names and cls.__module__ != "__main__"
 
 
-def _slots_above(kind: type, below: type) -> set[str]:
+def slots_above(kind: type, below: type) -> set[str]:
+    """Return the names of the slots of a class and those between it and the one below."""
     return {
         name
         for cls in kind.__mro__[: kind.__mro__.index(below)]
@@ -113,7 +121,7 @@ def _with_attributes(made: Any, value: Any, kind: type, below: type) -> Any:
     if isinstance(made, str):
         return made
     attributes = getattr(value, "__dict__", {})
-    slots = {name: getattr(value, name) for name in sorted(_slots_above(kind, below)) if hasattr(value, name)}
+    slots = {name: getattr(value, name) for name in sorted(slots_above(kind, below)) if hasattr(value, name)}
     make, arguments, state, *more = (*made, None, None, None, None)[:6]
     if make is kind and any(isinstance(getattr(kind, way), types.FunctionType) for way in ("__init__", "__new__")):
         make, arguments = rebuild.of_below, (below, kind, arguments)
@@ -126,7 +134,7 @@ def _with_attributes(made: Any, value: Any, kind: type, below: type) -> Any:
 def slotted(kind: type) -> Callable[[Any, Any], Any] | None:
     """Return what reduces instances of a class whose own `__setattr__` pickle would ask to set slots, else None."""
     asked: Any = kind
-    if not isinstance(asked.__setattr__, types.FunctionType) or not _slots_above(kind, object):
+    if not isinstance(asked.__setattr__, types.FunctionType) or not slots_above(kind, object):
         return None
     own = any(getattr(asked, way) is not getattr(object, way) for way in _WAYS) or hasattr(kind, "__setstate__")
     if own or classes.by_reference(kind):
@@ -157,7 +165,7 @@ class _Settled:
         if not self._leads(value):
             return made
         if made is NotImplemented:
-            made = _reduced(pickler, value, None)
+            made = reduced(pickler, value, None)
         if isinstance(made, str) or len(made) < 3 or made[2] is None:
             return made
         make, arguments, state, *more = (*made, None, None, None)[:6]

@@ -71,13 +71,13 @@ def measured(registry: Any, maker: str, arguments: tuple[Any, ...]) -> Any:
     return getattr(registry, maker)(*arguments)
 
 
-def _plotted(_: Any, value: Any) -> Any:
+def _plotted(pickler: Any, value: Any) -> Any:
     """Return a figure of plotly, or a part of one, by its attributes: its own pickle says arrays as plotly.js does."""
     parent: Any = getattr(value, "_parent", None)
     while getattr(parent, "_parent", None) is not None:
         parent = parent._parent  # noqa: SLF001 - it has no public name
     if parent is not None and _is_widget(type(parent)):
-        return _of_widget(value)
+        return _of_widget(pickler, value)
     return copyreg.__newobj__, (type(value),), vars(value), None, None, rebuild.set_state  # type: ignore[attr-defined]
 
 
@@ -91,8 +91,9 @@ def _figure_widget(_: Any, value: Any) -> Any:
     return type(value), (told,)
 
 
-def _of_widget(value: Any) -> Any:
+def _of_widget(pickler: Any, value: Any) -> Any:
     parent = value._parent  # noqa: SLF001 - as above
+    pickler.referenced.add(id(value))  # its figure has it, however that is pickled
     names = ("data", "layout", "frames") if hasattr(parent, "data") and hasattr(parent, "layout") else ()
     for name in (*names, value.plotly_name):
         try:

@@ -30,7 +30,7 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
     """Return what reduces matplotlib's figures, what is in them and registries of callbacks; None for other types."""
     cbook, figure = sys.modules.get("matplotlib.cbook"), sys.modules.get("matplotlib.figure")
     if cbook is not None and kind is getattr(cbook, "CallbackRegistry", None):
-        return _registry
+        return registry
     if figure is not None and issubclass(kind, getattr(figure, "Figure", ())):
         return _figure
     artist = sys.modules.get("matplotlib.artist")
@@ -47,7 +47,7 @@ def unseen() -> Iterator[None]:
         _here.unseen = False
 
 
-def _figure(_pickler: Any, figure: Any) -> Any:
+def _figure(_: Any, figure: Any) -> Any:
     make, arguments, state, *_ = figure.__reduce_ex__(5)
     if figure in _unseen:
         state |= {"_restore_to_pylab": True, "_dure_number": _unseen[figure]}
@@ -104,7 +104,8 @@ def _show(figure: Any, state: dict[str, Any]) -> None:
     plt.draw_if_interactive()
 
 
-def _registry(_: Any, registry: Any) -> Any:
+def registry(_: Any, registry: Any) -> Any:
+    """Return the reduction of a registry of callbacks, with those that a person connected."""
     make, arguments, state, *_ = registry.__reduce_ex__(5)
     registry._cid_gen = itertools.count(state["_cid_gen"])  # noqa: SLF001 - as it was before it told its number
     for signal, connected in registry.callbacks.items():

@@ -7,15 +7,16 @@ kept until all is known.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, standard
+from dure.state import classes, collector, standard, ties
 from dure.state.marks import NamespaceMark
 from dure.state.parts import Cut, Cutter, Part
 from dure.state.pickling import GroupPickler, Shared, dumped, pickler_for
 from dure.state.plain import BIG_BYTES
-from dure.state.reach import PLAIN, Kinds, met
+from dure.state.reach import PLAIN, Kinds, Met, met
 from dure.state.refusals import explain
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
         shared.met_living = shared.living
         shared.memory.again()
         return _gather(shared, chosen, cutter)
+    if shared.ties.rounds and _lose_something(nodes, unions, shared, cutter):
+        shared.memory.again()
+        return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
     groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
@@ -192,6 +196,48 @@ def _taken(pickler: GroupPickler, nodes: list[Node], cutter: Cutter) -> Pickled:
     cuts = cutter.cuts_of(pickler.stand_ins)
     held = frozenset(id(node.value) for node in nodes)
     return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, cuts, held)
+
+
+def _lose_something(nodes: dict[int, Node], unions: _Unions, shared: Shared, cutter: Cutter) -> bool:
+    """Note what would lose something that it shares, and tell whether all has to be pickled again therefore."""
+    known = shared.ties
+    known.rounds -= 1
+    known.now.clear()
+    again = False
+    for node in nodes.values():
+        pickler = node.pickled.pickler if node.pickled else None
+        if pickler is None or not pickler.noted:
+            continue
+        alone = functools.partial(_met_alone, node, shared)
+        look = ties.Look(known, shared.namespace, unions, functools.partial(_met_ids, pickler), alone)
+        for value, made in pickler.noted[: max(known.left, 0)]:
+            known.left -= 1
+            lost = look.lost(value, made)
+            if lost:
+                again = True
+                holder = unions.holder(id(lost[0]))
+                look.tie(value, lost, nodes[holder].label if holder in nodes else node.label)
+        # what is in a part of a container is pickled with that container, and found in the next round
+        again = bool(cutter.met(look.unmet, ())[0]) or again
+    return again
+
+
+def _met_ids(pickler: GroupPickler) -> frozenset[int]:
+    return met(pickler).ids
+
+
+def _met_alone(node: Node, shared: Shared, value: Any) -> frozenset[int]:
+    """Return the ids of all that the pickle of a value by itself has."""
+    assert node.pickled is not None
+    assert node.pickled.pickler is not None
+    if value is node.value:
+        return met(node.pickled.pickler).ids
+    pickler = pickler_for(shared, node.pickled.pickler.own)
+    try:
+        pickler.dump((value,))
+    except Exception:  # it is only pickled within what it is in
+        return met(node.pickled.pickler).ids
+    return Met(pickler).ids
 
 
 def _spread_failures(nodes: dict[int, Node]) -> None:
@@ -293,6 +339,14 @@ class _Unions:
             if not many.isdisjoint(found):
                 self.join(other, node)
         return known
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, int) and self.holder(key) is not None
+
+    def holder(self, key: int) -> int | None:
+        """Return a node whose pickle has the object with this id; None where none has, or its sharing is no matter."""
+        found = self._holder.get(key)
+        return next((node for many, node in self._many if key in many), None) if found is None else found
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""

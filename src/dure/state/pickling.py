@@ -31,6 +31,7 @@ from dure.state import (
     rebuild,
     routes,
     standard,
+    ties,
     written,
 )
 from dure.state.parts import Cutter, Part, StandIn
@@ -69,6 +70,7 @@ class Shared:
         self._watched: list[written.Watched] = []
         self._holders: dict[int, tuple[dict[str, Any], Any]] = {}
         self.foreign: dict[int, dict[str, Any]] = {}  # stand for namespaces of which functions read a part
+        self.ties = ties.Ties()
         self.living = standard.living()
         self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
@@ -137,6 +139,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
         self.frozen: set[int] = set()  # inside what never changes
+        self.noted: list[tuple[Any, Any]] = []  # objects with a way of their own to be pickled, and how they were
         self.last: Any = None
         self.met: object = None  # see dure.state.reach
         self._cells: set[int] = set()

@@ -104,6 +104,11 @@ class Met:
             left = left[left != left[0]]
         return None
 
+    @functools.cached_property
+    def ids(self) -> frozenset[int]:
+        """The ids of them all."""
+        return frozenset(map(id, self._values))
+
     def texts(self) -> bytes:
         """Return the texts and bytes objects, one after the other between zeros."""
         strings, data = self._of(str), self._of(bytes)

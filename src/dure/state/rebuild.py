@@ -166,6 +166,17 @@ def set_all(target: Any, state: tuple[Any, dict[str, Any], dict[str, Any]]) -> N
         object.__setattr__(target, name, value)
 
 
+def set_beside(target: Any, state: tuple[Any, Any, dict[str, Any]]) -> None:
+    """Give an object the state that it has by its own way, then attributes and slots that this leaves out or copies."""
+    setter, known, beside = state
+    if setter is not None:
+        setter(target, known)
+    elif known is not None:
+        set_as_pickle(target, known)
+    for name, value in beside.items():
+        object.__setattr__(target, name, value)
+
+
 def set_as_pickle(target: Any, state: Any) -> None:
     """Give an object its state as pickle does."""
     own = getattr(target, "__setstate__", None)

@@ -37,6 +37,7 @@ from dure.state import (
     rebuild,
     standard,
     tensors,
+    ties,
 )
 from dure.state.parts import StandIn
 from dure.state.refusals import RefusedError, reason_for
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+# whose routes leave it to the libraries how objects are pickled, and add to that
+_PARTLY = (figures.__name__, belonging.__name__)
 
 
 def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
@@ -104,6 +107,8 @@ def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         if plain is not None:
             return _bare(kind, plain)
         own = attributes.guarded(kind, library)
+        if library is None or (library.__module__ in _PARTLY and library is not figures.registry):
+            return ties.noted(kind, _bare(kind, attributes.settled(kind, own)))
     return _bare(kind, attributes.settled(kind, own))
 
 

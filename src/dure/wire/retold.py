@@ -123,6 +123,9 @@ _VALUES: Mapping[str, str] = {
     "an object whose attributes are held as a dictionary, too; dict(…) of that can be saved": (
         "속성이 딕셔너리로도 쓰이고 있는 객체. 그 딕셔너리를 dict(…)로 복사하면 저장할 수 있습니다"
     ),
+    "its own way of being pickled would part it from what {name} holds, too": (
+        "이 객체는 자체 피클 방식 때문에 {name}과(와) 함께 쓰는 객체에서 떨어지게 됩니다"
+    ),
     "a logger with handlers: set it up again after the restore": ("핸들러가 붙은 로거: 복원한 뒤 다시 설정하세요"),
     "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again": (
         "이 객체의 해시를 정하는 객체들이 이 객체를 집합에 담거나 키로 쓸 수 있어, 복원하면 찾지 못하게 됩니다"

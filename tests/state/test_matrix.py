@@ -19,9 +19,10 @@ from tests.state.matrix import ROWS as PLAIN_ROWS
 from tests.state.matrix_altered import ALTERED_ROWS
 from tests.state.matrix_identity import IDENTITY_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
+from tests.state.matrix_memory import MEMORY_ROWS
 from tests.state.matrix_strangers import STRANGERS_ROWS
 
-ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *IDENTITY_ROWS, *LIBRARY_ROWS]
+ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *IDENTITY_ROWS, *MEMORY_ROWS, *LIBRARY_ROWS]
 HERE = [row for row in ROWS if not row.needs or importlib.util.find_spec(row.needs) is not None]
 
 PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"
@@ -106,8 +107,8 @@ def page(found):
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
         "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
         "",
-        "Known to come back altered, and not in the tables: tensors and Arrow buffers on a bytearray inside a",
-        "container.",
+        "What is no part of a value, and not kept: whether texts, numbers, tuples or frozen sets that are equal are",
+        "one object or several (`is` between two variables); a NaN is always the same object again.",
     ]
     section = ""
     for row in ROWS:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state import rebuild
 from dure.state.columns import reduce_column
 from dure.state.elements import reduce_elements
+from dure.state.exporters import C_VALUES
 from dure.state.refusals import RESIZED, RefusedError
 from dure.state.regions import Block, Mapped
 
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from dure.state.pickling import Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
-_C_VALUES = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001 - no public name
-_MUTABLE = (bytearray, arraymodule.array, *_C_VALUES)
+_MUTABLE = (bytearray, arraymodule.array, *C_VALUES)
 _BYTES_IO = type(io.BytesIO().getbuffer().obj)
 _BASES = 64  # how far down to look for a file
 
@@ -182,7 +182,8 @@ def reduce_array(array: Any, shared: Shared) -> Any:
     if type(top) is not numpy.ndarray:
         top = _plain_of(top, plains)
     if top is not array:
-        return _view_of(array, top)
+        tensor = _memory_below(top)
+        return _on_tensor(array, tensor) if _is_tensor(tensor) and array.nbytes else _view_of(array, top)
     return _top(array, shared)
 
 
@@ -194,8 +195,10 @@ def _top(array: Any, shared: Shared) -> Any:
     if isinstance(below, _BYTES_IO) and array.nbytes:
         make, (_, *place) = _view_of(array, below)
         return (on_bytes_io, (gc.get_referents(below)[0], *place)) if make is view else (make, (_, *place))
-    if type(below).__module__ == "torch" and hasattr(below, "untyped_storage"):
+    if _is_tensor(below):
         return _on_tensor(array, below)
+    if array.flags.writeable and array.nbytes and type(below).__name__ == "Buffer" and _is_of("pyarrow", below):
+        return _view_of(array, below)
     if _opaque(array.dtype):
         found = reduce_elements(array, shared.watching)
         if found is NotImplemented:
@@ -224,7 +227,7 @@ def _memory_below(array: Any) -> Any:
         below = below.base
     if isinstance(below, memoryview):
         below = below.obj
-    while isinstance(below, _C_VALUES):
+    while isinstance(below, C_VALUES):
         it: Any = below
         if it._b_base_ is None and it._b_needsfree_:
             break
@@ -272,6 +275,14 @@ def set_locked(array: Any, state: Any) -> None:
     """Give an array its elements, and lock it."""
     array.__setstate__(state)
     array.flags.writeable = False
+
+
+def _is_tensor(value: Any) -> bool:
+    return _is_of("torch", value) and hasattr(value, "untyped_storage")
+
+
+def _is_of(package: str, value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == package
 
 
 def _on_tensor(array: Any, tensor: Any) -> Any:

@@ -7,9 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-import array as arraymodule
 import copyreg
-import ctypes
 import importlib
 import sys
 import types
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAKERS = {"_unpickle_quantity": "Quantity", "_unpickle_unit": "Unit", "_unpickle_measurement": "Measurement"}
-_WRITABLE = (bytearray, arraymodule.array, ctypes.Array)
-_BYTES = "variables_bytes"
 
 
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
@@ -116,26 +112,8 @@ def part(parent: Any, name: str, index: int | None) -> Any:
     return found if index is None else found[index]
 
 
-def below(pickler: Any, address: int, size_bytes: int) -> tuple[Any, int] | None:
-    """Return the bytes of a variable which this memory is, and where in them it begins; None where it is no one's."""
-    known = pickler.shared.plains
-    if _BYTES not in known:
-        held = [value for value in list(pickler.shared.namespace.values()) if isinstance(value, _WRITABLE)]
-        known[_BYTES] = [(*_place(value), value) for value in held if memoryview(value).nbytes]
-    for low, high, value in known[_BYTES]:
-        if low <= address and address + size_bytes <= high:
-            return value, address - low
-    return None
-
-
-def _place(value: Any) -> tuple[int, int]:
-    view = memoryview(value)
-    low = ctypes.addressof(ctypes.c_char.from_buffer(value))
-    return low, low + view.nbytes
-
-
 def _buffer(pickler: Any, buffer: Any) -> Any:
-    found = below(pickler, buffer.address, buffer.size) if buffer.size else None
+    found = pickler.shared.exporters.below(buffer.address, buffer.size) if buffer.size else None
     return NotImplemented if found is None else (buffer_on, (*found, buffer.size))
 
 

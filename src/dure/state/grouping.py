@@ -149,6 +149,9 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
         shared.met_living = shared.living
         shared.memory.again()
         return _gather(shared, chosen, cutter)
+    if shared.exporters.missed(met(each).of_types for each in picklers):
+        shared.memory.again()
+        return _gather(shared, chosen, cutter)
     if shared.ties.rounds and _lose_something(nodes, unions, shared, cutter):
         shared.memory.again()
         return _gather(shared, chosen, cutter)

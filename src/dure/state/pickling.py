@@ -34,6 +34,7 @@ from dure.state import (
     ties,
     written,
 )
+from dure.state.exporters import Exporters
 from dure.state.parts import Cutter, Part, StandIn
 from dure.state.refusals import RefusedError
 
@@ -66,6 +67,7 @@ class Shared:
         self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
         self.plains: dict[int, Any] = {}
         self.memory = arrays.Memory()
+        self.exporters = Exporters(namespace)
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
         self._watched: list[written.Watched] = []
         self._holders: dict[int, tuple[dict[str, Any], Any]] = {}

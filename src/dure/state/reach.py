@@ -22,12 +22,15 @@ import re
 import sys
 import types
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dure.state.elements import words_at
 from dure.state.marks import NamespaceMark
 from dure.state.pickling import CuttingPickler, GroupPickler, Shared
 from dure.state.plain import BIG_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLAIN = (int, float, complex, bool, type(None))
 _MANY = 1000  # objects; fewer are asked one by one
@@ -108,6 +111,11 @@ class Met:
     def ids(self) -> frozenset[int]:
         """The ids of them all."""
         return frozenset(map(id, self._values))
+
+    def of_types(self, wanted: Callable[[type], bool]) -> list[Any]:
+        """Return the objects of the types that are wanted."""
+        kinds = {kind for kind in set(map(type, self._values)) if wanted(kind)}
+        return list(itertools.compress(self._values, map(kinds.__contains__, map(type, self._values)))) if kinds else []
 
     def texts(self) -> bytes:
         """Return the texts and bytes objects, one after the other between zeros."""

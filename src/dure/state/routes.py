@@ -6,6 +6,7 @@ by type, so none may depend on the object that it was asked for first.
 
 from __future__ import annotations
 
+import array
 import copyreg
 import dataclasses
 import functools
@@ -29,6 +30,7 @@ from dure.state import (
     classes,
     containers,
     errors,
+    exporters,
     figures,
     frames,
     instances,
@@ -193,7 +195,7 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or belonging.route(kind)
+    return figures.route(kind) or tensors.route(kind) or belonging.route(kind) or exporters.route(kind)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:
@@ -216,7 +218,9 @@ def _builtin(pickler: GroupPickler, function: types.BuiltinFunctionType) -> Any:
 
 def _memory_view(_: GroupPickler, view: memoryview) -> Any:
     source = view.obj
-    if not view.c_contiguous or (not isinstance(source, bytes | bytearray) and type(source).__name__ != "ndarray"):
+    if not view.c_contiguous or (
+        not isinstance(source, bytes | bytearray | array.array) and type(source).__name__ != "ndarray"
+    ):
         raise RefusedError(view, f"a memoryview of a {type(source).__name__}; bytes(…) of it can be saved")
     whole = memoryview(source)
     if not whole.c_contiguous:

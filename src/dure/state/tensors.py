@@ -14,7 +14,6 @@ import warnings
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from dure.state import belonging
 from dure.state.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -89,9 +88,12 @@ def _reduce_holder(pickler: Any, holder: Holder) -> Any:
         owner = pickler.shared.memory.owner(storage.data_ptr(), storage.nbytes())
         if owner is not None:
             return storage_on, (*owner, storage.nbytes())
-        held = belonging.below(pickler, storage.data_ptr(), storage.nbytes())
+        held = pickler.shared.exporters.below(storage.data_ptr(), storage.nbytes())
         if held is not None:  # of torch.frombuffer
             return storage_of, (*held, storage.nbytes())
+        lender = pickler.shared.exporters.lender(storage, storage.data_ptr(), storage.nbytes())
+        if lender is not None:
+            return storage_in, (_holder(pickler, lender[0]), lender[1], storage.nbytes())
     device = getattr(storage, "_dure_device", None) or str(storage.device)
     if storage.device.type != "cpu":
         storage = storage.cpu()
@@ -139,6 +141,14 @@ def storage_of(source: Any, offset: int, size_bytes: int) -> Any:
     import torch
 
     return torch.frombuffer(source, dtype=torch.uint8, count=size_bytes, offset=offset).untyped_storage()
+
+
+def storage_in(storage: Any, offset: int, size_bytes: int) -> Any:
+    """Return a storage on the memory of another one."""
+    import torch
+
+    raw = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()[offset : offset + size_bytes]
+    return torch.from_numpy(raw).untyped_storage()
 
 
 def typed_storage(storage: Any, dtype: Any) -> Any:

@@ -86,6 +86,15 @@ _VALUES: Mapping[str, str] = {
     "an array on a part of another array's memory; numpy.array(…) of it can be saved": (
         "다른 배열의 메모리와 일부만 겹치는 배열. numpy.array(…)로 복사하면 저장할 수 있습니다"
     ),
+    "a value of C on memory of which the owner is not known; type(x).from_buffer_copy(x) can be saved": (
+        "주인을 알 수 없는 메모리 위의 C 값. type(x).from_buffer_copy(x)로 복사하면 저장할 수 있습니다"
+    ),
+    "a value of C that ctypes.resize(…) gave more memory; its bytes can be saved: bytes(memoryview(x))": (
+        "ctypes.resize(…)로 메모리를 늘린 C 값. 그 바이트 bytes(memoryview(x))는 저장할 수 있습니다"
+    ),
+    "a tensor on a part of another tensor's memory; x.clone() can be saved": (
+        "다른 텐서의 메모리와 일부만 겹치는 텐서. x.clone()은 저장할 수 있습니다"
+    ),
     "an array whose size another thread changes meanwhile; save again when that has ended": (
         "저장하는 동안 다른 스레드가 크기를 바꾸는 배열. 그 작업이 끝난 뒤 다시 저장하세요"
     ),

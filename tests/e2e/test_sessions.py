@@ -2,14 +2,18 @@
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from dure.main.tour.workspace import execute_request
 from tests.e2e.hub_browser import Kernel, wait_for
 from tests.e2e.real import new_page, up, write_platform
 from tests.e2e.test_browser import CHROMIUM, QUIET
@@ -79,6 +83,34 @@ def test_kill_nine_and_the_variables_are_back_in_the_first_cell(alice):
     assert "Restored 3 variables of crash.ipynb" in line
     assert "(42, 100000)" in line
     notebook.close()
+
+
+def test_a_killed_container_takes_no_finished_cell_unnamed(alice):
+    """Kernel and server killed at once around a cell's end; DURE_KILLS rounds."""
+    finished = 0
+    for seed in range(int(os.environ.get("DURE_KILLS", "2"))):
+        chance = random.Random(seed)
+        notebook = Notebook(alice, "alice", "container.ipynb")
+        line = notebook.shown("import os" if seed else "import os; steps = []")
+        again = notebook.shown("%session rerun") if "`%session rerun`" in line else ""
+        shown = notebook.shown("steps")
+        assert "Error" not in shown, (seed, line, again, shown)
+        steps = json.loads(shown.splitlines()[-1])
+        assert steps == list(range(len(steps))), (seed, line, again)
+        assert finished <= len(steps) <= finished + 1, (seed, line, again)
+        finished = len(steps)
+        pids = [int(pid) for pid in re.findall(r"\d+", notebook.shown("os.getpid(), os.getppid()"))][-2:]
+        for _ in range(chance.randint(0, 2)):
+            notebook.shown(f"steps.append({finished})")
+            finished += 1
+        if chance.random() < 0.5:
+            notebook.socket.send(execute_request(f"steps.append({finished})")[1])
+        time.sleep(chance.choice([0, chance.uniform(0, 0.05), chance.uniform(0, 0.3)]))
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGKILL)
+        notebook.close()
+        alice.stop_workspace("alice")
+        alice.start_workspace("alice")
 
 
 def restarted(notebook, pid):

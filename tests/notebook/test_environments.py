@@ -96,4 +96,8 @@ def test_what_is_compatible_comes_back_and_the_rest_is_named(desk, before, after
         settled(desk)
         os.kill(pid_of(again), signal.SIGKILL)
         back = desk.open(python=before, PYTHONPATH=SOURCE)
-        assert back.value("doubled(4), anew, ALL <= set(globals())".replace("ALL", repr(ALL))) == "(8, 1, True)"
+        assert back.value("doubled(4), anew") == "(8, 1)"
+        command = re.search(r"(%session restore @\d+ [^`]+)`", told(back.loaded))
+        if command:  # what newer packages loaded and saved again, older ones cannot read
+            assert "Not restored" not in told(back.run(command[1]))
+        assert back.value("ALL <= set(globals())".replace("ALL", repr(ALL))) == "True"

@@ -98,6 +98,21 @@ def test_the_last_cell_is_saved_before_a_kernel_ends(desk, how):
     assert again.value("len(x)") == "200000"
 
 
+def test_what_a_thread_changed_after_the_last_cell_is_saved_at_the_end_and_nothing_where_nothing_changed(desk):
+    kernel = desk.open()
+    assert kernel.run("import threading, time\ngo = threading.Event; seen = []").ok
+    assert kernel.run("threading.Timer(1.5, lambda: seen.append('late')).start()").ok
+    number = settled(desk)
+    time.sleep(2.5)
+    kernel.manager.shutdown_kernel()
+    assert desk.saved() == number + 1
+    again = desk.open()
+    assert again.value("seen") == "['late']"
+    number = settled(desk)
+    again.manager.shutdown_kernel()
+    assert desk.saved() == number
+
+
 def test_a_kernel_that_ends_before_its_session_is_opened_saves_all_the_same(desk):
     kernel = desk.open(before=SLOW.replace("sleep(2)", "sleep(6)"))
     kernel.run("x = 41")
@@ -105,7 +120,7 @@ def test_a_kernel_that_ends_before_its_session_is_opened_saves_all_the_same(desk
     os.kill(pid_of(kernel), signal.SIGTERM)
     until(lambda: not kernel.manager.is_alive(), 30.0)
     again = desk.open()
-    assert again.value("x") == "41", told(again.loaded)
+    assert again.run("x").result == "41", told(again.loaded)
 
 
 def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
@@ -121,7 +136,7 @@ def test_sigterm_in_the_midst_of_a_save_lets_it_end(desk):
     )
     until(lambda: not kernel.manager.is_alive())
     again = desk.open()
-    assert again.value("x") == "41", told(again.loaded)
+    assert again.run("x").result == "41", told(again.loaded)
 
 
 def test_a_large_namespace_that_was_never_saved_is_saved_within_the_grace_of_sigterm(desk):

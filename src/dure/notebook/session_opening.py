@@ -18,7 +18,7 @@ from dure.notebook.session_journal import Journal, left_behind
 from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from dure.client import Client
     from dure.state import Blobs, Snapshot
@@ -75,6 +75,7 @@ class Opened:
     ended: list[Ended] = field(default_factory=list)  # cells of dead kernels that no version holds
     taken: list[Journal] = field(default_factory=list)  # of dead kernels, whose place this one takes
     damaged: Damaged | None = None
+    versions: list[VersionView] = field(default_factory=list)  # newest first
     pending: list[dict[str, Any]] = field(default_factory=list)  # what they saved and the platform does not know
     moved_from: str = ""  # the session that may be this notebook's, by the name it had before
 
@@ -158,7 +159,7 @@ def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> O
     opened = Opened(name, me.name, team, None, 0, blobs, access, listing.policy)
     if detail is not None:
         newest = detail.versions[0]
-        opened.session, opened.newest = detail.session.id, newest.number
+        opened.session, opened.newest, opened.versions = detail.session.id, newest.number, detail.versions
         if newest.document is not None:
             opened.saved, opened.damaged = _newest_readable(blobs, detail.versions)
     elif _has_run(Path.home() / name):
@@ -190,6 +191,24 @@ def _newest_readable(blobs: Blobs, versions: Sequence[VersionView]) -> tuple[Sav
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def saved_like_here(opened: Opened, names: Collection[str]) -> tuple[Saved, list[str]] | None:
+    """Return the newest version that an environment like this one saved and that holds some of `names`, with these;
+    None where there is none among the last.
+    """
+    from dure.notebook.session_restoring import moved
+    from dure.state import fingerprint
+
+    for version in opened.versions[:_LOOKED_BACK]:
+        if opened.blobs is None or version.document is None or version.python != fingerprint()["python"]:
+            continue
+        with contextlib.suppress(Exception):  # a version that cannot be read is not this one
+            saved = load(opened.blobs, version.document, version.number, version.at)
+            held = sorted(set(names) & saved.snapshot.variables.keys())
+            if held and not moved(saved.snapshot.fingerprint):
+                return saved, held
+    return None
 
 
 def _has_run(notebook: Path) -> bool:

@@ -58,6 +58,7 @@ class Brought:
     check: Callable[[], object] = lambda: None  # returns when all that came back was compared with its hashes
     kept: Snapshot | None = None  # what the version has of the lost
     damaged: Damaged | None = None  # the newest version, instead of which this one was brought
+    like_here: tuple[Saved, list[str]] | None = None  # saved by an environment like this one, when the newest was not
     ended: Sequence[Ended] = ()  # cells after it that no version holds
 
     @property
@@ -176,7 +177,10 @@ def restored_line(brought: Brought, name: str) -> str:
         parts.append(rerun_text(brought.cells))
     if differences := moved(saved.snapshot.fingerprint):
         parts.append(say("moved", differences=", ".join(differences)))
-        if brought.unloadable and brought.kept is not None:
+        if brought.like_here is not None:
+            like, names = brought.like_here
+            parts.append(say("saved_like_here", number=like.number, at=clock(like.at), names=" ".join(names)))
+        elif brought.unloadable and brought.kept is not None:
             parts.append(say("moved_back"))
     if brought.beside:
         beside = (f"{key} ({retold(why, language())})" for key, why in brought.beside.items())

@@ -41,6 +41,7 @@ class Facts:
     label: str = ""
     origin: int | None = None
     ended: int = 0  # how many cells of this kernel have ended
+    if_changed: bool = False  # no version where no variable is another one
 
     @property
     def asked_for(self) -> bool:
@@ -206,6 +207,8 @@ class Saver:
             self.checks[0]()  # what turns out to be damaged is left out, and named
             del self.checks[0]
         snapshot = frozen.save() if rest is None else rest.merged(frozen.save())
+        if facts.if_changed and self.base is not None and not _differ(self.base, snapshot):
+            return
         unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
         known = {*snapshot.variables, *snapshot.unsaved}
         made = {name: cell for name, cell in facts.made.items() if name in known}
@@ -295,6 +298,13 @@ def _told(error: Exception) -> str:
         where = f": {error.filename}" if error.filename else ""
         return say("store_refuses", problem=f"{error.strerror}{where}")
     return str(error) or type(error).__name__
+
+
+def _differ(before: Snapshot, after: Snapshot) -> bool:
+    from dure.state import diff
+
+    found = diff(before, after)
+    return bool(found.added or found.removed or found.changed)
 
 
 def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:

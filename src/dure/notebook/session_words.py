@@ -83,6 +83,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "What this environment cannot load stays saved: it is back when the notebook is opened in the former one.",
         "이 환경에서 불러오지 못한 변수는 저장된 채 남아 있으며, 이전 환경에서 노트북을 열면 복원됩니다.",
     ),
+    "saved_like_here": (
+        "An environment like this one saved them at {at}, as they were then: `%session restore @{number} {names}`.",
+        "이와 같은 환경에서 {at}에 저장한 값이 있습니다. 그때의 값으로 복원: `%session restore @{number} {names}`",
+    ),
     "extras_lost": ("Not put back: {names}.", "되돌리지 못한 항목: {names}."),
     "fresh": (
         "The kernel was restarted, so it begins empty. `%session restore @{number}` brings back {name} as of {at}.",

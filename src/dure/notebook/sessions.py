@@ -332,13 +332,18 @@ class NotebookSession:
         return True
 
     def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str], ended: Sequence[Ended] = ()) -> Brought | None:
+        from dure.notebook.session_opening import saved_like_here
+
         try:
             brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
         except Exception as error:
             self.restore_failed(error)
             return None
         self.took(brought)
-        brought.ended, brought.damaged = ended, self.opened.damaged if self.opened is not None else None
+        if (opened := self.opened) is not None:
+            brought.ended, brought.damaged = ended, opened.damaged
+            if brought.unloadable and opened.versions:
+                brought.like_here = saved_like_here(opened, brought.lost)
         self.names.ended = list(ended)
         self.show(restored_line(brought, self.name or ""))
         return brought
@@ -395,8 +400,10 @@ class NotebookSession:
 
     # --- saving ---
 
-    def take(self, label: str = "", *, waited_for: bool = False) -> bool:
-        """Freeze the namespace now and have it written aside; False when nothing is to be saved here."""
+    def take(self, label: str = "", *, waited_for: bool = False, if_changed: bool = False) -> bool:
+        """Freeze the namespace now and have it written aside; False when nothing is to be saved here. `if_changed`: it
+        is no version where no variable is another one than in the last.
+        """
         from dure.notebook.session_saving import Facts, inputs_of
 
         saver = self.saver
@@ -404,7 +411,7 @@ class NotebookSession:
             return False
         namespace, made = self.shell.user_ns, self.names.made
         cell = self._cell
-        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin, self.ended.count)
+        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin, self.ended.count, if_changed)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
         with self._to_its_end():
@@ -449,7 +456,9 @@ class NotebookSession:
                 return
             if self.saver is None and self._dirty:
                 self._open_at_last()
-            self.flush()
+            if self.flush() and self._began:  # what callbacks, threads and tasks did since the last cell's save
+                self.take(if_changed=True)
+                self.flush()
 
     def _open_at_last(self) -> None:
         """Have the session opened after all: a kernel may end while that goes on, or before the platform answered."""

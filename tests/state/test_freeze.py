@@ -3,10 +3,15 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.colors
+import matplotlib.rcsetup
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +142,7 @@ def test_no_write_is_missed_between_frozen_states(tmp_path_factory, data):
 
 def test_random_states_and_the_folder_come_back(blobs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    np.random.rand()  # noqa: NPY002 - loads it, where no test has
     snapshot = Snapshot.from_json(capture({"a": 1}, blobs=blobs, extras=process_extras()).to_json())
     first = random.random(), np.random.rand()  # noqa: NPY002 - its state is the subject
     monkeypatch.chdir("/")
@@ -148,6 +154,37 @@ def test_random_states_and_the_folder_come_back(blobs, tmp_path, monkeypatch):
     assert (random.random(), np.random.rand()) == first  # noqa: NPY002
     assert Path.cwd() == tmp_path
     assert apply_extras({"cwd": "/nowhere/at/all"}) == {"cwd": "the folder /nowhere/at/all is not here"}
+
+
+DRAWN = """
+import sys
+import matplotlib.colors
+import matplotlib.rcsetup
+from dure.state import FolderBlobs, Snapshot, apply_extras, restore
+blobs = FolderBlobs(sys.argv[1])
+before = matplotlib.rcParams["backend"]
+assert apply_extras(restore(Snapshot.load(sys.argv[2], blobs), blobs, into={}).extras) == {}
+assert matplotlib.rcParams["lines.linewidth"] == 7 and matplotlib.rcParams["backend"] == before
+assert matplotlib.colors.to_rgb("r") == (0.5, 0.25, 0)
+assert matplotlib.rcParams["axes.prop_cycle"].by_key() == {"color": ["r", "k"]}
+"""
+
+
+def test_how_matplotlib_draws_comes_back(blobs, tmp_path):
+    named = mpl.colors.get_named_colors_mapping()
+    red = named["r"]
+    with mpl.rc_context():
+        assert "matplotlib" not in process_extras()
+        mpl.rcParams.update({"lines.linewidth": 7, "axes.prop_cycle": mpl.rcsetup.cycler(color=["r", "k"])})
+        named["r"] = (0.5, 0.25, 0)
+        digest = capture({"a": 1}, blobs=blobs, extras=process_extras()).store(blobs)
+        named["r"] = red
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWN, str(blobs.root), digest], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    told = apply_extras({"matplotlib": {"settings": {"no.such": 1}, "colours": {}}})
+    assert told == {"matplotlib": "this matplotlib does not know no.such"}
 
 
 def test_history_comes_back_and_what_cannot_is_named_by_itself(blobs):

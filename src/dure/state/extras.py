@@ -1,13 +1,15 @@
-"""What belongs to a session besides its variables: states of random generators, the folder, the history.
+"""What belongs to a session besides its variables: states of random generators, the folder, the history, and how
+matplotlib draws (`sns.set_theme()` is no variable, and figures look otherwise without it).
 
 `capture(…, extras=session_extras(…))` saves them, `Report.extras` brings them back, `apply_extras` puts the
-process's part in force. The one trap: nothing is imported here, since the state of a generator that nobody has
-loaded is nobody's state.
+process's part in force. The one trap: nothing is imported to save it, since the state of what nobody has loaded is
+nobody's state.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import re
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
 _OUT = re.compile(r"Out\[(\d+)\]")
 _LAST = ("_", "__", "___")
+_OF_PROCESS = ("backend", "backend_fallback", "interactive", "toolbar")  # settings of matplotlib that a notebook makes
 
 
 def process_extras() -> dict[str, Any]:
-    """Return the states of the random generators of Python, numpy and torch (CPU and CUDA), and the folder."""
+    """Return the states of the random generators of Python, numpy and torch (CPU and CUDA), the folder, and which
+    settings of matplotlib differ.
+    """
     found: dict[str, Any] = {"random": random.getstate()}
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
@@ -33,6 +38,9 @@ def process_extras() -> dict[str, Any]:
         found["torch.random"] = torch.get_rng_state().numpy().tobytes()
         if torch.cuda.is_initialized():
             found["torch.cuda.random"] = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
+    drawn = _drawn()
+    if drawn:
+        found["matplotlib"] = drawn
     with contextlib.suppress(FileNotFoundError):  # the folder was removed under the process
         found["cwd"] = str(Path.cwd())
     return found
@@ -59,13 +67,16 @@ def out_of(extras: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:
-    """Put back the generators' states and the folder; return what could not be put back, with the reason."""
+    """Put back the generators' states, the folder and matplotlib's settings; return what could not be put back, and
+    why.
+    """
     steps: dict[str, Callable[[Any], str | None]] = {
         "random": _python_random,
         "numpy.random": _numpy_random,
         "torch.random": _torch_random,
         "torch.cuda.random": _cuda_random,
         "cwd": _folder,
+        "matplotlib": _draw_so,
     }
     failed = {}
     for name, step in steps.items():
@@ -114,3 +125,31 @@ def _folder(path: str) -> str | None:
         return f"the folder {path} is not here"
     os.chdir(path)
     return None
+
+
+def _drawn() -> dict[str, dict[str, Any]]:
+    """Return matplotlib's settings that are not as they were when it was imported, and what `r` and `b` stand for where
+    that is another colour; empty where there are none.
+    """
+    matplotlib, colors = sys.modules.get("matplotlib"), sys.modules.get("matplotlib.colors")
+    first, known = getattr(matplotlib, "rcParamsOrig", None), getattr(colors, "BASE_COLORS", None)
+    if matplotlib is None or colors is None or first is None or known is None:  # it is being imported
+        return {}
+    settings = {
+        name: value
+        for name, value in dict.items(matplotlib.rcParams)
+        if name not in _OF_PROCESS and value != dict.get(first, name)
+    }
+    named = colors.get_named_colors_mapping()
+    short = {name: named[name] for name, value in known.items() if named.get(name, value) != value}
+    return {"settings": settings, "colours": short} if settings or short else {}
+
+
+def _draw_so(drawn: dict[str, dict[str, Any]]) -> str | None:
+    matplotlib: Any = importlib.import_module("matplotlib")
+    unknown = sorted(drawn["settings"].keys() - matplotlib.rcParams.keys())
+    matplotlib.rcParams.update({name: value for name, value in drawn["settings"].items() if name not in unknown})
+    named = importlib.import_module("matplotlib.colors").get_named_colors_mapping()
+    for name, value in drawn["colours"].items():  # one by one, for it forgets what it has looked up
+        named[name] = value
+    return f"this matplotlib does not know {', '.join(unknown)}" if unknown else None

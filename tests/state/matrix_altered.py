@@ -313,7 +313,21 @@ ALTERED_ROWS = [
             "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt, numpy as np\nf,a=plt.subplots(1,2); z=plt.Normalize(0,9); x=a[0].imshow(np.eye(3),norm=z); w=a[1].scatter([1],[2],c=[3],norm=z); y=f.colorbar(x); f.canvas.draw()",
             "x.set_clim(0,3) or (y.vmax==3 and w.norm is x.norm is z and x.stale and w.stale and f.stale)",
         ),
-        ("settings of matplotlib", "import matplotlib\nx=matplotlib.rcParams", "x is matplotlib.rcParams"),
+        (
+            "what a figure calls for a new plot, and a line when it changes",
+            "import matplotlib; matplotlib.use('agg')\nimport matplotlib.pyplot as plt, numpy as np\nx=plt.figure(); y,=x.subplots().plot([1]); seen=[]\ndef f(e): seen.append(e)\nx.add_axobserver(f); y.add_callback(f)",
+            "(y.pchanged(),seen==[y],x.add_subplot(),seen[-1] is x)[1::2]==(True,True)",
+        ),
+        (
+            "settings of matplotlib",
+            "import matplotlib\nx=matplotlib.rcParams; x['svg.hashsalt']='q'",
+            "x is matplotlib.rcParams and x['svg.hashsalt']=='q'",
+        ),
+        (
+            "colour maps of matplotlib",
+            "import matplotlib\nx=matplotlib.colormaps; x.register(matplotlib.colors.ListedColormap(['red'],name='dure_red'),force=True)",
+            "x is matplotlib.colormaps and x['dure_red'].N==1",
+        ),
         (
             "logger with handlers",
             "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nimport logging\nx=logging.getLogger('bbb'); x.addHandler(logging.NullHandler()); x.setLevel(7)",

@@ -122,6 +122,10 @@ def _is_kept(signal: str, call: Any) -> bool:
     """Tell whether a callback, of which None is left where it is gone, is not one that a window connects itself: what a
     norm tells its image and that its colorbar, and what axes tell of their limits.
     """
+    if isinstance(call, types.FunctionType) and call.__qualname__.endswith("add_axobserver.<locals>.<lambda>"):
+        call = next(
+            (cell.cell_contents for cell in call.__closure__ or ()), None
+        )  # the person's function, or a window's
     name = str(getattr(getattr(call, "func", call), "__module__", None))
     others = not signal.endswith("_event") or name == "matplotlib.widgets" or name.partition(".")[0] not in _OWN
     return call is not None and others

@@ -23,6 +23,7 @@ _ONE_FOR_ALL = (
     ("random", "_inst"),
     ("numpy.random.mtrand", "_rand"),
     ("matplotlib", "rcParams"),
+    ("matplotlib", "colormaps"),
     ("torch", "default_generator"),
 )
 
@@ -127,8 +128,40 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
         if type(one) is kind:
             place = getattr, (sys.modules[name], attribute)
             others = route or (lambda *_: NotImplemented)
-            return lambda pickler, value: place if value is one else others(pickler, value)
+            changed = _CHANGED.get(attribute)
+            if changed is None:
+                return lambda pickler, value: place if value is one else others(pickler, value)
+            return lambda pickler, value: (
+                (*place, changed(value), None, None, put_back) if value is one else others(pickler, value)
+            )
     if belonging.registry(kind):
         ways = route or (lambda *_: NotImplemented)
         return lambda pickler, value: belonging.place(pickler, value) or ways(pickler, value)
     return route
+
+
+def _changed_settings(settings: Any) -> dict[str, Any]:
+    first = sys.modules["matplotlib"].rcParamsOrig
+    return {
+        name: value
+        for name, value in sorted(dict.items(settings))
+        if name not in _OF_A_WINDOW and dict.get(first, name, ...) != value
+    }
+
+
+def _added_colours(maps: Any) -> dict[str, Any]:
+    first = maps._builtin_cmaps  # noqa: SLF001 - it has no public name
+    return {name: maps[name] for name in sorted(maps) if name not in first}
+
+
+_OF_A_WINDOW = {"backend", "backend_fallback", "interactive"}  # settings that this process has found for itself
+_CHANGED = {"rcParams": _changed_settings, "colormaps": _added_colours}
+
+
+def put_back(one: Any, changed: dict[str, Any]) -> None:
+    """Change in what a library has for the whole process what was changed in it."""
+    if isinstance(one, dict):
+        one.update(changed)
+        return
+    for name, colours in changed.items():
+        one.register(colours, name=name, force=True)

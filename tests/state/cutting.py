@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from dure.state import alone, columns, freeze, layout, parts, restore, written
+from dure.state import alone, columns, freeze, layout, parts, remembered, restore, written
 from dure.state.manifest import Snapshot
 
 needs_marks = pytest.mark.skipif(
@@ -27,8 +27,8 @@ def small_parts(monkeypatch, weight=128):
 
 
 def forget():
-    parts._roots.clear()
-    parts._uncut.clear()
+    remembered.roots.clear()
+    remembered.uncut.clear()
     columns._columns.clear()
 
 

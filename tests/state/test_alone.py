@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, alone, freeze, layout, parts, plain, restore, written
+from dure.state import FolderBlobs, alone, freeze, layout, parts, plain, remembered, restore, written
 from dure.state.manifest import Snapshot
 from tests.examples import examples
 
@@ -29,8 +29,8 @@ def of_the_tests(monkeypatch):
     monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
     monkeypatch.setattr(parts, "PART_WEIGHT", 128)
     monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
-    parts._roots.clear()
-    parts._uncut.clear()
+    remembered.roots.clear()
+    remembered.uncut.clear()
 
 
 def records(count=600):
@@ -58,7 +58,7 @@ def comes(true):
 
 
 def remembers():
-    return any(root.parts for root in parts._roots.values())
+    return any(root.parts for root in remembered.roots.values())
 
 
 @pytest.fixture

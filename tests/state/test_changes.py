@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, parts, restore
+from dure.state import FolderBlobs, capture, changed, remembered, restore
 from tests.examples import examples
 
 SETUP = """
@@ -275,7 +275,7 @@ def test_any_graph_comes_back_with_its_sharing(tmp_path_factory, scope):
 def test_a_small_value_at_the_address_of_a_large_one_that_is_gone_is_unchanged(tmp_path, small):
     blobs = FolderBlobs(tmp_path)
     base = capture({"small": small}, blobs=blobs)
-    parts.register(small, [1, 1])  # what is remembered of the large one
+    remembered.register(small, [1, 1])  # what is remembered of the large one
     assert changed({"small": small}, base, blobs=blobs).changed == ()
 
 

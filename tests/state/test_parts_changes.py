@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, freeze, parts, plain
+from dure.state import FolderBlobs, capture, freeze, plain, remembered
+from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save
 
@@ -126,7 +127,7 @@ def large(chance, count):
     return {f"key {n}": value(chance) for n in range(count)}
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
     chance = random.Random(seed)
@@ -154,7 +155,7 @@ def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
             again = loaded(part, blobs)
             assert shape({name: again[name] for name in some}) == shape({name: scope[name] for name in some})
         with freeze(scope, base=base, blobs=blobs) as frozen:
-            believed += sum(len(root.parts) for root in parts._roots.values())
+            believed += sum(len(root.parts) for root in remembered.roots.values())
             said = shape(scope)
             if chance.random() < 0.3:  # the next cell runs before it is saved
                 mutate(scope, chance)
@@ -163,11 +164,11 @@ def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
 
 
 @needs_marks
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_leaves_that_come_and_go_at_one_address_are_told_apart(tmp_path_factory, data):
     blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
-    parts._roots.clear()
+    remembered.roots.clear()
     scope: dict[str, Any] = {"data": [float(n) for n in range(2000)], "dict": {n: float(n) for n in range(2000)}}
     base = None
     for _ in range(6):

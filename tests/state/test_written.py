@@ -405,11 +405,11 @@ def test_one_mapping_that_is_asked_for_is_told_as_in_the_text_of_all(tmp_path):
     shared, private = mmap.mmap(-1, BYTES), mmap.mmap(-1, BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     text = written._maps()
     of_text, asked = written.Private(text), written.Private(None)
-    areas = written._areas()
+    areas = written.areas()
     wanted = [(low, high) for low, high in areas if high < 1 << 47]
     wanted += [(low, high + mmap.PAGESIZE) for low, high in wanted] + [(high, high + 1) for _, high in wanted]
     differ = [each for each in wanted if of_text.covers(*each) != asked.covers(*each)]
-    assert all(areas != written._areas() for _ in differ), differ  # unless it was mapped meanwhile
+    assert all(areas != written.areas() for _ in differ), differ  # unless it was mapped meanwhile
     for data, is_private in ((of_file, False), (copied, False), (shared, False), (private, True)):
         start = np.frombuffer(data, "u1").__array_interface__["data"][0]
         assert asked.covers(start, start + BYTES) is is_private

@@ -99,9 +99,9 @@ def fill(target: Any, state: tuple[tuple[Any, ...], Any, Any, dict[str, Any]]) -
         set.update(target, contents)
     else:
         base.extend(target, contents)
-    from dure.state import parts
+    from dure.state import remembered
 
-    parts.hand_over(contents, target)
+    remembered.hand_over(contents, target)
     if attributes is not None:
         object.__setattr__(target, "__dict__", attributes)  # and no copy: who else holds it sees what changes
     for name, value in slots.items():

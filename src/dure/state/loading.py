@@ -19,7 +19,7 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, instances, marks, nans, parts, patient, rebuild
+from dure.state import classes, collector, instances, marks, nans, parts, patient, rebuild, remembered
 from dure.state.blobs import BlobError, Blobs
 from dure.state.identity import differing
 from dure.state.reading import Reader
@@ -287,7 +287,7 @@ class Loader:
                 made += found[0]
         made = tuple(made) if kind == "tuple" else made
         if kind != "set":  # where an element is in a set depends on the process
-            parts.register(made, lengths)
+            remembered.register(made, lengths)
         return made
 
     def elements(self, index: int, number: int) -> tuple[list[Any], ...]:

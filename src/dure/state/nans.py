@@ -77,6 +77,11 @@ def token_of(value: Any) -> str:
     return token
 
 
+def token_at(key: int) -> str | None:
+    """Return the token of the NaN that has an id; None where none is known."""
+    return _tokens.get(key)
+
+
 def of_token(token: str) -> Any:
     """Return the float that has a token, which is made where this process has none."""
     found = _known.get(token)

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import pickle
 import sys
-import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, large, layout, marks, nans, plain, sharing, written
+from dure.state import classes, large, layout, marks, nans, plain, remembered, sharing, written
 from dure.state.alone import alone
 from dure.state.manifest import Buffer
 from dure.state.plain import NotPlainError
@@ -27,11 +25,11 @@ from dure.state.plain import NotPlainError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dure.state.same import Same
+
 PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
 LARGE_WEIGHT = 65_536
 _PARTS = 1024  # of one container, at most, or the manifest would be large
-_ROOTS = 1024  # containers of which something is remembered
-_AGAIN = 16  # captures after which it is tried again to cut what could not be cut
 
 
 @dataclass(slots=True)
@@ -45,6 +43,7 @@ class Part:
     pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
     stream: bytes | None
     arrays: Any = None  # where the memory of arrays in it begins and ends, sorted
+    same: Same | None = None  # what is on the pages, as far as it can be compared
     table: layout.Table | None = None  # None of an array's elements
     low: int = 0  # first slot, and the one after the last
     high: int = 0
@@ -147,40 +146,6 @@ def _table_unread(container: Any, kind: Any) -> layout.Table:
     return layout.Table(kind, (), 0, 0, count, count)
 
 
-@dataclass(slots=True)
-class _Root:
-    """A container that is cut, and what is remembered of it from one capture to the next."""
-
-    kind: type
-    step: int  # slots in a part
-    cuts: list[int] = field(default_factory=list)  # the first slot of each part
-    form: tuple[int, ...] = ()  # of its table, for which the parts hold
-    parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
-    saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
-
-
-_roots: dict[int, _Root] = {}  # by id of the container
-_uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
-_lock = threading.RLock()  # of these two: several threads may capture and restore
-
-
-def register(container: Any, lengths: list[int]) -> None:
-    """Note how many elements the parts had from which a container was restored, so that it is cut there again."""
-    if lengths:
-        cuts = list(itertools.accumulate([0, *lengths[:-1]]))
-        with _lock:
-            _note(id(container), _Root(type(container), max(lengths[0], 1), cuts))
-
-
-def hand_over(contents: Any, container: Any) -> None:
-    """Note that a container got the elements of one that was restored."""
-    with _lock:
-        root = _roots.pop(id(contents), None)
-        if root is not None:
-            root.kind = type(container)
-            _note(id(container), root)
-
-
 def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
     """Return the elements in a part: of a list its items, of a dictionary its keys and its values."""
     found = unpickler.load()
@@ -230,7 +195,7 @@ class Cutter:
     def cut(self, values: Iterable[Any]) -> None:
         """Cut what is large in some values; called before a capture runs any code of the person's."""
         found: dict[int, tuple[Any, dict[int, str]]] = {}
-        with _lock:
+        with remembered.lock:
             for value in values:
                 if id(value) not in self._seen:
                     self._seen.add(id(value))
@@ -241,13 +206,13 @@ class Cutter:
         quiet = alone()
         self._alone = quiet is not None
         watch = self._watch if quiet is not None else None
-        with _lock:
+        with remembered.lock:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
-            _keep(watch.pages_written if watch is not None else None)
+            remembered.keep(watch.pages_written if watch is not None else None, compared=True)
             for container, ways in found.values():
                 self._cut_one(container, ways)
             self._find_sharing()
-            _keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
+            remembered.keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
     def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut]:
         """Return what they stand for."""
@@ -283,8 +248,8 @@ class Cutter:
             container = id(cut.value)
             self.stand_ins.pop(container, None)
             self.contents.pop(container, None)
-            with _lock:
-                _give_up(container)
+            with remembered.lock:
+                remembered.give_up(container)
 
     def undone(self, borrowed: list[tuple[int, int]]) -> bool:
         """Tell whether all has to be pickled again: a container was changed meanwhile, or something else is on the
@@ -304,7 +269,7 @@ class Cutter:
     def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
         kind = large.kind_of(type(container))
         for _ in range(2):  # what is remembered may be of another one that was here
-            was_known = id(container) in _roots
+            was_known = id(container) in remembered.roots
             try:
                 cut = None if kind is None else self._cut(container, kind, ways)
             except (NotPlainError, LookupError, RuntimeError):  # nested too deep, or another thread changes it
@@ -312,9 +277,9 @@ class Cutter:
             if cut is not None:
                 self._cuts[id(cut.stand_in)] = cut
                 (self.stand_ins if kind is type(container) else self.contents)[id(container)] = cut.stand_in
-                _uncut.pop(id(container), None)
+                remembered.uncut.pop(id(container), None)
                 return
-            _give_up(id(container))
+            remembered.give_up(id(container))
             if not was_known:
                 return
 
@@ -322,13 +287,13 @@ class Cutter:
         table = layout.table_of(container, kind) if self._alone else _table_unread(container, kind)
         if table is None or not table.slots:
             return None
-        root = _roots.get(id(container))
+        root = remembered.roots.get(id(container))
         if root is None or root.kind is not type(container) or table.slots > 2 * _PARTS * root.step:
             weight = plain.weight(container, kind=kind)
-            root = _Root(type(container), _step(table, max(weight, LARGE_WEIGHT)))
+            root = remembered.Root(type(container), _step(table, max(weight, LARGE_WEIGHT)))
             if plain.multiplies(self._pointers(container, table), root.step):
                 return None
-        _note(id(container), root)
+        remembered.note(id(container), root)
         if root.form != table.form:
             root.form = table.form
             root.parts.clear()
@@ -358,12 +323,12 @@ class Cutter:
 
     def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
-        part = made_of(made, made.pages_with(*table.extent(low, high)))
+        part = made_of(made, *(made.pages_with(table, low, high) if self._alone else (None, None)))
         part.low, part.high = low, high
         self._fresh.add(id(part))
         return part
 
-    def _saved_of(self, root: _Root) -> dict[tuple[int, int], Part]:
+    def _saved_of(self, root: remembered.Root) -> dict[tuple[int, int], Part]:
         """Return the parts that this store has."""
         digests = [chunk for part in root.parts.values() for chunk in _chunks(part)]
         there = self.saved(digests) if digests else set()
@@ -378,7 +343,9 @@ class Cutter:
         for key in self._held_in_parts():
             self.uncut(key)
         here = {id(part): (key, index) for key, cut in self._cuts.items() for index, part in enumerate(cut.parts)}
-        kept = {id(part): (root, place, part) for root in _roots.values() for place, part in root.parts.items()}
+        kept = {
+            id(part): (root, place, part) for root in remembered.roots.values() for place, part in root.parts.items()
+        }
         every = [part for cut in self._cuts.values() for part in cut.parts]
         every += [part for key, (*_, part) in kept.items() if key not in here]
         held = [part for part in every if len(part.ids)]
@@ -414,27 +381,16 @@ class Cutter:
 
 def _large_in(value: Any) -> list[tuple[Any, str]]:
     try:
-        found = large.large_in(value, _roots, LARGE_WEIGHT, PART_WEIGHT)
+        found = large.large_in(value, remembered.roots, LARGE_WEIGHT, PART_WEIGHT)
     except (LookupError, RuntimeError):  # another thread changes it
         return []
-    return [(container, way) for container, way in found if not _left_alone(id(container))]
+    return [(container, way) for container, way in found if not remembered.left_alone(id(container))]
 
 
-def _left_alone(key: int) -> bool:
-    """Tell whether a container could not be cut, and is not to be tried again yet."""
-    if key not in _uncut:
-        return False
-    _uncut[key] += 1
-    if _uncut[key] < _AGAIN:
-        return True
-    del _uncut[key]
-    return False
-
-
-def made_of(made: plain.Made, pages: Any) -> Part:
-    """Return what is remembered of a pickle, with the pages that tell what it holds."""
+def made_of(made: plain.Made, pages: Any, same: Same | None = None) -> Part:
+    """Return what is remembered of a pickle, with the pages that tell what it holds, and what is there."""
     named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
-    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream, made.arrays)
+    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream, made.arrays, same)
 
 
 def _has_memory(cut: Cut, borrowed: list[tuple[int, int]]) -> bool:
@@ -459,63 +415,9 @@ def _step(table: layout.Table, weight: float) -> int:
     return step
 
 
-def _note(key: int, root: _Root) -> None:
-    _roots.pop(key, None)
-    while len(_roots) >= _ROOTS:
-        del _roots[next(iter(_roots))]
-    _roots[key] = root
-
-
-def _give_up(key: int) -> None:
-    _roots.pop(key, None)
-    while len(_uncut) >= _ROOTS:
-        del _uncut[next(iter(_uncut))]
-    _uncut[key] = 0
-
-
-def _keep(refused: Callable[[Any], Any] | None) -> None:
-    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all; without it,
-    forget all.
-    """
-    numpy = sys.modules["numpy"]
-    roots, places, parts = [], [], []
-    for root in _roots.values():
-        for place, part in root.parts.items():
-            if part.saved is not None:
-                root.saved[place] = part.saved
-            if part.pages is not None and refused is not None:
-                roots.append(root)
-                places.append(place)
-                parts.append(part)
-        root.parts = {}
-    if refused is None:
-        return
-    if not parts:
-        refused(numpy.empty(0, "u8"))  # what was taken until now concerns none
-        return
-    every = layout.distinct(numpy.concatenate([part.pages for part in parts]))
-    index = numpy.concatenate([numpy.searchsorted(every, part.pages) for part in parts])
-    begins = numpy.cumsum([0, *(len(part.pages) for part in parts[:-1])])
-    # small objects lie where others of their size do, also on the parts' pages: few are made or freed from here on
-    bad = numpy.logical_or.reduceat(refused(every)[index], begins).tolist()
-    for root, place, part, is_bad in zip(roots, places, parts, bad, strict=True):
-        if not is_bad:
-            root.parts[place] = part
-
-
 def _numpy_loads() -> bool:
     try:
         import numpy as np  # noqa: F401 - whoever has so many objects can wait for it once
     except ImportError:
         return False
     return True
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - another thread may have held it
-    _lock = threading.RLock()
-    for root in _roots.values():
-        root.parts.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

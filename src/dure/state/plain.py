@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.state import classes, layout, marks, nans, simple
+from dure.state.contents import Contents
+from dure.state.same import Known, Same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,16 +73,20 @@ class Made:
     classes: dict[str, type]  # of the notebook, by token
     ids: Any  # of what can be shared and change, and of long texts, sorted
     arrays: Any  # where the memory of arrays begins and ends, sorted; None where there are none
-    _starts: Any  # of the memory that tells what all that holds; None where it is not known
-    _ends: Any
+    _contents: Contents | None  # the memory that tells what all that holds; None where it is not known
+    _known: Known | None  # types of it; None where not all can be compared
 
-    def pages_with(self, start: int, end: int) -> Any:
-        """Return the sorted numbers of the pages of all that memory and of another run; None where it is not known."""
-        if self._starts is None:
-            return None
-        numpy = sys.modules["numpy"]
-        more = [numpy.array([each], "u8") for each in (start, end)]
-        return layout.pages(numpy.concatenate([self._starts, more[0]]), numpy.concatenate([self._ends, more[1]]))
+    def pages_with(self, table: layout.Table, low: int, high: int) -> tuple[Any, Same | None]:
+        """Return the sorted numbers of the pages of all that memory and of some slots of a container, None where it is
+        not known; and what is there, as far as it can be compared.
+        """
+        if self._contents is None:
+            return None, None
+        self._contents.add_table(table, low, high)
+        pages = layout.pages(*self._contents.runs())
+        if self._known is None or not len(self.ids):  # where there is but the table, only changes write its pages
+            return pages, None
+        return pages, Same.noted(self._contents, pages, self._known)
 
 
 def is_atom(value: Any) -> bool:
@@ -200,7 +206,7 @@ class _Stream:
 
 
 class _Pickler(pickle.Pickler):
-    __slots__ = ("_plain", "_token_of", "arrays", "classes", "made", "modules", "simple", "slotted")
+    __slots__ = ("_plain", "_token_of", "arrays", "classes", "dtypes", "made", "modules", "simple", "slotted")
 
     def __init__(self, stream: _Stream, token_of: Callable[[type], str] = classes.token_of) -> None:
         super().__init__(stream, protocol=5)
@@ -209,6 +215,7 @@ class _Pickler(pickle.Pickler):
         self.simple: dict[type, bool] = {}  # classes of instances that it met
         self.slotted: dict[type, simple.Slots | None] = {}  # the same of those with slots; None for all others
         self.arrays: dict[int, int] = {}  # bytes of the arrays that it met, by id
+        self.dtypes: set[int] = set()  # their ids
         self.made: list[int] = []  # ids of what was made here in their place
         self._plain = _Plain()
         self._token_of = token_of
@@ -269,6 +276,7 @@ class _Pickler(pickle.Pickler):
         if len(data) != math.prod(shape) * dtype.itemsize:  # another thread gave it another size in between
             raise NotPlainError
         self.arrays[id(obj)] = len(data)
+        self.dtypes.add(id(dtype))
         if len(data) >= BIG_BYTES:
             self.made.append(id(data))
         self.modules.add("numpy")
@@ -337,8 +345,8 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: boo
 
     met = _memo(pickler)
     ids = layout.ids(met)
-    mine = (pickler.modules, pickler.classes, pickler.simple, pickler.slotted, pickler.arrays, pickler.made)
-    for own in (*map(id, (*elements, *mine)), *pickler.made):
+    mine = (pickler.modules, pickler.classes, pickler.simple, pickler.slotted, pickler.arrays, pickler.dtypes)
+    for own in (*map(id, (*elements, *mine, pickler.made)), *pickler.made):
         ids = ids[ids != own]
     kinds = layout.words(ids + np.uint64(8))
     if (kinds == id(pickle.PickleBuffer)).any():
@@ -358,14 +366,28 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: boo
         memory = runs[0][order], runs[1][order]
     if not located:
         return reached, memory, None, None
-    known = [layout.extents(kind, of) for kind, of in zip(_CHANGE, changing, strict=True)]
-    known += [layout.instances(cls, of) for cls, of in instances]
+    contents = Contents()
+    known = all(contents.add(kind, of) for kind, of in zip(_CHANGE, changing, strict=True))
+    for cls, of in instances:
+        contents.add_instances(cls, of)
     if memory is not None:
-        known += [memory, layout.arrays(arrays)]
-    runs_of = [run for run in known if run is not None]
-    if len(runs_of) < len(known):
-        return reached, memory, None, None
-    return reached, memory, np.concatenate([start for start, _ in runs_of]), np.concatenate([end for _, end in runs_of])
+        contents.add_arrays(arrays, memory)
+    return reached, memory, contents if known else None, _types(pickler, instances)
+
+
+def _types(pickler: _Pickler, instances: list[tuple[type, Any]]) -> Known | None:
+    """Return which types a pickle met; None where an array's dtype may go away."""
+    if pickler.arrays and not pickler.dtypes <= _lasting_dtypes():
+        return None
+    containers = [*_CHANGE, *(cls for cls, _ in instances), *([sys.modules["numpy"].ndarray] if pickler.arrays else [])]
+    return Known.of(containers, [tuple, *(cls for cls, slots in pickler.slotted.items() if slots and not slots[0])])
+
+
+@functools.cache
+def _lasting_dtypes() -> frozenset[int]:
+    """Return the ids of the dtypes of which there is one each."""
+    numpy = sys.modules["numpy"]
+    return frozenset(id(numpy.dtype(code)) for code in "?bBhHiIlLqQefdgFDG")
 
 
 def _memo(pickler: pickle.Pickler) -> list[Any]:

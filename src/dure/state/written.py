@@ -206,8 +206,7 @@ class Watch:
         taken, self._taken = self._taken or [], []
         found_rows = [numpy.array(taken, "u8").reshape(-1, 2)]
         refused = numpy.ones(len(pages), bool)
-        areas = _areas()
-        for begin, end in _runs(numpy, pages, areas):
+        for begin, end in _runs(numpy, pages, areas()):
             low, high = int(pages[begin]) * _PAGE, (int(pages[end - 1]) + 1) * _PAGE
             try:
                 found = self._scan(low, high)
@@ -456,9 +455,12 @@ def _maps() -> str | None:
         return None
 
 
-def _areas() -> list[tuple[int, int]]:
-    """Return the areas of this process's memory, each of which is watched as a whole or not at all."""
-    return [(int(low, 16), int(high, 16)) for low, high, *_ in _LINE.findall(_maps() or "")]
+def areas(rights: str = "") -> list[tuple[int, int]]:
+    """Return the areas of this process's memory, each of which is watched as a whole or not at all; those with rights
+    that begin so.
+    """
+    found = _LINE.findall(_maps() or "")
+    return [(int(low, 16), int(high, 16)) for low, high, has, _, _ in found if has.startswith(rights)]
 
 
 def _runs(numpy: Any, pages: Any, areas: list[tuple[int, int]]) -> list[tuple[int, int]]:

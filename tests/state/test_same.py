@@ -1,0 +1,282 @@
+"""Whether the words of a part's containers tell each change, and nothing else, however addresses are used again."""
+
+import datetime as dt
+import gc
+import math
+import pickle
+import random
+from collections import defaultdict, namedtuple
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dure.state import layout, nans, plain, same
+from tests.examples import examples
+
+pytestmark = pytest.mark.skipif(not same.WORKS, reason="this Python keeps objects otherwise")
+
+Pair = namedtuple("Pair", "a b")  # noqa: PYI024
+
+
+@dataclass
+class Person:
+    name: str
+    age: float
+    tags: list = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Point:
+    x: Any
+    y: Any = None
+
+
+class Late:
+    def __init__(self, n):
+        self.n = n
+
+
+def leaf(chance):
+    n = chance.randrange(40)
+    return chance.choice(
+        [
+            *(n, n / 7, -n * 2**40, 2 ** (3 * n), float("nan"), None, True, f"t{n}", "é" * n, "\U0001f600" * (n % 5)),
+            *(
+                "k" * 300 + str(n),
+                bytes([n]) * n,
+                complex(n, 1),
+                dt.date(2026, 1, 1 + n % 28),
+                np.float64(n),
+                np.int32(n),
+            ),
+            *(
+                dt.datetime.fromordinal(700_000 + n),
+                dt.timedelta(n),
+                (n, str(n)),
+                (n, [n]),
+                Pair(n, [n]),
+                ((n,), None),
+            ),
+        ]
+    )
+
+
+def value(chance, depth=0):
+    few = range(chance.randrange(5))
+
+    def below():
+        return value(chance, depth + 1)
+
+    makers = [
+        lambda: leaf(chance),
+        lambda: {f"k{n}": below() for n in few},
+        lambda: {chance.choice([n, str(n), (n,)]): below() for n in few},
+        lambda: set(map(str, few)) | {chance.randrange(99), (1, chance.randrange(9))},
+        lambda: Person(f"p{chance.randrange(99)}", chance.random(), [below()]),
+        lambda: Point(below(), below()),
+        lambda: Late(below()),
+        lambda: np.arange(chance.randrange(1, 9) * 1.0),
+        lambda: bytearray(b"x" * len(few) * 9),
+        lambda: defaultdict(list, {n: [n] for n in few}),
+        lambda: [below() for _ in few],
+    ]
+    return leaf(chance) if depth >= 3 or chance.random() < 0.25 else chance.choice(makers)()
+
+
+def inside(start):
+    """All that can be changed in it, each once."""
+    found, queue = {}, [start]
+    while queue:
+        each = queue.pop()
+        if id(each) in found or not isinstance(
+            each, list | dict | set | tuple | bytearray | np.ndarray | Person | Late | Point
+        ):
+            continue
+        found[id(each)] = each
+        if isinstance(each, Person | Late):
+            queue += vars(each).values()
+        elif isinstance(each, Point):
+            queue += [each.x, each.y]
+        elif isinstance(each, dict):
+            queue += each.values()
+        elif isinstance(each, list | tuple):
+            queue += each
+    return [each for each in found.values() if not isinstance(each, tuple)]
+
+
+def act(start, chance):
+    one = chance.choice(inside(start))
+    other = value(chance)
+    if isinstance(one, Person | Late):
+        names = list(vars(one))
+        which = chance.randrange(5)
+        if which == 0:
+            setattr(one, f"late{chance.randrange(40)}", other)
+        elif which == 1 and len(names) > 1:
+            delattr(one, chance.choice(names))
+        elif which == 2:
+            one.__dict__ = {chance.choice(["n", "name"]): other}
+        elif names:
+            name = chance.choice(names)
+            setattr(one, name, None)  # its memory is free for what comes
+            setattr(one, name, value(chance))
+    elif isinstance(one, Point):
+        one.x = None
+        one.x = value(chance)
+    elif isinstance(one, dict):
+        if one and chance.random() < 0.5:
+            one[chance.choice(list(one))] = other
+        elif one and chance.random() < 0.5:
+            one.popitem()
+        else:
+            one[chance.randrange(9)] = other
+    elif isinstance(one, set):
+        one ^= {chance.randrange(20), f"s{chance.randrange(40)}"}
+    elif isinstance(one, list):
+        at = chance.randrange(len(one) + 1)
+        if at < len(one) and chance.random() < 0.7:
+            one[at] = None
+            one[at] = value(chance)
+        elif one is not start:
+            one[at:at] = [other]
+    elif len(one):
+        one[chance.randrange(len(one))] = chance.randrange(9)
+
+
+def told(start):
+    """What it is: the values, with a number for each object that can change."""
+    numbers: dict[int, int] = {}
+
+    def walk(each):
+        if isinstance(each, list | dict | set | bytearray | np.ndarray | Person | Late | Point):
+            if id(each) in numbers:
+                return "again", numbers[id(each)]
+            numbers[id(each)] = len(numbers)
+        if isinstance(each, Person | Late):
+            return type(each), [(name, walk(item)) for name, item in vars(each).items()]
+        if isinstance(each, Point):
+            return Point, walk(each.x), walk(each.y)
+        if isinstance(each, dict):
+            return type(each), [(walk(key), walk(item)) for key, item in each.items()]
+        if isinstance(each, list | tuple):
+            return type(each), [walk(item) for item in each]
+        if isinstance(each, set):
+            return set, sorted(map(repr, each))
+        return type(each), pickle.dumps(each)
+
+    return walk(start)
+
+
+def noted(data):
+    table = layout.table_of(data, type(data))
+    assert table is not None
+    made = plain.dumps((data,) if type(data) is list else (list(data), list(data.values())))
+    pages, found = made.pages_with(table, 0, table.slots)
+    return table, pages, found
+
+
+def is_same(data, before):
+    table, pages, found = before
+    return layout.table_of(data, type(data)) == table and same.still(
+        [same.Asked.of(found, pages, np.arange(len(pages)))]
+    ) == [True]
+
+
+@settings(max_examples=examples(60))
+@given(st.integers(0, 2**32))
+def test_each_change_is_told_and_nothing_else(seed):
+    chance = random.Random(seed)
+    data = [value(chance) for _ in range(60)]
+    before, was = noted(data), told(data)
+    assert before[2] is not None
+    for _ in range(chance.randrange(4)):
+        if chance.random() < 0.3:
+            assert is_same(data, before)
+            told(data)  # counts references, finds hashes
+            gc.collect()
+            noted([value(chance) for _ in range(30)])
+            assert is_same(data, before)
+        for _ in range(chance.choice((0, 1, 1, 5))):
+            act(data, chance)
+        is_told = told(data) == was
+        assert not is_same(data, before) or is_told
+        if not is_told or not is_same(data, before):
+            before, was = noted(data), told(data)
+    assert is_same(data, before)
+
+
+NEW = (
+    *(
+        float,
+        Point,
+        lambda n: n + 2**40,
+        lambda n: f"text {n:05}",
+        lambda n: f"t\u00e9xt {n:05}",
+        lambda n: b"%05d" % n,
+    ),
+    *(lambda n: [n], lambda n: {"n": n}, lambda n: {n}, lambda n: (n, f"{n:05}"), lambda n: Pair(n, n)),
+    *(lambda n: Person("p", n), lambda n: dt.date(2000 + n, 1, 1), lambda n: np.full(3, n)),
+    *(lambda n: bytearray(b"%05d" % n), lambda n: defaultdict(list, {n: [n]})),
+)
+
+
+def test_another_object_at_the_same_address_is_told_from_what_was_there():
+    again = 0
+    for new in NEW:
+        data = [[new(n)] for n in range(50)]
+        before = noted(data)
+        for at in range(50):
+            address = id(data[at][0])
+            data[at][0] = None
+            data[at][0] = new(at + 1000)
+            again += id(data[at][0]) == address
+            assert not is_same(data, before)
+            data[at][0] = None
+            data[at][0] = new(at)
+    assert again > 200
+
+
+def test_another_nan_at_the_same_address_is_told_from_what_was_there():
+    data = [[float("nan")] for _ in range(50)]
+    data.append([math.nan, np.nan, data[0][0]])
+    before = noted(data)
+    assert is_same(data, before)
+    known = nans._known.pop(nans._tokens.pop(id(data[7][0])))  # as when nobody else holds it, and others need room
+    assert not is_same(data, before)
+    nans.token_of(known)
+    assert not is_same(data, before)
+
+
+@pytest.mark.parametrize(
+    "odd", [complex("nan"), np.float32("nan"), Decimal("1.5"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), range(3)]
+)
+def test_what_cannot_be_compared_is_not(odd):
+    assert noted([[odd], [1]])[2] is None
+
+
+def test_a_class_that_is_gone_and_memory_that_is_gone_are_no_longer_the_same():
+    def made():
+        class Some:
+            def __init__(self):
+                self.n = [1]
+
+        Some.__module__ = "__main__"
+        return [Some() for _ in range(20)]
+
+    data = made()
+    before = noted(data)
+    assert is_same(data, before)
+    data[:] = [None] * 20
+    gc.collect()
+    assert not is_same(data, before)
+
+    data = [dict.fromkeys(range(2000), "x" * 100) for _ in range(300)]  # tables of many pages, which are given back
+    _, pages, found = noted(data[:])
+    data.clear()
+    gc.collect()
+    assert same.still([same.Asked.of(found, pages, np.arange(len(pages)))]) == [False]

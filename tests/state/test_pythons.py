@@ -65,7 +65,7 @@ def others():
     candidates += [shutil.which(f"python3.{minor}") or "" for minor in range(11, 16)]
     found: dict[str, str] = {}
     for python in filter(None, candidates):
-        code = "import sys, blake3, cloudpickle, numpy; print('%d.%d' % sys.version_info[:2])"
+        code = "import sys, blake3, cloudpickle, numpy, zstandard; print('%d.%d' % sys.version_info[:2])"
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
         version = done.stdout.strip()
         if done.returncode == 0 and version != "{}.{}".format(*sys.version_info) and version >= "3.11":
@@ -87,7 +87,7 @@ def run(python, code, *arguments):
 
 def test_data_crosses_minor_versions_and_code_is_named(tmp_path):
     if not others():
-        pytest.skip("no other Python here has blake3, cloudpickle and numpy: name one in DURE_TEST_PYTHONS")
+        pytest.skip("no other Python here has blake3, cloudpickle, numpy and zstandard: name one in DURE_TEST_PYTHONS")
     scope: dict[str, Any] = {"__name__": "__main__"}
     exec(CELL, scope)
     blobs = FolderBlobs(tmp_path)

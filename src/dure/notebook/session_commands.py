@@ -13,23 +13,27 @@ from typing import TYPE_CHECKING, Any
 from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
 from dure.notebook import session
 from dure.notebook.failures import QuietError, told_plainly
+from dure.notebook.session_comparing import diff, undo
 from dure.notebook.session_ended import Ended, ended_line
-from dure.notebook.session_lookup import detail_of, meant, numbered, saved_version, saver_of, snapshot_of
-from dure.notebook.session_restoring import Lost, bring_back, clock, differences, lost_names, restored_line, short, some
+from dure.notebook.session_lookup import (
+    PATIENCE_S,
+    detail_of,
+    flushed,
+    nothing_lost,
+    numbered,
+    saver_of,
+)
+from dure.notebook.session_restoring import Lost, bring_back, clock, lost_names, restored_line, short, some
 from dure.notebook.session_words import HELP, say
 from dure.notebook.tables import Table, show
 from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
     from dure.notebook.session_opening import Saved
-    from dure.notebook.session_saving import Saver
     from dure.notebook.sessions import NotebookSession
-    from dure.state import Snapshot
-    from dure.wire.sessions import SessionView, VersionView
+    from dure.wire.sessions import SessionView
 
 _SHOWN = 20
-_UNDO_STEPS = 100
-_PATIENCE_S = 1.0  # longer than this nobody waits without being told for what
 
 
 @told_plainly
@@ -68,7 +72,7 @@ def complete(text: str) -> list[str]:
 
 def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
-    written, name = notebook.flush(_PATIENCE_S), short(notebook.name or "")
+    written, name = notebook.flush(PATIENCE_S), short(notebook.name or "")
     if saver.fenced or saver.paused:
         notebook.show(saver.problem or say("is_off", name=name))
         return
@@ -109,30 +113,6 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     show(notebook.shell, table)
 
 
-def _flushed(notebook: NotebookSession) -> bool:
-    """Save what the last cell left, and return whether it is written; who waits for long is told for what."""
-    if notebook.saver is not None and notebook.saver.fenced:
-        notebook.show(notebook.saver.problem)  # what follows is about the other kernel's versions
-        return True
-    if notebook.flush(_PATIENCE_S):
-        return True
-    if notebook.saver is not None and notebook.saver.behind:
-        return False
-    notebook.show(say("being_saved_first"))
-    return notebook.flush()
-
-
-def _nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
-    """Save what the last cell left and tell the platform, or raise: what follows replaces it by what is known there."""
-    if not _flushed(notebook):
-        raise QuietError(say("would_be_lost", reason=saver.problem or say("being_saved")))
-    if saver.journal.pending:
-        saver.send()
-        saver.wait()
-    if saver.journal.pending:
-        raise QuietError(saver.problem or say("saved_only_here", count=len(saver.journal.pending)))
-
-
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver = saver_of(notebook)
     if not notebook.journal or notebook.journal.off:
@@ -153,7 +133,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
         _list_all(notebook)
         return
     saver_of(notebook)
-    _flushed(notebook)
+    flushed(notebook)
     keys = ("version", "at", "cell", "variables", "size", "new", "label")
     columns = [say(f"column_{key}") for key in keys]
     versions = detail_of(notebook).versions
@@ -202,7 +182,7 @@ def people_text(people: Sequence[str]) -> str:
 def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     words, trusted = _trusted(rest)
     if notebook.saver is not None:
-        _nothing_lost(notebook, notebook.saver)
+        nothing_lost(notebook, notebook.saver)
     reference = parsed(words[0]) if words else Reference()
     names = words[1:]
     if words and reference.number is None and words[0] in _known_names(notebook):
@@ -272,92 +252,6 @@ def _named(notebook: NotebookSession, name: str) -> SessionView:
         raise
 
 
-def _diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    saver = saver_of(notebook)
-    _flushed(notebook)
-    detail = detail_of(notebook)
-    if saver.base is None or not detail.versions:
-        raise QuietError(say("no_session"))
-    first = meant(rest[0], detail) if rest else detail.versions[:2][-1]
-    second = meant(rest[1], detail) if len(rest) > 1 else None
-    before = snapshot_of(notebook, first)
-    after = snapshot_of(notebook, second) if second is not None else saver.base
-    told = {
-        "before": say("version_word", number=first.number, at=clock(first.at)),
-        "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
-    }
-    table = _difference(before, after, notebook.names.made)
-    if not table.rows:
-        notebook.show(say("no_difference", **told))
-        return
-    table.title = say("title_diff", **told)
-    show(notebook.shell, table)
-
-
-def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> Table:
-    added, removed, changed = differences(before, after)
-    rows: list[tuple[Any, ...]] = []
-    for what, names in (("added", added), ("changed", changed), ("removed", removed)):
-        for name in names:
-            held = (before if what == "removed" else after).variables[name]
-            rows.append((name, say(f"what_{what}"), held.type, size_text(held.size_bytes), made.get(name, "")))
-    lost = sorted(after.unsaved.keys() - before.unsaved.keys())
-    rows += [(name, say("what_lost"), "", "", made.get(name, "")) for name in lost]
-    columns = [say(f"column_{key}") for key in ("name", "what", "type", "size", "cell")]
-    return Table("", columns, rows, frozenset(columns[3:]))
-
-
-def _undo(notebook: NotebookSession, _: Sequence[str]) -> None:
-    from dure.state import BlobError, ManifestError
-
-    saver = saver_of(notebook)
-    _nothing_lost(notebook, saver)
-    if saver.base is None:
-        raise QuietError(say("not_saved", reason=saver.problem) if saver.problem else say("no_session"))
-    versions = {version.number: version for version in detail_of(notebook).versions}
-    version = versions[max(versions)]
-    for _step in range(_UNDO_STEPS):
-        undone = _origin(version, versions)
-        earlier = versions.get(undone.number - 1)
-        if earlier is None:
-            break
-        version = earlier
-        try:
-            before = saved_version(notebook, earlier)
-        except (BlobError, ManifestError, ValueError):  # damaged: the one before it
-            continue
-        added, removed, changed = differences(before.snapshot, saver.base)
-        if not (added or removed or changed):
-            continue
-        names = [*removed, *changed]
-        brought = bring_back(notebook.shell.user_ns, before, saver.blobs, names=names, beside=False)
-        for name in (*added, *brought.lost):
-            notebook.shell.user_ns.pop(name, None)
-        notebook.took(brought)
-        notebook.origin = earlier.number
-        first = min(_origin(earlier, versions).cell + 1, undone.cell)
-        lost = [say("lost", names=lost_names(brought.lost))] if brought.lost else []
-        notebook.show(" ".join([_undone(first, undone.cell, [*names, *added]), *lost]))
-        return
-    notebook.show(say("nothing_to_undo"))
-
-
-def _undone(first: int, last: int, names: Sequence[str]) -> str:
-    key = "undone_cells" if last > first else "undone_cell"
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    return say("undone", cells=say(key, first=first, last=last), names=shown)
-
-
-def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView:
-    """Return the version whose state an undo or a restore brought back in this one; most often itself."""
-    for _step in range(_UNDO_STEPS):
-        before = versions.get(version.origin or 0)
-        if before is None:
-            break
-        version = before
-    return version
-
-
 def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
     ended = notebook.names.ended
     made = {lost.cell: lost.source for lost in notebook.names.lost.values() if lost.cell is not None and lost.source}
@@ -407,7 +301,7 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
             raise QuietError(say("not_saved", reason=saver.problem))
         notebook.show(say("forked_away", fork=name, typed=shlex.quote(name)))
         return
-    if not _flushed(notebook):
+    if not flushed(notebook):
         raise QuietError(say("not_saved", reason=saver.problem or say("being_saved")))
     version = detail_of(notebook).versions[0]
     if version.document is None:
@@ -427,7 +321,7 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver_of(notebook)
-    _flushed(notebook)
+    flushed(notebook)
     named = [word for word in rest if not word.startswith("-")]
     people = ["*"] if "--team" in rest else checked_people(named, session.language())
     detail = detail_of(notebook)
@@ -487,8 +381,8 @@ COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
     "save": _save,
     "list": _list,
     "restore": _restore,
-    "diff": _diff,
-    "undo": _undo,
+    "diff": diff,
+    "undo": undo,
     "rerun": _rerun,
     "fork": _fork,
     "share": _share,

@@ -1,4 +1,5 @@
-"""What a `%session` command means by its words: the notebook's saver, its session, a version by number or by time.
+"""What a `%session` command means by its words: the notebook's saver, its session, a version by number or by time;
+and what a command waits for before it does anything: that the last cell is saved.
 
 The trap: a minute that is over means its end, so that a version listed as of 14:02 is the one of 14:02; of the present
 minute it is the beginning, or nothing could have changed since.
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dure.wire.sessions import SessionDetail, VersionView
 
 
+PATIENCE_S = 1.0  # longer than this nobody waits without being told for what
+
+
 def saver_of(notebook: NotebookSession) -> Saver:
     """Return the saver; raises what tells why there is none."""
     if notebook.name is None:
@@ -37,6 +41,30 @@ def saver_of(notebook: NotebookSession) -> Saver:
         raise QuietError(say("platform_off") if off else say("late"))
     assert notebook.saver is not None
     return notebook.saver
+
+
+def flushed(notebook: NotebookSession) -> bool:
+    """Save what the last cell left, and return whether it is written; who waits for long is told for what."""
+    if notebook.saver is not None and notebook.saver.fenced:
+        notebook.show(notebook.saver.problem)  # what follows is about the other kernel's versions
+        return True
+    if notebook.flush(PATIENCE_S):
+        return True
+    if notebook.saver is not None and notebook.saver.behind:
+        return False
+    notebook.show(say("being_saved_first"))
+    return notebook.flush()
+
+
+def nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
+    """Save what the last cell left and tell the platform, or raise: what follows replaces it by what is known there."""
+    if not flushed(notebook):
+        raise QuietError(say("would_be_lost", reason=saver.problem or say("being_saved")))
+    if saver.journal.pending:
+        saver.send()
+        saver.wait()
+    if saver.journal.pending:
+        raise QuietError(saver.problem or say("saved_only_here", count=len(saver.journal.pending)))
 
 
 def detail_of(notebook: NotebookSession) -> SessionDetail:

@@ -1,0 +1,112 @@
+"""`%session diff` and `%session undo`: what a version holds beside another one, or beside what there is now.
+
+The trap: a version that an undo or a restore made stands for the one that it brought back: undoing goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dure.notebook.failures import QuietError
+from dure.notebook.session_lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of, snapshot_of
+from dure.notebook.session_restoring import bring_back, clock, differences, lost_names
+from dure.notebook.session_words import say
+from dure.notebook.tables import Table, show
+from dure.state.inspection import size_text
+
+if TYPE_CHECKING:
+    from dure.notebook.sessions import NotebookSession
+    from dure.state import Snapshot
+    from dure.wire.sessions import VersionView
+
+_SHOWN = 20
+_UNDO_STEPS = 100
+
+
+def diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    """Show what differs between two versions, or between one and now."""
+    saver = saver_of(notebook)
+    flushed(notebook)
+    detail = detail_of(notebook)
+    if saver.base is None or not detail.versions:
+        raise QuietError(say("no_session"))
+    first = meant(rest[0], detail) if rest else detail.versions[:2][-1]
+    second = meant(rest[1], detail) if len(rest) > 1 else None
+    before = snapshot_of(notebook, first)
+    after = snapshot_of(notebook, second) if second is not None else saver.base
+    told = {
+        "before": say("version_word", number=first.number, at=clock(first.at)),
+        "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
+    }
+    table = _difference(before, after, notebook.names.made)
+    if not table.rows:
+        notebook.show(say("no_difference", **told))
+        return
+    table.title = say("title_diff", **told)
+    show(notebook.shell, table)
+
+
+def undo(notebook: NotebookSession, _: Sequence[str]) -> None:
+    """Bring back what the last cell that changed anything had changed."""
+    from dure.state import BlobError, ManifestError
+
+    saver = saver_of(notebook)
+    nothing_lost(notebook, saver)
+    if saver.base is None:
+        raise QuietError(say("not_saved", reason=saver.problem) if saver.problem else say("no_session"))
+    versions = {version.number: version for version in detail_of(notebook).versions}
+    version = versions[max(versions)]
+    for _step in range(_UNDO_STEPS):
+        undone = _origin(version, versions)
+        earlier = versions.get(undone.number - 1)
+        if earlier is None:
+            break
+        version = earlier
+        try:
+            before = saved_version(notebook, earlier)
+        except (BlobError, ManifestError, ValueError):  # damaged: the one before it
+            continue
+        added, removed, changed = differences(before.snapshot, saver.base)
+        if not (added or removed or changed):
+            continue
+        names = [*removed, *changed]
+        brought = bring_back(notebook.shell.user_ns, before, saver.blobs, names=names, beside=False)
+        for name in (*added, *brought.lost):
+            notebook.shell.user_ns.pop(name, None)
+        notebook.took(brought)
+        notebook.origin = earlier.number
+        first = min(_origin(earlier, versions).cell + 1, undone.cell)
+        lost = [say("lost", names=lost_names(brought.lost))] if brought.lost else []
+        notebook.show(" ".join([_undone(first, undone.cell, [*names, *added]), *lost]))
+        return
+    notebook.show(say("nothing_to_undo"))
+
+
+def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> Table:
+    added, removed, changed = differences(before, after)
+    rows: list[tuple[Any, ...]] = []
+    for what, names in (("added", added), ("changed", changed), ("removed", removed)):
+        for name in names:
+            held = (before if what == "removed" else after).variables[name]
+            rows.append((name, say(f"what_{what}"), held.type, size_text(held.size_bytes), made.get(name, "")))
+    lost = sorted(after.unsaved.keys() - before.unsaved.keys())
+    rows += [(name, say("what_lost"), "", "", made.get(name, "")) for name in lost]
+    columns = [say(f"column_{key}") for key in ("name", "what", "type", "size", "cell")]
+    return Table("", columns, rows, frozenset(columns[3:]))
+
+
+def _undone(first: int, last: int, names: Sequence[str]) -> str:
+    key = "undone_cells" if last > first else "undone_cell"
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return say("undone", cells=say(key, first=first, last=last), names=shown)
+
+
+def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView:
+    """Return the version whose state an undo or a restore brought back in this one; most often itself."""
+    for _step in range(_UNDO_STEPS):
+        before = versions.get(version.origin or 0)
+        if before is None:
+            break
+        version = before
+    return version

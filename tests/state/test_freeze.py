@@ -159,7 +159,6 @@ def test_random_states_and_the_folder_come_back(blobs, tmp_path, monkeypatch):
 DRAWN = """
 import sys
 import matplotlib.colors
-import matplotlib.rcsetup
 from dure.state import FolderBlobs, Snapshot, apply_extras, restore
 blobs = FolderBlobs(sys.argv[1])
 before = matplotlib.rcParams["backend"]

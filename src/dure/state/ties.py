@@ -46,6 +46,7 @@ class Ties:
     alone: int = _ALONE
     now: set[int] = field(default_factory=set)  # what was tied in this round
     _ends: dict[type, bool] = field(default_factory=dict)
+    _placed: frozenset[int] = frozenset()
 
     def ends(self, kind: type) -> bool:
         """Tell whether nobody looks into instances of a type."""
@@ -53,6 +54,14 @@ class Ties:
         if found is None:
             found = self._ends[kind] = issubclass(kind, _ENDS) or reason_for(kind) is not None
         return found
+
+    def has_place(self, value: Any) -> bool:
+        """Tell whether a module has an object under a name: it is the library's own."""
+        if not self._placed:  # all are looked at once, since few captures ask
+            modules = [each for name, each in list(sys.modules.items()) if name != "__main__"]
+            named = [vars(module) for module in modules if type(module) is types.ModuleType]
+            self._placed = frozenset(id(one) for names in named for one in list(names.values()))
+        return id(value) in self._placed
 
 
 def noted(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
@@ -135,7 +144,7 @@ class Look:
                     continue
                 seen.add(key)
                 if key in self._elsewhere:
-                    if not _is_value(type(child)) and not _has_place(child):
+                    if not _is_value(type(child)) and not self._ties.has_place(child):
                         found.append(child)
                 else:
                     self.unmet.add(key)
@@ -211,16 +220,6 @@ def _is_modules(item: Any) -> bool:
 def _is_value(kind: Any) -> bool:
     """Tell whether instances say themselves what they are equal to, and so that they never change."""
     return kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)
-
-
-def _has_place(value: Any) -> bool:
-    """Tell whether a module has an object under a name: it is the library's own."""
-    return any(
-        one is value
-        for name, module in list(sys.modules.items())
-        if type(module) is types.ModuleType and name != "__main__"
-        for one in list(vars(module).values())
-    )
 
 
 def _named(made: Any) -> set[int]:

@@ -259,6 +259,16 @@ ALTERED_ROWS = [
             "g() or (f()==2 and ns['k']==2 and ns['f'] is f)",
         ),
         (
+            "function of exec among what cannot be saved",
+            "import threading\nns={'lock':threading.Lock()}; exec('k=2\\ndef x(): return k',ns); x=ns['x']; del ns",
+            "x()==2",
+        ),
+        (
+            "order of a class's attributes",
+            "class x:\n    b=1\n    def m(self): pass\n    a=2",
+            "[name for name in vars(x) if name in 'abm']==['b','m','a']",
+        ),
+        (
             "functions of exec that share a global",
             "import functools,itertools,collections,types,typing,enum,dataclasses,weakref\nns={}; exec('k=0\\ndef f():\\n    global k\\n    k+=1\\n    return k\\ndef g(): return k',ns); f=ns['f']; g=ns['g']; del ns",
             "f()==1 and g()==1",

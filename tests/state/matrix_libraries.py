@@ -255,6 +255,18 @@ LIBRARY_ROWS = [
             "jax.random.uniform(x)==jax.random.uniform(jax.random.PRNGKey(3))",
             "",
         ),
+        (
+            "array of 64 bits",
+            "jax.config.update('jax_enable_x64',True)\nx=jnp.arange(3.)/3; jax.config.update('jax_enable_x64',False)",
+            "x.dtype==jnp.float64 and float(x[1])==1/3",
+            "",
+        ),
+        (
+            "jit of a notebook function, with what belongs to it",
+            "@jax.jit\ndef x(a):\n    'doc'\n    return a*2\nx(1.)",
+            "x.__name__=='x' and x.__wrapped__(2)==4 and 'jit_x' in x.lower(1.).as_text() and float(x(3.))==6",
+            "",
+        ),
         ("jit of a lambda that reads a global", "k=2\nx=jax.jit(lambda a:a*k)", "float(x(3.))==6", ""),
         ("grad of a notebook function", "def f(a): return a**2\nx=jax.grad(f)", "float(x(3.))==6", ""),
         ("tree Partial", "x=jax.tree_util.Partial(jnp.add, 1)", "int(x(2))==3", ""),
@@ -399,5 +411,42 @@ LIBRARY_ROWS = [
             "",
         ),
         ("trace of no figure", "x=go.Scatter(y=[1,2]); y=[x]", "y[0] is x and x.y==(1,2)", ""),
+    ),
+    *_rows(
+        "statsmodels, patsy, sympy",
+        "statsmodels",
+        "import pandas as pd, statsmodels.formula.api as smf, statsmodels.api as sm, patsy\n"
+        "df=pd.DataFrame({'a':[1.,2,4,3,6],'b':[1.,2,3,4,5],'g':list('xyxyx')})\n",
+        (
+            "fitted formula",
+            "x=smf.ols('a ~ b + C(g)',df).fit(); y=x.predict(df[:2])",
+            "(x.predict(df[:2])==y).all() and 'C(g)' in str(x.summary())",
+            "",
+        ),
+        (
+            "fitted formula with a notebook function",
+            "def half(v): return v/2\nx=smf.glm('a ~ half(b)',df).fit(); y=x.predict(df[:2])",
+            "(x.predict(df[:2])==y).all()",
+            "",
+        ),
+        (
+            "design matrix with a state",
+            "x=patsy.dmatrix('center(b)',df); y=patsy.build_design_matrices([x.design_info],df[:2])[0]",
+            "type(x) is patsy.DesignMatrix and (patsy.build_design_matrices([x.design_info],df[:2])[0]==y).all()",
+            "",
+        ),
+        (
+            "fitted time series",
+            "x=sm.tsa.ARIMA(df.a,order=(1,0,0)).fit(); y=x.forecast(2)",
+            "(x.forecast(2)==y).all()",
+            "",
+        ),
+    ),
+    *_rows(
+        "statsmodels, patsy, sympy",
+        "sympy",
+        "import sympy\ns=sympy.Symbol('s',positive=True)\n",
+        ("expression", "x=sympy.sin(s)**2+s", "x.diff(s)==2*sympy.sin(s)*sympy.cos(s)+1", ""),
+        ("function of lambdify", "x=sympy.lambdify(s,sympy.sin(s)+1)", "x(0.)==1", ""),
     ),
 ]

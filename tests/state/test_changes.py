@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, remembered, restore
+from dure.state import FolderBlobs, capture, changed, diff, remembered, restore
 from tests.examples import examples
 
 SETUP = """
@@ -341,3 +341,12 @@ def test_a_figure_that_nobody_touched_is_no_change(tmp_path):
     assert changed({"figure": figure}, base, blobs=blobs).changed == ()
     figure.axes[0].plot([3, 4])
     assert changed({"figure": figure}, base, blobs=blobs).changed == ("figure",)
+
+
+def test_a_frame_is_the_same_when_another_name_of_its_labels_is_gone(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    scope: dict[str, Any] = {"__name__": "__main__", "df": pd.DataFrame({"a": [1, 2]}, index=["x", "y"])}
+    other = scope["df"].index[:]
+    before = capture(scope, blobs=blobs)
+    del other
+    assert diff(before, capture(scope, base=before, blobs=blobs)).changed == ()

@@ -105,7 +105,7 @@ def page(found):
         f"{restored} come back as they were, {len(ROWS) - restored} cannot be saved by anyone and are named with the",
         "reason. None blocks the rest of the notebook, and none of these is silently altered. Written from",
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
-        "The kinds of PyTorch, JAX, Arrow, pint and plotly are tried where those are installed.",
+        "The kinds of PyTorch, JAX, Arrow, pint, plotly, statsmodels and sympy are tried where those are installed.",
         "",
         "What is no part of a value, and not kept: whether texts, numbers, tuples or frozen sets that are equal are",
         "one object or several (`is` between two variables); a NaN is always the same object again.",

@@ -20,7 +20,7 @@ import sys
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from dure.state import rebuild
+from dure.state import rebuild, unwilling
 from dure.state.columns import reduce_column
 from dure.state.elements import reduce_elements
 from dure.state.exporters import C_VALUES
@@ -168,7 +168,7 @@ def reduce_array(array: Any, shared: Shared) -> Any:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
     if issubclass(kind, numpy.ma.MaskedArray) and _pickled_as(kind, numpy.ma.MaskedArray):
         return masked, (array.data, kind), vars(array), None, None, set_masked
-    if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__:
+    if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__ and not unwilling.refuses(kind):
         return NotImplemented
     if kind is not numpy.ndarray:
         state = getattr(array, "__dict__", None) or None

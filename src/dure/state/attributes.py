@@ -51,6 +51,7 @@ class _Guard:
         self._kind = kind
         self._route = route
         self._below = below
+        self._compiled = route is None and _is_compiled(kind)
         self._alone: set[int] = set()
 
     def __call__(self, pickler: Any, value: Any) -> Any:
@@ -62,7 +63,11 @@ class _Guard:
             if held:
                 return self._kept(reduced(pickler, value, self._route), value)
             self._alone.add(id(value))
-        if self._below is None or self._kind in pickler.dispatch_table:
+        if self._kind in pickler.dispatch_table:
+            return NotImplemented if self._route is None else self._route(pickler, value)
+        if self._compiled and value.__dict__:
+            return _beside(value.__reduce_ex__(5), value.__dict__)
+        if self._below is None:
             return NotImplemented if self._route is None else self._route(pickler, value)
         return _with_attributes(reduced(pickler, value, self._route), value, self._kind, self._below)
 
@@ -99,6 +104,25 @@ def _forgetting(kind: type) -> type | None:
     if way is object or not is_pythons(way) or (classes.by_reference(kind) and not is_pythons(kind)):
         return None
     return next(cls for cls in kind.__mro__ if is_pythons(cls))
+
+
+def _is_compiled(kind: type) -> bool:
+    """Tell whether instances are pickled as compiled code of a library says, which may know nothing of attributes."""
+    way = next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in _WAYS))
+    if way is object or is_pythons(way):
+        return False
+    return not any(isinstance(vars(way).get(name), types.FunctionType | property) for name in (*_WAYS, "__setstate__"))
+
+
+def _beside(made: Any, attributes: dict[str, Any]) -> Any:
+    """Return a reduction with the attributes, where it leaves them out."""
+    if isinstance(made, str) or (len(made) > 5 and made[5] is not None):
+        return made
+    make, arguments, state, *more = (*made, None, None, None)[:5]
+    told = [each for part in (arguments, state) for each in (part, *(part if type(part) in (tuple, list) else ()))]
+    if any(type(each) is dict and attributes.keys() <= each.keys() for each in told):
+        return made
+    return make, arguments, (state, dict(attributes), {}), *more, rebuild.set_all
 
 
 def is_pythons(cls: type) -> bool:

@@ -153,3 +153,11 @@ def _code(code: types.CodeType) -> str:
 def code_of(function: types.FunctionType) -> tuple[str, bytes]:
     """Return the function's code, ready to be pickled."""
     return dump_code(function.__code__)
+
+
+def in_order(cls: type, found: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes of a class, which cloudpickle sorts, in the order in which the class has them; what Python
+    itself adds, at one time or another, stays first and sorted.
+    """
+    place = {name: at for at, name in enumerate(cls.__dict__) if not name.startswith("__")}
+    return dict(sorted(found.items(), key=lambda item: place.get(item[0], -1)))

@@ -54,7 +54,7 @@ def reduce_refs(_: Any) -> Any:
 def reduce_index(index: Any) -> Any:
     """Return the reduction of an Index that shares memory with columns."""
     refs = vars(index).get("_references")
-    if refs is None or not refs.has_reference():
+    if refs is None:
         return NotImplemented
     own = index.__reduce__()
     if not isinstance(own, tuple) or len(own) < 2:

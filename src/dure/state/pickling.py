@@ -199,6 +199,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(cls, ctypes.Structure | ctypes.Union):  # whose fields _fields_ makes anew
             for name in [name for name, value in state[0].items() if type(value) is _C_FIELD]:
                 del state[0][name]
+        state = (classes.in_order(cls, state[0]), *state[1:])
         make, arguments, state, setter = enums.told_anew(cls, make, arguments, state, setter)
         if (
             "__slots__" in cls.__dict__
@@ -278,7 +279,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if held is not None:
             return held, None
         own = self.shared.foreign.setdefault(id(found), {"__name__": name})
-        return own, {key: found[key] for key in reads if key in found}
+        return own, _those_of(found, reads)
 
     def _like_live(self, found: dict[str, Any], reads: frozenset[str]) -> bool:
         """Tell whether a copy of the notebook's namespace says the same as that itself; attrs adds names to its own."""
@@ -308,11 +309,19 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _holder_of(names: dict[str, Any]) -> Any:
-    holders = gc.get_referrers(names)
-    module = next((each for each in holders if isinstance(each, types.ModuleType) and vars(each) is names), None)
-    # the rest is this function and its callers; what holds names without saving any is found in no memo
-    held = any(isinstance(each, dict | list | tuple | set | types.CellType) and each is not holders for each in holders)
-    return module or (names if held else None)
+    # no function inside this one or its callers may name the dictionary: its cell would be taken for a holder
+    held = None
+    for each in gc.get_referrers(names):
+        if isinstance(each, types.ModuleType) and vars(each) is names:
+            return each
+        # what holds names without saving any is found in no memo
+        if isinstance(each, dict | list | tuple | set | types.CellType):
+            held = names
+    return held
+
+
+def _those_of(names: dict[str, Any], chosen: frozenset[str]) -> dict[str, Any]:
+    return {name: names[name] for name in chosen if name in names}
 
 
 def _made_by_hand(pickler: GroupPickler, module: types.ModuleType) -> Any:

@@ -40,6 +40,7 @@ from dure.state import (
     standard,
     tensors,
     ties,
+    unwilling,
 )
 from dure.state.parts import StandIn
 from dure.state.refusals import RefusedError, reason_for
@@ -195,7 +196,8 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or belonging.route(kind) or exporters.route(kind)
+    found = figures.route(kind) or tensors.route(kind) or belonging.route(kind)
+    return found or exporters.route(kind) or unwilling.route(kind)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:

@@ -184,8 +184,10 @@ class NotebookSession:
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:
+        # Between cells SIGTERM waits: its last save would find a module half imported by what it interrupts.
         try:
-            yield
+            with contextlib.nullcontext() if self.running else self._to_its_end():
+                yield
         except Exception as error:
             self._say_once(say("not_saved", reason=f"{type(error).__name__}: {error}"))
 

@@ -77,4 +77,63 @@ IDENTITY_ROWS = [
         ),
         ("NaN as a default and in a closure", "n=float('nan')\ndef x(k=n, s={n}): return k in s", "x() and x(n)"),
     ),
+    *rows(
+        "Told apart by which object it is",
+        (
+            "attributes of a number's subclass under two names",
+            "class N(int): pass\nx=N(5); x.tag=1; y=[x]",
+            "setattr(x,'tag',7) or y[0].tag==7",
+        ),
+        (
+            "attributes of a date's subclass under two names",
+            "import datetime\nclass N(datetime.date): pass\nx=N(2020,1,1); x.tag=1; y=[x]",
+            "setattr(x,'tag',7) or y[0].tag==7",
+        ),
+        (
+            "attributes of a Decimal's subclass under two names",
+            "import decimal\nclass N(decimal.Decimal): pass\nx=N('1'); x.tag=1; y=[x]",
+            "setattr(x,'tag',7) or y[0].tag==7",
+        ),
+        (
+            "attributes of a Fraction's subclass under two names",
+            "import fractions\nclass N(fractions.Fraction): pass\nx=N(1,2); x.tag=1; y=[x]",
+            "setattr(x,'tag',7) or y[0].tag==7",
+        ),
+        (
+            "sentinel as a default, in a closure and in a class",
+            "x=object()\ndef f(k=x, *, o=x): return k is o is x\nclass A:\n    k=x\n    def m(self, o=x): return o is x\ndef make(): return lambda o: o is x\ng=make()",
+            "f() and f(x) and A.k is x and A().m() and g(x)",
+        ),
+        (
+            "sentinel of a class of one's own",
+            "class Missing: pass\nx=Missing()\nclass P:\n    def __init__(self, v=x): self.v=v\np=P()",
+            "p.v is x and P.__init__.__defaults__[0] is x",
+        ),
+        (
+            "one instance by __new__",
+            "class S:\n    one=None\n    def __new__(cls):\n        cls.one = cls.one or object.__new__(cls)\n        return cls.one\nx=S(); y=[x]",
+            "x is S() is y[0]",
+        ),
+        (
+            "keys with the hash of their identity",
+            "import collections, weakref\nclass K: pass\nx=K(); y=(x,1); d={x:1,y:2,frozenset([x]):3}; w=weakref.WeakKeyDictionary({x:4}); o=collections.OrderedDict({x:5})",
+            "d[x]==1 and d[x,1]==2 and d[frozenset([x])]==3 and w[x]==4 and o[x]==5 and y[0] is x",
+        ),
+        (
+            "methods, functions, classes and modules as keys",
+            "import math\nclass K:\n    def m(self): pass\ndef f(): pass\nk=K(); x={k.m:1,f:2,K:3,math:4,math.sin:5}",
+            "[x[k.m],x[f],x[K],x[math],x[math.sin]]==[1,2,3,4,5]",
+        ),
+        (
+            "objects as labels of pandas",
+            "import pandas as pd\nclass K: pass\nk=K(); x=pd.Series([1],index=[k]); c=pd.Categorical([k,k])",
+            "x[k]==1 and x.index[0] is k and c[1] is k",
+        ),
+        (
+            "singletons of libraries",
+            "import dataclasses, inspect, unittest.mock\nimport numpy as np, pandas as pd\nx=[pd.NA,np.ma.masked,inspect.Parameter.empty,dataclasses.MISSING,unittest.mock.sentinel.a,np.newaxis,np.True_]",
+            "x[0] is pd.NA and x[1] is np.ma.masked and x[2] is inspect.Parameter.empty and x[3] is dataclasses.MISSING and x[4] is unittest.mock.sentinel.a and x[5] is None and x[6] is np.True_",
+        ),
+        ("variable of a context", "import contextvars\nx=contextvars.ContextVar('x')", None),
+    ),
 ]

@@ -107,8 +107,9 @@ def page(found):
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
         "The kinds of PyTorch, JAX, Arrow, pint, plotly, statsmodels and sympy are tried where those are installed.",
         "",
-        "What is no part of a value, and not kept: whether texts, numbers, tuples or frozen sets that are equal are",
-        "one object or several (`is` between two variables); a NaN is always the same object again.",
+        "What is no part of a value, and not kept: whether texts, numbers, tuples, frozen sets or labels of pandas",
+        "that are equal are one object or several (`is` between two variables; a NaN is always the same object",
+        "again); what a number was the `id` of; what `functools.cache` has computed, which is computed again.",
     ]
     section = ""
     for row in ROWS:

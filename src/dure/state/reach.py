@@ -24,6 +24,7 @@ import types
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from dure.state import classes
 from dure.state.elements import words_at
 from dure.state.marks import NamespaceMark
 from dure.state.pickling import CuttingPickler, GroupPickler, Shared
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PLAIN = (int, float, complex, bool, type(None))
 _MANY = 1000  # objects; fewer are asked one by one
 _KINDS = 100
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 _ITEMS_AT = 24  # in a list: where the address of its items is
 _OWN = 16  # what a pickler refers to besides its memo is among so many
 _VALUE = operator.itemgetter(1)  # of a memo's entries
@@ -64,6 +66,8 @@ _FROZEN_KINDS = (
     NamespaceMark,
     *PLAIN,
 )
+
+_ONE_EACH = (type, types.ModuleType, enum.Enum, logging.Logger)  # which are found again by name
 
 
 class Met:
@@ -148,8 +152,16 @@ class Kinds:
         """Tell it of one type."""
         found = self._known.get(kind)
         if found is None:
-            found = self._known[kind] = kind not in (str, bytes) and not issubclass(kind, _FROZEN_KINDS + self._also)
+            frozen = issubclass(kind, _FROZEN_KINDS + self._also) and not _takes_attributes(kind)
+            found = self._known[kind] = kind not in (str, bytes) and not frozen
         return found
+
+
+def _takes_attributes(kind: type) -> bool:
+    """Tell whether instances of a class of the notebook may be given attributes, though what is below is frozen."""
+    if not kind.__flags__ & _HEAP or issubclass(kind, _ONE_EACH) or classes.by_reference(kind):
+        return False
+    return bool(kind.__dictoffset__) or any(type(each) is types.MemberDescriptorType for each in vars(kind).values())
 
 
 def met(pickler: GroupPickler) -> Met:

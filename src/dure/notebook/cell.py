@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, session
-from dure.notebook.delivery import Before
+from dure.notebook.delivery import RANDOM, Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
 from dure.notebook.fitting import check
@@ -40,6 +40,9 @@ DETACHED_PROVIDE_TIMEOUT_S = 10
 @told_plainly
 def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     """Run `body` on a GPU as the options in `line` say. Returns a handle with --detach, else None after the end."""
+    from dure.state.extras import random_states, take_random
+
+    random = random_states()
     from dure.client.options import help_text, parse_words, wants_help
 
     lang = session.language()
@@ -61,13 +64,15 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
         return _plan(kernel, client, code, options)
     status = StatusLine(None if options.detach else kernel.shell)
     status.show(say("submitting"))
-    request, sent = _prepared(kernel, client, code, options, status)
+    request, sent = _prepared(kernel, client, code, options, status, random=random)
     if options.detach:
         return detach(kernel, client, request, sent)
+    take_random(sent.random or {})  # modules that were loaded for this may have drawn
     follower = Follower(client, lambda: keeping.begin(kernel, client, request, sent), last=at_cell_end)
     replay = Replay(kernel.shell, status)
     outcome = Watch(follower, status, replay, answers_from(kernel.shell.user_ns, sent.blobs, replay)).run()
     keeping.note_end(kernel, client, outcome, options)
+    take_random(sent.random or {})
     finish(kernel, client, outcome, sent, status)
     return None
 
@@ -89,13 +94,13 @@ def _plan(kernel: Kernel, client: Client, code: str, options: JobOptions) -> Non
 
 
 def _prepared(
-    kernel: Kernel, client: Client, code: str, options: JobOptions, status: StatusLine
+    kernel: Kernel, client: Client, code: str, options: JobOptions, status: StatusLine, *, random: dict[str, Any]
 ) -> tuple[JobRequest, Sent]:
     """As `prepare`; an absent platform shows in `status`, and ■ stops it without a trace of ours."""
     session.hear_outages(lambda retry: status.show(retry.sentence if retry is not None else say("submitting")))
     try:
         with plain_interrupts() as interrupts:
-            prepared = prepare(kernel, client, code, options)
+            prepared = prepare(kernel, client, code, options, random)
         if not interrupts:
             return prepared
         status.show(say("not_queued"))
@@ -142,8 +147,13 @@ def check_syntax(shell: Any, code: str) -> None:
     raise shown
 
 
-def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> tuple[JobRequest, Sent]:
-    """Capture what the code reads and return the submission; raises QuietError when a needed value cannot be sent."""
+def prepare(
+    kernel: Kernel, client: Client, code: str, options: JobOptions, random: dict[str, Any]
+) -> tuple[JobRequest, Sent]:
+    """Capture what the code reads and return the submission; raises QuietError when a needed value cannot be sent.
+
+    `random`: the states that the cell's random generators begin with.
+    """
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
     from dure.wire.messages import MAX_INPUTS
@@ -154,7 +164,7 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
     if options.detach and reads.dynamic:
         wanted |= {word for word in re.findall(r"\w+", code) if word in namespace and not word.startswith("_")}
     blobs = client.blobs(options.team)
-    digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs)
+    digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs, beside={RANDOM: random})
     check(kernel, client, code, options.env, snapshot)
     name = f"In[{kernel.shell.displayhook.prompt_count}]"
     notebook = session.notebook_id(namespace)
@@ -181,6 +191,6 @@ def prepare(kernel: Kernel, client: Client, code: str, options: JobOptions) -> t
     unread = sorted(set(reads.writes) - wanted) if options.detach else ()
     before = Before(namespace, sorted({*wanted, *reads.writes}), snapshot, unread)
     number = kernel.shell.displayhook.prompt_count
-    sent = Sent(before, options.team, blobs, code, number, options.on_conflict)
+    sent = Sent(before, options.team, blobs, code, number, options.on_conflict, random=random)
     sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
     return request, sent

@@ -18,6 +18,7 @@ from dure.notebook.words import say, without_name
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
+RANDOM = "random_of_cell__"  # under this name go the states of the random generators, there and back
 LAST_VALUE = "last_value_of_cell__"  # under this name the worker sends the last expression's value
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
@@ -121,6 +122,7 @@ class Delivered:
     refused: bool = False
     notes: list[str] = field(default_factory=list)
     graphs_left: tuple[str, ...] = ()
+    random: dict[str, Any] | None = None
     last_value: Any = None
 
 
@@ -147,6 +149,7 @@ def deliver(
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, None)
+    result.random = values.pop(RANDOM, None)
     gone = [name for name in end.get("deleted") or () if name in namespace]
     if on_conflict != "take":
         conflicts = before.changed(namespace, [*values, *gone], blobs)

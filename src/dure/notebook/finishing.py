@@ -105,6 +105,11 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
         elif sent is not None:
             sent.delivered, sent.last_value = True, done.last_value
             sent.before = FreshKernel()  # or what the names held before would stay in memory
+        if sent is not None and done.random is not None:
+            from dure.state.extras import random_states, take_random
+
+            if random_states() == sent.random:  # else somebody drew here meanwhile, and goes on with that
+                take_random(done.random)
         if sent is not None and sent.code:
             keep_source(kernel.shell, sent.code, sent.number)
         return done

@@ -108,15 +108,18 @@ def _difference(
     held = _held(held_digest, blobs)
     wanted = Snapshot.load(wanted_digest, blobs)
     names = set(wanted.names)
-    there = {group.key() for group in held.groups}
+    beside = wanted.without(names)  # states of random generators, which go along each time
+    there = {group.key() for group in (*held.groups, *beside.groups)}
     if all(group.key() in there for group in wanted.groups):
-        return None, names
+        return beside.store(blobs) if beside.extras else None, names
     if not names & set(held.names):
         return wanted_digest, names
-    return _changed(held, names, namespace, blobs)
+    return _changed(held, names, namespace, blobs, beside)
 
 
-def _changed(held: Snapshot, names: set[str], namespace: dict[str, Any], blobs: Blobs) -> tuple[str | None, set[str]]:
+def _changed(
+    held: Snapshot, names: set[str], namespace: dict[str, Any], blobs: Blobs, beside: Snapshot
+) -> tuple[str | None, set[str]]:
     """Look twice: bytes that differ may still be the same value, such as a tensor that lives on the GPU there.
 
     What shares objects with `names` there is compared, and vouched for, too.
@@ -126,8 +129,10 @@ def _changed(held: Snapshot, names: set[str], namespace: dict[str, Any], blobs: 
     mates = {name for group in held.groups if names & group.names.keys() for name in group.names}
     known = held.without(set(held.names) - mates)
     changes = changed(namespace, known, blobs=blobs, ignore=frozenset(namespace) - names)
-    sent = changes.snapshot.store(blobs) if changes.snapshot is not None and changes.changed else None
-    return sent, names | {name for name in mates if name in namespace and name not in changes.unsaved}
+    sent = changes.snapshot.merged(beside) if changes.snapshot is not None and changes.changed else beside
+    return sent.store(blobs) if sent.groups else None, names | {
+        name for name in mates if name in namespace and name not in changes.unsaved
+    }
 
 
 def _held(digest: str | None, blobs: Blobs) -> Snapshot:

@@ -29,6 +29,7 @@ class Sent:
     on_conflict: str = "keep"
     delivered: bool = False
     last_value: Any = None
+    random: dict[str, Any] | None = None  # the random generators' states as the cell left
     next_cell: NextCell | None = None
     kept_gone: Kept | None = None  # the process that was to run it had ended, so it ran as a job of its own
 

@@ -31,16 +31,18 @@ def capture_names(
     blobs: Blobs,
     refusal: str = "unpicklable",
     may_lack: Collection[str] = (),
+    *,
+    beside: dict[str, Any] | None = None,
 ) -> tuple[str | None, list[str], Snapshot | None]:
     """Store `names`; return the manifest's digest, all digests to keep, and the snapshot.
 
-    Raises QuietError, which names what cannot go; names in `may_lack` are left out then.
+    Raises QuietError, which names what cannot go; names in `may_lack` are left out then. `beside` goes as extras.
     """
     from dure.state import capture
 
-    if not names:
+    if not names and not beside:
         return None, [], None
-    snapshot = capture(namespace, names, blobs=blobs)
+    snapshot = capture(namespace, names, blobs=blobs, extras=beside)
     refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names and name not in may_lack}
     if refused:
         reasons = [

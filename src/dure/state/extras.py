@@ -14,6 +14,7 @@ import os
 import random
 import re
 import sys
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,35 @@ def process_extras() -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError):  # the folder was removed under the process
         found["cwd"] = str(Path.cwd())
     return found
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of the generators that are loaded here, as plain values that every environment can load."""
+    version, words, gauss = random.getstate()
+    found: dict[str, Any] = {"random": (version, array("I", words).tobytes(), gauss)}
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None and isinstance(state := numpy.get_state(), tuple):
+        found["numpy"] = (str(state[0]), state[1].tobytes(), int(state[2]), int(state[3]), float(state[4]))
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        found["torch"] = torch.get_rng_state().numpy().tobytes()
+    return found
+
+
+def take_random(states: Mapping[str, Any]) -> None:
+    """Have the generators that are loaded here go on from `states`; what another version made stays away."""
+    with contextlib.suppress(Exception):
+        version, words, gauss = states["random"]
+        random.setstate((version, tuple(array("I", words)), gauss))
+    with contextlib.suppress(Exception):
+        if "numpy.random" in sys.modules and "numpy" in states:
+            import numpy as np
+
+            kind, key, *rest = states["numpy"]
+            _numpy_random((kind, np.frombuffer(key, dtype=np.uint32), *rest))
+    with contextlib.suppress(Exception):
+        if "torch" in sys.modules and "torch" in states:
+            _torch_random(states["torch"])
 
 
 def history_extras(namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,16 +19,18 @@ from typing import Any
 from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
+from dure.state.extras import random_states, take_random
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
-from dure.worker.last_value import LAST_VALUE, holder_of, small_copy
+from dure.worker.last_value import LAST_VALUE, RANDOM, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
 PROVIDE_TIMEOUT_S = 30.0
+_OURS = frozenset({LAST_VALUE, RANDOM})
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 
 
@@ -125,6 +127,7 @@ class _Session:
         self._told: dict[str, int] = {}
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._absent: set[str] = set()
+        self._random: dict[str, Any] = {}  # the random generators' states as the cell began
         self._whole = False  # all that the notebook has is here
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
@@ -144,6 +147,7 @@ class _Session:
         try:
             with self._comms.open():
                 self._running = True
+                self._random = random_states()
                 result = self.shell.run(str(cell["code"]))
         finally:
             self._running = False
@@ -191,6 +195,7 @@ class _Session:
             raise SpecError(
                 f"The environment '{self._spec.environment}' cannot take over what the cell needs: {reasons}"
             )
+        take_random(report.extras.get(RANDOM, {}))
         for name, reason in report.failed.items():
             sys.stderr.write(f"dure: {name}: {reason}\n")
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in snapshot.names)
@@ -339,7 +344,8 @@ class _Session:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 break
         self._reveal()
-        self.shell.user_ns.pop(LAST_VALUE, None)
+        for name in _OURS:
+            self.shell.user_ns.pop(name, None)
         if report["status"] != "ok":
             self._drop_doubtful()
         report["held"] = self._base.store(self._blobs) if self._base is not None else None
@@ -383,7 +389,7 @@ class _Session:
         try:
             self._spare()
             changes = changed(self.shell.user_ns, self._base, blobs=self._blobs, ignore=self._before)
-            names = [name for name in changes.changed if name != LAST_VALUE]
+            names = [name for name in changes.changed if name not in _OURS]
             digest = changes.snapshot.store(self._blobs) if changes.snapshot and names else None
         except Exception:  # the store may be away: the process must end all the same
             return None
@@ -401,6 +407,8 @@ class _Session:
         copied = small_copy(value) if holder is None else None
         if copied is not None:
             names[LAST_VALUE] = copied
+        if (random := random_states()) != self._random:
+            names[RANDOM] = random
         changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
@@ -414,11 +422,11 @@ class _Session:
             "status": "ok",
             "exit_code": 0,
             "snapshot": digest,
-            "changed": [name for name in changes.changed if name != LAST_VALUE],
+            "changed": [name for name in changes.changed if name not in _OURS],
             "deleted": list(changes.deleted),
             "in_place": in_place,
             "threads": [] if self._spec.keep_s > 0 else _at_work()[:MAX_THREADS_TOLD],
-            "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
+            "unsaved": {name: reason for name, reason in unsaved.items() if name not in _OURS},
             "last_name": holder,
             "error": None,
             **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),
@@ -440,7 +448,7 @@ class _Session:
         base = self._base or Snapshot()
         if changes.snapshot is not None and changes.changed:
             base = base.merged(changes.snapshot)
-        gone = {*changes.deleted, *changes.unsaved, LAST_VALUE}
+        gone = {*changes.deleted, *changes.unsaved, *_OURS}
         self._base = base.without(gone)
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in changes.changed)
         self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+RANDOM = "random_of_cell__"  # the states of the random generators, there and back
 LAST_VALUE = "last_value_of_cell__"  # the name under which a copy travels; dure.notebook.delivery knows it
 COPY_BYTES = 1024 * 1024
 _MEMBERS = 10_000

@@ -25,6 +25,7 @@ _ONE_FOR_ALL = (
     ("matplotlib", "rcParams"),
     ("matplotlib", "colormaps"),
     ("torch", "default_generator"),
+    ("sympy", "S"),
 )
 
 

@@ -83,6 +83,7 @@ def saved(tmp_path_factory):
     return capture(scope, blobs=blobs), blobs
 
 
+@pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 @pytest.mark.parametrize(("cell", "names"), CELLS.items(), ids=CELLS)
 def test_exactly_what_changed_comes_back(saved, cell, names):
     base, blobs = saved

@@ -148,6 +148,20 @@ def below_home(path: str) -> str:
     return path[-1024:]
 
 
+def connection(shell: Any) -> str:
+    """Return what stays the same when a person restarts this kernel: the name of its connection file."""
+    with contextlib.suppress(Exception):
+        return Path(shell.kernel.parent.connection_file).name
+    return ""
+
+
+def cell_under_way(kernel: Any) -> bool:
+    """Return whether the kernel runs a cell now, as it does when an extension is loaded by one."""
+    with contextlib.suppress(Exception):
+        return bool(kernel.get_parent("shell").get("header"))
+    return False
+
+
 def python_minor() -> str:
     """Return this kernel's Python, as "3.11"."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -266,7 +266,7 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
         notebook.show(say("rerunning", cell=each.cell))
         if each in ended:
             ended.remove(each)
-        notebook.ran_again.append(each.source)
+        notebook.ended.ran_again.append(each.source)
         before = dict(namespace)
         result = notebook.shell.run_cell(each.source, store_history=False, silent=True)
         for name, value in list(namespace.items()):

@@ -37,15 +37,29 @@ class Ended:
 
 
 class EndedCells:
-    """The file of one kernel. `count` tells how many of its cells have ended."""
+    """The file of one kernel. `count` tells how many of its cells have ended; of the cell that runs, `shown` that it
+    shows what no version holds, `ran_again` the code of earlier ones that it ran.
+    """
 
     def __init__(self, kernel: str) -> None:
         self.count = 0
+        self.shown = False
+        self.ran_again: list[str] = []
         self._path = _path(kernel)
         self._file: int | None = None
         self._bytes = 0
         self._earlier = False
         self._lock = threading.Lock()
+
+    def cell_ended(self, cell: int, source: str, journal: Journal) -> None:
+        """Note a cell that has ended, unless it looked only: what `%session rerun` ran stands for that."""
+        if only_looks(source):
+            source = "\n".join(self.ran_again)
+            if not source:
+                return
+        if not journal.at:
+            journal.write()
+        self.note(cell, source, journal.ended)
 
     def note(self, cell: int, source: str, saved: int) -> None:
         """Count a cell that has ended, and note it. `saved`: as many are saved, and need no note any more."""
@@ -62,9 +76,10 @@ class EndedCells:
             self._append([(_EARLIER, each) for each in cells])
 
     def told(self) -> None:
-        """What earlier kernels left unsaved has been told."""
+        """The cell is over that may have told what earlier kernels left unsaved."""
+        shown, self.shown = self.shown, False
         with self._lock:
-            if self._earlier:
+            if self._earlier and shown:
                 self._earlier = False
                 self._append([(_TOLD, Ended(0))])
 

@@ -15,9 +15,35 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dure.notebook.sessions import NotebookSession
 
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
+
+
+class Uncut:
+    """What SIGTERM must not cut short: a freeze that ended amid would be a save that nobody makes again."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._ends_after = False
+
+    @contextlib.contextmanager
+    def to_its_end(self) -> Iterator[None]:
+        """Let SIGTERM wait for what is inside."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._ends_after and not self._under_way:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def may_end(self) -> bool:
+        """Whether SIGTERM may end the process now; if not, it comes again when it may."""
+        self._ends_after = self._under_way > 0
+        return not self._ends_after
 
 
 def watch_shutdown(kernel: Any, watching: NotebookSession) -> None:
@@ -66,7 +92,7 @@ def watch_sigterm(watching: NotebookSession) -> None:
 
     def end(number: int, _frame: object) -> None:
         if os.getpid() == owner:  # a child that was forked from this kernel ends as ever
-            if not watching.may_end():
+            if not watching.uncut.may_end():
                 return
             watching.last_save()
         signal.signal(number, signal.SIG_DFL)

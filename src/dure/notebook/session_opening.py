@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from dure.client import Client
+    from dure.notebook.session_restoring import Brought
     from dure.state import Blobs, Snapshot
     from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView, VersionView
 
@@ -119,6 +121,19 @@ def open_session(
     return opened
 
 
+def report_restored(opened: Opened, brought: Brought) -> None:
+    """Tell the platform, aside, how many variables came back."""
+    if opened.session is None:
+        return
+    counts = (opened.session, brought.saved.number, len(brought.names), len(brought.lost))
+
+    def report() -> None:
+        with contextlib.suppress(Exception), a_client() as client:
+            client.session_restored(*counts)
+
+    threading.Thread(target=report, name="dure-session-told", daemon=True).start()
+
+
 def load(blobs: Blobs, digest: str, number: int, at: float) -> Saved:
     """Return a version's content. Raises BlobError, ManifestError or ValueError when its blobs do not say it."""
     from dure.state import Snapshot
@@ -128,13 +143,20 @@ def load(blobs: Blobs, digest: str, number: int, at: float) -> Saved:
     return Saved(number, at, digest, document, Snapshot.load(document.snapshot, blobs))
 
 
-def import_packages(snapshot: Snapshot) -> None:
-    """Import the packages of arrays and models that the variables need, where they are here."""
+def import_aside(snapshot: Snapshot) -> threading.Thread:
+    """Import the packages of arrays and models that the variables need, where they are here, while nobody waits.
+    Returns the started thread; whoever imports one of them meanwhile waits for it.
+    """
     from dure.state.identity import imported_aside
 
-    for name in imported_aside(snapshot.modules):
-        with contextlib.suppress(Exception):  # the restore will say it
-            importlib.import_module(name)
+    def run() -> None:
+        for name in imported_aside(snapshot.modules):
+            with contextlib.suppress(Exception):  # the restore will say it
+                importlib.import_module(name)
+
+    importing = threading.Thread(target=run, name="dure-session-imports", daemon=True)
+    importing.start()
+    return importing
 
 
 def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> Opened:

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import signal
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session import notebook_name
-from dure.notebook.session_ended import EndedCells, ended_line, only_looks, source_of
-from dure.notebook.session_ending import GRACE_S, watch_shutdown, watch_sigterm
+from dure.notebook.session import cell_under_way, connection, notebook_name
+from dure.notebook.session_ended import EndedCells, ended_line, source_of
+from dure.notebook.session_ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
 from dure.notebook.session_journal import Journal, folder, left_behind
-from dure.notebook.session_lookup import untold
 from dure.notebook.session_names import Names
-from dure.notebook.session_restoring import Brought, bring_back, clock, lost_names, put_history, restored_line, short
+from dure.notebook.session_restoring import Brought, bring_back, clock, put_history, restored_line, short
+from dure.notebook.session_telling import Telling
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from dure.notebook.session_ended import Ended
     from dure.notebook.session_opening import Opened, Saved
@@ -64,17 +61,13 @@ class NotebookSession:
         self._by_hand = False  # the person named the session
         self._opening: threading.Thread | None = None
         self._importing: threading.Thread | None = None
-        self._said: set[str] = set()
-        self._problem = ""  # of the saver, as it was told last
+        self._telling = Telling(shell)
         self._tries_again = False
         self._asks_again = False
         self._cells = 0
         self._cell = 0  # the number of the one that runs, or ran last; when IPython counts on depends on its version
         self._dirty = False
-        self._telling = False  # the cell that runs shows what no version holds
-        self.ran_again: list[str] = []  # by the cell that runs: the code of earlier ones
-        self._under_way = 0  # saves that SIGTERM must not cut short
-        self._ends_after = False
+        self.uncut = Uncut()
         self._began = False
         self._began_at = time.monotonic()
         self._asked_at = float("-inf")
@@ -90,7 +83,7 @@ class NotebookSession:
         self.shell.events.register("post_run_cell", self._cell_ended)
         watch_shutdown(kernel, self)
         watch_sigterm(self)
-        in_a_cell = _in_a_cell(kernel)
+        in_a_cell = cell_under_way(kernel)
         self._find_name(in_a_cell=in_a_cell)
         if self.name is not None and in_a_cell:
             self.running = True
@@ -107,6 +100,7 @@ class NotebookSession:
     def _cell_begins(self, _info: object) -> None:
         self.running = True
         self._cells += 1
+        self.ended.ran_again.clear()
         with self._guarded():
             self.arrive()
             if self.name is None:
@@ -118,7 +112,8 @@ class NotebookSession:
             saver = self.saver
             if self._dirty and saver is not None and not saver.refused and saver.within_share():
                 self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
-            self._tell()
+            if saver is not None:
+                self._telling.unsaved(saver, self.names)
         self._cell += 1
         self._began_at = time.monotonic()
 
@@ -146,23 +141,13 @@ class NotebookSession:
     def _note_ended(self, result: Any) -> None:
         """Before the cell's reply is sent: note that it ended, as long as it is not saved."""
         journal, saver, opened = self.journal, self.saver, self.opened
-        again, self.ran_again = "\n".join(self.ran_again), []
-        if self._telling:  # that cell is over, whose output has it
-            self._telling = False
-            self.ended.told()
+        self.ended.told()  # that cell is over, whose output has it
         if journal is None or journal.off or (opened is not None and (opened.off or opened.blobs is None)):
             return
         if saver is not None and (saver.fenced or saver.paused):
             self.ended.clear()  # which the person was told
         elif result.info is None or result.info.store_history:
-            source = source_of(self.shell.user_ns, self.names.made, self._cell)
-            if only_looks(source):
-                if not again:
-                    return
-                source = again  # `%session rerun`: what it ran stands for it
-            if not journal.at:
-                journal.write()
-            self.ended.note(self._cell, source, journal.ended)
+            self.ended.cell_ended(self._cell, source_of(self.shell.user_ns, self.names.made, self._cell), journal)
 
     def _take_over(self, cells: list[Ended]) -> None:
         assert self.journal is not None
@@ -186,10 +171,10 @@ class NotebookSession:
     def _guarded(self) -> Any:
         # Between cells SIGTERM waits: its last save would find a module half imported by what it interrupts.
         try:
-            with contextlib.nullcontext() if self.running else self._to_its_end():
+            with contextlib.nullcontext() if self.running else self.uncut.to_its_end():
                 yield
         except Exception as error:
-            self._say_once(say("not_saved", reason=f"{type(error).__name__}: {error}"))
+            self._telling.once(say("not_saved", reason=f"{type(error).__name__}: {error}"))
 
     # --- opening ---
 
@@ -208,13 +193,13 @@ class NotebookSession:
 
     def _open(self, name: str) -> None:
         try:
-            from dure.notebook.session_opening import a_client, open_session
+            from dure.notebook.session_opening import a_client, import_aside, open_session
 
             client = a_client()
-            url, known_by = client.login.url, "" if self._by_hand else _connection(self.shell)
+            url, known_by = client.login.url, "" if self._by_hand else connection(self.shell)
             # opening takes the files away
             self._expected = any(folder(name, url).glob("*.json")) or bool(left_behind(name, url, known_by))
-            self.journal = journal = Journal(name, url, self.kernel_id, _connection(self.shell))
+            self.journal = journal = Journal(name, url, self.kernel_id, connection(self.shell))
             with client:
                 opened = open_session(client, name, known_by, self._take_over)
             if self._opening is not threading.current_thread():
@@ -225,7 +210,7 @@ class NotebookSession:
             import dure.state.restoring  # noqa: F401 -- loaded here, where nobody waits
 
             if self.opened.saved is not None and not self.opened.fresh and not self.opened.off:
-                self._import_aside(self.opened.saved)
+                self._importing = import_aside(self.opened.saved.snapshot)
         except BaseException as error:
             if self._opening is threading.current_thread():
                 self.failure = error
@@ -258,15 +243,6 @@ class NotebookSession:
             if self.failure is not None and self.name is not None and not self.running:
                 self.name_it(self.name, by_hand=self._by_hand)
 
-    def _import_aside(self, saved: Saved) -> None:
-        """Import what the variables need while nobody waits; whoever imports it meanwhile waits for this."""
-        from dure.notebook.session_opening import import_packages
-
-        self._importing = threading.Thread(
-            target=import_packages, args=(saved.snapshot,), name="dure-session-imports", daemon=True
-        )
-        self._importing.start()
-
     def _begin(self) -> None:
         """In the first cell: bring the newest version back, and save from now on."""
         assert self._opening is not None
@@ -278,13 +254,13 @@ class NotebookSession:
             self._late = True  # the next cell looks again
             return
         self._began = True
-        self._tell_opening()
+        self._telling.opening(self.name or "", self.opened, self.failure)
         found = self.opened
         if not self.ready(0.0) or found is None or found.off:
             return
         saved = found.saved
         if saved is not None and not found.fresh:
-            self._telling = self.bring_back_first(saved)
+            self.ended.shown = self.bring_back_first(saved)
             return
         if saved is not None:
             self.show(say("fresh", name=short(self.name or ""), at=clock(saved.at), number=saved.number))
@@ -294,7 +270,7 @@ class NotebookSession:
     def _tell_ended(self, cells: list[Ended]) -> None:
         self.names.ended = list(cells)
         self.show(ended_line(cells))
-        self._telling = True
+        self.ended.shown = True
 
     def ready(self, timeout_s: float = 10.0) -> bool:
         """Whether the session is opened and a saver stands ready; waits for the platform up to `timeout_s`."""
@@ -314,6 +290,8 @@ class NotebookSession:
         """Restore what was open last, but nothing over what the person has made in this kernel already; whether that
         and what no version holds was shown.
         """
+        from dure.notebook.session_opening import report_restored
+
         assert self.opened is not None
         assert self.opened.blobs is not None
         if self._importing is not None:  # it imports nothing but what is to be restored
@@ -330,7 +308,7 @@ class NotebookSession:
                 inputs.append(each.source)
         put_history(self.shell, inputs)
         self._cell += len(inputs[1:])
-        self._note_restored(brought)
+        report_restored(self.opened, brought)
         return True
 
     def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str], ended: Sequence[Ended] = ()) -> Brought | None:
@@ -389,13 +367,6 @@ class NotebookSession:
             if self.saver is not None:
                 self.saver.coming = None
 
-    def _note_restored(self, brought: Brought) -> None:
-        opened = self.opened
-        if opened is None or opened.session is None:
-            return
-        counts = (opened.session, brought.saved.number, len(brought.names), len(brought.lost))
-        threading.Thread(target=_report_restored, args=counts, name="dure-session-told", daemon=True).start()
-
     def began_by_hand(self) -> None:
         """The person named the session in a cell: nothing is brought back unasked."""
         self._began = True
@@ -416,7 +387,7 @@ class NotebookSession:
         facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin, self.ended.count, if_changed)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
-        with self._to_its_end():
+        with self.uncut.to_its_end():
             self._dirty, self.origin = False, None
             return saver.take(facts, waited_for=waited_for)
 
@@ -426,28 +397,12 @@ class NotebookSession:
         if saver is None:
             return False
         until = time.monotonic() + timeout_s
-        with self._to_its_end():
+        with self.uncut.to_its_end():
             if not saver.wait(timeout_s):
                 return False
             if self._dirty or saver.behind:
                 self.take()
             return saver.wait(max(0.0, until - time.monotonic())) and not saver.behind
-
-    @contextlib.contextmanager
-    def _to_its_end(self) -> Iterator[None]:
-        """Let SIGTERM wait for what is inside: a freeze that it cut short would be a save that nobody makes again."""
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if self._ends_after and not self._under_way:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    def may_end(self) -> bool:
-        """Whether SIGTERM may end the process now; if not, it comes again when it may."""
-        self._ends_after = self._under_way > 0
-        return not self._ends_after
 
     def last_save(self) -> None:
         """The kernel is about to end: save, unless a cell is under way, whose half-changed state is nobody's."""
@@ -505,68 +460,16 @@ class NotebookSession:
 
     # --- telling ---
 
-    def _tell(self) -> None:
-        """Say, once, what could not be saved since the last cell."""
-        saver = self.saver
-        if saver is None:
-            return
-        if saver.problem != self._problem:
-            self._problem = saver.problem
-            if saver.problem:
-                self.show(say("not_saved", reason=saver.problem))
-        new = self.names.newly_unsaved(saver.unsaved)
-        if new:
-            self.show(say("not_saved_names", names=lost_names(new)))
-
     def _tell_late(self, *, missed: bool) -> None:
-        """After a cell that did not wait for the platform: whether the next one has something to bring back. Where
-        nothing is known of that, only a cell that failed (it may have `missed` a name) is worth the words.
+        """After a cell that did not wait for the platform. Where nothing is known of what is saved and the platform has
+        not answered yet, only a cell that failed (it may have `missed` a name) is worth the words.
         """
         self._late = False
-        if self._opening is not None and self._opening.is_alive():
-            if missed or self._expected:
-                self._say_once(say("late"))
-        elif self.opened is not None and self.opened.saved is not None and not (self.opened.fresh or self.opened.off):
-            self._say_once(say("late_found", name=short(self.name or "")))
-        else:
-            self._tell_opening()
-
-    def _tell_opening(self) -> None:
-        """Say what a person can do where nothing is brought back: what is saved does not open here, or may be saved
-        under a name that the notebook had before `mv` in a terminal.
-        """
-        if self.failure is not None and (key := untold(self.failure)):
-            reason = str(self.failure) or type(self.failure).__name__
-            self._say_once(say(key, name=short(self.name or ""), reason=reason))
-        before = self.opened.moved_from if self.opened is not None else ""
-        if before:
-            self._say_once(say("moved_from", name=short(self.name or ""), before=before, typed=shlex.quote(before)))
-
-    def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self.show(sentence)
+        if self._opening is None or not self._opening.is_alive():
+            self._telling.not_waited_for(self.name or "", self.opened, self.failure)
+        elif missed or self._expected:
+            self._telling.once(say("late"))
 
     def show(self, sentence: str) -> None:
         """Show one line in the output of the cell that runs."""
-        self.shell.display_pub.publish(data={"text/plain": sentence}, metadata={})
-
-
-def _report_restored(session_id: str, number: int, restored: int, lost: int) -> None:
-    from dure.notebook.session_opening import a_client
-
-    with contextlib.suppress(Exception), a_client() as client:
-        client.session_restored(session_id, number, restored, lost)
-
-
-def _connection(shell: Any) -> str:
-    """Return what stays the same when a person restarts this kernel: the name of its connection file."""
-    with contextlib.suppress(Exception):
-        return Path(shell.kernel.parent.connection_file).name
-    return ""
-
-
-def _in_a_cell(kernel: Any) -> bool:
-    with contextlib.suppress(Exception):
-        return bool(kernel.get_parent("shell").get("header"))
-    return False
+        self._telling.show(sentence)

@@ -99,6 +99,7 @@ pattern = re.compile('a+')
 money = decimal.Decimal('1.10')
 clock = datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc)
 ids = itertools.count(7); next(ids)
+rounds = itertools.cycle([1, 2, 3]); next(rounds); turns = itertools.cycle(itertools.count(7)); next(turns)
 gen = (i for i in range(3))
 it = iter([1, 2, 3])
 folder = tempfile.mkdtemp()
@@ -144,6 +145,7 @@ CHECKS = [
     "text_io.read() == 'xt' and pattern.match('aa') and money == decimal.Decimal('1.10') and clock.year == 2024",
     "rng.random() == (lambda g: (g.random(), g.random())[1])(np.random.default_rng(5))",
     "next(ids) == 8",
+    "[next(rounds) for _ in range(4)] == [2, 3, 1, 2] and next(turns) == 8",
     "osp is os.path and sqrt(4) == 2.0 and math.pi > 3",
     "namespace_itself is globals()",
 ]

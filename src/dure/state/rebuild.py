@@ -14,6 +14,8 @@ import marshal
 import sys
 import types
 import typing
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
@@ -142,8 +144,17 @@ def cycle(source: Any, at: int | None, state: tuple[Any, Any]) -> Any:
     if at is not None:
         inner.__setstate__(at)
     made: Any = itertools.cycle(inner)
-    made.__setstate__(state)
+    with without_warning():
+        made.__setstate__(state)
     return made
+
+
+@contextlib.contextmanager
+def without_warning() -> Iterator[None]:
+    """Ask iterators where they are, and tell them: Python 3.12 and 3.13 warn that 3.14 will not know how."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def logger(name: str, level: int, propagate: bool, disabled: bool) -> Any:  # noqa: FBT001 - positional in the pickle

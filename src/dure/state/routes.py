@@ -78,6 +78,8 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,
         typing.TypeVarTuple: _parameters,
+        itertools.count: standard.endless,
+        itertools.repeat: standard.endless,
         itertools.cycle: standard.cycle,
         weakref.WeakSet: lambda _, held: (weakref.WeakSet, (list(held),)),
         struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),

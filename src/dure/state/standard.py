@@ -92,12 +92,19 @@ def of_process(module: str, path: str) -> Any:
     return operator.attrgetter(path)(importlib.import_module(module))
 
 
-def cycle(_: Any, endless: Any) -> Any:
-    """Return the reduction of an endless iterator at its position."""
-    _, (inner,), state = endless.__reduce__()
-    make, *source = inner.__reduce__() if reason_for(type(inner)) else (None,)
+def endless(_: Any, iterator: Any) -> Any:
+    """Return the reduction of a counter or a repetition at its position."""
+    with rebuild.without_warning():
+        return iterator.__reduce__()
+
+
+def cycle(_: Any, iterator: Any) -> Any:
+    """Return the reduction of an endless round at its position."""
+    with rebuild.without_warning():
+        _, (inner,), state = iterator.__reduce__()
+        make, *source = inner.__reduce__() if reason_for(type(inner)) else (None,)
     if make is not iter or not source[0]:
-        return NotImplemented
+        return rebuild.cycle, (inner, None, state)
     return rebuild.cycle, (source[0][0], source[1] if len(source) > 1 else None, state)
 
 

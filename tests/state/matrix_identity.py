@@ -134,6 +134,16 @@ IDENTITY_ROWS = [
             "import dataclasses, inspect, unittest.mock\nimport numpy as np, pandas as pd\nx=[pd.NA,np.ma.masked,inspect.Parameter.empty,dataclasses.MISSING,unittest.mock.sentinel.a,np.newaxis,np.True_]",
             "x[0] is pd.NA and x[1] is np.ma.masked and x[2] is inspect.Parameter.empty and x[3] is dataclasses.MISSING and x[4] is unittest.mock.sentinel.a and x[5] is None and x[6] is np.True_",
         ),
+        (
+            "dictionary that a module has under a name",
+            "from html.entities import html5 as x\nx['wt;']='w'",
+            "__import__('html.entities').entities.html5 is x and x.pop('wt;')=='w'",
+        ),
+        (
+            "objects that modules have under names",
+            "import pandas as pd, matplotlib.style, unittest.mock\nx=unittest.mock.ANY; y=unittest.mock.DEFAULT; o=pd.options; s=matplotlib.style.library",
+            "x is unittest.mock.ANY and y is unittest.mock.DEFAULT and o is pd.options and s is matplotlib.style.library",
+        ),
         ("variable of a context", "import contextvars\nx=contextvars.ContextVar('x')", None),
     ),
 ]

@@ -163,6 +163,8 @@ def deliver(
     values.update({twins[name]: aside[name] for name in twins})
     if report is not None:
         report.commit()
+        told = report.told.items()
+        result.notes += [say("of_module", name=name, reason=why) for name, why in told]
     for name in gone:
         if name not in result.conflicts:
             namespace.pop(name, None)

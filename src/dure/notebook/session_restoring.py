@@ -59,6 +59,7 @@ class Brought:
     kept: Snapshot | None = None  # what the version has of the lost
     damaged: Damaged | None = None  # the newest version, instead of which this one was brought
     like_here: tuple[Saved, list[str]] | None = None  # saved by an environment like this one, when the newest was not
+    told: dict[str, Lost] = field(default_factory=dict)  # why what modules have is not as it was saved, or a copy
     ended: Sequence[Ended] = ()  # cells after it that no version holds
 
     @property
@@ -106,6 +107,7 @@ def bring_back(
     told = apply_extras(extras) if beside else {}
     brought = Brought(saved, came, {}, told, inputs, unloadable, report.later, report.verify_rest)
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
+    brought.told = lost_of(brought, report.told)
     brought.kept = saved.snapshot.only(brought.lost)
     if report.later is not None:
         brought.names = tuple(sorted({*came, *report.later.names}))
@@ -169,8 +171,8 @@ def restored_line(brought: Brought, name: str) -> str:
     to_read = brought.later.progress(names)[1] if brought.later is not None else 0
     if to_read >= _TOLD_BYTES:
         parts.append(say("later", names=some(names), size=size_text(to_read)))
-    if brought.lost:
-        parts.append(say("lost", names=lost_names(brought.lost)))
+    missing = (("lost", brought.lost), ("of_modules", brought.told))
+    parts += [say(key, names=lost_names(named)) for key, named in missing if named]
     if brought.ended:
         parts.append(ended_text(brought.ended))
     if brought.cells:

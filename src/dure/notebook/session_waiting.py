@@ -102,6 +102,9 @@ class Waiting:
             names = sorted(lost)
             number = self._brought.saved.number
             self._notebook.show(say("late_lost", names=lost_names(lost), number=number, first=names[0]))
+        if arrived.told:
+            told = lost_names(lost_of(self._brought, arrived.told))
+            self._notebook.show(say("of_modules", names=told))
         if not self._later.names:
             self._notebook.came_all(self)
 

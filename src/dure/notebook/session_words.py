@@ -52,6 +52,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Not restored: {names}.",
         "복원하지 못한 변수: {names}.",
     ),
+    "of_modules": (
+        "Belongs to a module: {names}.",
+        "모듈의 객체인 변수: {names}.",
+    ),
     "damaged_later": (
         "Damaged in the store, do not use: {names}. `%session list` shows versions to restore instead.",
         "저장소에서 손상되어 사용하면 안 되는 변수: {names}. `%session list`에서 대신 복원할 버전을 고르세요.",

@@ -157,6 +157,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
             "(`thread.join()`, `executor.shutdown()`, `await task`)."
         ),
     ),
+    "of_module": (
+        "{name} belongs to a module: {reason}.",
+        "{name}은(는) 모듈의 객체입니다: {reason}.",
+    ),
     "unloadable": (
         "{name} came back but cannot be loaded in this kernel: {reason}",
         "{name}을(를) 이 커널에서 읽을 수 없습니다: {reason}",

@@ -124,7 +124,8 @@ def _same_after_all(
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         shared.cutter.cut(slots)
         pickler = pickler_for(shared, {id(slots[slot]) for slot in old.classes.values()})
-        pickler = dumped(pickler, slots)
+        placed = {slot: gathered.placed.get(name) for name, slot in group.names.items()}
+        pickler = dumped(pickler, loader.as_saved(index, placed))
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False

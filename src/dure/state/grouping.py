@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, standard, ties
+from dure.state import classes, collector, owned, standard, ties
 from dure.state.marks import NamespaceMark
 from dure.state.parts import Cut, Cutter, Part
 from dure.state.pickling import GroupPickler, Shared, dumped, pickler_for
@@ -80,6 +80,7 @@ class Gathered:
     pickled: Pickled
     sizes: dict[str, int]
     types: dict[str, str]
+    placed: dict[str, owned.Placed]  # by name, of those that modules have
 
 
 def gather(
@@ -100,6 +101,8 @@ def gather(
     shared = Shared(namespace, cutter)
     shared.reads = set() if reads is None else reads
     with collector.paused():
+        names = list(names)
+        shared.placed = owned.placed(namespace, names, Kinds().matters)
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
         found = _gather(shared, chosen, cutter)
         if shared.memory.missed:
@@ -185,7 +188,7 @@ def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
         node.token = shared.token(node.value)
     pickler = pickler_for(shared, own)
     try:
-        pickler = dumped(pickler, (node.value,))
+        pickler = dumped(pickler, (shared.placed.get(node.key, node.value),))
     except Exception as error:
         node.reason = explain(node.label, node.value, error, pickler.last)
     else:
@@ -273,7 +276,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
             cutter.uncut(id(cut.stand_in))
         pickler = pickler_for(shared, own)
         try:
-            pickler = dumped(pickler, tuple(node.value for node in members))
+            pickler = dumped(pickler, tuple(_slot(node, members, shared) for node in members))
         except Exception as error:
             for node in members:
                 node.reason = explain(node.label, node.value, error, pickler.last)
@@ -285,7 +288,18 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
         pickled=joined,
         sizes=sizes,
         types={name: type_name(node.value) for node in members for name in node.names},
+        placed={name: shared.placed[node.key] for node in members if node.key in shared.placed for name in node.names},
     )
+
+
+def _slot(node: Node, members: list[Node], shared: Shared) -> Any:
+    """Return what is pickled of a node among others that share objects with it."""
+    placed = shared.placed.get(node.key)
+    if placed is None:
+        return node.value
+    met_by = [other.pickled.pickler for other in members if other is not node and other.pickled]
+    nested = any(id(node.value) in met(pickler).ids for pickler in met_by if pickler is not None)
+    return placed.among(alone=False, nested=nested)
 
 
 def type_name(value: Any) -> str:

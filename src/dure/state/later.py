@@ -33,6 +33,7 @@ class Arrived:
 
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)  # of what modules have, too
 
 
 class Later:
@@ -114,6 +115,8 @@ class Later:
                     refused.add(index)
             else:
                 arrived.values.update((name, slots[slot]) for name, slot in names.items())
+        self._loader.settle(arrived.values)
+        arrived.told = {name: told for name, told in self._loader.told.items() if name in arrived.values}
         self._loader.namespace.update(arrived.values)
         done = ended - refused
         for index in done:

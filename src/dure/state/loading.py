@@ -19,7 +19,7 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, instances, marks, nans, parts, patient, rebuild, remembered
+from dure.state import classes, collector, instances, marks, nans, owned, parts, patient, rebuild, remembered
 from dure.state.blobs import BlobError, Blobs
 from dure.state.identity import differing
 from dure.state.reading import Reader
@@ -68,6 +68,8 @@ class Loader:
         # one lock a group: groups never need each other in a circle (see `grouping`)
         self._locks: dict[int, threading.RLock] = {}
         self._here = threading.local()
+        self.placed: dict[int, dict[int, owned.Placed]] = {}  # by group and slot: what modules have, too
+        self.told: dict[str, str] = {}  # of variables that modules have
         self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
         self.lends = True
         self.lent: dict[str, Any] = {}  # names that are in the namespace until all is loaded
@@ -123,6 +125,28 @@ class Loader:
             raise self._errors[index]
         return found
 
+    def settle(self, values: dict[str, Any]) -> None:
+        """Put in place of the values that modules have, too, what these variables are from now on."""
+        for index, found in list(self.placed.items()):
+            for slot, it in list(found.items()):
+                own = [name for name, at in self.snapshot.groups[index].names.items() if at == slot]
+                names = [name for name in own if values.get(name) is it.value]
+                if names:
+                    del found[slot]
+                    value, told = owned.settled(it, self.namespace)
+                    values.update(dict.fromkeys(names, value))
+                    self.told.update(dict.fromkeys(names, told) if told else {})
+
+    def as_saved(self, index: int, places: dict[int, owned.Placed | None]) -> tuple[Any, ...]:
+        """Return the objects of a group with where the living ones are in modules, by slot."""
+        saved = self.placed.get(index, {})
+        found = list(self.load(index))
+        for slot, it in places.items():
+            if it is not None:
+                was = saved.get(slot, it)
+                found[slot] = owned.Placed(it.places, it.digests, found[slot], was.alone, was.nested)
+        return tuple(found)
+
     def let_go(self, groups: Iterable[int]) -> None:
         """Let go of these groups' objects; whoever was about to load them, too, need not."""
         for index in groups:
@@ -154,6 +178,8 @@ class Loader:
             [*group.names.values(), *group.classes.values()], default=-1
         ):
             raise ValueError("the saved group does not hold what its manifest says")
+        self.placed[index] = {slot: each for slot, each in enumerate(found) if type(each) is owned.Placed}
+        found = tuple(each.value if type(each) is owned.Placed else each for each in found)
         for token, slot in group.classes.items():
             self.made.setdefault(token, found[slot])
         self.pending += loading.steps
@@ -268,6 +294,10 @@ class Loader:
         self._here.loading.codes.append(made)
         return types.FunctionType(made, scope, name, None, cells)
 
+    def placed_in(self, *told: Any) -> owned.Placed:
+        """Return a variable's value with where modules have it."""
+        return owned.Placed(*told)
+
     def joined(self, index: int, kind: str, segments: list[Any]) -> Any:
         """Return a container of elements that are given, or in a group's part of which the number is."""
         made: Any = {"dict": dict, "set": set}.get(kind, list)()
@@ -345,7 +375,7 @@ class _Unpickler(pickle.Unpickler):
         if module == marks.__name__ and name == "joined":
             return functools.partial(self._loader.joined, self._group)
         if module == marks.__name__:
-            return getattr(self._loader, "live_namespace" if name == "namespace" else name)
+            return getattr(self._loader, _ASKED_AS.get(name, name))
         if module == "__main__":
             found = self._loader.namespace.get(name)
             if found is None:
@@ -354,6 +384,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+_ASKED_AS = {"namespace": "live_namespace", "placed": "placed_in"}
 _HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 _making = threading.RLock()

@@ -42,6 +42,11 @@ def settled(*args: Any) -> NoReturn:
     _outside(*args)
 
 
+def placed(*args: Any) -> NoReturn:
+    """Stand for a variable that a module has under a name."""
+    _outside(*args)
+
+
 def namespace(*args: Any) -> NoReturn:
     """Stand for the namespace itself."""
     _outside(*args)

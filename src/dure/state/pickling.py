@@ -28,6 +28,7 @@ from dure.state import (
     instances,
     marks,
     nans,
+    owned,
     rebuild,
     routes,
     standard,
@@ -75,6 +76,7 @@ class Shared:
         self.ties = ties.Ties()
         self.living = standard.living()
         self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
+        self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
         self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
 
     def watching(self) -> written.Watched:

@@ -38,9 +38,11 @@ class Report:
     extras: dict[str, Any] = field(default_factory=dict)  # see `dure.state.extras`; never put into the namespace
     graphs_left: tuple[str, ...] = ()  # names in whose values tensors are without their autograd graph
     unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
+    told: dict[str, str] = field(default_factory=dict)  # of what modules have, too; complete after `commit`
     later: Later | None = None  # what is still to be loaded, where `at_once_bytes` left anything
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)
+    _settle: Callable[[dict[str, Any]], None] = lambda _: None
     _verifying: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -52,6 +54,7 @@ class Report:
         """Put all loaded values into the namespace in one step; a second call does nothing."""
         run_all(self._then)
         if self._into is not None:
+            self._settle(self.values)
             self._into.update(self.values)
             self._into = None
 
@@ -139,7 +142,7 @@ def restore(
     for name in wanted or ():
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"
-    report.unverified = loader.reader.unverified
+    report.unverified, report.told, report._settle = loader.reader.unverified, loader.told, loader.settle  # noqa: SLF001
     report._into, report._then = namespace, loader.pending  # noqa: SLF001 - the report's own fields, set by its maker
     if commit:
         report.commit()

@@ -17,6 +17,19 @@ _SAID = frozenset({"reason", "why", "more", "wrong", "right"})
 _ONE_WORD = {"kind": "[^:; ]+?", "name": "[^:; ]+?", "then": "[^;]+?", "now": "[^;]+?"}
 
 _VALUES: Mapping[str, str] = {
+    # what belongs to a module
+    "a copy of {place}, which is not there now or is of another type": (
+        "지금은 {place}이(가) 없거나 형(type)이 달라 복사본으로 복원했습니다"
+    ),
+    "a copy of what {place} was: that is another object here": (
+        "여기의 {place}은(는) 저장할 때와 내용이 달라 저장된 것을 복사본으로 복원했습니다"
+    ),
+    "a copy of {place}: other variables hold it, too": (
+        "다른 변수도 이 객체를 가지고 있어 {place}의 복사본으로 복원했습니다"
+    ),
+    "it is as {module} has it now, whose file has changed since: what was saved is not put back": (
+        "저장한 뒤 {module} 파일이 바뀌어 지금 모듈의 값을 쓰고 저장된 내용은 되돌리지 않았습니다"
+    ),
     # what cannot be saved
     "a thread: threads live in one process only": "스레드: 한 프로세스 안에만 있습니다",
     "a lock: locks hold threads of one process only": "잠금(lock): 한 프로세스 안에서만 유효합니다",

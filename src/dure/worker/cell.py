@@ -196,7 +196,7 @@ class _Session:
                 f"The environment '{self._spec.environment}' cannot take over what the cell needs: {reasons}"
             )
         take_random(report.extras.get(RANDOM, {}))
-        for name, reason in report.failed.items():
+        for name, reason in {**report.failed, **report.told}.items():
             sys.stderr.write(f"dure: {name}: {reason}\n")
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in snapshot.names)
         return set(report.failed)

@@ -1,0 +1,131 @@
+"""Variables that are what an imported module has under a name are that again, or it is told why not."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dure.state import FolderBlobs, capture, changed
+
+CONFIG = """
+from collections import OrderedDict, defaultdict
+class Model:
+    def __init__(self, width): self.width = width
+SETTINGS = {"lr": 0.1, "layers": [1, 2], "model": Model(3)}
+NAMES = ["a", ["b"]]
+SEEN = {1, 2}
+ORDER = OrderedDict(a=1, b=[2])
+COUNTS = defaultdict(int, a=1)
+BEST = Model(4)
+def rate(): return SETTINGS["lr"]
+"""
+BEGIN = "import config\nfrom config import SETTINGS, NAMES, SEEN, ORDER, COUNTS, BEST\n"
+RESTORE = """
+import json, sys
+sys.path.insert(0, sys.argv[2])
+from dure.state import FolderBlobs, Snapshot, restore, changed
+blobs = FolderBlobs(sys.argv[1])
+scope = {'__name__': '__main__', '__builtins__': __builtins__}
+snapshot = Snapshot.load(sys.argv[3], blobs)
+report = restore(snapshot, blobs, into=scope)
+assert not report.failed, report.failed
+again = changed(scope, snapshot, blobs=blobs).changed
+scope['told'] = report.told
+print(json.dumps([eval(sys.argv[4], scope), report.told, again]))
+"""
+ALL_OWN = (
+    "all(v is getattr(config, n) for n, v in [('SETTINGS', SETTINGS), ('NAMES', NAMES), ('SEEN', SEEN), "
+    "('ORDER', ORDER), ('COUNTS', COUNTS), ('BEST', BEST)])"
+)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "config.py").write_text(CONFIG)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    yield folder / "config.py"
+    sys.modules.pop("config", None)
+
+
+def _saved(cell, folder):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(BEGIN + cell, scope)
+    blobs = FolderBlobs(folder)
+    snapshot = capture(scope, blobs=blobs)
+    assert snapshot.unsaved == {}
+    assert changed(scope, snapshot, blobs=blobs).changed == ()
+    return scope, snapshot.store(blobs), snapshot, blobs
+
+
+def _back(folder, digest, config, check):
+    command = [sys.executable, "-c", RESTORE, str(folder), str(config.parent), digest, check]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("cell", "check"),
+    [
+        ("", "SETTINGS['model'] is not None"),
+        ("SETTINGS['lr'] = 0.5", "config.rate() == 0.5"),
+        (
+            "del SETTINGS['lr']; SETTINGS['lr'] = 1; NAMES[1].append('c')",
+            "list(SETTINGS)[-1] == 'lr' and NAMES[1] == ['b', 'c']",
+        ),
+        (
+            "SEEN.add(7); ORDER.move_to_end('a'); COUNTS['z'] += 2",
+            "7 in config.SEEN and list(config.ORDER) == ['b', 'a'] and config.COUNTS == {'a': 1, 'z': 2}",
+        ),
+        (
+            "layers = SETTINGS['layers']; layers.append(9)",
+            "layers is config.SETTINGS['layers'] and layers == [1, 2, 9]",
+        ),
+        ("same = SETTINGS; SETTINGS['me'] = 1", "same is SETTINGS and config.SETTINGS['me'] == 1"),
+    ],
+)
+def test_a_variable_that_a_module_has_is_its_own_again_with_what_was_changed_in_it(tmp_path, config, cell, check):
+    _, digest, _, _ = _saved(cell, tmp_path / "store")
+    assert _back(tmp_path / "store", digest, config, f"{ALL_OWN} and {check}") == [True, {}, []]
+
+
+def test_a_change_of_the_module_s_object_is_a_change_of_the_variable(tmp_path, config):
+    scope, _, snapshot, blobs = _saved("", tmp_path / "store")
+    sys.modules["config"].SETTINGS["lr"] = 3
+    assert changed(scope, snapshot, blobs=blobs).changed == ("SETTINGS",)
+
+
+def test_a_module_that_changed_since_keeps_what_it_has_now_and_it_is_told(tmp_path, config):
+    _, digest, _, _ = _saved("SETTINGS['lr'] = 0.5", tmp_path / "store")
+    config.write_text(CONFIG.replace("0.1", "0.25"))
+    own, told, _ = _back(tmp_path / "store", digest, config, ALL_OWN + " and SETTINGS['lr'] == 0.25")
+    assert own
+    assert told == {
+        "SETTINGS": "it is as config has it now, whose file has changed since: what was saved is not put back"
+    }
+
+
+def test_what_cannot_be_the_module_s_own_is_a_copy_and_told(tmp_path, config):
+    _, digest, _, _ = _saved("BEST.width = 5; box = [SETTINGS]", tmp_path / "store")
+    check = "BEST.width == 5 and config.BEST.width == 4 and box[0] is SETTINGS and SETTINGS is not config.SETTINGS"
+    own, told, again = _back(tmp_path / "store", digest, config, check)
+    assert own
+    assert again == []
+    assert told == {
+        "BEST": "a copy of what config.BEST was: that is another object here",
+        "SETTINGS": "a copy of config.SETTINGS: other variables hold it, too",
+    }
+    config.unlink()
+
+
+def test_a_module_that_is_gone_leaves_copies_that_are_told(tmp_path, config):
+    _, digest, _, _ = _saved("del config; del SETTINGS, BEST", tmp_path / "store")
+    config.write_text("")
+    own, told, _ = _back(tmp_path / "store", digest, config, "NAMES == ['a', ['b']]")
+    assert own
+    assert told["NAMES"] == "a copy of config.NAMES, which is not there now or is of another type"

@@ -284,6 +284,27 @@ def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):
     assert third.value("x, y") == "('lost?', 1)"
 
 
+def test_who_takes_what_another_kernel_saved_is_saved_again_from_there(desk):
+    first = desk.open()
+    first.run("x = 'first'")
+    settled(desk)
+    second = desk.open()
+    second.run("x = 'second'; z = 1")
+    number = settled(desk)
+    first.run("x = 'given up'")
+    until(lambda: "Another kernel has saved this notebook" in told(first.run("pass")))
+    first.run("%session restore x")  # one variable is not the other's state
+    assert "Another kernel" in told(first.run("%session"))
+    assert desk.saved() == number
+    assert f"version {number}" in told(first.run("%session restore"))
+    first.run("y = 'saved'")
+    assert settled(desk) > number
+    assert "Another kernel" not in told(first.run("%session"))
+    for kernel in (first, second):
+        os.kill(pid_of(kernel), signal.SIGKILL)
+    assert desk.open().value("x, y, z") == "('second', 'saved', 1)"
+
+
 def test_another_machine_of_the_same_person_finds_it(desk, another_desk):
     kernel = desk.open("work/train.ipynb")
     kernel.run("x = 41")

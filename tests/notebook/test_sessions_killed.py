@@ -9,6 +9,8 @@ import random
 import signal
 import time
 
+from dure.notebook.session_ended import EndedCells, unsaved
+from dure.notebook.session_journal import Journal, ended_file, folder, left_behind
 from tests.notebook.desk import desk, pid_of, plane, server, settled, told
 
 __all__ = ["desk", "plane", "server"]
@@ -89,3 +91,53 @@ def test_while_the_kernel_is_alone_and_after_a_save_nothing_is_named(desk):
     assert kernel.run("%session list").ok  # shows only
     os.kill(pid_of(kernel), signal.SIGKILL)
     assert "finished, but" not in told(desk.open().loaded)
+
+
+def test_cells_keep_their_numbers_where_some_between_them_only_looked(desk):
+    kernel = desk.open()
+    assert kernel.run("x = 1").ok
+    settled(desk)
+    full = "def full(*_): raise OSError(28, 'No space left on device')\n"
+    assert kernel.run(f"{full}import dure.state; dure.state.FolderBlobs.put = full; del dure").ok
+    assert kernel.run("%session list --all").ok  # shows only, as cell 4
+    assert kernel.run("y = 'five'").ok
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    kernel = desk.open()
+    assert "Cells 3, 5 finished, but" in told(kernel.loaded)
+    assert kernel.run("In[4:6], In.index(In[-1])").result == "(['', \"y = 'five'\"], 7)"
+
+
+def test_what_ended_after_another_session_was_named_is_not_told_of_the_notebook(desk):
+    kernel = desk.open()
+    assert kernel.run("x = 1").ok
+    settled(desk)
+    assert kernel.run("%session on other").ok
+    assert kernel.run("y = 2").ok
+    settled(desk, "other")
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    kernel = desk.open()
+    assert "Restored 1 variable of train.ipynb" in told(kernel.loaded)
+    assert "finished, but" not in told(kernel.loaded)
+
+
+def test_a_line_that_a_full_disk_cut_short_spoils_none_behind_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    journal = Journal("train.ipynb", "http://here", "kernel")
+    ended = EndedCells(journal.kernel)
+    ended.note(1, "x = 1", 0)
+    with ended_file(journal.kernel).open("a") as file:
+        file.write('\n[2, 2, "y =')
+    ended.note(3, "z = 3", 0)
+    assert [each.cell for each in unsaved(journal, 0)] == [1, 3]
+
+
+def test_what_nobody_opens_any_more_goes_with_the_code_of_its_cells(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    journal = Journal("train.ipynb", "http://here", "kernel")
+    journal.write()
+    EndedCells(journal.kernel).note(1, "x = 1", 0)
+    (path,) = folder(journal.name, journal.url).glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "at": 1.0}))
+    assert not left_behind(journal.name, journal.url)
+    assert not path.exists()
+    assert not ended_file(journal.kernel).exists()

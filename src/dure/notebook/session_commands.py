@@ -197,10 +197,10 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
         brought.kept = None  # another session's, whose blobs may go with it
     notebook.took(brought)
     notebook.origin = None if theirs or reference.name else saved.number
-    if _has(notebook) and notebook.saver is not None and not theirs and not reference.name:
-        notebook.saver.fenced = False
-        if notebook.opened is not None and notebook.saver.journal.newest < saved.number:
-            notebook.saver.journal.newest = saved.number
+    if (saver := notebook.saver) is not None and not (theirs or reference.name or names):
+        if saver.fenced:
+            saver.fenced, saver.problem = False, ""  # this kernel goes on from there
+        saver.journal.newest = max(saver.journal.newest, saved.number)
     name = reference.name or notebook.name or ""
     if not (brought.names or brought.lost):
         told = say("held_nothing", name=short(name), number=saved.number, at=clock(saved.at))
@@ -362,6 +362,9 @@ def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
     if another:
         if notebook.saver is not None:
             notebook.saver.wait()
+            left = notebook.saver.journal
+            if not (left.pending or left.off or notebook.saver.behind):
+                left.remove()  # the platform has it all, and what ends here from now on is the other session's
             notebook.saver = None
         notebook.name_it(rest[0], by_hand=True)
         notebook.began_by_hand()

@@ -14,12 +14,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_journal import Journal, state_folder
+from dure.notebook.session_journal import Journal, ended_file
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 MAX_SOURCE = 20_000  # letters of a cell that is noted with its code
 _MAX_BYTES = 4 * 1024**2
@@ -45,7 +44,7 @@ class EndedCells:
         self.count = 0
         self.shown = False
         self.ran_again: list[str] = []
-        self._path = _path(kernel)
+        self._path = ended_file(kernel)
         self._file: int | None = None
         self._bytes = 0
         self._earlier = False
@@ -95,7 +94,8 @@ class EndedCells:
             self._bytes = 0
 
     def _append(self, lines: Iterable[tuple[int, Ended]]) -> None:
-        data = "".join(json.dumps([count, each.cell, each.source]) + "\n" for count, each in lines).encode()
+        # the line break comes first, so that a line that a full disk cut short spoils none behind it
+        data = "".join("\n" + json.dumps([count, each.cell, each.source]) for count, each in lines).encode()
         if self._bytes + len(data) > _MAX_BYTES:
             return
         with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ def unsaved(journal: Journal, saved: int) -> list[Ended]:
     earlier: list[Ended] = []
     own: list[Ended] = []
     with contextlib.suppress(OSError):
-        for line in _path(journal.kernel).read_text(errors="replace").splitlines():
+        for line in ended_file(journal.kernel).read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError, TypeError):  # a line that was cut short
                 count, cell, source = json.loads(line)
                 if count == _TOLD:
@@ -120,12 +120,6 @@ def unsaved(journal: Journal, saved: int) -> list[Ended]:
                 elif count > saved:
                     own.append(Ended(int(cell), str(source)))
     return earlier + own
-
-
-def forget(journal: Journal) -> None:
-    """Take a dead kernel's file off the disk."""
-    with contextlib.suppress(OSError):
-        _path(journal.kernel).unlink(missing_ok=True)
 
 
 def source_of(namespace: dict[str, Any], made: dict[str, int], cell: int) -> str:
@@ -172,7 +166,3 @@ def _listed(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}–{b}" for a, b in runs)
-
-
-def _path(kernel: str) -> Path:
-    return state_folder() / "ended" / f"{kernel}.jsonl"

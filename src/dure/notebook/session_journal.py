@@ -97,6 +97,16 @@ class Journal:
         with contextlib.suppress(OSError):
             (folder(self.name, self.url) / f"{self.kernel}.json").unlink(missing_ok=True)
 
+    def forget_ended(self) -> None:
+        """Take off the disk what a dead kernel noted of its cells."""
+        with contextlib.suppress(OSError):
+            ended_file(self.kernel).unlink(missing_ok=True)
+
+
+def ended_file(kernel: str) -> Path:
+    """Return where a kernel notes the cells that have ended."""
+    return state_folder() / "ended" / f"{kernel}.jsonl"
+
 
 def folder(name: str, url: str, environ: Mapping[str, str] | None = None) -> Path:
     """Return where a notebook's journals lie, below `$XDG_STATE_HOME/dure/sessions`."""
@@ -122,6 +132,7 @@ def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:
         if journal is None or (path.parent != here and (journal.connection, journal.url) != (connection, url)):
             continue
         if time.time() - journal.at > _MAX_AGE_S:
+            journal.forget_ended()
             journal.remove()
         elif not _alive(journal):
             found.append(journal)

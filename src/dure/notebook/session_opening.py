@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_ended import Ended, forget, unsaved
+from dure.notebook.session_ended import Ended, unsaved
 from dure.notebook.session_journal import Journal, left_behind
 from dure.wire.skew import SKEW
 
@@ -115,7 +115,7 @@ def open_session(
     if opened.ended and not opened.off:
         take_over(opened.ended)
     for journal in opened.taken:
-        forget(journal)
+        journal.forget_ended()
         if opened.policy is not None:  # the platform knows all that it knew; what it wanted is in `opened`
             journal.remove()
     return opened

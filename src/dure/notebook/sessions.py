@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
 _QUIET_S = 0.01
+_LOOKED_MOST = 100  # `%session` commands between two cells that ended
 _LOOK_S = 0.05
 _UNTOLD_S = 1.0  # longer than this nobody waits without being told for what
 _TRY_AGAIN_S = 20.0  # after a store or platform that did not answer
@@ -219,13 +220,15 @@ class NotebookSession:
 
     def _opened_late(self) -> None:
         """A cell ended before the session was opened: save it now, for no other may follow. What is to be brought back
-        waits for the next cell all the same.
+        or told waits for the next cell all the same.
         """
         with self._guarded():
             found = self.opened
             if self.failure is not None and self._dirty:
                 self._ask_later()
-            if self.running or self._began or not self._dirty or found is None or found.saved is not None:
+            if self.running or self._began or not self._dirty or found is None:
+                return
+            if found.saved is not None or found.ended:
                 return
             self._began = True
             self.ready(0.0)
@@ -304,8 +307,9 @@ class NotebookSession:
             return False
         inputs = brought.inputs
         for each in self.opened.ended:
-            if each.cell == len(inputs):  # it was run: the cells that follow are numbered on
-                inputs.append(each.source)
+            between = each.cell - len(inputs)  # cells that only looked
+            if 0 <= between < _LOOKED_MOST:  # it was run: the cells that follow are numbered on
+                inputs.extend([""] * between + [each.source])
         put_history(self.shell, inputs)
         self._cell += len(inputs[1:])
         report_restored(self.opened, brought)

@@ -225,6 +225,16 @@ ROWS = [
         "Classes of the notebook",
         ("class and instance", "class A:\n    v = 1\nx = A()", "type(x) is A and x.v == 1"),
         (
+            "linked list of 3,000 nodes",
+            "class A:\n    def __init__(s, n): s.n = n\nx = None\nfor _ in range(3000): x = A(x)",
+            "sum(1 for _ in iter(lambda: globals().__setitem__('x', x.n) or x, None)) == 2999",
+        ),
+        (
+            "graph of 3,000 nodes that hold their neighbours",
+            "class A: pass\nx = [A() for _ in range(3000)]\nfor i, a in enumerate(x): a.near = [x[i - 1], x[i - 2999]]",
+            "all(a.near[0].near[1] is a for a in x)",
+        ),
+        (
             "instance of a class that was defined again",
             "class A:\n    v = 1\nx = A()\nclass A:\n    v = 2",
             "x.v == 1 and type(x) is not A and A.v == 2",

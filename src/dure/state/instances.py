@@ -46,12 +46,17 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
     ways: Any = kind
     if ways.__reduce__ is types.SimpleNamespace.__reduce__:
         return _Namespaces()
-    if not kind.__flags__ & _HEAP_TYPE or any(getattr(ways, way) is not getattr(object, way) for way in _WAYS):
-        return None
-    if any(hasattr(kind, way) for way in _OTHER_WAYS) or kind in copyreg.dispatch_table:
+    if not pickled_as_pickle(kind):
         return None
     of_dict = next((vars(cls)["__dict__"] for cls in kind.__mro__ if "__dict__" in vars(cls)), None)
     return _instances(kind) if isinstance(of_dict, types.GetSetDescriptorType) else None
+
+
+def pickled_as_pickle(kind: type) -> bool:
+    """Tell whether a class leaves to pickle how its instances are saved: by their class, attributes and slots."""
+    if not kind.__flags__ & _HEAP_TYPE or any(getattr(kind, way) is not getattr(object, way) for way in _WAYS):
+        return False
+    return not any(hasattr(kind, way) for way in _OTHER_WAYS) and kind not in copyreg.dispatch_table
 
 
 class _Probe:

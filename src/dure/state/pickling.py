@@ -24,6 +24,7 @@ from dure.state import (
     arrays,
     attributes,
     classes,
+    deep,
     enums,
     instances,
     marks,
@@ -37,7 +38,7 @@ from dure.state import (
 )
 from dure.state.exporters import Exporters
 from dure.state.parts import Cutter, Part, StandIn
-from dure.state.refusals import RefusedError
+from dure.state.refusals import RefusedError, is_too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,6 +147,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.noted: list[tuple[Any, Any]] = []  # objects with a way of their own to be pickled, and how they were
         self.last: Any = None
         self.met: object = None  # see dure.state.reach
+        self.put_off: deep.Attributes | None = None
         self._cells: set[int] = set()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -156,7 +158,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             route = self.shared.routes[kind]
         except KeyError:
             route = self.shared.routes[kind] = routes.route(kind)
-        return NotImplemented if route is None else route(self, obj)
+        made = NotImplemented if route is None else route(self, obj)
+        return made if self.put_off is None else self.put_off.without(self, obj, made)
 
     def number_of(self, part: Part) -> int:
         """Take a part of the group and return its number."""
@@ -353,12 +356,26 @@ def pickler_for(shared: Shared, own: set[int]) -> GroupPickler:
 
 
 def dumped(pickler: GroupPickler, objects: tuple[Any, ...]) -> GroupPickler:
-    """Pickle some objects and return the pickler that did it: another one where a NaN is among them."""
-    pickler.dump(objects)
+    """Pickle some objects and return the pickler that did it: another one where a NaN is among them, or where they are
+    nested too deeply for one after the other.
+    """
+    try:
+        return _dumped(pickler, objects)
+    except Exception as error:
+        if not is_too_deep(error):
+            raise
+    again = type(pickler)(pickler.shared, pickler.own)
+    again.put_off = deep.Attributes()
+    return _dumped(again, deep.Whole(objects))
+
+
+def _dumped(pickler: GroupPickler, told: Any) -> GroupPickler:
+    pickler.dump(told)
     if isinstance(pickler, CuttingPickler) or not nans.inside(pickler.file.getvalue()):
         return pickler
     asked = CuttingPickler(pickler.shared, pickler.own)
-    asked.dump(objects)
+    asked.put_off = pickler.put_off and deep.Attributes()
+    asked.dump(told)
     return asked
 
 

@@ -120,9 +120,14 @@ def _loaded(name: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
+def is_too_deep(error: BaseException) -> bool:
+    """Tell whether pickle gave up since objects are nested too deeply."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
 def explain(name: str, value: Any, error: BaseException, last: Any) -> str:
     """Return `path: reason` for a value that could not be pickled; `last` is what the pickler tried last."""
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+    if is_too_deep(error):
         return f"{name}: it is nested too deeply to be saved"
     culprit = error.culprit if isinstance(error, RefusedError) else last
     path = _path(value, culprit) if culprit is not None else ""

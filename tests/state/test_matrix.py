@@ -116,6 +116,7 @@ def page(found):
         "What is no part of a value, and not kept: whether texts, numbers, tuples, frozen sets or labels of pandas",
         "that are equal are one object or several (`is` between two variables; a NaN is always the same object",
         "again); what a number was the `id` of; what `functools.cache` has computed, which is computed again.",
+        "So labels that are a variable (`i = s.index`) are no longer those of `s`: `i.name = 'x'` is not seen there.",
     ]
     section = ""
     for row in ROWS:

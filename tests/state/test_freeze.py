@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, out_of, process_extras, restore
 from dure.state.extras import history_extras
 from dure.state.held import Held
+from dure.state.settings import read_settings, take_settings
 from tests.examples import examples
 
 BYTES = 40 * 1024 * 1024 + 12_345  # more than is copied
@@ -159,10 +160,11 @@ def test_random_states_and_the_folder_come_back(blobs, tmp_path, monkeypatch):
 DRAWN = """
 import sys
 import matplotlib.colors
-from dure.state import FolderBlobs, Snapshot, apply_extras, restore
+from dure.state import FolderBlobs, Snapshot
+from dure.state.extras import apply_settings
 blobs = FolderBlobs(sys.argv[1])
 before = matplotlib.rcParams["backend"]
-assert apply_extras(restore(Snapshot.load(sys.argv[2], blobs), blobs, into={}).extras) == {}
+assert apply_settings(Snapshot.load(sys.argv[2], blobs), blobs, {})[1] == {}
 assert matplotlib.rcParams["lines.linewidth"] == 7 and matplotlib.rcParams["backend"] == before
 assert matplotlib.colors.to_rgb("r") == (0.5, 0.25, 0)
 assert matplotlib.rcParams["axes.prop_cycle"].by_key() == {"color": ["r", "k"]}
@@ -173,7 +175,7 @@ def test_how_matplotlib_draws_comes_back(blobs, tmp_path):
     named = mpl.colors.get_named_colors_mapping()
     red = named["r"]
     with mpl.rc_context():
-        assert "matplotlib" not in process_extras()
+        assert "matplotlib" not in process_extras().get("settings", {})
         mpl.rcParams.update({"lines.linewidth": 7, "axes.prop_cycle": mpl.rcsetup.cycler(color=["r", "k"])})
         named["r"] = (0.5, 0.25, 0)
         digest = capture({"a": 1}, blobs=blobs, extras=process_extras()).store(blobs)
@@ -182,8 +184,10 @@ def test_how_matplotlib_draws_comes_back(blobs, tmp_path):
         [sys.executable, "-c", DRAWN, str(blobs.root), digest], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    told = apply_extras({"matplotlib": {"settings": {"no.such": 1}, "colours": {}}})
-    assert told == {"matplotlib": "this matplotlib does not know no.such"}
+    told = take_settings({"matplotlib": ({"no.such": 1}, [])})
+    assert told == {"matplotlib: no.such": "this matplotlib does not know no.such"}
+    assert read_settings()["matplotlib"] == {"no.such": 1}, "it goes to the processes that come next"
+    take_settings({"matplotlib": ({}, ["no.such"])})
 
 
 def test_history_comes_back_and_what_cannot_is_named_by_itself(blobs):

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, session
-from dure.notebook.delivery import RANDOM, Before
+from dure.notebook.delivery import RANDOM, SETTINGS, Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
 from dure.notebook.fitting import check
@@ -156,6 +156,7 @@ def prepare(
     """
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
+    from dure.state.settings import read_settings
     from dure.wire.messages import MAX_INPUTS
 
     namespace = kernel.shell.user_ns
@@ -163,8 +164,11 @@ def prepare(
     wanted = set(reads.reads)
     if options.detach and reads.dynamic:
         wanted |= {word for word in re.findall(r"\w+", code) if word in namespace and not word.startswith("_")}
-    blobs = client.blobs(options.team)
-    digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs, beside={RANDOM: random})
+    blobs, settings = client.blobs(options.team), read_settings()
+    beside = {RANDOM: random, SETTINGS: settings} if settings else {RANDOM: random}
+    digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs, beside=beside)
+    if snapshot is not None and SETTINGS in snapshot.unsaved:
+        kernel.note(say("settings_unsent", reason=snapshot.unsaved[SETTINGS]))
     check(kernel, client, code, options.env, snapshot)
     name = f"In[{kernel.shell.displayhook.prompt_count}]"
     notebook = session.notebook_id(namespace)
@@ -191,6 +195,6 @@ def prepare(
     unread = sorted(set(reads.writes) - wanted) if options.detach else ()
     before = Before(namespace, sorted({*wanted, *reads.writes}), snapshot, unread)
     number = kernel.shell.displayhook.prompt_count
-    sent = Sent(before, options.team, blobs, code, number, options.on_conflict, random=random)
+    sent = Sent(before, options.team, blobs, code, number, options.on_conflict, random=random, settings=settings)
     sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
     return request, sent

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
 RANDOM = "random_of_cell__"  # under this name go the states of the random generators, there and back
+SETTINGS = "settings"  # an extra of what is sent: settings of libraries
+SETTINGS_MADE = "settings_of_cell__"  # under this name come those that the cell made
 LAST_VALUE = "last_value_of_cell__"  # under this name the worker sends the last expression's value
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
@@ -123,6 +125,7 @@ class Delivered:
     notes: list[str] = field(default_factory=list)
     graphs_left: tuple[str, ...] = ()
     random: dict[str, Any] | None = None
+    settings: Any = None
     last_value: Any = None
 
 
@@ -142,14 +145,16 @@ def deliver(
     """
     result = Delivered()
     for name, reason in (end.get("unsaved") or {}).items():
-        if name != LAST_VALUE:
+        if name == SETTINGS_MADE:
+            result.notes.append(say("settings_unsaved", reason=reason))
+        elif name != LAST_VALUE:
             result.notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
     if threads := end.get("threads"):
         result.notes.append(say("threads_ended", names=", ".join(threads)))
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, None)
-    result.random = values.pop(RANDOM, None)
+    result.random, result.settings = values.pop(RANDOM, None), values.pop(SETTINGS_MADE, None)
     gone = [name for name in end.get("deleted") or () if name in namespace]
     if on_conflict != "take":
         conflicts = before.changed(namespace, [*values, *gone], blobs)
@@ -212,6 +217,8 @@ def _load(
     snapshot = Snapshot.load(digest, blobs)
     report = restore(snapshot, blobs, into=namespace, commit=False)
     for name, reason in report.failed.items():
-        if name != LAST_VALUE:
+        if name == SETTINGS_MADE:
+            result.notes.append(say("settings_unsaved", reason=reason))
+        elif name != LAST_VALUE:
             result.notes.append(say("unloadable", name=name, reason=reason))
     return report, [set(group.names) for group in snapshot.groups if len(group.names) > 1]

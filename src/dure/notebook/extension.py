@@ -107,6 +107,9 @@ def load_ipython_extension(shell: Any) -> None:
     """Register the magics and the completion in `shell`; loading again changes nothing."""
     if id(shell) in _LOADED:
         return
+    from dure.state.settings import begin
+
+    begin()
     loaded = _Loaded(shell)
     shell.register_magic_function(loaded.cell_magic, "cell", "gpu")
     shell.register_magic_function(loaded.line_magic, "line", "gpu")

@@ -110,6 +110,12 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
 
             if random_states() == sent.random:  # else somebody drew here meanwhile, and goes on with that
                 take_random(done.random)
+        if done.settings:
+            from dure.state.settings import take_settings, unchanged_here
+
+            known = sent.settings if sent is not None and sent.settings is not None else {}
+            failed = take_settings(unchanged_here(done.settings, known))
+            done.notes += [say("setting_failed", name=name, reason=reason) for name, reason in failed.items()]
         if sent is not None and sent.code:
             keep_source(kernel.shell, sent.code, sent.number)
         return done

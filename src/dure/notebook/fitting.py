@@ -13,12 +13,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import records, session
 from dure.notebook.failures import QuietError
 from dure.notebook.words import say
+from dure.state.settings import read_settings
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -84,7 +86,8 @@ def _elsewhere(name: str) -> bool:
     if name in sys.stdlib_module_names or name in {"__main__", "dure"} or name in sys.builtin_module_names:
         return False
     beside = Path.cwd()
-    return not ((beside / f"{name}.py").exists() or (beside / name).is_dir())
+    added = read_settings().get("sys", {})  # its own `sys.path.append` goes along with the cell
+    return not ((beside / f"{name}.py").exists() or (beside / name).is_dir() or PathFinder.find_spec(name, list(added)))
 
 
 # --- a person's own packages

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dure.notebook.delivery import Before
     from dure.notebook.keeping import Kept
     from dure.state import Blobs
+    from dure.state.settings import Settings
     from dure.wire.messages import NextCell
 
 
@@ -30,6 +31,7 @@ class Sent:
     delivered: bool = False
     last_value: Any = None
     random: dict[str, Any] | None = None  # the random generators' states as the cell left
+    settings: Settings | None = None  # of libraries, as the cell left
     next_cell: NextCell | None = None
     kept_gone: Kept | None = None  # the process that was to run it had ended, so it ran as a job of its own
 

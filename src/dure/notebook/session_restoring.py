@@ -84,8 +84,10 @@ def bring_back(
     comes `later`, and the caller has each cell wait for what it needs of that.
     """
     from dure.state import apply_extras, restore
+    from dure.state.extras import apply_settings
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
+    told = apply_settings(saved.snapshot, blobs, {})[1] if beside else {}
     report = restore(
         saved.snapshot.without(set(keep)),
         blobs,
@@ -104,7 +106,7 @@ def bring_back(
     unloadable = bool(reasons)
     if names is None:
         reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
-    told = apply_extras(extras) if beside else {}
+    told |= apply_extras(extras) if beside else {}
     brought = Brought(saved, came, {}, told, inputs, unloadable, report.later, report.verify_rest)
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
     brought.told = lost_of(brought, report.told)

@@ -147,6 +147,18 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} stayed behind on the worker: {reason}",
         "{name}은(는) 가져오지 못했습니다: {reason}",
     ),
+    "settings_unsent": (
+        "Settings of libraries (matplotlib, pandas, …) do not go along with this cell: {reason}",
+        "라이브러리(matplotlib, pandas 등)의 설정이 이 셀과 함께 전달되지 않습니다: {reason}",
+    ),
+    "settings_unsaved": (
+        "Settings of libraries that the cell made were not brought: {reason}",
+        "셀이 바꾼 라이브러리 설정을 가져오지 못했습니다: {reason}",
+    ),
+    "setting_failed": (
+        "The cell's setting {name} is not in force here: {reason}. It goes along with the next cells.",
+        "셀이 바꾼 설정 {name}은(는) 여기에 적용되지 않았습니다: {reason}. 다음 GPU 셀에는 전달됩니다.",
+    ),
     "threads_ended": (
         (
             "Still at work when the cell ended, and ended with it: {names}. Wait for it in the cell "

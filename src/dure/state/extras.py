@@ -1,5 +1,5 @@
-"""What belongs to a session besides its variables: states of random generators, the folder, the history, and how
-matplotlib draws (`sns.set_theme()` is no variable, and figures look otherwise without it).
+"""What belongs to a session besides its variables: states of random generators, the folder, the history, and settings
+of libraries (`sns.set_theme()` is no variable, and figures look otherwise without it).
 
 `capture(…, extras=session_extras(…))` saves them, `Report.extras` brings them back, `apply_extras` puts the
 process's part in force. The one trap: nothing is imported to save it, since the state of what nobody has loaded is
@@ -9,7 +9,6 @@ nobody's state.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import random
 import re
@@ -18,17 +17,23 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.state.manifest import EXTRA
+from dure.state.settings import Settings, difference, read_settings, take_settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dure.state.blobs import Blobs
+    from dure.state.manifest import Snapshot
+
 _OUT = re.compile(r"Out\[(\d+)\]")
 _LAST = ("_", "__", "___")
-_OF_PROCESS = ("backend", "backend_fallback", "interactive", "toolbar")  # settings of matplotlib that a notebook makes
+SETTINGS = "settings"
 
 
 def process_extras() -> dict[str, Any]:
     """Return the states of the random generators of Python, numpy and torch (CPU and CUDA), the folder, and which
-    settings of matplotlib differ.
+    settings of libraries differ.
     """
     found: dict[str, Any] = {"random": random.getstate()}
     numpy = sys.modules.get("numpy.random")
@@ -39,9 +44,9 @@ def process_extras() -> dict[str, Any]:
         found["torch.random"] = torch.get_rng_state().numpy().tobytes()
         if torch.cuda.is_initialized():
             found["torch.cuda.random"] = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
-    drawn = _drawn()
-    if drawn:
-        found["matplotlib"] = drawn
+    settings = read_settings()
+    if settings:
+        found[SETTINGS] = settings
     with contextlib.suppress(FileNotFoundError):  # the folder was removed under the process
         found["cwd"] = str(Path.cwd())
     return found
@@ -97,8 +102,8 @@ def out_of(extras: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:
-    """Put back the generators' states, the folder and matplotlib's settings; return what could not be put back, and
-    why.
+    """Put back the generators' states and the folder; return what could not be put back, and why. Settings are in
+    force since `apply_settings`.
     """
     steps: dict[str, Callable[[Any], str | None]] = {
         "random": _python_random,
@@ -106,7 +111,6 @@ def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:
         "torch.random": _torch_random,
         "torch.cuda.random": _cuda_random,
         "cwd": _folder,
-        "matplotlib": _draw_so,
     }
     failed = {}
     for name, step in steps.items():
@@ -118,6 +122,20 @@ def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:
             if reason:
                 failed[name] = reason
     return failed
+
+
+def apply_settings(snapshot: Snapshot, blobs: Blobs, old: Settings) -> tuple[Settings, dict[str, str]]:
+    """Put the settings in force that were saved beside the variables, in a process that has `old`; return them, and
+    what could not be set. It comes before the variables are restored: modules of the person's are found on `sys.path`.
+    """
+    from dure.state.restoring import restore
+
+    own = snapshot.only({EXTRA + SETTINGS})
+    if not own.extras:
+        return {}, take_settings(difference(old, {}))
+    report = restore(own, blobs, into={})
+    wanted = report.extras.get(SETTINGS, {})
+    return wanted, {**report.failed, **take_settings(difference(old, wanted))}
 
 
 def _python_random(state: Any) -> str | None:
@@ -155,31 +173,3 @@ def _folder(path: str) -> str | None:
         return f"the folder {path} is not here"
     os.chdir(path)
     return None
-
-
-def _drawn() -> dict[str, dict[str, Any]]:
-    """Return matplotlib's settings that are not as they were when it was imported, and what `r` and `b` stand for where
-    that is another colour; empty where there are none.
-    """
-    matplotlib, colors = sys.modules.get("matplotlib"), sys.modules.get("matplotlib.colors")
-    first, known = getattr(matplotlib, "rcParamsOrig", None), getattr(colors, "BASE_COLORS", None)
-    if matplotlib is None or colors is None or first is None or known is None:  # it is being imported
-        return {}
-    settings = {
-        name: value
-        for name, value in dict.items(matplotlib.rcParams)
-        if name not in _OF_PROCESS and value != dict.get(first, name)
-    }
-    named = colors.get_named_colors_mapping()
-    short = {name: named[name] for name, value in known.items() if named.get(name, value) != value}
-    return {"settings": settings, "colours": short} if settings or short else {}
-
-
-def _draw_so(drawn: dict[str, dict[str, Any]]) -> str | None:
-    matplotlib: Any = importlib.import_module("matplotlib")
-    unknown = sorted(drawn["settings"].keys() - matplotlib.rcParams.keys())
-    matplotlib.rcParams.update({name: value for name, value in drawn["settings"].items() if name not in unknown})
-    named = importlib.import_module("matplotlib.colors").get_named_colors_mapping()
-    for name, value in drawn["colours"].items():  # one by one, for it forgets what it has looked up
-        named[name] = value
-    return f"this matplotlib does not know {', '.join(unknown)}" if unknown else None

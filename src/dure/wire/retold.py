@@ -197,6 +197,7 @@ _VALUES: Mapping[str, str] = {
     "there is no CUDA device here": "여기에는 CUDA 장치가 없습니다",
     "{count} devices were saved and {here} are here": "장치 {count}개가 저장되었지만 여기에는 {here}개가 있습니다",
     "the folder {path} is not here": "{path} 폴더가 여기에 없습니다",
+    "this Dure does not know it": "여기의 Dure는 이 설정을 모릅니다",
     "this matplotlib does not know {names}": "여기의 matplotlib에는 {names} 설정이 없습니다",
     "the saved group does not hold what its manifest says": "저장된 내용이 매니페스트와 다릅니다",
     "a part of the saved group does not hold what its manifest says": "저장된 내용의 한 부분이 매니페스트와 다릅니다",

@@ -19,18 +19,19 @@ from typing import Any
 from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
-from dure.state.extras import random_states, take_random
+from dure.state.extras import apply_settings, random_states, take_random
+from dure.state.settings import Difference, Settings, begin, difference, merged, read_settings
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
-from dure.worker.last_value import LAST_VALUE, RANDOM, holder_of, small_copy
+from dure.worker.last_value import LAST_VALUE, RANDOM, SETTINGS, SETTINGS_MADE, holder_of, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
 PROVIDE_TIMEOUT_S = 30.0
-_OURS = frozenset({LAST_VALUE, RANDOM})
+_OURS = frozenset({LAST_VALUE, RANDOM, SETTINGS_MADE})
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 
 
@@ -128,6 +129,9 @@ class _Session:
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._absent: set[str] = set()
         self._random: dict[str, Any] = {}  # the random generators' states as the cell began
+        begin()
+        self._theirs: Settings = read_settings()  # the notebook's settings, as this process had them last
+        self._settings: Settings = {}  # all of this process as the cell began
         self._whole = False  # all that the notebook has is here
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
@@ -147,16 +151,18 @@ class _Session:
         try:
             with self._comms.open():
                 self._running = True
-                self._random = random_states()
+                self._settings, self._random = read_settings(), random_states()
                 result = self.shell.run(str(cell["code"]))
         finally:
             self._running = False
             FetchingBuiltins.uncover()
+        made = difference(self._settings, read_settings())
+        self._theirs = merged(self._theirs, made)  # and undone for the next cell unless the notebook takes them over
         error = result.error_before_exec or result.error_in_exec
         if error is None:
-            return self.store(result.result)
+            return self.store(result.result, made)
         report = _failure(self.shell, error)
-        return {**self.store(), **report, "partial": True} if cell.get("keep_partial") else report
+        return {**self.store(made=made), **report, "partial": True} if cell.get("keep_partial") else report
 
     def restore(self, digest: str | None, code: str) -> None:
         """Bring what a first cell reads."""
@@ -189,7 +195,12 @@ class _Session:
 
     def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
         """Load it; return what cannot be loaded here, which is SpecError unless it is to be told only."""
+        if RANDOM in snapshot.extras:
+            self._theirs, failed = apply_settings(snapshot, self._blobs, self._theirs)
+            for what, reason in failed.items():
+                sys.stderr.write(f"dure: {what}: {reason}\n")
         report = restore(snapshot, self._blobs, into=self.shell.user_ns)
+        report.failed.pop(SETTINGS, None)
         if report.failed and not tell:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in report.failed.items())
             raise SpecError(
@@ -397,7 +408,7 @@ class _Session:
 
     # --- the end -----------------------------------------------------------------------------------------------
 
-    def store(self, value: Any = None) -> dict[str, Any]:
+    def store(self, value: Any = None, made: Difference | None = None) -> dict[str, Any]:
         """Store what the cell changed, and its last `value` where that is small; return the report."""
         names = self.shell.user_ns
         holder = holder_of(value, names)
@@ -409,6 +420,8 @@ class _Session:
             names[LAST_VALUE] = copied
         if (random := random_states()) != self._random:
             names[RANDOM] = random
+        if made:
+            names[SETTINGS_MADE] = made
         changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
@@ -426,7 +439,7 @@ class _Session:
             "deleted": list(changes.deleted),
             "in_place": in_place,
             "threads": [] if self._spec.keep_s > 0 else _at_work()[:MAX_THREADS_TOLD],
-            "unsaved": {name: reason for name, reason in unsaved.items() if name not in _OURS},
+            "unsaved": {name: reason for name, reason in unsaved.items() if name not in _OURS - {SETTINGS_MADE}},
             "last_name": holder,
             "error": None,
             **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 RANDOM = "random_of_cell__"  # the states of the random generators, there and back
+SETTINGS = "settings"  # of libraries, as an extra of the snapshot (`dure.state.extras`)
+SETTINGS_MADE = "settings_of_cell__"  # those that the cell made, on their way back
 LAST_VALUE = "last_value_of_cell__"  # the name under which a copy travels; dure.notebook.delivery knows it
 COPY_BYTES = 1024 * 1024
 _MEMBERS = 10_000

@@ -284,7 +284,11 @@ def _new_type(pickler: GroupPickler, made: typing.NewType) -> Any:
 def _parameters(pickler: GroupPickler, made: typing.ParamSpec | typing.TypeVarTuple) -> Any:
     if classes.by_reference(made, made.__name__):
         return pickler.by_name(made, made.__module__)
-    return type(made), (made.__name__,), {"__module__": made.__module__}, None, None, arrays.set_attributes
+    return (
+        type(made),
+        (made.__name__,),
+        (None, {"__module__": made.__module__}),
+    )  # set by name: from Python 3.12 on no `__dict__`
 
 
 def _weak_dict(_: GroupPickler, mapping: Any) -> Any:

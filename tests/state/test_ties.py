@@ -4,6 +4,8 @@ class's own matter stays so.
 
 from typing import Any
 
+import pytest
+
 from dure.state import FolderBlobs, capture, restore
 
 FORGETTING = """
@@ -48,6 +50,20 @@ def test_what_is_equal_by_value_or_a_modules_own_may_be_left_out(tmp_path):
     snapshot, again = _come_back(FORGETTING + cell, tmp_path)
     assert snapshot.unsaved == {}
     assert vars(again["x"]) == {}
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "class Inside:\n    @property\n    def __class__(self): raise RuntimeError('outside of a context')",
+        "class Inside(dict):\n    def __contains__(self, name): raise RuntimeError('asked')",
+        "def inside(): pass\ninside.__module__ = []\nInside = lambda: inside",
+    ],
+)
+def test_what_raises_when_it_is_asked_costs_no_other_variable(inside, tmp_path):
+    cell = f"{FORGETTING}{inside}\nx = Forgetting()\nx.inside = Inside()\nx.deeper = [Inside()]\ny = [3]"
+    _, again = _come_back(cell, tmp_path)
+    assert again["y"] == [3]
 
 
 def test_a_save_of_the_same_says_the_same(tmp_path):

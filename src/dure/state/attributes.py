@@ -17,6 +17,8 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from dure.state import classes, containers, marks, rebuild
 from dure.state.instances import ALONE, HASH, LEAVES, is_held, is_leaf
 from dure.state.refusals import RefusedError, children
@@ -52,6 +54,7 @@ class _Guard:
         self._route = route
         self._below = below
         self._compiled = route is None and _is_compiled(kind)
+        self._registered = registered(kind) is not None
         self._alone: set[int] = set()
 
     def __call__(self, pickler: Any, value: Any) -> Any:
@@ -63,7 +66,7 @@ class _Guard:
             if held:
                 return self._kept(reduced(pickler, value, self._route), value)
             self._alone.add(id(value))
-        if self._kind in pickler.dispatch_table:
+        if self._registered:
             return NotImplemented if self._route is None else self._route(pickler, value)
         if self._compiled and value.__dict__:
             return _beside(value.__reduce_ex__(5), value.__dict__)
@@ -89,8 +92,14 @@ def reduced(pickler: Any, value: Any, route: Callable[[Any, Any], Any] | None) -
     made = NotImplemented if route is None else route(pickler, value)
     if made is not NotImplemented:
         return made
-    known = pickler.dispatch_table.get(type(value))
+    known = registered(type(value))
     return value.__reduce_ex__(5) if known is None else known(value)
+
+
+def registered(kind: type) -> Callable[[Any], Any] | None:
+    """Return what cloudpickle or `copyreg` knows for reducing instances; None where their class says it itself."""
+    found: Callable[[Any], Any] | None = cloudpickle.Pickler.dispatch_table.get(kind)
+    return found
 
 
 def way_of(kind: type) -> type:

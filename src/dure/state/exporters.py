@@ -41,7 +41,9 @@ class Exporters:
         """Take those of some objects that have memory of their own."""
         numpy = getattr(sys.modules.get("numpy"), "ndarray", ())
         for value in values:
-            if isinstance(value, _KINDS) or (type(value) is numpy and value.flags.owndata and value.flags.c_contiguous):
+            if issubclass(type(value), _KINDS) or (
+                type(value) is numpy and value.flags.owndata and value.flags.c_contiguous
+            ):
                 place = None if id(value) in self._known else _own_place(value)
                 if place is not None:
                     self._known[id(value)] = place, value

@@ -275,6 +275,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
             # a part is loaded when the classes that it needs are there, which are made with this group
             cutter.uncut(id(cut.stand_in))
         pickler = pickler_for(shared, own)
+        pickler.noted = None  # what each loses was looked at before
         try:
             pickler = dumped(pickler, tuple(_slot(node, members, shared) for node in members))
         except Exception as error:

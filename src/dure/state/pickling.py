@@ -144,7 +144,8 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
         self.frozen: set[int] = set()  # inside what never changes
-        self.noted: list[tuple[Any, Any]] = []  # objects with a way of their own to be pickled, and how they were
+        # objects with a way of their own to be pickled, and how they were; None where nobody will ask
+        self.noted: list[tuple[Any, Any]] | None = []
         self.last: Any = None
         self.met: object = None  # see dure.state.reach
         self.put_off: deep.Attributes | None = None
@@ -366,6 +367,7 @@ def dumped(pickler: GroupPickler, objects: tuple[Any, ...]) -> GroupPickler:
             raise
     again = type(pickler)(pickler.shared, pickler.own)
     again.put_off = deep.Attributes()
+    again.noted = None if pickler.noted is None else []
     return _dumped(again, deep.Whole(objects))
 
 
@@ -375,6 +377,7 @@ def _dumped(pickler: GroupPickler, told: Any) -> GroupPickler:
         return pickler
     asked = CuttingPickler(pickler.shared, pickler.own)
     asked.put_off = pickler.put_off and deep.Attributes()
+    asked.noted = None if pickler.noted is None else []
     asked.dump(told)
     return asked
 

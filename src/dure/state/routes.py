@@ -128,10 +128,11 @@ def _bare(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any,
     maker = next(cls for cls in kind.__mro__ if "__new__" in vars(cls))
     if not isinstance(kind.__new__, types.FunctionType) or (classes.by_reference(maker) and _asked_alone(kind)):
         return route
+    registered = attributes.registered(kind) is not None
 
     def reduce(pickler: GroupPickler, value: Any) -> Any:
         made = NotImplemented if route is None else route(pickler, value)
-        if made is NotImplemented and kind not in pickler.dispatch_table:
+        if made is NotImplemented and not registered:
             made = value.__reduce_ex__(5)
         plain = isinstance(made, tuple) and made[0] in (copyreg.__newobj__, instances.begun)  # type: ignore[attr-defined]
         arguments = made[1] if plain else ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copyreg
 import gc
+import operator
 import sys
 import types
 from dataclasses import dataclass, field
@@ -72,23 +73,45 @@ def noted(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any,
     own = kind in copyreg.dispatch_table or not (way is object or attributes.is_pythons(way))
     if not own or not kind.__flags__ & _COLLECTED:
         return route
+    known = attributes.registered(kind)
+    attributes_of = _attributes_alone(kind)
 
-    def reduce(pickler: Any, value: Any) -> Any:
-        made = attributes.reduced(pickler, value, route)
+    def reduce(pickler: Any, value: Any) -> Any:  # called for each object, and most hold what is plainly in their state
+        made = NotImplemented if route is None else route(pickler, value)
+        if made is NotImplemented:
+            made = value.__reduce_ex__(5) if known is None else known(value)
         if isinstance(made, str):
             pickler.referenced.add(id(value))
             return made
-        tied = pickler.shared.ties.known.get(id(value))
+        told = pickler.shared.ties.known
+        tied = told.get(id(value)) if told else None
         if tied is not None:
             if tied[2]:
                 raise RefusedError(value, tied[2])
             make, arguments, state, items, pairs, setter = (*made, None, None, None, None)[:6]
             beside = {name: item for name, item in _attributes(value) if name in tied[1]}
             made = make, arguments, (setter, state, beside), items, pairs, rebuild.set_beside
-        pickler.noted.append((value, made))
+        noted = pickler.noted
+        if noted is not None and not (attributes_of and len(made) > 2 and _is_in(attributes_of(value), made[2])):
+            noted.append((value, made))
         return made
 
     return reduce
+
+
+def _attributes_alone(kind: type) -> Callable[[Any], Any] | None:
+    """Return what gives the attributes of instances that hold nothing else; None for other types."""
+    of_dict: Any = next((vars(cls)["__dict__"] for cls in kind.__mro__ if "__dict__" in vars(cls)), None)
+    pointers = (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    plain = isinstance(of_dict, types.GetSetDescriptorType) and not kind.__itemsize__
+    return of_dict.__get__ if plain and kind.__basicsize__ == object.__basicsize__ + 8 * pointers else None
+
+
+def _is_in(own: Any, state: Any) -> bool:
+    """Tell whether a state is the same as the attributes, or a copy of them with nothing left out."""
+    if own is state:
+        return True
+    return type(state) is dict and len(own) == len(state) and all(map(operator.is_, own.values(), state.values()))
 
 
 def _attributes(value: Any) -> list[tuple[str, Any]]:
@@ -170,9 +193,10 @@ class Look:
         return self._ties.ends(type(item)) or _is_modules(item)
 
     def _below(self, value: Any) -> list[Any]:
-        if isinstance(value, types.FunctionType):
+        kind = type(value)  # the type alone: an object that no pickle has may raise when it is asked for its class
+        if kind is types.FunctionType:
             return [*(value.__closure__ or ()), value.__defaults__, value.__kwdefaults__, value.__dict__]
-        if isinstance(value, dict) and (value is self._names or "__name__" in value):
+        if issubclass(kind, dict) and (value is self._names or dict.__contains__(value, "__name__")):
             return []  # the names of a module
         return gc.get_referents(value)
 
@@ -212,7 +236,7 @@ class Look:
 
 def _is_modules(item: Any) -> bool:
     """Tell whether it is a function as its module has it, which holds nothing of anybody's."""
-    if type(item) is not types.FunctionType or item.__closure__ is not None:
+    if type(item) is not types.FunctionType or item.__closure__ is not None or type(item.__module__) is not str:
         return False
     return getattr(sys.modules.get(item.__module__), "__dict__", None) is item.__globals__ and not item.__dict__
 

@@ -5,6 +5,8 @@ import gc
 import math
 import pickle
 import random
+import subprocess
+import sys
 from collections import defaultdict, namedtuple
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -280,3 +282,35 @@ def test_a_class_that_is_gone_and_memory_that_is_gone_are_no_longer_the_same():
     data.clear()
     gc.collect()
     assert same.still([same.Asked.of(found, pages, np.arange(len(pages)))]) == [False]
+
+
+HEAP = """
+import ctypes, functools
+import numpy as np
+from dure.state import same, written
+sbrk = ctypes.pythonapi.sbrk
+sbrk.restype, sbrk.argtypes = ctypes.c_size_t, (ctypes.c_ssize_t,)
+low = (sbrk(1 << 20) + 4095) & -4096
+memory = same.Memory(functools.partial(written.areas, "r"))
+page = np.array([low >> 12], "u8")
+reads = [lambda: memory.pages(page), lambda: memory.at(page << 12), lambda: memory.words(page << 12, (page << 12) + 64)]
+for read in reads:
+    read()
+assert sbrk(0) < low + (1 << 20) + 4096, "others use the heap's end"
+ask = memory._ask
+def ask_and_give_back(*runs):
+    ask(*runs)
+    sbrk(low - sbrk(0))  # as malloc does when what a read makes is freed
+memory._ask = ask_and_give_back
+for read in reads:
+    try:
+        read()
+    except same._UnknownError:
+        print("told")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap of Linux")
+def test_what_malloc_gives_back_while_it_is_looked_at_is_not_read():
+    done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["told"] * 3, "")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
+import functools
 import itertools
 import sys
 import weakref
@@ -24,7 +25,7 @@ from dure.state.contents import Contents, spread
 from dure.state.elements import words_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _PAGE_WORDS = layout.PAGE_BYTES // 8
 _NEAR = 4  # pages that have one digest
@@ -128,7 +129,7 @@ class Asked:
 
 def still(asked: list[Asked]) -> list[bool]:
     """Tell which of some parts are as they were."""
-    memory = Memory(written.areas("r"))
+    memory = Memory(functools.partial(written.areas, "r"))
     found = [all(cls() is not None for cls in each.same.known.classes) for each in asked]
     alike: dict[Any, list[int]] = {}
     for index, each in enumerate(asked):
@@ -191,9 +192,10 @@ def _places(pages: Any, addresses: Any) -> Any:
 class Memory:
     """This process's memory, as far as it is there; all of it without `areas`."""
 
-    def __init__(self, areas: list[tuple[int, int]] | None) -> None:
-        numpy = sys.modules["numpy"]
-        self._areas = None if areas is None else numpy.array(areas, "u8").reshape(-1, 2)
+    def __init__(self, areas: Callable[[], list[tuple[int, int]]] | None) -> None:
+        self._areas_now = areas
+        self._areas: Any = None
+        self._end = 0  # of the heap, when it was asked what is there
         self._left_bytes = _MOST_BYTES
 
     def words(self, starts: Any, ends: Any) -> tuple[Any, Any]:
@@ -201,32 +203,68 @@ class Memory:
         low = starts >> 3
         counts = (ends + 7 >> 3) - low
         self._ask(starts, ends)
-        return layout.words(spread(low << 3, counts, 8)), counts
+        addresses = spread(low << 3, counts, 8)
+        return self._read(addresses, starts, ends), counts
 
     def pages(self, numbers: Any) -> Any:
         """Return the words of each page."""
         low, high = int(numbers.min()), int(numbers.max()) + 1
-        self._ask(numbers * layout.PAGE_BYTES, (numbers + 1) * layout.PAGE_BYTES)
+        starts, ends, index = numbers * layout.PAGE_BYTES, (numbers + 1) * layout.PAGE_BYTES, numbers - low
+        self._ask(starts, ends)
         every = words_at(low * layout.PAGE_BYTES, (high - low) * _PAGE_WORDS)  # most of which is not read
-        return every.reshape(-1, _PAGE_WORDS)[(numbers - low).astype("i8")]
+        rows, index = every.reshape(-1, _PAGE_WORDS), index.astype("i8")
+        self._ask_again(starts, ends)
+        return rows[index]
 
     def at(self, addresses: Any) -> Any:
         """Return the words at some addresses."""
-        self._ask(addresses, addresses + 8)
-        return layout.words(addresses)
+        ends = addresses + 8
+        self._ask(addresses, ends)
+        return self._read(addresses, addresses, ends)
+
+    def _read(self, addresses: Any, starts: Any, ends: Any) -> Any:
+        """Return the words at addresses, which are in some runs."""
+        if not len(addresses):
+            return addresses.astype("u8")
+        low, high = int(addresses.min()), int(addresses.max())
+        every = words_at(low, (high - low) // 8 + 1)
+        index = (addresses - sys.modules["numpy"].uint64(low)) >> 3
+        self._ask_again(starts, ends)
+        return every[index].astype("u8", copy=False)
 
     def _ask(self, starts: Any, ends: Any) -> None:
-        numpy = sys.modules["numpy"]
-        if self._areas is None or not len(starts):
+        """_UnknownError where some runs are not there, or are too much to read."""
+        if self._areas_now is None or not len(starts):
             return
         if (ends < starts).any() or (starts & 7).any() or int((ends - starts).max()) > _MOST_BYTES:
-            raise _UnknownError
-        index = numpy.searchsorted(self._areas[:, 0], starts, "right").astype("i8") - 1
-        if (index < 0).any() or (ends > self._areas[index, 1]).any():
             raise _UnknownError
         self._left_bytes -= int((ends - starts).sum())
         if self._left_bytes < 0:
             raise _UnknownError
+        self._check(starts, ends)
+
+    def _ask_again(self, starts: Any, ends: Any) -> None:
+        """The same right before they are read: what was made since they were asked for may have been at the end of the
+        heap, and malloc gives that back with all that is free before it.
+        """
+        while self._areas_now is not None and len(starts) and _heap_end() < self._end:
+            self._areas = None
+            self._check(starts, ends)
+
+    def _check(self, starts: Any, ends: Any) -> None:
+        numpy = sys.modules["numpy"]
+        if self._areas is None and self._areas_now is not None:
+            self._end = _heap_end()
+            self._areas = numpy.array(self._areas_now(), "u8").reshape(-1, 2)
+        index = numpy.searchsorted(self._areas[:, 0], starts, "right").astype("i8") - 1
+        if (index < 0).any() or (ends > self._areas[index, 1]).any():
+            raise _UnknownError
+
+
+def _heap_end() -> int:
+    sbrk = ctypes.pythonapi.sbrk
+    sbrk.restype, sbrk.argtypes = ctypes.c_size_t, (ctypes.c_ssize_t,)
+    return int(sbrk(0))
 
 
 def _names_in(memory: Memory, key: int, count: int | None) -> tuple[int, bytes]:

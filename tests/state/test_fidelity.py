@@ -388,3 +388,17 @@ def test_an_object_of_a_library_that_answers_for_every_attribute(tmp_path, monke
     restore(capture({"x": answering.A({"colour": "red"})}, blobs=blobs), blobs, into=found)
     assert found["x"].colour == "red"
     monkeypatch.delitem(sys.modules, "answering")
+
+
+@pytest.mark.parametrize("held", ["odd", "[odd]", "{'a': (odd,)}"])
+def test_an_object_that_raises_when_asked_for_its_class_costs_no_other_variable(tmp_path, held):
+    scope = run(
+        "class Proxy:\n"
+        "    @property\n"
+        "    def __class__(self): raise RuntimeError('outside its context')\n"
+        "odd = Proxy(); x = [1, 2]"
+    )
+    scope["held"] = eval(held, {"odd": scope.pop("odd")})
+    snapshot = capture(scope, ["held", "x"], blobs=FolderBlobs(tmp_path))
+    assert snapshot.names == ("x",)
+    assert "outside its context" in snapshot.unsaved["held"]

@@ -117,6 +117,10 @@ def page(found):
         "that are equal are one object or several (`is` between two variables; a NaN is always the same object",
         "again); what a number was the `id` of; what `functools.cache` has computed, which is computed again.",
         "So labels that are a variable (`i = s.index`) are no longer those of `s`: `i.name = 'x'` is not seen there.",
+        "",
+        "What a cell at its top level registered with a library (JAX, ABCs, accessors, matplotlib), or set on its",
+        "classes and modules, comes back with a session; what does not is named with its cell",
+        "(`tests/state/test_registered.py`).",
     ]
     section = ""
     for row in ROWS:

@@ -118,3 +118,14 @@ def test_a_large_value_is_searched_once(tmp_path, monkeypatch):
     assert {name.partition("[")[0] for name in looked} == {"words"}
     scope["words"][5]["password"] = "hunter2"
     assert capture(scope, blobs=blobs).unsaved["words"].startswith("words[5]['password']")
+
+
+def test_an_address_of_many_words_is_no_key_and_a_key_in_it_is(tmp_path):
+    records = [{"n": n, "url": "https://x.org/a"} for n in range(10_000)]
+    records[7]["url"] = "https://x.org/task-how-to-write-a-long-title-of-many-words-in-one-address"
+    key = "sk-" + "a1B2" * 24
+    snapshot = capture(
+        {"records": records, "with_key": ["a", {"b": f"https://x.org/?k={key}", "c": key}]}, blobs=FolderBlobs(tmp_path)
+    )
+    assert "records" in snapshot.variables
+    assert snapshot.unsaved["with_key"].startswith("with_key[1]['b']: a secret")

@@ -275,6 +275,7 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
                 notebook.names.rerun(name, each.cell)
         if not result.success:
             return
+        back |= notebook.names.registered(each.cell)
     if back:
         notebook.show(say("rerun_back", names=some(sorted(back))))
     shown = sorted(name for name in anew if name in _known_names(notebook))

@@ -53,6 +53,13 @@ class Names:
         self.lost.pop(name, None)
         self._ids[name] = id(self._shell.user_ns[name])
 
+    def registered(self, cell: int) -> set[str]:
+        """Note that a cell ran again which had put something into a library, and return what that was."""
+        again = {name for name, lost in self.lost.items() if lost.cell == cell and not name.isidentifier()}
+        for name in again:
+            del self.lost[name]
+        return again
+
     def restored(self, brought: Brought) -> None:
         """Note where the restored names are from, and which ones are missing."""
         made = brought.saved.document.made

@@ -85,6 +85,7 @@ def bring_back(
     """
     from dure.state import apply_extras, restore
     from dure.state.extras import apply_settings
+    from dure.state.registered import register_again
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
     told = apply_settings(saved.snapshot, blobs, {})[1] if beside else {}
@@ -111,6 +112,11 @@ def bring_back(
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
     brought.told = lost_of(brought, report.told)
     brought.kept = saved.snapshot.only(brought.lost)
+    if beside:
+        brought.lost |= {
+            label: Lost(reason, cell, inputs[cell] if cell < len(inputs) else "")
+            for label, (cell, reason) in register_again(extras).items()
+        }
     if report.later is not None:
         brought.names = tuple(sorted({*came, *report.later.names}))
     if report.later is not None or report.unverified:

@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from dure.client import Client
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
+    from dure.state.registered import Registered
 
 SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
 SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
 _GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
+
+
+def _registered() -> Registered:
+    from dure.state.registered import Registered
+
+    return Registered()
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class Saver:
     coming: Later | None = None  # what a restore still loads: every save keeps what the snapshot has of it
     kept: Snapshot | None = None  # what did not come back: so does every save, until the name is bound again
     checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
+    registered: Registered = field(default_factory=_registered)
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -127,7 +135,7 @@ class Saver:
 
         began, spares = time.perf_counter(), waited_for and not self._earned
         try:
-            extras = {**process_extras(), "In": facts.inputs}
+            extras = {**process_extras(), "In": facts.inputs, **self.registered.extras(self.namespace, facts.inputs)}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs

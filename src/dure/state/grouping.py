@@ -143,7 +143,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
                 known = nodes[id(cls)] = Node(cls, id(cls), [], token)
                 queue.append(known)
             known.token = token
-            if isinstance(node.value, type) and node.token:
+            if issubclass(type(node.value), type) and node.token:
                 # classes that define each other are one group, so that groups never need each other in a circle
                 unions.join(node.key, id(cls))
         if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
@@ -176,7 +176,7 @@ def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]
         key = -1 - len(nodes) if plain else id(value)
         node = nodes.setdefault(key, Node(value, key))
         node.names.append(name)
-        if isinstance(value, type) and not classes.by_reference(value) and value.__module__ != "builtins":
+        if issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins":
             node.token = _PENDING
     return nodes
 

@@ -82,7 +82,7 @@ def _held_elsewhere(namespace: dict[str, Any], names: Iterable[str], matters: Ca
     found = {}
     for name in names:
         value = namespace[name]
-        if sys.getrefcount(value) > _ALONE and matters(type(value)) and not isinstance(value, _NO_VALUES):
+        if sys.getrefcount(value) > _ALONE and matters(type(value)) and not issubclass(type(value), _NO_VALUES):
             found[id(value)] = value
     return found
 

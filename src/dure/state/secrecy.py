@@ -52,7 +52,7 @@ _SECRET_VALUE = re.compile(
     r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
     r"|glpat-[A-Za-z0-9_-]{20,}"
     r"|hf_[A-Za-z0-9]{30,}"
-    r"|sk-[A-Za-z0-9_-]{32,}"
+    r"|(?<![A-Za-z]{2})sk-[A-Za-z0-9_-]{32,}"  # no task-of-many-words in an address
     r"|xox[abprs]-[A-Za-z0-9-]{10,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"  # a signed JSON web token
@@ -65,7 +65,7 @@ _TOKENS = [
         ("github_pat_", r"github_pat_[A-Za-z0-9_]{30}"),
         ("glpat-", r"glpat-[A-Za-z0-9_-]{20}"),
         ("hf_", r"hf_[A-Za-z0-9]{30}"),
-        ("sk-", r"sk-[A-Za-z0-9_-]{32}"),
+        ("sk-", r"(?<![A-Za-z]{2})sk-[A-Za-z0-9_-]{32}"),
         ("xox", r"xox[abprs]-[A-Za-z0-9-]{10}"),
         ("PRIVATE KEY-----", r"PRIVATE KEY-----"),
         ("eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ"),

@@ -77,6 +77,10 @@ _VALUES: Mapping[str, str] = {
         "plotly 그림에 더 이상 없는 부분. copy.deepcopy(…)로 복사하면 저장할 수 있습니다"
     ),
     "a progress bar on this output": "이 출력의 진행 표시줄",
+    "it was registered with a library: run its cell again": (
+        "라이브러리에 등록되어 있었습니다: 해당 셀을 다시 실행하세요"
+    ),
+    "it cannot be registered again ({error})": "다시 등록할 수 없습니다({error})",
     "a CUDA stream": "CUDA 스트림",
     "a CUDA event": "CUDA 이벤트",
     "a CUDA graph": "CUDA 그래프",

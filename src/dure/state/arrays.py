@@ -194,7 +194,7 @@ def _top(array: Any, shared: Shared) -> Any:
         return _view_of(array, below)
     if isinstance(below, _BYTES_IO) and array.nbytes:
         make, (_, *place) = _view_of(array, below)
-        return (on_bytes_io, (gc.get_referents(below)[0], *place)) if make is view else (make, (_, *place))
+        return (on_bytes_io, (gc.get_referents(below)[-1], *place)) if make is view else (make, (_, *place))
     if _is_tensor(below):
         return _on_tensor(array, below)
     if array.flags.writeable and array.nbytes and type(below).__name__ == "Buffer" and _is_of("pyarrow", below):

@@ -130,10 +130,6 @@ class S3BlobStores:
         prefix = self._prefix(team)
         with self._told():
             keys = self._keys.of(team, prefix)
-            found = self._team(team)
-            changed = team not in self._marked and key_changed(found)
-            if not changed:
-                self._marked.add(team)
         return {
             "kind": "s3",
             "bucket": self._settings.bucket,
@@ -144,7 +140,7 @@ class S3BlobStores:
             "secret_access_key": keys.secret_access_key,
             "session_token": keys.session_token,
             **self._key.access(team),
-            **({"key_changed": True} if changed else {}),
+            **({"key_changed": True} if self._key_changed(team) else {}),
         }
 
     def read(self, team: str, digest: str, most_bytes: int | None = None) -> bytes | None:
@@ -192,6 +188,19 @@ class S3BlobStores:
 
     def _team(self, team: str) -> _S3Team:
         return _S3Team(self._store, self._prefix(team), self._key.seal(team))
+
+    def _key_changed(self, team: str) -> bool:
+        """Tell whether the team's blobs were written with another key; a store that is away tells it the next time."""
+        if team in self._marked:
+            return False
+        try:
+            with self._told():
+                changed = key_changed(self._team(team))
+        except BlobStoreError:
+            return False
+        if not changed:
+            self._marked.add(team)
+        return changed
 
     def _prefix(self, team: str) -> str:
         root = self._settings.prefix.strip("/")

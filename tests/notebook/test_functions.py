@@ -42,6 +42,10 @@ if __name__ == "__main__":
     print("result", outer(2, plus=1))
     handle = outer.submit(3)
     print("submitted", handle.result(60), handle.status(), handle.done(), handle.logs().strip())
+    from dure.state import FolderBlobs, capture, restore
+    blobs, names = FolderBlobs(__file__ + ".blobs"), {}
+    restore(capture({"handle": outer.submit(4)}, blobs=blobs), blobs, into=names)
+    print("restored", names["handle"].result(60))
     print("mapped", outer.map(range(3)))
     print("awaited", later(4))
     box = boxed(1)
@@ -80,6 +84,7 @@ def test_a_plain_script(script: Path, command_line: dict[str, str]):
     assert "computing 2" in lines  # shown live, since the call waits
     assert "result 21" in lines
     assert "submitted 30 succeeded True computing 3" in lines
+    assert "restored 40" in lines  # a session keeps the handle of a queued call
     assert "mapped [0, 10, 20]" in lines
     assert "awaited 4" in lines
     assert "boxed 10 True" in lines

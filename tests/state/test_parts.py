@@ -59,10 +59,11 @@ def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pick
     third = save(scope, second, blobs)
     assert 1 <= len(pickled) < many / 4
     assert len(third.references() - second.references()) == 1
-    pickled.clear()
-    sum(each["id"] for each in scope["data"])  # counts a reference to each
-    assert save(scope, third, blobs).references() == third.references()
-    assert len(pickled) < many / 4  # all pages were written, and hold what they held
+    for _ in range(2):
+        pickled.clear()
+        sum(each["id"] for each in scope["data"])  # counts a reference to each
+        assert save(scope, third, blobs).references() == third.references()
+    assert len(pickled) < many / 4  # all pages were written again, and hold what they held
     assert loaded(third, blobs) == scope
 
 

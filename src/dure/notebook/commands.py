@@ -71,7 +71,7 @@ def run_line(kernel: Kernel, line: str) -> None:
 def _status(kernel: Kernel, _: Sequence[str]) -> None:
     client = session.client()
     mine = client.jobs(user=client.me().name, phases=_PENDING).jobs
-    show(kernel.shell, _job_table(say("your_jobs"), mine, say("no_jobs")), _tier_table())
+    show(kernel.shell, _job_table(say("your_jobs"), mine, say("none_of_yours")), _tier_table())
 
 
 def _queue(kernel: Kernel, _: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ class GpuFunction:
     def submit(self, *args: Any, **kwargs: Any) -> FunctionJob:
         """Queue the call and return its handle at once."""
         client, request = self._request(args, kwargs)
-        return FunctionJob(client, client.submit(request, uuid.uuid4().hex))
+        return FunctionJob(client.submit(request, uuid.uuid4().hex))
 
     @told_plainly
     def map(self, *iterables: Iterable[Any]) -> list[Any]:
@@ -95,7 +95,7 @@ class GpuFunction:
             return []
         with ThreadPoolExecutor(min(_SUBMITTERS, len(calls)), thread_name_prefix="dure-map") as pool:
             queued = [pool.submit(client.submit, request, uuid.uuid4().hex) for client, request in calls]
-            jobs = [FunctionJob(client, future.result()) for (client, _), future in zip(calls, queued, strict=True)]
+            jobs = [FunctionJob(future.result()) for future in queued]
         results: list[Any] = []
         try:
             for job in jobs:

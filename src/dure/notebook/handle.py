@@ -2,7 +2,8 @@
 
 A handle follows its job from a thread as long as the kernel lives: it answers for names that the cell misses, and
 its display in the notebook changes with the job. The trap: results enter the notebook only when they are asked for,
-by `.result()` or `%gpu attach`, never by themselves under running code.
+by `.result()` or `%gpu attach`, never by themselves under running code. A submitted function's handle is saved with
+the notebook, so it holds no connection: it asks with the present sign-in.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 class RemoteJob:
     """A job somewhere else: `.status() .wait() .logs() .cancel() .done()`. `.result()` depends on its kind."""
 
-    def __init__(self, client: Client, job: JobView) -> None:
-        self._client = client
+    def __init__(self, job: JobView) -> None:
         self._job = job
+
+    @property
+    def _client(self) -> Client:
+        return session.client()
 
     @property
     def id(self) -> str:
@@ -105,8 +109,8 @@ class RemoteJob:
 class CellJob(RemoteJob):
     """A detached cell. `.result()` waits, brings its names into the notebook and returns its last value."""
 
-    def __init__(self, kernel: Kernel, client: Client, job: JobView, answers: Answers) -> None:
-        super().__init__(client, job)
+    def __init__(self, kernel: Kernel, job: JobView, answers: Answers) -> None:
+        super().__init__(job)
         self._kernel = kernel
         self._displays: list[str] = []
         threading.Thread(target=self._follow, args=(answers,), name="dure-handle", daemon=True).start()
@@ -168,4 +172,4 @@ def _line_of(job: JobView) -> str:
 def detach(kernel: Kernel, client: Client, request: JobRequest, sent: Sent) -> CellJob:
     """Queue the cell and return its handle at once."""
     job = submit(kernel, client, request, sent, detached=True)
-    return CellJob(kernel, client, job, answers_from(kernel.shell.user_ns, sent.blobs, None))
+    return CellJob(kernel, job, answers_from(kernel.shell.user_ns, sent.blobs, None))

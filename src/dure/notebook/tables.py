@@ -10,7 +10,7 @@ from typing import Any
 
 from dure.notebook.session import language
 
-_NUMBER_STYLE = ' style="text-align:right;font-variant-numeric:tabular-nums"'
+_NUMBER_STYLE = ' style="text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"'
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Table:
         return "\n".join([self.title, *lines, *self.below])
 
     def as_html(self) -> str:
-        """Return the table as HTML without colours, scripts or styles but alignment and a title of one line."""
+        """Return the table as HTML without colours, scripts or styles but alignment and unbroken numbers."""
         title = html.escape(self.title)
         below = "".join(f"<p><small>{html.escape(text)}</small></p>" for text in self.below)
         if not self.rows:

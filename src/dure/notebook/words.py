@@ -368,6 +368,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "none_waiting": ("Nothing waits and nothing runs.", "대기 중이거나 실행 중인 작업이 없습니다."),
     "others_waiting": ("{count} more of other teams wait.", "다른 팀의 작업 {count}개가 대기 중입니다."),
+    "none_of_yours": ("None of your jobs waits or runs.", "대기 중이거나 실행 중인 내 작업이 없습니다."),
     "no_jobs": ("No jobs yet.", "아직 작업이 없습니다."),
     "not_done": (
         "{job} has not ended within {seconds} s.",

@@ -480,11 +480,12 @@ def _aliases(namespace: dict[str, Any], chosen: list[str], ignore: Container[str
 
 def _owner(value: Any) -> int | None:
     """Return the id of what a mutable value's content lives in; None for what cannot change."""
-    if value is None or isinstance(value, str | bytes | int | float | complex | tuple | frozenset | type):
+    kind = type(value)  # an object may raise when it is asked for its class
+    if value is None or issubclass(kind, str | bytes | int | float | complex | tuple | frozenset | type):
         return None
-    if type(value).__module__ == "numpy" and hasattr(value, "__array_interface__"):
+    if kind.__module__ == "numpy" and hasattr(value, "__array_interface__"):
         while getattr(value, "base", None) is not None:
             value = value.base
-    elif (callable(value) and hasattr(value, "__code__")) or type(value).__name__ == "module":
+    elif (callable(value) and hasattr(kind, "__code__")) or kind.__name__ == "module":
         return None
     return id(value)

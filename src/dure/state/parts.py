@@ -308,7 +308,7 @@ class Cutter:
             place = low, high
             part = known.get(place)
             if part is None:
-                part = self._made(table, low, high, read(low, high))
+                part = self._made(table, low, high, read(low, high), again=place in before)
                 part.before = before.get(place)
             part.table = table
             root.parts[place] = part
@@ -321,9 +321,9 @@ class Cutter:
         kind: Any = table.kind
         return layout.ids(list(dict.values(container) if kind is dict else kind.__iter__(container)))
 
-    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...]) -> Part:
+    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...], *, again: bool) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
-        part = made_of(made, *(made.pages_with(table, low, high) if self._alone else (None, None)))
+        part = made_of(made, *(made.pages_with(table, low, high, again=again) if self._alone else (None, None)))
         part.low, part.high = low, high
         self._fresh.add(id(part))
         return part

@@ -75,15 +75,19 @@ class Made:
     arrays: Any  # where the memory of arrays begins and ends, sorted; None where there are none
     _contents: Contents | None  # the memory that tells what all that holds; None where it is not known
     _known: Known | None  # types of it; None where not all can be compared
+    _scattered: bool  # attributes of instances are in it, which lie among other small objects
 
-    def pages_with(self, table: layout.Table, low: int, high: int) -> tuple[Any, Same | None]:
+    def pages_with(self, table: layout.Table, low: int, high: int, *, again: bool) -> tuple[Any, Same | None]:
         """Return the sorted numbers of the pages of all that memory and of some slots of a container, None where it is
-        not known; and what is there, as far as it can be compared.
+        not known; and what is there, as far as it can be compared, where that pays: it doubles the time of a first
+        save, so for what lies alone on its pages it waits until they were written (`again`).
         """
         if self._contents is None:
             return None, None
         self._contents.add_table(table, low, high)
         pages = layout.pages(*self._contents.runs())
+        if not again and not self._scattered:
+            return pages, None
         if self._known is None or not len(self.ids):  # where there is but the table, only changes write its pages
             return pages, None
         return pages, Same.noted(self._contents, pages, self._known)
@@ -171,7 +175,8 @@ def dumps(
     if nans.inside(stream):
         pickler, stream = _dumped(_NansPickler, elements, token_of)
     found = _reached(pickler, elements, located=located)
-    return Made(stream, frozenset(pickler.modules), pickler.classes, *found)
+    scattered = any(cls.__dictoffset__ for cls, is_simple in pickler.simple.items() if is_simple)
+    return Made(stream, frozenset(pickler.modules), pickler.classes, *found, scattered)
 
 
 def _dumped(

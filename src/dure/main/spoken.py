@@ -13,7 +13,7 @@ import click
 from dure.cli.telling import lang_of
 from dure.client.config import language
 from dure.wire.platform_told import platform_told
-from dure.wire.retold import Retelling
+from dure.wire.retelling import Retelling
 
 _RUNNING: Mapping[str, str] = {
     "Starting the Hub, its proxy and the control plane …": "Hub와 프록시, 제어부를 시작하는 중 …",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dure.wire.retold import Retelling
+from dure.wire.retelling import Retelling
 
 _FRAMES: Mapping[str, str] = {
     "{wrong} (and {count} more)": "{wrong} (외 {count}건)",

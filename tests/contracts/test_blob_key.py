@@ -11,7 +11,7 @@ from dure.adapters.blob_key import BlobKey
 from dure.adapters.blobs import FolderBlobStores
 from dure.ports import BlobStoreError
 from dure.settings import read_settings
-from dure.state.blobs import BlobError, open_blobs
+from dure.state.store.blobs import BlobError, open_blobs
 from dure.wire.messages import BlobAccess
 
 SECRET = bytes(range(32))

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from dure.ports import BlobStoreError
-from dure.state.blobs import BlobError, BlobMissing, digest_of, open_blobs
 from dure.state.capturing import capture
+from dure.state.store.blobs import BlobError, BlobMissing, digest_of, open_blobs
 
 HOUR_S = 3600.0
 

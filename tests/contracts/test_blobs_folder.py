@@ -9,8 +9,8 @@ import pytest
 
 from dure.adapters.blobs import FolderBlobStores, _beyond, _FolderTeam
 from dure.ports import BlobStoreError
-from dure.state.blobs import digest_of, open_blobs
-from dure.state.sealing import _HEADER, CHUNK_BYTES, HEADER_BYTES, MARK, Seal
+from dure.state.store.blobs import digest_of, open_blobs
+from dure.state.store.sealing import _HEADER, CHUNK_BYTES, HEADER_BYTES, MARK, Seal
 
 HOUR_S = 3600.0
 

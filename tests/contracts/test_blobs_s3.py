@@ -12,9 +12,9 @@ from obstore.store import S3Store
 
 from dure.adapters.blobs import S3BlobStores, _S3Team
 from dure.ports import BlobStoreError
-from dure.state import s3blobs
-from dure.state.blobs import digest_of, open_blobs
-from dure.state.sealing import Seal
+from dure.state.store import s3blobs
+from dure.state.store.blobs import digest_of, open_blobs
+from dure.state.store.sealing import Seal
 
 pytestmark = pytest.mark.s3
 DEADLINE_S = 90

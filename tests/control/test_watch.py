@@ -10,7 +10,7 @@ from dure.main.compose import compose
 from dure.main.watch import Chores
 from dure.ports import Principal, StoreFullError
 from dure.settings import read_settings
-from dure.state.blobs import digest_of, open_blobs
+from dure.state.store.blobs import digest_of, open_blobs
 from dure.wire.messages import JobRequest
 from dure.wire.sessions import SaveRequest
 from tests.logged import Kept

@@ -431,7 +431,7 @@ def test_an_array_that_changes_while_it_is_written_is_saved_as_it_was_after_its_
 SLOW_STORE = """
 import time
 from dure.notebook import session_saving
-from dure.state import blobs
+from dure.state.store import blobs
 session_saving.SPARE_S = session_saving.SPARE_SHARE = 1000.0  # however busy this machine is
 put = blobs.FolderBlobs.put
 def slow_put(*given, **options):

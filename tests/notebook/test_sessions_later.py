@@ -38,7 +38,7 @@ def _gated(plain, gate):
             time.sleep(0.01)
         return size
     return get_into
-import dure.state.blobs as _blobs
+import dure.state.store.blobs as _blobs
 _blobs.FolderBlobs.get_into = _gated(_blobs.FolderBlobs.get_into, {gate!r}); del _gated, _blobs
 """
 )

@@ -6,7 +6,7 @@ __all__ = ["desk", "plane", "server"]
 
 MADE = "data = [{'id': n, 'name': f'record {n}', 'tags': [n]} for n in range(100_000)]"
 REMEMBERED = """
-from dure.state import remembered
+from dure.state.cut import remembered
 kept = {id(part) for root in remembered.roots.values() for part in root.parts.values()}
 print(len(kept), len(kept & globals().get('before', kept)))
 before = kept

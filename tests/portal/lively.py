@@ -4,7 +4,7 @@ import base64
 import struct
 import zlib
 
-from dure.state.blobs import open_blobs
+from dure.state.store.blobs import open_blobs
 from tests.portal.conftest import ADA, ALICE, BOB, until
 
 TQDM = "".join(f"\repoch {n}/10: {n * 10:3d}%|{'█' * n}{' ' * (10 - n)}| loss={1 / n:.3f}" for n in range(1, 11))

@@ -4,7 +4,8 @@ import uuid
 
 import pytest
 
-from dure.state import FolderBlobs, plain
+from dure.state import FolderBlobs
+from dure.state.cut import plain
 from tests.s3server import program, s3_server
 
 

@@ -9,8 +9,10 @@ import threading
 import numpy as np
 import pytest
 
-from dure.state import alone, columns, freeze, layout, parts, remembered, restore, written
+from dure.state import freeze, restore
+from dure.state.cut import alone, columns, parts, remembered
 from dure.state.manifest import Snapshot
+from dure.state.memory import layout, written
 
 needs_marks = pytest.mark.skipif(
     written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"

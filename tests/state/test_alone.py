@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, alone, freeze, layout, parts, plain, remembered, restore, written
+from dure.state import FolderBlobs, freeze, restore
+from dure.state.cut import alone, parts, plain, remembered
 from dure.state.manifest import Snapshot
+from dure.state.memory import layout, written
 from tests.examples import examples
 
 needs_marks = pytest.mark.skipif(

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, diff, remembered, restore
+from dure.state import FolderBlobs, capture, changed, diff, restore
+from dure.state.cut import remembered
 from tests.examples import examples
 
 SETUP = """

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, columns, plain
+from dure.state import FolderBlobs, capture, changed
+from dure.state.cut import columns, plain
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, elements, restore, written
+from dure.state import FolderBlobs, capture, changed, restore
+from dure.state.memory import written
+from dure.state.objects import elements
 from tests.examples import examples
 
 MANY = 140_000  # pointers: more than is watched

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dure.state import BlobError, FolderBlobs, ManifestError, Snapshot, capture, open_blobs, restore, verify
-from dure.state.s3blobs import S3Blobs
-from dure.state.sealing import Seal
+from dure.state.store.s3blobs import S3Blobs
+from dure.state.store.sealing import Seal
 from tests.state.cutting import resized_meanwhile
 
 KEY = bytes(range(32))

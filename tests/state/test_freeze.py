@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, out_of, process_extras, restore
 from dure.state.extras import history_extras
-from dure.state.held import Held
-from dure.state.settings import read_settings, take_settings
+from dure.state.libraries.settings import read_settings, take_settings
+from dure.state.memory.held import Held
 from tests.examples import examples
 
 BYTES = 40 * 1024 * 1024 + 12_345  # more than is copied

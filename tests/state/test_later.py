@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dure.state import FolderBlobs, Snapshot, capture, restore
-from dure.state.sealing import Seal
+from dure.state.store.sealing import Seal
 
 NAMES = ("array", "view", "table", "instance", "number")
 
@@ -195,7 +195,7 @@ ENDS = """
 import secrets, sys, threading
 import numpy as np
 from dure.state import FolderBlobs, capture, restore
-from dure.state.sealing import Seal
+from dure.state.store.sealing import Seal
 blobs = FolderBlobs(sys.argv[1], Seal(secrets.token_bytes(32)))
 snapshot = capture({"__name__": "__main__", "big": np.random.default_rng(0).random(4_000_000)}, blobs=blobs)
 asked = threading.Event()

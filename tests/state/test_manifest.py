@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tempfile
 import xml
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dure import state
 from dure.state import (
     FolderBlobs,
     ManifestError,
@@ -22,6 +24,7 @@ from dure.state import (
     fingerprint_problems,
     verify,
 )
+from dure.state.objects.loading import module_now
 
 
 def _manifest(**parts):
@@ -32,6 +35,14 @@ def _manifest(**parts):
 @pytest.fixture
 def blobs(tmp_path):
     return FolderBlobs(tmp_path)
+
+
+def test_pickles_that_name_our_modules_in_one_folder_are_read():
+    below = {path.stem: path for path in Path(state.__path__[0]).glob("*/*.py") if path.stem != "__init__"}
+    assert len(below) > 40
+    for name in below:
+        assert importlib.import_module(module_now(f"dure.state.{name}")).__name__.startswith("dure.state.")
+    assert module_now("dure.state.manifest") == "dure.state.manifest"
 
 
 def test_the_server_reads_manifests_with_the_standard_library_only():

@@ -8,7 +8,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, nans, restore
+from dure.state import FolderBlobs, capture, changed, restore
+from dure.state.objects import nans
 
 OTHERS = st.lists(
     st.one_of(

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dure.state import FolderBlobs, capture, changed, freeze, parts, plain, remembered, restore, written
-from dure.state.loading import Loader
+from dure.state import FolderBlobs, capture, changed, freeze, restore
+from dure.state.cut import parts, plain, remembered
+from dure.state.memory import written
+from dure.state.objects.loading import Loader
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, save
 

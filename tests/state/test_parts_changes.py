@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, freeze, plain, remembered
+from dure.state import FolderBlobs, capture, freeze
+from dure.state.cut import plain, remembered
 from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, changed, layout
+from dure.state import FolderBlobs, changed
+from dure.state.memory import layout
 from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, save

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, changed, layout, parts
+from dure.state import FolderBlobs, capture, changed
+from dure.state.cut import parts
+from dure.state.memory import layout
 from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import check_stories, group_of, loaded, needs_marks, save

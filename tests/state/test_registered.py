@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from dure.state import FolderBlobs, capture
-from dure.state.registered import Registered, register_again
+from dure.state.libraries.registered import Registered, register_again
 
 RESTORE = """
 import json, sys, warnings
 warnings.simplefilter('ignore')
 from dure.state import FolderBlobs, Snapshot, restore
-from dure.state.registered import register_again
+from dure.state.libraries.registered import register_again
 blobs = FolderBlobs(sys.argv[1])
 scope = {'__name__': '__main__', '__builtins__': __builtins__}
 sys.modules['__main__'].__dict__.update(scope)

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import layout, nans, plain, same
+from dure.state.cut import plain, same
+from dure.state.memory import layout
+from dure.state.objects import nans
 from tests.examples import examples
 
 pytestmark = pytest.mark.skipif(not same.WORKS, reason="this Python keeps objects otherwise")
@@ -287,7 +289,7 @@ def test_a_class_that_is_gone_and_memory_that_is_gone_are_no_longer_the_same():
 HEAP = """
 import ctypes, functools
 import numpy as np
-from dure.state import same, written
+from dure.state.cut import same; from dure.state.memory import written
 sbrk = ctypes.pythonapi.sbrk
 sbrk.restype, sbrk.argtypes = ctypes.c_size_t, (ctypes.c_ssize_t,)
 low = (sbrk(1 << 20) + 4095) & -4096

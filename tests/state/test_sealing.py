@@ -8,19 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dure.state import (
-    BlobError,
-    BlobMissing,
-    FolderBlobs,
-    Snapshot,
-    capture,
-    changed,
-    open_blobs,
-    restore,
-    sealing,
-    verify,
-)
-from dure.state.sealing import CHUNK_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
+from dure.state import BlobError, BlobMissing, FolderBlobs, Snapshot, capture, changed, open_blobs, restore, verify
+from dure.state.store import sealing
+from dure.state.store.sealing import CHUNK_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 

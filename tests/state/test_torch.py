@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed in this environment")
 
 from dure.state import FolderBlobs, capture, changed, restore  # noqa: E402
-from dure.state.tensors import restore_storage  # noqa: E402
+from dure.state.libraries.tensors import restore_storage  # noqa: E402
 
 SETUP = """
 import torch

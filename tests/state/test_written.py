@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, capturing, changed, restore, written
-from dure.state.blobs import digest_of
-from dure.state.sealing import CHUNK_BYTES
+from dure.state import FolderBlobs, capture, capturing, changed, restore
+from dure.state.memory import written
+from dure.state.store.blobs import digest_of
+from dure.state.store.sealing import CHUNK_BYTES
 from tests.examples import examples
 
 BYTES = 10 * 1024 * 1024  # two chunks and a half

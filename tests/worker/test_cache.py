@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dure.state import Blobs, capture, open_blobs, restore, verified
-from dure.state.blobs import digest_of
+from dure.state import Blobs, capture, open_blobs, restore
+from dure.state.store import verified
+from dure.state.store.blobs import digest_of
 from dure.worker.cache import NodeBlobs, node_blobs
 
 

@@ -14,7 +14,7 @@ from dure.ports import BlobStoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dure.state.sealing import Seal
+    from dure.state.store.sealing import Seal
 
 _DIGEST_INSIDE = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _NOTHING: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from dure.ports import BlobStoreError
-from dure.state.sealing import KEY_BYTES, Seal
+from dure.state.store.sealing import KEY_BYTES, Seal
 
 if TYPE_CHECKING:
     from pathlib import Path

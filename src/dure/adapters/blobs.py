@@ -19,9 +19,9 @@ from dure.adapters.persons_files import open_regular
 from dure.adapters.s3keys import Keys, TeamKeys, opened
 from dure.adapters.system import SystemClock
 from dure.ports import BlobStoreError
-from dure.state.blobs import BlobError, unseal_file, unsealed
 from dure.state.manifest import MANIFEST_BYTES
-from dure.state.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
+from dure.state.store.blobs import BlobError, unseal_file, unsealed
+from dure.state.store.sealing import CHUNK_BYTES, HEADER_BYTES, MARK, Seal, SealError, may_be_manifest, sealed_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

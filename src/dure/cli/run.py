@@ -139,7 +139,7 @@ def _show_plan(plan: PlanView, lang: str, *, as_json: bool) -> None:
 def _ship(client: Client, options: JobOptions, limit_bytes: int, lang: str) -> str:
     """Return the digest of the current folder's zip in the team's blob store."""
     from dure.cli.folder import look, pack
-    from dure.state.blobs import BlobError
+    from dure.state.store.blobs import BlobError
 
     line = Line()
     folder = look(Path.cwd(), limit_bytes, lang)

@@ -53,7 +53,7 @@ from dure.wire.sessions import (
 from dure.wire.usage import ReservationList, ReservationRequest, ReservationView, UsageView
 
 if TYPE_CHECKING:
-    from dure.state.blobs import Blobs
+    from dure.state.store.blobs import Blobs
 
 _BLOBS_FRESH_S = 600.0  # credentials to a bucket run out; a folder costs one request to learn again
 
@@ -216,7 +216,7 @@ class Client:
 
     def blobs(self, team: str | None = None) -> Blobs:
         """Return the open blob store of a team."""
-        from dure.state.blobs import open_blobs
+        from dure.state.store.blobs import open_blobs
 
         known = self._blobs.get(team)
         if known is None or time.monotonic() - known[0] > _BLOBS_FRESH_S:

@@ -156,7 +156,7 @@ def prepare(
     """
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
-    from dure.state.settings import read_settings
+    from dure.state.libraries.settings import read_settings
     from dure.wire.messages import MAX_INPUTS
 
     namespace = kernel.shell.user_ns

@@ -107,7 +107,7 @@ def load_ipython_extension(shell: Any) -> None:
     """Register the magics and the completion in `shell`; loading again changes nothing."""
     if id(shell) in _LOADED:
         return
-    from dure.state.settings import begin
+    from dure.state.libraries.settings import begin
 
     begin()
     loaded = _Loaded(shell)

@@ -90,7 +90,7 @@ def told_plainly(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         from dure.client import DureError
-        from dure.state.blobs import BlobError
+        from dure.state.store.blobs import BlobError
 
         try:
             return function(*args, **kwargs)

@@ -84,8 +84,8 @@ def finish(
 def _deliver(  # noqa: PLR0917 -- one cell's end
     kernel: Kernel, client: Client, job: JobView, end: dict[str, Any], sent: Sent | None, on_conflict: str | None
 ) -> Delivered:
-    from dure.state.blobs import BlobError
     from dure.state.manifest import ManifestError
+    from dure.state.store.blobs import BlobError
 
     if job.kind != "cell" or (sent is not None and sent.delivered and on_conflict != "take"):
         return Delivered(last_value=sent.last_value if sent is not None else None)
@@ -111,7 +111,7 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
             if random_states() == sent.random:  # else somebody drew here meanwhile, and goes on with that
                 take_random(done.random)
         if done.settings:
-            from dure.state.settings import take_settings, unchanged_here
+            from dure.state.libraries.settings import take_settings, unchanged_here
 
             known = sent.settings if sent is not None and sent.settings is not None else {}
             failed = take_settings(unchanged_here(done.settings, known))
@@ -124,8 +124,8 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
 
 def _bring_left(kernel: Kernel, client: Client, job: JobView, left: dict[str, Any], on_conflict: str | None) -> None:
     """Bring what only the kept process had as it ended, such as a failed cell's names."""
-    from dure.state.blobs import BlobError
     from dure.state.manifest import ManifestError
+    from dure.state.store.blobs import BlobError
 
     try:
         with plain_interrupts():

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook import records, session
 from dure.notebook.failures import QuietError
 from dure.notebook.words import say
-from dure.state.settings import read_settings
+from dure.state.libraries.settings import read_settings
 
 if TYPE_CHECKING:
     from dure.client import Client

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dure.notebook.delivery import Before
     from dure.notebook.keeping import Kept
     from dure.state import Blobs
-    from dure.state.settings import Settings
+    from dure.state.libraries.settings import Settings
     from dure.wire.messages import NextCell
 
 

@@ -85,7 +85,7 @@ def bring_back(
     """
     from dure.state import apply_extras, restore
     from dure.state.extras import apply_settings
-    from dure.state.registered import register_again
+    from dure.state.libraries.registered import register_again
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
     told = apply_settings(saved.snapshot, blobs, {})[1] if beside else {}

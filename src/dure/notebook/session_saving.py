@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dure.client import Client
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
-    from dure.state.registered import Registered
+    from dure.state.libraries.registered import Registered
 
 SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
 SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
@@ -33,7 +33,7 @@ _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_
 
 
 def _registered() -> Registered:
-    from dure.state.registered import Registered
+    from dure.state.libraries.registered import Registered
 
     return Registered()
 
@@ -317,7 +317,7 @@ def _differ(before: Snapshot, after: Snapshot) -> bool:
 
 def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:
     """Return the bytes of the chunks that `snapshot` has and `base` has not."""
-    from dure.state.sealing import CHUNK_BYTES
+    from dure.state.store.sealing import CHUNK_BYTES
 
     seen = set(base.references()) if base is not None else set()
     total = 0

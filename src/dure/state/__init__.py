@@ -26,7 +26,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dure.state.blobs import BlobError, BlobMissing, Blobs, FolderBlobs, open_blobs
     from dure.state.capturing import Frozen, capture, freeze
     from dure.state.changes import Changes, changed
     from dure.state.extras import apply_extras, history_extras, out_of, process_extras
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from dure.state.inspection import Diff, describe, diff, verify
     from dure.state.manifest import ManifestError, Snapshot, Variable
     from dure.state.restoring import Report, restore
-    from dure.state.s3blobs import S3Blobs
+    from dure.state.store.blobs import BlobError, BlobMissing, Blobs, FolderBlobs, open_blobs
+    from dure.state.store.s3blobs import S3Blobs
 
 __all__ = [
     "BlobError",
@@ -66,12 +66,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "BlobError": "blobs",
-    "BlobMissing": "blobs",
-    "Blobs": "blobs",
-    "FolderBlobs": "blobs",
-    "S3Blobs": "s3blobs",
-    "open_blobs": "blobs",
+    "BlobError": "store.blobs",
+    "BlobMissing": "store.blobs",
+    "Blobs": "store.blobs",
+    "FolderBlobs": "store.blobs",
+    "S3Blobs": "store.s3blobs",
+    "open_blobs": "store.blobs",
     "Frozen": "capturing",
     "capture": "capturing",
     "freeze": "capturing",

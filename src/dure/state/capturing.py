@@ -16,16 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from dure.state import written
-from dure.state.blobs import Blobs, digest_of
+from dure.state.cut.parts import Cutter, Part
 from dure.state.grouping import Gathered, gather
-from dure.state.held import Held
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
-from dure.state.parts import Cutter, Part
-from dure.state.regions import MAPPED_BYTES, spoiled
-from dure.state.sealing import CHUNK_BYTES, scratch
+from dure.state.memory import written
+from dure.state.memory.held import Held
+from dure.state.memory.regions import MAPPED_BYTES, spoiled
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
+from dure.state.store.blobs import Blobs, digest_of
+from dure.state.store.sealing import CHUNK_BYTES, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping

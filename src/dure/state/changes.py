@@ -12,20 +12,22 @@ import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dure.state import figures, plain, written
-from dure.state.alike import same_but_for_texts
 from dure.state.capturing import Writer, snapshot_of, taken_of, there
+from dure.state.cut import plain
+from dure.state.cut.parts import Cutter, Part
 from dure.state.grouping import Gathered, gather
-from dure.state.loading import Loader
-from dure.state.parts import Cutter, Part
-from dure.state.pickling import Shared, dumped, pickler_for
+from dure.state.libraries import figures
+from dure.state.memory import written
+from dure.state.objects.alike import same_but_for_texts
+from dure.state.objects.loading import Loader
+from dure.state.objects.pickling import Shared, dumped, pickler_for
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from dure.state.blobs import Blobs
     from dure.state.manifest import Group, Snapshot
+    from dure.state.store.blobs import Blobs
 
 _SECOND_LOOK_BYTES = 64 * 1024 * 1024  # a larger stream that differs is reported as changed without a second look
 

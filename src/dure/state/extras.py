@@ -17,14 +17,14 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.state.libraries.settings import Settings, difference, read_settings, take_settings
 from dure.state.manifest import EXTRA
-from dure.state.settings import Settings, difference, read_settings, take_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dure.state.blobs import Blobs
     from dure.state.manifest import Snapshot
+    from dure.state.store.blobs import Blobs
 
 _OUT = re.compile(r"Out\[(\d+)\]")
 _LAST = ("_", "__", "___")

@@ -11,13 +11,14 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes, collector, owned, standard, ties
-from dure.state.marks import NamespaceMark
-from dure.state.parts import Cut, Cutter, Part
-from dure.state.pickling import GroupPickler, Shared, dumped, pickler_for
-from dure.state.plain import BIG_BYTES
-from dure.state.reach import PLAIN, Kinds, Met, met
-from dure.state.refusals import explain
+from dure.state.cut.parts import Cut, Cutter, Part
+from dure.state.cut.plain import BIG_BYTES
+from dure.state.memory import collector
+from dure.state.objects import classes, owned, standard, ties
+from dure.state.objects.marks import NamespaceMark
+from dure.state.objects.pickling import GroupPickler, Shared, dumped, pickler_for
+from dure.state.objects.reach import PLAIN, Kinds, Met, met
+from dure.state.objects.refusals import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

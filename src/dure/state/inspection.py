@@ -9,8 +9,8 @@ import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dure.state.alike import same_but_for_texts
-from dure.state.blobs import BlobError, Blobs, digest_of
+from dure.state.objects.alike import same_but_for_texts
+from dure.state.store.blobs import BlobError, Blobs, digest_of
 
 if TYPE_CHECKING:
     from dure.state.manifest import Snapshot

@@ -13,9 +13,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state.aside import for_each
-from dure.state.blobs import BlobError
-from dure.state.loading import Loader, run_all
+from dure.state.objects.loading import Loader, run_all
+from dure.state.store.aside import for_each
+from dure.state.store.blobs import BlobError
 
 if TYPE_CHECKING:
     import types

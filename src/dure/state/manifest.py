@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-    from dure.state.blobs import Blobs
+    from dure.state.store.blobs import Blobs
 
 FORMAT = "dure.snapshot"
 VERSION = 2
@@ -114,7 +114,7 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """The manifest blob's digest."""
-        from dure.state.blobs import digest_of
+        from dure.state.store.blobs import digest_of
 
         return digest_of(self.to_json())
 

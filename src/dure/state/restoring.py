@@ -1,7 +1,7 @@
 """Bring a snapshot back: every group is loaded before the first name is set, and what does not load is named.
 
-How a group is loaded: `dure.state.loading`. The one trap: names are set, and classes that live here already are brought
-up to date, at `Report.commit` only; who restores with commit=False has to call it.
+How a group is loaded: `dure.state.objects.loading`. The one trap: names are set, and classes that live here already
+are brought up to date, at `Report.commit` only; who restores with commit=False has to call it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state import tensors, verified
-from dure.state.blobs import Blobs, digest_of
-from dure.state.loading import Loader, run_all
+from dure.state.libraries import tensors
 from dure.state.manifest import EXTRA
-from dure.state.regions import spoil
-from dure.state.sealing import CHUNK_BYTES
+from dure.state.memory.regions import spoil
+from dure.state.objects.loading import Loader, run_all
+from dure.state.store import verified
+from dure.state.store.blobs import Blobs, digest_of
+from dure.state.store.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dure.state.later import Later
     from dure.state.manifest import Snapshot
-    from dure.state.reading import Unverified
+    from dure.state.memory.reading import Unverified
 
 _AT_ONCE_S = 0.3  # for groups that are small enough to be loaded at once
 

@@ -14,15 +14,15 @@ import re
 import types
 from typing import TYPE_CHECKING, Any
 
-from dure.state import classes
-from dure.state.blobs import digest_of
-from dure.state.refusals import children
+from dure.state.objects import classes
+from dure.state.objects.refusals import children
+from dure.state.store.blobs import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dure.state.cut.parts import Part
     from dure.state.grouping import Pickled
-    from dure.state.parts import Part
 
 _IPYTHON = {
     "In",

@@ -367,7 +367,7 @@ class Me(View):
 
 
 class BlobAccess(View):
-    """How to reach a team's blobs; exactly what `dure.state.blobs.open_blobs` takes."""
+    """How to reach a team's blobs; exactly what `dure.state.store.blobs.open_blobs` takes."""
 
     kind: Literal["folder", "s3"]
     root: str | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dure.state import Blobs, open_blobs
-from dure.state.blobs import BlobError, digest_of
+from dure.state.store.blobs import BlobError, digest_of
 
 MAX_BYTES = 20 * 2**30
 _PART_OF_FREE = 0.25

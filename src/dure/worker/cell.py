@@ -20,7 +20,7 @@ from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
 from dure.state.extras import apply_settings, random_states, take_random
-from dure.state.settings import Difference, Settings, begin, difference, merged, read_settings
+from dure.state.libraries.settings import Difference, Settings, begin, difference, merged, read_settings
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms

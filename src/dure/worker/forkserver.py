@@ -257,8 +257,9 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
     """Load everything that runners and user processes use, so that nothing is imported after the fork."""
     import zipfile  # noqa: F401 -- for command jobs
 
-    from dure.state import fingerprint, verified
+    from dure.state import fingerprint
     from dure.state.identity import installed_modules
+    from dure.state.store import verified
     from dure.worker import runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
 

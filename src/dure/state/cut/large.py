@@ -1,0 +1,159 @@
+"""Where in a value large containers lie: in attributes, dictionaries, lists and tuples, some levels down.
+
+The one trap: this runs before anything is pickled, so no code of the person's may run: elements are read by the methods
+of the built-in types, attributes where Python keeps them.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from dure.state.cut import plain
+from dure.state.objects import containers
+from dure.state.objects.refusals import step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+FEW = plain.FEW
+_SHRUNK = 4  # to what part of it a large one may shrink; less is another one, where a large one was before
+_DEPTH = 8
+_LOOKED_AT = 1000  # objects of one value
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
+_EXACT = (list, dict, tuple, set)
+_NOT_LOOKED_INTO = (type, types.ModuleType, types.FunctionType)
+_SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)  # where Python itself keeps what is asked for
+_mro: Any = type.__dict__["__mro__"].__get__
+_vars: Any = type.__dict__["__dict__"].__get__
+
+
+class _Seen:
+    """An object that was met, and what is known of it."""
+
+    __slots__ = ("above", "depth", "holds_large", "kind", "step", "taken", "value", "weight")
+
+    def __init__(self, value: Any, above: _Seen | None, step: Any, depth: int) -> None:
+        self.value = value
+        self.above = above
+        self.step = step
+        self.depth = depth
+        self.kind: type | None = None
+        self.weight = 1.0
+        self.holds_large = False
+        self.taken = False
+
+    def way(self) -> str:
+        """Return the way from the value to it, as a person writes it."""
+        steps = []
+        here: _Seen | None = self
+        while here is not None and here.above is not None:
+            is_name = isinstance(here.step, _Name)
+            steps.append(f".{here.step}" if is_name else step_of(here.step) if plain.is_atom(here.step) else "[…]")
+            here = here.above
+        return "".join(reversed(steps))
+
+
+class _Name(str):
+    """The name of an attribute, which is no key."""
+
+    __slots__ = ()
+
+
+def large_in(value: Any, known: Container[int], least: float, part: float) -> list[tuple[Any, str]]:
+    """Return the containers in a value, or itself, that weigh at least so many objects, a fourth where their ids are in
+    `known`, each with the way to it. Of few elements that are heavier than a part each, those are returned.
+    """
+    if type(value) in plain.ATOMS or issubclass(type(value), _NOT_LOOKED_INTO):
+        return []
+    seen = _seen_in(value, known, least)
+    for each in reversed(seen):  # what is below comes after what is above
+        if each.above is not None:
+            each.above.weight += each.weight
+            each.above.holds_large |= each.holds_large
+    found = []
+    taken: set[int] = set()
+    for each in seen:
+        if each.above is not None and (each.above.taken or id(each.above) in taken):
+            taken.add(id(each))  # it is inside one that is cut
+        elif each.taken or (each.kind is not None and not each.holds_large and _is_heavy(each, least, part)):
+            each.taken = True
+            found.append((each.value, each.way()))
+    return found
+
+
+def kind_of(cls: type) -> type | None:
+    """Return which built-in container instances of a class are, that can be cut: list, dict, tuple or set."""
+    if cls in _EXACT:
+        return cls
+    base = containers.base_of(cls)
+    if base is None or issubclass(base, OrderedDict):  # which keeps its order elsewhere
+        return None
+    return next((kind for kind in (dict, list) if issubclass(base, kind)), None)
+
+
+def _is_heavy(each: _Seen, least: float, part: float) -> bool:
+    return each.kind in (list, dict) and each.weight >= least and each.weight < part * max(_length(each), 1)
+
+
+def _length(each: _Seen) -> int:
+    kind: Any = each.kind
+    return int(kind.__len__(each.value))
+
+
+def _seen_in(value: Any, known: Container[int], least: float) -> list[_Seen]:
+    seen = [_Seen(value, None, None, 0)]
+    ids = {id(value)}
+    kinds: dict[type, type | None] = {}
+    for each in seen:  # it grows
+        cls = type(each.value)
+        if cls not in kinds:
+            kinds[cls] = kind_of(cls)
+        each.kind = kinds[cls]
+        if each.kind is not None and (id(each.value) in known or _length(each) > FEW):
+            each.weight = plain.weight(each.value, kind=each.kind)
+            each.taken = each.weight >= (least / _SHRUNK if id(each.value) in known else least)
+            each.holds_large = each.taken
+            each.kind = None if not each.taken else each.kind
+            continue
+        if each.depth >= _DEPTH:
+            continue
+        for step, child in _children(each):
+            kind = type(child)
+            if kind in plain.ATOMS:
+                each.weight += 1 if kind is not str and kind is not bytes else plain.weight(child)
+            elif len(seen) < _LOOKED_AT and id(child) not in ids and not issubclass(kind, _NOT_LOOKED_INTO):
+                ids.add(id(child))
+                seen.append(_Seen(child, each, step, each.depth + 1))
+    return seen
+
+
+def _children(each: _Seen) -> Iterator[tuple[Any, Any]]:
+    if each.kind is dict:
+        yield from dict.items(each.value)
+    elif each.kind is list:
+        yield from enumerate(list.__iter__(each.value))
+    elif each.kind is tuple:
+        yield from enumerate(tuple.__iter__(each.value))
+    if type(each.value) not in _EXACT:
+        yield from _attributes(each.value)
+
+
+def _attributes(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Return the attributes of an object, by names."""
+    has_dict = False
+    for cls in _mro(type(value)):
+        if not cls.__flags__ & _HEAP and cls is not types.SimpleNamespace:
+            continue
+        for name, member in list(_vars(cls).items()):
+            if name == "__dict__":
+                if not has_dict and isinstance(member, _SLOTS):
+                    for key, item in list(dict.items(member.__get__(value))):
+                        yield (_Name(key) if type(key) is str else key), item
+                has_dict = True
+            elif type(member) is types.MemberDescriptorType:
+                try:
+                    yield _Name(name), member.__get__(value)
+                except AttributeError:
+                    continue

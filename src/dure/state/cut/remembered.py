@@ -1,0 +1,140 @@
+"""What is remembered of containers that are cut into parts, from one capture to the next: how they were cut, and the
+parts that are as they were.
+
+The one trap: all is known by the ids of containers, and an id says nothing once its object is gone, so a part is
+believed only after the kernel said that none of its pages was written, or what is on them was found the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dure.state.cut import same
+from dure.state.memory import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dure.state.cut.parts import Part
+    from dure.state.manifest import Buffer
+
+_MOST = 1024  # containers of which something is remembered
+_AGAIN = 16  # captures after which it is tried again to cut what could not be cut
+
+
+@dataclass(slots=True)
+class Root:
+    """A container that is cut, and what is remembered of it from one capture to the next."""
+
+    kind: type
+    step: int  # slots in a part
+    cuts: list[int] = field(default_factory=list)  # the first slot of each part
+    form: tuple[int, ...] = ()  # of its table, for which the parts hold
+    parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
+    saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
+
+
+roots: dict[int, Root] = {}  # by id of the container
+uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
+lock = threading.RLock()  # of these two: several threads may capture and restore
+
+
+def register(container: Any, lengths: list[int]) -> None:
+    """Note how many elements the parts had from which a container was restored, so that it is cut there again."""
+    if lengths:
+        cuts = list(itertools.accumulate([0, *lengths[:-1]]))
+        with lock:
+            note(id(container), Root(type(container), max(lengths[0], 1), cuts))
+
+
+def hand_over(contents: Any, container: Any) -> None:
+    """Note that a container got the elements of one that was restored."""
+    with lock:
+        root = roots.pop(id(contents), None)
+        if root is not None:
+            root.kind = type(container)
+            note(id(container), root)
+
+
+def left_alone(key: int) -> bool:
+    """Tell whether a container could not be cut, and is not to be tried again yet."""
+    if key not in uncut:
+        return False
+    uncut[key] += 1
+    if uncut[key] < _AGAIN:
+        return True
+    del uncut[key]
+    return False
+
+
+def note(key: int, root: Root) -> None:
+    """Remember a container, by its id."""
+    roots.pop(key, None)
+    while len(roots) >= _MOST:
+        del roots[next(iter(roots))]
+    roots[key] = root
+
+
+def give_up(key: int) -> None:
+    """Forget a container, and note that it could not be cut."""
+    roots.pop(key, None)
+    while len(uncut) >= _MOST:
+        del uncut[next(iter(uncut))]
+    uncut[key] = 0
+
+
+def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> None:
+    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all; without it,
+    forget all. With `compared` those are kept that are as they were all the same.
+    """
+    found: list[tuple[Root, tuple[int, int], Part]] = []
+    for root in roots.values():
+        for place, part in root.parts.items():
+            if part.saved is not None:
+                root.saved[place] = part.saved
+            if part.pages is not None and refused is not None:
+                found.append((root, place, part))
+        root.parts = {}
+    if refused is None:
+        return
+    kept = _unwritten([part for *_, part in found], refused, compared=compared)
+    for (root, place, part), is_kept in zip(found, kept, strict=True):
+        if is_kept:
+            root.parts[place] = part
+
+
+def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bool) -> list[bool]:
+    """Tell which parts have no page that is refused, or are compared and the same."""
+    numpy = sys.modules["numpy"]
+    if not parts:
+        refused(numpy.empty(0, "u8"))  # what was taken until now concerns none
+        return []
+    every = layout.distinct(numpy.concatenate([part.pages for part in parts]))
+    index = numpy.concatenate([numpy.searchsorted(every, part.pages) for part in parts])
+    begins = numpy.cumsum([0, *(len(part.pages) for part in parts)])
+    # small objects lie where others of their size do, also on the parts' pages: few are made or freed from here on
+    marked = refused(every)[index]
+    found: list[bool] = (~numpy.logical_or.reduceat(marked, begins[:-1])).tolist()
+    asked = {
+        number: same.Asked.of(part.same, part.pages, marked[begin:end].nonzero()[0])
+        for number, (part, (begin, end)) in enumerate(zip(parts, itertools.pairwise(begins.tolist()), strict=True))
+        if compared and not found[number] and part.same is not None
+    }
+    for number, is_same in zip(asked, same.still([*asked.values()]) if asked else [], strict=True):
+        found[number] = is_same
+    return found
+
+
+def _after_fork() -> None:
+    global lock  # noqa: PLW0603 - another thread may have held it
+    lock = threading.RLock()
+    for root in roots.values():
+        root.parts.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,1 @@
+"""How objects become pickles and pickles become the same objects again."""

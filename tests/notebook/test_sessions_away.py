@@ -57,6 +57,22 @@ def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, se
     assert settled(desk) > number
 
 
+def test_the_platform_is_told_while_a_long_cell_runs(desk, server):
+    again = "dure.notebook.session_saving.SEND_AGAIN_S = 0.2"
+    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.session_saving\n{again}; del dure")
+    kernel.run("x = 1")
+    number = settled(desk)
+    server.stop()
+    kernel.run("x = 2")
+    until(lambda: "on this machine only" in told(kernel.run("%session")))
+    waits = kernel.start("import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.05)")
+    server.start()
+    until(lambda: desk.saved() > number)
+    assert not waits.done
+    (desk.home / "go").touch()
+    assert waits.wait().ok
+
+
 def test_undo_takes_back_one_cell_of_several_that_the_platform_has_not_heard_of(desk, server):
     kernel = desk.open()
     kernel.run("x = 1")

@@ -131,6 +131,24 @@ def test_a_line_that_a_full_disk_cut_short_spoils_none_behind_it(monkeypatch, tm
     assert [each.cell for each in unsaved(journal, 0)] == [1, 3]
 
 
+def test_where_the_home_cannot_be_written_no_cell_is_named_that_is_saved(desk):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    (journal,) = (desk.home / ".local/state/dure/sessions").glob("*/*.json")
+    journal.with_name(f".{journal.stem}").mkdir()  # where the next one is made ready, as on a full disk
+    lines = []
+    for _ in range(5):
+        lines.append(told(kernel.run("x += 1")))
+        settled(desk)
+    (line,) = [line for line in lines if line]
+    assert "cannot be written (Is a directory): free some space in your home" in line
+    desk.crash(kernel)
+    again = desk.open()
+    assert "finished" not in told(again.loaded)
+    assert again.value("x") == "6"
+
+
 def test_what_nobody_opens_any_more_goes_with_the_code_of_its_cells(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     journal = Journal("train.ipynb", "http://here", "kernel")

@@ -25,7 +25,7 @@ log = logging.getLogger("dure.watch")
 
 _FILE_EVERY_S = 1.0
 _WARM_EVERY_S = 3.0
-_COLLECT_EVERY_S = 600.0
+_COLLECT_EVERY_S = 600.0  # and not before: kernels first tell what they saved while the platform was away
 _CYCLES_EVERY_S = 600.0
 _DAY_S = 86_400.0
 _YOUNG_BLOB_S = 2 * MAX_KEEP_S  # what a kept cell left is on record only when the keep has ended
@@ -38,10 +38,10 @@ class Chores:
         self._parts = parts
         self._stopping = threading.Event()
         chores = (
-            (self._follow_file, _FILE_EVERY_S),
-            (self._keep_warm, _WARM_EVERY_S),
-            (self._collect, _COLLECT_EVERY_S),
-            (cycles.look_through, _CYCLES_EVERY_S),
+            (self._follow_file, _FILE_EVERY_S, 0.0),
+            (self._keep_warm, _WARM_EVERY_S, 0.0),
+            (self._collect, _COLLECT_EVERY_S, _COLLECT_EVERY_S),
+            (cycles.look_through, _CYCLES_EVERY_S, 0.0),
         )
         self._threads = [threading.Thread(target=self._repeat, args=chore, daemon=True) for chore in chores]
         self._main = ""
@@ -58,8 +58,9 @@ class Chores:
         """Stop after the step under way."""
         self._stopping.set()
 
-    def _repeat(self, chore: Callable[[], None], every_s: float) -> None:
+    def _repeat(self, chore: Callable[[], None], every_s: float, first_s: float) -> None:
         failing = Failing(log, f"chore.{chore.__name__.lstrip('_')}.failed")
+        self._stopping.wait(first_s)
         while not self._stopping.is_set():
             try:
                 chore()

@@ -19,6 +19,7 @@ from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 MAX_SOURCE = 20_000  # letters of a cell that is noted with its code
 _MAX_BYTES = 4 * 1024**2
@@ -82,6 +83,13 @@ class EndedCells:
                 self._earlier = False
                 self._append([(_TOLD, Ended(0))])
 
+    def saved(self, count: int) -> None:
+        """Forget the first `count` cells: they are saved, and the journal, which would say so, cannot be written."""
+        with self._lock:
+            left = _lines(self._path) if self._bytes else []
+            self._empty()
+            self._append([line for line in left if not 0 < line[0] <= count])
+
     def clear(self) -> None:
         """Forget all: these cells are saved, or the person knows that they are not."""
         with self._lock:
@@ -109,17 +117,25 @@ def unsaved(journal: Journal, saved: int) -> list[Ended]:
     """Return the cells that a dead kernel ended beyond the first `saved`, and those that it was to tell of."""
     earlier: list[Ended] = []
     own: list[Ended] = []
+    for count, each in _lines(ended_file(journal.kernel)):
+        if count == _TOLD:
+            earlier = []
+        elif count == _EARLIER:
+            earlier.append(each)
+        elif count > saved:
+            own.append(each)
+    return earlier + own
+
+
+def _lines(path: Path) -> list[tuple[int, Ended]]:
+    """Return what a kernel's file says: counts and cells."""
+    found = []
     with contextlib.suppress(OSError):
-        for line in ended_file(journal.kernel).read_text(errors="replace").splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError, TypeError):  # a line that was cut short
                 count, cell, source = json.loads(line)
-                if count == _TOLD:
-                    earlier = []
-                elif count == _EARLIER:
-                    earlier.append(Ended(int(cell), str(source)))
-                elif count > saved:
-                    own.append(Ended(int(cell), str(source)))
-    return earlier + own
+                found.append((int(count), Ended(int(cell), str(source))))
+    return found
 
 
 def source_of(namespace: dict[str, Any], made: dict[str, int], cell: int) -> str:

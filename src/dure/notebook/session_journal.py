@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Journal:
     pending: list[dict[str, Any]] = field(default_factory=list)
     ended: int = 0
     covers: list[int] = field(default_factory=list)
+    refused: OSError | None = field(default=None, init=False)
 
     @property
     def number(self) -> int:
@@ -81,16 +82,23 @@ class Journal:
         self.pending, self.covers = [], []
 
     def write(self) -> None:
-        """Put it on disk, whole; does nothing where the folder cannot be written."""
+        """Put it on disk, whole; `refused` tells why the folder could not be written, where it could not."""
         self.pid, self.pid_ticks, self.at = os.getpid(), own_ticks(), time.time()
-        with _writing, contextlib.suppress(OSError):
-            where = folder(self.name, self.url)
-            where.mkdir(mode=0o700, parents=True, exist_ok=True)
-            partial = where / f".{self.kernel}"
-            with partial.open("w") as file:
-                os.fchmod(file.fileno(), 0o600)
-                json.dump(asdict(self), file)
-            partial.replace(where / f"{self.kernel}.json")
+        where = folder(self.name, self.url)
+        partial = where / f".{self.kernel}"
+        with _writing:
+            try:
+                where.mkdir(mode=0o700, parents=True, exist_ok=True)
+                content = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+                with partial.open("w") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    file.write(json.dumps(content))
+                partial.replace(where / f"{self.kernel}.json")
+                self.refused = None
+            except OSError as error:  # a full disk, say: what it held before stays
+                self.refused = error
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Take it off the disk."""
@@ -140,7 +148,7 @@ def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:
 
 
 def _read(path: Path) -> Journal | None:
-    known = {each.name for each in fields(Journal)}
+    known = {each.name for each in fields(Journal) if each.init}
     try:
         read = json.loads(path.read_text())
         return Journal(**{key: value for key, value in read.items() if key in known})

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
 SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
+SEND_AGAIN_S = 20.0  # after a platform that did not answer
 _GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
 
@@ -193,17 +194,24 @@ class Saver:
 
     def _work(self) -> None:
         while True:
-            item = self._queue.get()
+            owed = self.journal.pending and not self.fenced
             try:
-                if item is not None:
-                    self._keep(*item)
-                self._send()
-            except Exception as error:
-                self.owed = item[2] if item is not None else None
-                self.problem = _told(error)
-            finally:
+                item = self._queue.get(timeout=SEND_AGAIN_S if owed else None)
+            except queue.Empty:  # also while a cell runs for hours: what the platform never heard of is garbage there
+                self._step(None)
+            else:
+                self._step(item)
                 self._queue.task_done()
-                self.then()
+            self.then()
+
+    def _step(self, item: tuple[Frozen, Snapshot | None, Facts] | None) -> None:
+        try:
+            if item is not None:
+                self._keep(*item)
+            self._send()
+        except Exception as error:
+            self.owed = item[2] if item is not None else self.owed
+            self.problem = _told(error)
 
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
         from dure.wire.sessions import MAX_SOURCE, SaveRequest, SessionDocument

@@ -8,11 +8,13 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.session_journal import state_folder
 from dure.notebook.session_lookup import untold
 from dure.notebook.session_restoring import lost_names, short
 from dure.notebook.session_words import say
 
 if TYPE_CHECKING:
+    from dure.notebook.session_journal import Journal
     from dure.notebook.session_names import Names
     from dure.notebook.session_opening import Opened
     from dure.notebook.session_saving import Saver
@@ -45,6 +47,12 @@ class Telling:
         new = names.newly_unsaved(saver.unsaved)
         if new:
             self.show(say("not_saved_names", names=lost_names(new)))
+
+    def home_refuses(self, journal: Journal) -> None:
+        """Say, once, that this machine cannot note what is saved."""
+        if (refused := journal.refused) is not None:
+            problem = refused.strerror or type(refused).__name__
+            self.once(say("home_refuses", where=state_folder(), problem=problem))
 
     def not_waited_for(self, name: str, opened: Opened | None, failure: BaseException | None) -> None:
         """After a cell that did not wait for the platform, which has answered: whether the next one has something to

@@ -170,6 +170,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "the store of values cannot be written ({problem}). It is tried again every 20 seconds.",
         "값 저장소에 쓸 수 없습니다({problem}). 20초마다 다시 시도합니다.",
     ),
+    "home_refuses": (
+        (
+            "{where} cannot be written ({problem}): free some space in your home. Variables are saved on the platform "
+            "all the same, but cells that finish right before a crash would be lost without being named."
+        ),
+        (
+            "{where}에 쓸 수 없습니다({problem}). 홈 폴더의 공간을 확보하세요. 변수는 플랫폼에 계속 저장되지만, 비정상 "
+            "종료 직전에 끝난 셀은 알림 없이 사라질 수 있습니다."
+        ),
+    ),
     "saved": (
         "Saved as version {number} of {name}: {count} variables, {size}.",
         "{name}의 버전 {number}(으)로 저장했습니다. 변수 {count}개, {size}.",

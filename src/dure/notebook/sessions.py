@@ -36,7 +36,7 @@ _QUIET_S = 0.01
 _LOOKED_MOST = 100  # `%session` commands between two cells that ended
 _LOOK_S = 0.05
 _UNTOLD_S = 1.0  # longer than this nobody waits without being told for what
-_TRY_AGAIN_S = 20.0  # after a store or platform that did not answer
+_TRY_AGAIN_S = 20.0  # after a store that did not answer
 _REFUSED_AGAIN_S = 60.0  # after the platform refused, which costs the whole namespace's hashing
 _ASK_AGAIN_S = 30.0  # how long a platform that did not answer is left alone
 
@@ -115,6 +115,7 @@ class NotebookSession:
                 self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
             if saver is not None:
                 self._telling.unsaved(saver, self.names)
+                self._telling.home_refuses(saver.journal)
         self._cell += 1
         self._began_at = time.monotonic()
 
@@ -438,6 +439,8 @@ class NotebookSession:
         # On the saver's thread: what changed meanwhile is next, and what store or platform did not take is tried again.
         if self.saver is not None and self.saver.journal is self.journal:
             self.name = self.saver.journal.name
+            if self.journal.refused is not None:
+                self.ended.saved(self.journal.ended)
         if self._dirty and not self.running:
             with contextlib.suppress(Exception):
                 self.shell.kernel.io_loop.add_callback(self._settled, self._cells)
@@ -446,7 +449,7 @@ class NotebookSession:
 
     def _again_later(self) -> None:
         saver = self.saver
-        if saver is not None and (saver.behind or saver.journal.pending) and not (saver.fenced or self._tries_again):
+        if saver is not None and saver.behind and not (saver.fenced or self._tries_again):
             self._tries_again = True
             delay_s = _REFUSED_AGAIN_S if saver.refused else _TRY_AGAIN_S
             self.shell.kernel.io_loop.call_later(delay_s, self._try_again)
@@ -459,8 +462,6 @@ class NotebookSession:
                 self._again_later()
             elif saver.behind:
                 self.take()
-            elif saver.journal.pending:
-                saver.send()
 
     # --- telling ---
 

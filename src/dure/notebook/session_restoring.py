@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.session import language
 from dure.notebook.session_ended import ended_text, rerun_text
+from dure.notebook.session_history import History, history_of
 from dure.notebook.session_words import say
 from dure.wire.retold import retold
 
@@ -52,7 +53,7 @@ class Brought:
     names: tuple[str, ...]
     lost: dict[str, Lost] = field(default_factory=dict)
     beside: dict[str, str] = field(default_factory=dict)
-    inputs: list[str] = field(default_factory=list)
+    history: History = field(default_factory=lambda: History([]))
     unloadable: bool = False  # something that is saved does not load here
     later: Later | None = None  # what is being loaded still, and counts as restored
     check: Callable[[], object] = lambda: None  # returns when all that came back was compared with its hashes
@@ -102,13 +103,14 @@ def bring_back(
     came = report.restored
     report.values = {}  # the namespace's now, to keep or to let go
     extras = report.extras
-    inputs = [str(cell) for cell in extras.get("In", [])]
+    history = history_of(extras)
+    inputs = history.inputs
     reasons = {name: reason for name, reason in report.failed.items() if name not in saved.snapshot.extras}
     unloadable = bool(reasons)
     if names is None:
         reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
     told |= apply_extras(extras) if beside else {}
-    brought = Brought(saved, came, {}, told, inputs, unloadable, report.later, report.verify_rest)
+    brought = Brought(saved, came, {}, told, history, unloadable, report.later, report.verify_rest)
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
     brought.told = lost_of(brought, report.told)
     brought.kept = saved.snapshot.only(brought.lost)
@@ -131,8 +133,8 @@ def lost_of(brought: Brought, reasons: Mapping[str, str]) -> dict[str, Lost]:
     for name, reason in sorted(reasons.items()):
         cell = made.get(name)
         source = sources.get(cell, "") if cell is not None else ""
-        if not source and cell is not None and cell < len(brought.inputs):
-            source = brought.inputs[cell]
+        if not source and cell is not None and cell < len(brought.history.inputs):
+            source = brought.history.inputs[cell]
         lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
     return lost
 
@@ -149,14 +151,6 @@ def _verify_rest(report: Report) -> None:
     damaged = report.verify_rest()
     if damaged:
         sys.stderr.write(say("damaged_later", names=", ".join(sorted(damaged))) + "\n")
-
-
-def put_history(shell: Any, inputs: list[str]) -> None:
-    """Make `In` what it was, before what this kernel has run by now; the cells that follow are numbered on."""
-    earlier = inputs[1:]
-    for own in (shell.history_manager.input_hist_parsed, shell.history_manager.input_hist_raw):
-        own[1:1] = earlier
-    shell.execution_count += len(earlier)
 
 
 def restored_line(brought: Brought, name: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dure.client import Client
+    from dure.notebook.session_history import History
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
     from dure.state.libraries.registered import Registered
@@ -29,7 +30,6 @@ SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits fo
 SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
 SEND_AGAIN_S = 20.0  # after a platform that did not answer
-_GONE = "# (left out of the session: this cell sets a secret)"
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
 
 
@@ -45,7 +45,7 @@ class Facts:
 
     cell: int
     made: dict[str, int]
-    inputs: list[str]
+    history: History
     label: str = ""
     origin: int | None = None
     ended: int = 0  # how many cells of this kernel have ended
@@ -136,7 +136,11 @@ class Saver:
 
         began, spares = time.perf_counter(), waited_for and not self._earned
         try:
-            extras = {**process_extras(), "In": facts.inputs, **self.registered.extras(self.namespace, facts.inputs)}
+            extras = {
+                **process_extras(),
+                **facts.history.extras(),
+                **self.registered.extras(self.namespace, facts.history.inputs),
+            }
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs
@@ -229,7 +233,8 @@ class Saver:
         known = {*snapshot.variables, *snapshot.unsaved}
         made = {name: cell for name, cell in facts.made.items() if name in known}
         cells = {made[name] for name in snapshot.unsaved if name in made}
-        sources = {cell: facts.inputs[cell][:MAX_SOURCE] for cell in cells if cell < len(facts.inputs)}
+        inputs = facts.history.inputs
+        sources = {cell: inputs[cell][:MAX_SOURCE] for cell in cells if cell < len(inputs)}
         document = SessionDocument(snapshot=snapshot.store(self.blobs), cell=facts.cell, made=made, sources=sources)
         content = document.model_dump_json().encode()
         digest = self.blobs.put(content)
@@ -338,15 +343,6 @@ def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:
                     seen.add(chunk)
                     total += min(CHUNK_BYTES, run.size_bytes - index * CHUNK_BYTES)
     return total
-
-
-def inputs_of(namespace: dict[str, Any], made: dict[str, int]) -> list[str]:
-    """Return `In`, without the cells that set what is left out of the session as a secret."""
-    from dure.state.secrecy import secret_reason
-
-    inputs = [str(cell) for cell in namespace.get("In") or [""]]
-    secret = {made[name] for name, value in list(namespace.items()) if name in made and secret_reason(name, value)}
-    return [_GONE if number in secret or secret_reason("cell", cell) else cell for number, cell in enumerate(inputs)]
 
 
 def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Saver | None:

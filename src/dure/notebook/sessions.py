@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.session import cell_under_way, connection, notebook_name
 from dure.notebook.session_ended import EndedCells, ended_line, source_of
 from dure.notebook.session_ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
+from dure.notebook.session_history import CellFiles, know_files, put_history
 from dure.notebook.session_journal import Journal, folder, left_behind
 from dure.notebook.session_names import Names
-from dure.notebook.session_restoring import Brought, bring_back, clock, put_history, restored_line, short
+from dure.notebook.session_restoring import Brought, bring_back, clock, restored_line, short
 from dure.notebook.session_telling import Telling
 from dure.notebook.session_words import say
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
 _QUIET_S = 0.01
-_LOOKED_MOST = 100  # `%session` commands between two cells that ended
 _LOOK_S = 0.05
 _UNTOLD_S = 1.0  # longer than this nobody waits without being told for what
 _TRY_AGAIN_S = 20.0  # after a store that did not answer
@@ -52,6 +52,7 @@ class NotebookSession:
         self.opened: Opened | None = None
         self.saver: Saver | None = None
         self.names = Names(shell)
+        self._files = CellFiles(shell)
         self.ended = EndedCells(self.kernel_id)
         self.origin: int | None = None
         self.running = False
@@ -306,13 +307,7 @@ class NotebookSession:
         brought = self._bring(saved, self.opened.blobs, keep=self.names.own(), ended=self.opened.ended)
         if brought is None:
             return False
-        inputs = brought.inputs
-        for each in self.opened.ended:
-            between = each.cell - len(inputs)  # cells that only looked
-            if 0 <= between < _LOOKED_MOST:  # it was run: the cells that follow are numbered on
-                inputs.extend([""] * between + [each.source])
-        put_history(self.shell, inputs)
-        self._cell += len(inputs[1:])
+        self._cell += put_history(self.shell, brought.history, self.opened.ended)
         report_restored(self.opened, brought)
         return True
 
@@ -340,6 +335,7 @@ class NotebookSession:
     def took(self, brought: Brought) -> None:
         """Remember where the restored names are from, and which ones are missing."""
         self.names.restored(brought)
+        know_files(self.shell, brought.history)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
             if brought.lost and brought.kept is not None:
@@ -382,14 +378,13 @@ class NotebookSession:
         """Freeze the namespace now and have it written aside; False when nothing is to be saved here. `if_changed`: it
         is no version where no variable is another one than in the last.
         """
-        from dure.notebook.session_saving import Facts, inputs_of
+        from dure.notebook.session_saving import Facts
 
         saver = self.saver
         if saver is None or saver.paused or saver.fenced:
             return False
-        namespace, made = self.shell.user_ns, self.names.made
-        cell = self._cell
-        facts = Facts(cell, dict(made), inputs_of(namespace, made), label, self.origin, self.ended.count, if_changed)
+        made, cell = self.names.made, self._cell
+        facts = Facts(cell, dict(made), self._files.history(made), label, self.origin, self.ended.count, if_changed)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
         with self.uncut.to_its_end():

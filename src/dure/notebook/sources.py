@@ -12,6 +12,8 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from dure.state.objects.codenames import kept_name
+
 MAX_BYTES = 256 * 1024
 
 
@@ -25,12 +27,12 @@ def sources_of(shell: Any, values: Iterable[Any]) -> dict[str, dict[str, str]]:
     for value in values:
         for code in _codes(value):
             label = _label(shell, code.co_filename)
-            if label is None or code.co_filename in found:
+            if label is None or kept_name(code.co_filename) in found:
                 continue
             text = "".join(linecache.getlines(code.co_filename))
             left -= len(text)
             if text and left >= 0:
-                found[code.co_filename] = {"cell": label, "text": text}
+                found[kept_name(code.co_filename)] = {"cell": label, "text": text}
     return found
 
 

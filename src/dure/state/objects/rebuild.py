@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from dure.state.objects.codenames import kept_name, live_name, renamed
+
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
 # From Python 3.14 constants may be slices, which need version 5.
 _MARSHAL = 2 if sys.version_info < (3, 14) else 5
@@ -27,6 +29,7 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 def dump_code(code: types.CodeType) -> tuple[str, bytes]:
     """Return a code object as bytes, with the mark of the Python that can read them."""
+    code = renamed(code, kept_name(code.co_filename))
     return str(sys.implementation.cache_tag), marshal.dumps(code, _MARSHAL)
 
 
@@ -39,7 +42,7 @@ def code_object(tag: str, data: bytes) -> types.CodeType:
         )
     code = marshal.loads(data)  # noqa: S302 - the person's own function, in the person's own process
     assert isinstance(code, types.CodeType)
-    return code
+    return renamed(code, live_name(code.co_filename))
 
 
 def empty_cell() -> types.CellType:

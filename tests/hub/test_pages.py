@@ -1,5 +1,8 @@
 """The Hub's pages as people see them, with JupyterHub's own templates below ours."""
 
+import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +11,7 @@ import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 
-from dure.hub import wording
+from dure.hub import theirs, wording
 
 OURS = str(Path(wording.__file__).with_name("templates"))
 THEIRS = str(Path(DATA_FILES_PATH, "templates"))
@@ -43,3 +46,35 @@ def test_a_workspace_that_did_not_start_says_why_or_where_that_stands(lang):
     unknown = page("not_running.html", lang, failed=True, failed_message=None, failed_html_message=None)
     assert "log/hub.log" in unknown
     assert "None" not in unknown.partition("<h1>")[2]
+
+
+def test_what_jupyterhub_writes_by_script_is_known_there_and_said_in_korean():
+    """Another version of JupyterHub that says something else must not fall back to English unseen."""
+    scripts = " ".join(path.read_text() for path in Path(DATA_FILES_PATH, "static/js").glob("*.js"))
+    scripts += Path(THEIRS, "page.html").read_text()
+    for english in theirs.KOREAN:
+        for part in re.split(r"\{n\}|servers?\. |  ", english):
+            assert part.strip(" ?.") in scripts, english
+    assert json.dumps("모두 시작") in page("admin.html", "ko", api_page_limit=50, server_version="1")
+    assert "theirs" not in page("admin.html", "en", api_page_limit=50, server_version="1")
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_the_page_of_tokens_ends_in_the_line_to_type(lang):
+    client = SimpleNamespace(scopes=["read:users"])
+    at = datetime(2026, 11, 22, 23, 10, tzinfo=UTC).replace(tzinfo=None)
+    own = {"api_id": "a1", "note": "Server at /user/mina/", "last_activity": None, "created": at, "expires_at": None}
+    shown = page(
+        "token.html",
+        lang,
+        api_tokens=[own | {"scopes": ["self"]}],
+        oauth_clients=[
+            {"token_id": "a2", "description": "JupyterHub service dure", "last_activity": at, "created": at}
+            | {"tokens": [client, client]}
+        ],
+    )
+    assert "dure login <span" in shown
+    assert shown.count('class="token-row"') == 2
+    assert shown.count("read:users") == 1
+    assert wording.TEXTS["portal"][lang == "ko"] in shown.partition('id="signed-in"')[2]
+    assert "JupyterHub service" not in shown

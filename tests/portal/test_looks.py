@@ -1,10 +1,12 @@
 """What a person meets: no accessibility defect in any language or colours, no script needed, the keyboard suffices."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.portal.conftest import ALICE
+from tests.portal.conftest import ADA, ALICE
 from tests.portal.lively import make_lively
 
 pytestmark = pytest.mark.browser
@@ -57,6 +59,30 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large_enough(plane, op
                 .map(e => [e.outerHTML, e.getBoundingClientRect().height]).filter(([, height]) => height < 24)"""
         )
         assert small == [], path
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "ko-KR"])
+def test_an_empty_lab_fits_a_phone_and_the_navigation_is_one_line_for_administrators(plane, open_page, locale):
+    phone = open_page(width=390, locale=locale)
+    for path in ("", "events", "sessions", "usage", "reservations"):
+        phone.goto(f"{plane.url}{path}")
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, path
+    page = open_page(ADA, width=1200, locale=locale)
+    # The Hub adds two pages, which this control plane does not have.
+    page.evaluate(
+        """document.querySelector('nav').insertAdjacentHTML(
+            'beforeend', '<a href="#">My notebook</a><a href="#">Workspaces</a>')"""
+    )
+    assert page.locator("header").bounding_box()["height"] < 60
+
+
+def test_times_are_written_as_the_command_line_writes_them(plane, open_page):
+    page = open_page()
+    job = plane.running(name="holds")
+    page.clock.set_fixed_time("2030-02-03T04:05:06Z")
+    page.goto(f"{plane.url}jobs/{job.id}")
+    expect(page.locator(".story time").first).to_have_text(re.compile(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$"))
+    assert "\n\n" not in page.locator("#same").inner_text()
 
 
 def test_the_theme_button_wins_over_the_system(plane, open_page):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dure.hub import notice
+from dure.hub import notice, theirs
 from dure.wire.language import LANGUAGE_COOKIE, chosen_language
 
 TEXTS: Mapping[str, tuple[str, str]] = {
@@ -67,6 +67,42 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "The address may be mistyped, or what it showed is gone.",
         "주소가 잘못되었거나 더 이상 없는 페이지입니다.",
     ),
+    "token_what": (
+        "With a token, another computer or a program acts in your name: type the line that appears there.",
+        "토큰이 있으면 다른 컴퓨터나 프로그램이 내 이름으로 작업합니다. 나타나는 명령을 그곳에서 실행하세요.",
+    ),
+    "token_note": ("What it is for", "용도"),
+    "token_note_example": ("my laptop", "내 노트북 컴퓨터"),
+    "token_expires": ("Valid for", "유효 기간"),
+    "hour": ("1 hour", "1시간"),
+    "day": ("1 day", "1일"),
+    "week": ("1 week", "7일"),
+    "month": ("30 days", "30일"),
+    "year": ("1 year", "1년"),
+    "for_ever": ("no limit", "제한 없음"),
+    "token_scopes": (
+        "Only some rights (JupyterHub scopes, with spaces between)",
+        "일부 권한만 (JupyterHub 스코프, 공백으로 구분)",
+    ),
+    "token_make": ("Make a token", "토큰 만들기"),
+    "token_new": ("Your new token", "새 토큰"),
+    "token_once": (
+        "It is shown only this once. On the other computer, type:",
+        "지금 한 번만 보입니다. 다른 컴퓨터에서 실행하세요:",
+    ),
+    "token_yours": ("Your tokens", "내 토큰"),
+    "token_signed_in": ("Where you are signed in", "로그인된 곳"),
+    "token_rights": ("Rights", "권한"),
+    "token_used": ("Last used", "마지막 사용"),
+    "token_made": ("Made", "만든 때"),
+    "token_ends": ("Ends", "만료"),
+    "token_revoke": ("Revoke", "폐기"),
+    "token_of_workspace": ("Workspace ", "작업 공간 "),
+    "never": ("never", "없음"),
+    "invite": (
+        "Administrators are in platform.yaml. To invite people, type on the machine itself:",
+        "관리자는 platform.yaml에 적습니다. 사용자를 초대하려면 서버에서 직접 실행하세요:",
+    ),
     "link_title": ("Sign in to Dure", "Dure 로그인"),
     "link_go": ("Sign in as {user}", "{user}(으)로 로그인"),
     "link_spent": (
@@ -98,11 +134,12 @@ def template_vars(base_url: str, *, system_users: bool) -> dict[str, Any]:
     """Return what the Hub's templates get: `texts(static_url)` in the reader's language, and the portal's address."""
     isolation = notice.isolation_of(system_users=system_users, root=os.geteuid() == 0)
 
-    def texts(static_url: Callable[..., str]) -> dict[str, str]:
+    def texts(static_url: Callable[..., str]) -> dict[str, Any]:
         request = static_url.__self__.request  # type: ignore[attr-defined]
         cookie = request.cookies.get(LANGUAGE_COOKIE)
         lang = chosen_language(cookie.value if cookie else None, request.headers.get("Accept-Language", ""))
         own = {key: korean if lang == "ko" else english for key, (english, korean) in TEXTS.items()}
-        return own | {"lang": lang, "isolation": notice.isolation_notice(lang, isolation)}
+        said = theirs.KOREAN if lang == "ko" else {}
+        return {**own, "lang": lang, "isolation": notice.isolation_notice(lang, isolation), "theirs": said}
 
     return {"texts": lambda _user: texts, "portal_url": f"{base_url}services/dure/"}  # the Hub calls each with the user

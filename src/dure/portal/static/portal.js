@@ -36,10 +36,11 @@
   }
 
   const MOMENT = /\b\d{4}-\d\d-\d\dT\d\d:\d\dZ(?![A-Za-z0-9])/g; // as the control plane's sentences have it (dure/amounts.py)
-  const today = new Intl.DateTimeFormat(root.lang, { timeStyle: "medium", hourCycle: "h23" });
-  const other = new Intl.DateTimeFormat(root.lang, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
-  const minute = new Intl.DateTimeFormat(root.lang, { timeStyle: "short", hourCycle: "h23" });
-  const minuteOfDay = new Intl.DateTimeFormat(root.lang, { dateStyle: "short", timeStyle: "short", hourCycle: "h23" });
+  // Swedish dates are those of the command line: 2026-11-22 23:10, in every language.
+  const today = new Intl.DateTimeFormat("sv", { timeStyle: "medium", hourCycle: "h23" });
+  const other = new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+  const minute = new Intl.DateTimeFormat("sv", { timeStyle: "short", hourCycle: "h23" });
+  const minuteOfDay = new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "short", hourCycle: "h23" });
   function written(at, exact) {
     const recent = at.toDateString() === new Date().toDateString();
     if (exact) return (recent ? today : other).format(at);

@@ -413,6 +413,17 @@ LIBRARY_ROWS = [
         ("trace of no figure", "x=go.Scatter(y=[1,2]); y=[x]", "y[0] is x and x.y==(1,2)", ""),
     ),
     *_rows(
+        "plotly",
+        "anywidget",
+        "import plotly.graph_objects as go\n",
+        (
+            "figure widget and its parts",
+            "x=go.FigureWidget(go.Scatter(y=[1,2])); x.add_annotation(text='a'); t=x.data[0]; m=t.marker; l=x.layout; a=l.annotations[0]",
+            "t is x.data[0] and m is t.marker and l is x.layout and a is l.annotations[0] and (setattr(t,'name','q') or x._data[0]['name']=='q') and (setattr(l.title,'text','T') or x._layout['title']['text']=='T')",
+            "",
+        ),
+    ),
+    *_rows(
         "statsmodels, patsy, sympy",
         "statsmodels",
         "import pandas as pd, statsmodels.formula.api as smf, statsmodels.api as sm, patsy\n"

@@ -129,3 +129,6 @@ def _is_kept(signal: str, call: Any) -> bool:
     name = str(getattr(getattr(call, "func", call), "__module__", None))
     others = not signal.endswith("_event") or name == "matplotlib.widgets" or name.partition(".")[0] not in _OWN
     return call is not None and others
+
+
+PARTLY = (_figure, _artist)  # what leaves to matplotlib most of how an object is pickled

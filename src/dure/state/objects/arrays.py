@@ -21,7 +21,7 @@ from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut.columns import reduce_column
-from dure.state.libraries import unwilling
+from dure.state.libraries import others
 from dure.state.memory.regions import Block, Mapped
 from dure.state.objects import rebuild
 from dure.state.objects.elements import reduce_elements
@@ -169,7 +169,7 @@ def reduce_array(array: Any, shared: Shared) -> Any:
         raise RefusedError(array, "an array on a memory-mapped file; numpy.array(…) of it holds its content and can be")
     if issubclass(kind, numpy.ma.MaskedArray) and _pickled_as(kind, numpy.ma.MaskedArray):
         return masked, (array.data, kind), vars(array), None, None, set_masked
-    if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__ and not unwilling.refuses(kind):
+    if kind is not numpy.ndarray and kind.__reduce__ is not numpy.ndarray.__reduce__ and not others.refuses(kind):
         return NotImplemented
     if kind is not numpy.ndarray:
         state = getattr(array, "__dict__", None) or None

@@ -392,6 +392,7 @@ class _Unpickler(pickle.Unpickler):
 def module_now(module: str) -> str:
     """Return where a module of ours lies that a pickle names: those of before November 2026 lay in one folder."""
     below, _, name = module.rpartition(".")
+    name = _PART_OF.get(name, name)
     if below != "dure.state":
         return module
     moved = (
@@ -402,6 +403,7 @@ def module_now(module: str) -> str:
     return next((each for each in moved if importlib.util.find_spec(each)), module)
 
 
+_PART_OF = {"belonging": "others", "unwilling": "others"}  # by the names of modules that are no more
 _ASKED_AS = {"namespace": "live_namespace", "placed": "placed_in"}
 _HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE

@@ -24,7 +24,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut.parts import StandIn
-from dure.state.libraries import belonging, figures, frames, tensors, unwilling
+from dure.state.libraries import figures, frames, others, tensors
 from dure.state.objects import (
     arrays,
     attributes,
@@ -52,7 +52,7 @@ _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
 # whose routes leave it to the libraries how objects are pickled, and add to that
-_PARTLY = (figures.__name__, belonging.__name__)
+_PARTLY = (*figures.PARTLY, *others.PARTLY)
 
 
 def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
@@ -112,7 +112,7 @@ def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         if plain is not None:
             return _bare(kind, plain)
         own = attributes.guarded(kind, library)
-        if library is None or (library.__module__ in _PARTLY and library is not figures.registry):
+        if library is None or library in _PARTLY:
             return ties.noted(kind, _bare(kind, attributes.settled(kind, own)))
     return _bare(kind, attributes.settled(kind, own))
 
@@ -199,8 +199,7 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return _index
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    found = figures.route(kind) or tensors.route(kind) or belonging.route(kind)
-    return found or exporters.route(kind) or unwilling.route(kind)
+    return figures.route(kind) or tensors.route(kind) or exporters.route(kind) or others.route(kind)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:

@@ -13,7 +13,6 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from dure.state.libraries import belonging
 from dure.state.objects import rebuild
 from dure.state.objects.refusals import RefusedError, reason_for
 
@@ -143,10 +142,21 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
             return lambda pickler, value: (
                 (*place, changed(value), None, None, put_back) if value is one else others(pickler, value)
             )
-    if belonging.registry(kind):
+    if issubclass(kind, getattr(sys.modules.get("pint"), "UnitRegistry", ())):
         ways = route or (lambda *_: NotImplemented)
-        return lambda pickler, value: belonging.place(pickler, value) or ways(pickler, value)
+        return lambda pickler, value: _place(pickler, value) or ways(pickler, value)
     return route
+
+
+def _place(pickler: Any, one: Any) -> Any:
+    """Return the reduction of what a module has under a name; None where none has it."""
+    for name, module in list(sys.modules.items()):
+        names = vars(module) if type(module) is types.ModuleType and name != "__main__" else pickler.shared.namespace
+        if names is not pickler.shared.namespace:
+            found = next((key for key, value in list(names.items()) if value is one), None)
+            if found is not None:
+                return getattr, (module, found)
+    return None
 
 
 def _changed_settings(settings: Any) -> dict[str, Any]:

@@ -107,9 +107,11 @@ def load_ipython_extension(shell: Any) -> None:
     """Register the magics and the completion in `shell`; loading again changes nothing."""
     if id(shell) in _LOADED:
         return
+    from dure.state.libraries.figures import shown_in
     from dure.state.libraries.settings import begin
 
     begin()
+    shown_in(shell)
     loaded = _Loaded(shell)
     shell.register_magic_function(loaded.cell_magic, "cell", "gpu")
     shell.register_magic_function(loaded.line_magic, "line", "gpu")

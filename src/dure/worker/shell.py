@@ -30,6 +30,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Type
 from traitlets.config import Config
 
+from dure.state.libraries.figures import shown_in
 from dure.worker import channel
 from dure.worker.channel import Outlet
 
@@ -269,6 +270,7 @@ def make_shell() -> CellShell:
             _remove(Path(folder))
     warnings.filterwarnings("ignore", message="To exit: use")
     sys.modules.setdefault(_KERNELS_SHELL, _KernelsShell(_KERNELS_SHELL))
+    shown_in(shell)
     _warm(shell)
     return shell
 

@@ -37,6 +37,19 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
     return _artist if artist is not None and issubclass(kind, getattr(artist, "Artist", ())) else None
 
 
+def shown_in(shell: Any) -> None:
+    """Have figures shown as pictures in `shell` that came from elsewhere: Jupyter's way of drawing is set up only when
+    pyplot makes the first figure here.
+    """
+    formatter: Any = shell.display_formatter.mimebundle_formatter
+    formatter.for_type_by_name("matplotlib.figure", "Figure", _draw_inline)
+
+
+def _draw_inline(_: Any) -> None:
+    with contextlib.suppress(ImportError):
+        importlib.import_module("matplotlib_inline.backend_inline")  # sets it up, where it is the notebook's backend
+
+
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
     """Load figures on this thread without giving them to pyplot."""

@@ -28,3 +28,14 @@ def test_a_seed_set_on_a_gpu_holds_here_and_in_a_kept_process(new_kernel: Callab
         assert shown.ok, shown.traceback
     kernel.run("%gpu free")
     assert kernel.value("drawn == expected") == "True"
+
+
+def test_a_number_and_a_seed_come_back_from_a_cell_that_names_nothing(new_kernel: Callable[..., NotebookKernel]):
+    kernel = new_kernel("random-number.ipynb")
+    assert kernel.run("import random").ok
+    shown = kernel.run("%%gpu\nimport random; random.seed(3)\nFalse")
+    assert shown.ok, shown.traceback
+    assert kernel.value("(_, random.random() == random.Random(3).random())") == "(False, True)"
+    shown = kernel.run("%%gpu\n2.5")
+    assert shown.ok, shown.traceback
+    assert kernel.value("_") == "2.5"

@@ -156,6 +156,7 @@ def prepare(
     """
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
+    from dure.state.extras import packed, parted
     from dure.state.libraries.settings import read_settings
     from dure.wire.messages import MAX_INPUTS
 
@@ -165,8 +166,10 @@ def prepare(
     if options.detach and reads.dynamic:
         wanted |= {word for word in re.findall(r"\w+", code) if word in namespace and not word.startswith("_")}
     blobs, settings = client.blobs(options.team), read_settings()
-    beside = {RANDOM: random, SETTINGS: settings} if settings else {RANDOM: random}
+    plain, others = parted(settings)
+    beside = {SETTINGS: others} if others else None
     digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs, beside=beside)
+    extras = blobs.put(packed({RANDOM: random, SETTINGS: plain}))
     if snapshot is not None and SETTINGS in snapshot.unsaved:
         kernel.note(say("settings_unsent", reason=snapshot.unsaved[SETTINGS]))
     check(kernel, client, code, options.env, snapshot)
@@ -175,6 +178,7 @@ def prepare(
     payload = {
         "code": code,
         "snapshot": digest,
+        "extras": extras,
         "cell_name": name,
         "kernel_cwd": os.getcwd(),  # noqa: PTH109 -- a text for JSON
         "notebook": notebook,
@@ -187,7 +191,7 @@ def prepare(
         kind="cell",
         name=f"{os.path.basename(notebook)} {name}",  # noqa: PTH119 -- also of a path of another system
         payload=payload,
-        references=references,
+        references=[extras, *references],
         inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
         python=session.python_minor(),
         lang=session.language(),

@@ -18,10 +18,11 @@ from dure.notebook.words import say, without_name
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
-RANDOM = "random_of_cell__"  # under this name go the states of the random generators, there and back
-SETTINGS = "settings"  # an extra of what is sent: settings of libraries
-SETTINGS_MADE = "settings_of_cell__"  # under this name come those that the cell made
-LAST_VALUE = "last_value_of_cell__"  # under this name the worker sends the last expression's value
+RANDOM, SETTINGS, LAST = "random", "settings", "last"  # parts of what goes along with a cell, and comes back
+SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
+LAST_VALUE = (
+    "last_value_of_cell__"  # under this name the worker sends the last expression's value where it is no number
+)
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -151,10 +152,12 @@ def deliver(
             result.notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
     if threads := end.get("threads"):
         result.notes.append(say("threads_ended", names=", ".join(threads)))
+    extras = _extras(end.get("extras"), blobs)
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
-    result.last_value = values.pop(LAST_VALUE, None)
-    result.random, result.settings = values.pop(RANDOM, None), values.pop(SETTINGS_MADE, None)
+    result.last_value = values.pop(LAST_VALUE, extras.get(LAST))
+    result.random = extras.get(RANDOM)
+    result.settings = {**extras.get(SETTINGS, {}), **values.pop(SETTINGS_MADE, {})}
     gone = [name for name in end.get("deleted") or () if name in namespace]
     if on_conflict != "take":
         conflicts = before.changed(namespace, [*values, *gone], blobs)
@@ -204,6 +207,14 @@ def _free_name(name: str, *taken: Mapping[str, Any]) -> str:
     while any(free in names for names in taken):
         number, free = number + 1, f"{name}_{number}"
     return free
+
+
+def _extras(digest: str | None, blobs: Blobs | None) -> dict[str, Any]:
+    if not digest or blobs is None:
+        return {}
+    from dure.state.extras import unpacked
+
+    return unpacked(blobs.get(digest))
 
 
 def _load(

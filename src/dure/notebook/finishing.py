@@ -91,7 +91,7 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
         return Delivered(last_value=sent.last_value if sent is not None else None)
     try:
         with plain_interrupts():
-            blobs = client.blobs(job.team) if end.get("snapshot") else None
+            blobs = client.blobs(job.team) if end.get("snapshot") or end.get("extras") else None
             before = sent.before if sent is not None else FreshKernel()
             choice = on_conflict or (sent.on_conflict if sent is not None else "keep")
             done = deliver(end, blobs, kernel.shell.user_ns, before, job=job.id, on_conflict=choice)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dure.state import Blobs, Snapshot
     from dure.wire.messages import JobRequest, JobView, NextCell
 
+_AS_SENT = ("code", "cell_name", "extras", "sources", "provide_timeout_s", "keep_partial")
 _GONE = frozenset({"already_ended", "not_running", "job_not_found"})
 _OUTCOMES = {"ok": "cell_done", "interrupted": "cell_cancelled"}  # as of a job
 _EXIT_TIMEOUT_S = 2.0
@@ -83,7 +84,7 @@ def next_cell(
     namespace = kernel.shell.user_ns
     digest, names = _difference(kept.held, payload.get("snapshot"), namespace, blobs)
     others = [name for name, value in namespace.items() if name not in names and not hidden(name, value)]
-    taken = {key: payload[key] for key in ("code", "cell_name", "sources", "provide_timeout_s", "keep_partial")}
+    taken = {key: payload[key] for key in _AS_SENT}
     try:
         return NextCell(
             **taken,
@@ -108,7 +109,7 @@ def _difference(
     held = _held(held_digest, blobs)
     wanted = Snapshot.load(wanted_digest, blobs)
     names = set(wanted.names)
-    beside = wanted.without(names)  # states of random generators, which go along each time
+    beside = wanted.without(names)  # settings that are not plain, which go along each time
     there = {group.key() for group in (*held.groups, *beside.groups)}
     if all(group.key() in there for group in wanted.groups):
         return beside.store(blobs) if beside.extras else None, names

@@ -54,6 +54,8 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     chosen = [
         name for name, value in namespace.items() if name in known or (name not in ignore and not hidden(name, value))
     ]
+    if not chosen:
+        return Changes(deleted=tuple(sorted(known)))
     watched = written.current()
     references = base.references() if base is not None else frozenset()
     gathered, unsaved = gather(namespace, chosen, Cutter(watched, functools.partial(there, blobs, references)))

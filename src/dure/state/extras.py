@@ -2,20 +2,21 @@
 of libraries (`sns.set_theme()` is no variable, and figures look otherwise without it).
 
 `capture(…, extras=session_extras(…))` saves them, `Report.extras` brings them back, `apply_extras` puts the
-process's part in force. The one trap: nothing is imported to save it, since the state of what nobody has loaded is
-nobody's state.
+process's part in force. What goes along with each cell is one small blob, `packed`. The one trap: nothing is imported
+to save it, since the state of what nobody has loaded is nobody's state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import random
 import re
 import sys
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dure.state.libraries.settings import Settings, difference, read_settings, take_settings
 from dure.state.manifest import EXTRA
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _OUT = re.compile(r"Out\[(\d+)\]")
 _LAST = ("_", "__", "___")
 SETTINGS = "settings"
+T = TypeVar("T")
+_PLAIN = (str, bytes, bool, int, float, type(None))
 
 
 def process_extras() -> dict[str, Any]:
@@ -79,6 +82,34 @@ def take_random(states: Mapping[str, Any]) -> None:
     with contextlib.suppress(Exception):
         if "torch" in sys.modules and "torch" in states:
             _torch_random(states["torch"])
+
+
+def packed(parts: Mapping[str, Any]) -> bytes:
+    """Return as bytes what goes along with each cell, and back: `parts` by name, of Python's own values only."""
+    return pickle.dumps(dict(parts), protocol=5)
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """Return the parts of `packed`."""
+    parts: dict[str, Any] = pickle.loads(data)
+    return parts
+
+
+def parted(settings: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """Return the settings of libraries that every environment can load, and those that only a snapshot can hold (a
+    function by which pandas writes numbers).
+    """
+    plain = {name: held for name, held in settings.items() if _is_plain(held)}
+    return plain, {name: held for name, held in settings.items() if name not in plain}
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether every environment loads this as the very same: Python's own values, no subclass of them."""
+    if type(value) is dict:
+        return all(_is_plain(key) and _is_plain(held) for key, held in value.items())
+    if type(value) in {list, tuple}:
+        return all(map(_is_plain, value))
+    return type(value) in _PLAIN
 
 
 def history_extras(namespace: Mapping[str, Any]) -> dict[str, Any]:

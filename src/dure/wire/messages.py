@@ -386,11 +386,12 @@ class NextCell(Wire):
     """A cell for the process that an earlier one left (`keep_s`).
 
     `names` are those that the process may use as it has them once it has restored `snapshot`; `others` are what else
-    the notebook has, which the process has to ask for.
+    the notebook has, which the process has to ask for. `extras`: random states and settings, as one blob.
     """
 
     code: str
     snapshot: Digest | None = None
+    extras: Digest | None = None
     names: Annotated[list[str], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
     others: Annotated[list[str], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
     cell_name: str | None = None

@@ -19,19 +19,29 @@ from typing import Any
 from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
-from dure.state.extras import apply_settings, random_states, take_random
-from dure.state.libraries.settings import Difference, Settings, begin, difference, merged, read_settings
+from dure.state.extras import packed, parted, random_states, take_random, unpacked
+from dure.state.libraries.settings import (
+    Difference,
+    Settings,
+    at_beginning,
+    begin,
+    difference,
+    merged,
+    read_settings,
+    take_settings,
+)
+from dure.state.manifest import EXTRA
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
-from dure.worker.last_value import LAST_VALUE, RANDOM, SETTINGS, SETTINGS_MADE, holder_of, small_copy
+from dure.worker.last_value import LAST, LAST_VALUE, RANDOM, SETTINGS, SETTINGS_MADE, holder_of, is_number, small_copy
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
 PROVIDE_TIMEOUT_S = 30.0
-_OURS = frozenset({LAST_VALUE, RANDOM, SETTINGS_MADE})
+_OURS = frozenset({LAST_VALUE, SETTINGS_MADE})
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 
 
@@ -57,7 +67,7 @@ def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
 
 
 def _run_first(session: _Session, cell: Mapping[str, Any], *, kept: bool) -> dict[str, Any]:
-    session.restore(cell.get("snapshot"), str(cell["code"]))
+    session.restore(cell)
     try:
         return session.run(cell)
     except KeyboardInterrupt:
@@ -128,9 +138,10 @@ class _Session:
         self._told: dict[str, int] = {}
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._absent: set[str] = set()
+        self._drawn: dict[str, Any] = {}  # the random generators' states of the notebook as it sent the cell
         self._random: dict[str, Any] = {}  # the random generators' states as the cell began
         begin()
-        self._theirs: Settings = read_settings()  # the notebook's settings, as this process had them last
+        self._theirs: Settings = at_beginning()  # the notebook's settings, as this process had them last
         self._settings: Settings = {}  # all of this process as the cell began
         self._whole = False  # all that the notebook has is here
         self._fetching = threading.RLock()
@@ -151,7 +162,9 @@ class _Session:
         try:
             with self._comms.open():
                 self._running = True
-                self._settings, self._random = read_settings(), random_states()
+                self._settings = read_settings()
+                take_random(self._drawn)
+                self._random = random_states()
                 result = self.shell.run(str(cell["code"]))
         finally:
             self._running = False
@@ -164,10 +177,12 @@ class _Session:
         report = _failure(self.shell, error)
         return {**self.store(made=made), **report, "partial": True} if cell.get("keep_partial") else report
 
-    def restore(self, digest: str | None, code: str) -> None:
+    def restore(self, cell: Mapping[str, Any]) -> None:
         """Bring what a first cell reads."""
-        if digest:
-            self._base = self._load(digest)
+        code = str(cell["code"])
+        if cell.get("snapshot"):
+            self._base = self._load(cell["snapshot"])
+        self._take_extras(cell, self._base)
         known = {*self._before, *(self._base.names if self._base else ())}
         found = self._misses(code, known)
         if found.hook:
@@ -189,16 +204,28 @@ class _Session:
         except BlobError as error:
             raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
 
+    def _take_extras(self, cell: Mapping[str, Any], snapshot: Snapshot | None) -> None:
+        """Have the notebook's settings, before the variables come: modules of the person's are found on `sys.path`."""
+        if not cell.get("extras"):
+            return
+        try:
+            parts = unpacked(self._blobs.get(str(cell["extras"])))
+        except BlobError as error:
+            raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
+        self._drawn, wanted, failed = parts[RANDOM], parts[SETTINGS], {}
+        if snapshot is not None and SETTINGS in snapshot.extras:
+            report = restore(snapshot.only({EXTRA + SETTINGS}), self._blobs, into={})
+            wanted, failed = {**wanted, **report.extras.get(SETTINGS, {})}, report.failed
+        made, self._theirs = difference(self._theirs, wanted), wanted
+        for what, reason in {**failed, **take_settings(made)}.items():
+            sys.stderr.write(f"dure: {what}: {reason}\n")
+
     def _restore_base(self) -> None:
         if self._base is not None:
             self._restore(self._base)
 
     def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
         """Load it; return what cannot be loaded here, which is SpecError unless it is to be told only."""
-        if RANDOM in snapshot.extras:
-            self._theirs, failed = apply_settings(snapshot, self._blobs, self._theirs)
-            for what, reason in failed.items():
-                sys.stderr.write(f"dure: {what}: {reason}\n")
         report = restore(snapshot, self._blobs, into=self.shell.user_ns)
         report.failed.pop(SETTINGS, None)
         if report.failed and not tell:
@@ -206,7 +233,6 @@ class _Session:
             raise SpecError(
                 f"The environment '{self._spec.environment}' cannot take over what the cell needs: {reasons}"
             )
-        take_random(report.extras.get(RANDOM, {}))
         for name, reason in {**report.failed, **report.told}.items():
             sys.stderr.write(f"dure: {name}: {reason}\n")
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in snapshot.names)
@@ -317,6 +343,7 @@ class _Session:
         vouched = set(cell.get("names") or ())
         self._put_aside(vouched, set(cell.get("others") or ()))
         extra = self._load(cell["snapshot"]) if cell.get("snapshot") else None
+        self._take_extras(cell, extra)
         found = self._misses(str(cell["code"]), {*names, *(extra.names if extra else ())})
         if found.hook:
             self._install_hook()
@@ -415,13 +442,16 @@ class _Session:
         aside = dict(self._hidden)
         self._reveal()
         self._spare()
-        copied = small_copy(value) if holder is None else None
-        if copied is not None:
+        parts: dict[str, Any] = {}
+        if is_number(value):
+            parts[LAST] = value
+        elif holder is None and (copied := small_copy(value)) is not None:
             names[LAST_VALUE] = copied
         if (random := random_states()) != self._random:
-            names[RANDOM] = random
-        if made:
-            names[SETTINGS_MADE] = made
+            parts[RANDOM] = random
+        parts[SETTINGS], others = parted(made or {})
+        if others:
+            names[SETTINGS_MADE] = others
         changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
@@ -435,6 +465,7 @@ class _Session:
             "status": "ok",
             "exit_code": 0,
             "snapshot": digest,
+            "extras": self._blobs.put(packed(parts)) if any(parts.values()) or LAST in parts else None,
             "changed": [name for name in changes.changed if name not in _OURS],
             "deleted": list(changes.deleted),
             "in_place": in_place,

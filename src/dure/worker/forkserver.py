@@ -259,12 +259,26 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
 
     from dure.state import fingerprint
     from dure.state.identity import installed_modules
+    from dure.state.libraries import settings
     from dure.state.store import verified
     from dure.worker import runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
 
+    with contextlib.suppress(ImportError):  # an environment without widgets
+        importlib.import_module("comm.base_comm")
+    settings.look()
     verified.share()
+    _forget_absent_folders()
     return {**fingerprint(), "modules": installed_modules()}, Prepared(shell, dict(os.environ), cgroups=cgroups)
+
+
+def _forget_absent_folders() -> None:
+    """Let jobs find folders that came since they were looked for. In each job `importlib.invalidate_caches` would write
+    to a page of every folder that was imported from, milliseconds long; changes of those Python notices by their date.
+    """
+    for name, finder in list(sys.path_importer_cache.items()):
+        if finder is None or not os.path.isabs(name):  # noqa: PTH117 -- as Python's own PathFinder asks
+            del sys.path_importer_cache[name]
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-RANDOM = "random_of_cell__"  # the states of the random generators, there and back
-SETTINGS = "settings"  # of libraries, as an extra of the snapshot (`dure.state.extras`)
-SETTINGS_MADE = "settings_of_cell__"  # those that the cell made, on their way back
+RANDOM, SETTINGS, LAST = "random", "settings", "last"  # parts of what goes along with a cell (`dure.state.extras`)
+SETTINGS_MADE = "settings_of_cell__"  # settings that the cell made and only a snapshot can hold
 LAST_VALUE = "last_value_of_cell__"  # the name under which a copy travels; dure.notebook.delivery knows it
 COPY_BYTES = 1024 * 1024
 _MEMBERS = 10_000
@@ -24,6 +23,11 @@ def holder_of(value: Any, namespace: Mapping[str, Any]) -> str | None:
     if value is None or isinstance(value, _PLAIN):
         return None
     return next((name for name, held in namespace.items() if held is value and not name.startswith("_")), None)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether the value is a number of Python's own, which needs no snapshot."""
+    return type(value) in {bool, int, float}
 
 
 def small_copy(value: Any) -> Any:

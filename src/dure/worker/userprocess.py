@@ -11,7 +11,6 @@ import builtins
 import contextlib
 import faulthandler
 import getpass
-import importlib
 import logging
 import os
 import signal
@@ -162,4 +161,3 @@ def _renew() -> None:
         sys.modules["torch"].seed()
     sys.path[:] = ["", *(path for path in sys.path if path)]
     sys.argv = [""]
-    importlib.invalidate_caches()

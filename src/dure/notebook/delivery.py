@@ -168,6 +168,7 @@ def deliver(
         return result
     aside = {name: values.pop(name) for name in result.conflicts if name in values}
     twins = {name: _free_name(f"{name}_from_gpu", namespace, values) for name in aside} if on_conflict == "both" else {}
+    aside |= _labels_settled(report, str(end.get("snapshot")), blobs, namespace, twins)
     values.update({twins[name]: aside[name] for name in twins})
     if report is not None:
         report.commit()
@@ -217,6 +218,24 @@ def _extras(digest: str | None, blobs: Blobs | None) -> dict[str, Any]:
     return unpacked(blobs.get(digest))
 
 
+def _labels_settled(
+    report: Report | None, digest: str, blobs: Blobs | None, namespace: dict[str, Any], twins: Mapping[str, str]
+) -> dict[str, Any]:
+    """Rename labels of pandas here as the cell did, where who holds them is to be committed; return the values that are
+    kept beside, with labels of their own.
+    """
+    from dure.state import Snapshot, restore
+
+    renamed = report.renamed if report is not None else []
+    for labels, saved, users in renamed:
+        if report is not None and not users.isdisjoint(report.values):
+            labels.names = saved.names
+    apart = {name for *_, users in renamed for name in users & twins.keys()}
+    if blobs is None or not apart:
+        return {}
+    return restore(Snapshot.load(digest, blobs), blobs, into=namespace, names=apart, commit=False).values
+
+
 def _load(
     digest: str | None, blobs: Blobs | None, namespace: dict[str, Any], result: Delivered
 ) -> tuple[Report | None, list[set[str]]]:
@@ -226,7 +245,7 @@ def _load(
     from dure.state import Snapshot, restore
 
     snapshot = Snapshot.load(digest, blobs)
-    report = restore(snapshot, blobs, into=namespace, commit=False)
+    report = restore(snapshot, blobs, into=namespace, commit=False, follow=True)
     for name, reason in report.failed.items():
         if name == SETTINGS_MADE:
             result.notes.append(say("settings_unsaved", reason=reason))

@@ -17,6 +17,7 @@ from dure.state.cut import plain
 from dure.state.cut.parts import Cutter, Part
 from dure.state.grouping import Gathered, gather
 from dure.state.libraries import figures
+from dure.state.manifest import LABELS
 from dure.state.memory import written
 from dure.state.objects.alike import same_but_for_texts
 from dure.state.objects.loading import Loader
@@ -72,6 +73,7 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
         for index, group in enumerate(groups)
         if group.key() not in before and not _same_after_all(base, group, gathered[index], namespace, blobs)
     ]
+    differing = _with_users(groups, differing, base)
     names = tuple(sorted(name for index in differing for name in groups[index].names))
     deleted = tuple(sorted(name for name in known if name not in namespace))
     if not names:
@@ -80,6 +82,15 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
     writer.settle([run for index in sent for run in (taken[index].runs[0], taken[index].parts)])
     kept = [groups[index] if index in differing else replace(groups[index], names={}) for index in sent]
     return Changes(snapshot_of([taken[index] for index in sent], kept, unsaved), names, deleted, unsaved)
+
+
+def _with_users(groups: list[Group], differing: list[int], base: Snapshot | None) -> list[int]:
+    """Return the groups that differ, and those that need labels of pandas which do, by themselves."""
+    before = {token: key[1:] for token, key in base.labels.items()} if base is not None else {}
+    found = {token for index in differing for token in groups[index].classes if token.startswith(LABELS)}
+    now = {token: groups[index].key()[1:] for index in differing for token in groups[index].classes if token in found}
+    renamed = {token for token in found if before.get(token, now[token]) != now[token]}
+    return sorted({*differing, *(index for index, group in enumerate(groups) if renamed & set(group.needs))})
 
 
 def _with_needs(groups: list[Group], wanted: list[int]) -> list[int]:
@@ -127,7 +138,7 @@ def _same_after_all(
             slots = loader.load(index)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
         shared.cutter.cut(slots)
-        pickler = pickler_for(shared, {id(slots[slot]) for slot in old.classes.values()})
+        pickler = pickler_for(shared, {id(slots[slot]): slot for slot in old.classes.values()})
         placed = {slot: gathered.placed.get(name) for name, slot in group.names.items()}
         pickler = dumped(pickler, loader.as_saved(index, placed))
     except Exception:

@@ -8,13 +8,14 @@ kept until all is known.
 from __future__ import annotations
 
 import functools
+import graphlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut.parts import Cut, Cutter, Part
 from dure.state.cut.plain import BIG_BYTES
 from dure.state.memory import collector
-from dure.state.objects import classes, owned, standard, ties
+from dure.state.objects import classes, labels, owned, standard, ties
 from dure.state.objects.marks import NamespaceMark
 from dure.state.objects.pickling import GroupPickler, Shared, dumped, pickler_for
 from dure.state.objects.reach import PLAIN, Kinds, Met, met
@@ -34,7 +35,7 @@ class Pickled:
 
     stream: bytes
     buffers: list[PickleBuffer]
-    needs: dict[str, type]
+    needs: dict[str, Any]  # classes and labels that other groups define
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
     parts: Sequence[Part] = ()  # by their number
@@ -55,7 +56,7 @@ class Pickled:
 
 @dataclass(slots=True)
 class Node:
-    """A distinct object that some names are bound to, or a class that something needs."""
+    """A distinct object that some names are bound to, or a class or labels that something needs."""
 
     value: Any
     key: int
@@ -63,18 +64,19 @@ class Node:
     token: str | None = None
     pickled: Pickled | None = None
     reason: str | None = None
+    beside_bytes: int = 0  # of labels that it needs
 
     @property
     def label(self) -> str:
         """What to call it in a sentence."""
         if self.names:
             return self.names[0]
-        return f"class {self.value.__qualname__}"
+        return f"class {self.value.__qualname__}" if issubclass(type(self.value), type) else "labels"
 
 
 @dataclass(slots=True)
 class Gathered:
-    """A group, ready to be written: names and classes by slot, one pickle of the tuple of slots."""
+    """A group, ready to be written: names, and classes and labels, by slot, one pickle of the tuple of slots."""
 
     names: dict[str, int]
     classes: dict[str, int]
@@ -123,7 +125,7 @@ def gather(
 
 
 def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
-    nodes = _nodes(shared.namespace, chosen)
+    nodes = _nodes(shared, chosen)
     unions = _Unions(shared.living)
     kinds = Kinds()
     picklers: list[GroupPickler] = []
@@ -144,13 +146,15 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
                 known = nodes[id(cls)] = Node(cls, id(cls), [], token)
                 queue.append(known)
             known.token = token
-            if issubclass(type(node.value), type) and node.token:
+            if node.token and (issubclass(type(node.value), type) or not issubclass(type(cls), type)):
                 # classes that define each other are one group, so that groups never need each other in a circle
                 unions.join(node.key, id(cls))
         if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
             queue.insert(0, node)
-    if unions.met_living and not shared.met_living:
+    living = unions.met_living and not shared.met_living
+    if living:
         shared.met_living = shared.living
+    if living or _find_labels(nodes, unions, shared):
         shared.memory.again()
         return _gather(shared, chosen, cutter)
     if shared.exporters.missed(met(each).of_types for each in picklers):
@@ -160,6 +164,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
         shared.memory.again()
         return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
+    _settle_labels(nodes, unions)
     groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
         name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
@@ -167,8 +172,12 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     return [group for group in groups if group is not None], unsaved
 
 
-def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]:
+def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
     nodes: dict[int, Node] = {}
+    namespace = shared.namespace
+    apart = {id(index): index for index in labels.of_frames(chosen.values()) if id(index) not in shared.inline}
+    for index in apart.values():
+        shared.token(index)
     mark = NamespaceMark()
     for name, found in chosen.items():
         value: Any = mark if found is namespace else found
@@ -177,15 +186,63 @@ def _nodes(namespace: dict[str, Any], chosen: dict[str, Any]) -> dict[int, Node]
         key = -1 - len(nodes) if plain else id(value)
         node = nodes.setdefault(key, Node(value, key))
         node.names.append(name)
-        if issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins":
+        if (
+            issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins"
+        ) or key in apart:
             node.token = _PENDING
     return nodes
 
 
+def _find_labels(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool:
+    """Tell whether all has to be pickled again, since labels are in several groups and not apart yet, or cannot be."""
+    failed = {node.key for node in nodes.values() if node.reason and _is_labels(node)}
+    shared.inline |= failed
+    seen: dict[int, int] = {}
+    found = bool(failed)
+    for node in nodes.values():
+        for index in node.pickled.pickler.labels if node.pickled and node.pickled.pickler else ():
+            root = unions.root(node.key)
+            if seen.setdefault(id(index), root) != root and id(index) not in shared.inline and labels.is_labels(index):
+                labels.token_of(index)
+                found = True
+    return found
+
+
+def _settle_labels(nodes: dict[int, Node], unions: _Unions) -> None:
+    """Note the bytes of the labels that each needs, and join groups that need each other in a circle, since labels may
+    be in one with what shares their memory.
+    """
+    apart = {node.key: node.pickled.size_bytes for node in nodes.values() if node.pickled and _is_labels(node)}
+    if not apart:
+        return
+    for node in nodes.values():
+        if node.pickled is not None:
+            node.beside_bytes = sum(apart.get(id(one), 0) for one in node.pickled.needs.values())
+    _open_circles(nodes, unions)
+
+
+def _is_labels(node: Node) -> bool:
+    return bool(node.token) and labels.is_labels(node.value)
+
+
+def _open_circles(nodes: dict[int, Node], unions: _Unions) -> None:
+    needs: dict[int, set[int]] = {}
+    for node in nodes.values():
+        if node.pickled is not None and node.pickled.needs:
+            own = unions.root(node.key)
+            needs.setdefault(own, set()).update({unions.root(id(one)) for one in node.pickled.needs.values()} - {own})
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as circle:
+        for key in circle.args[1]:
+            unions.join(circle.args[1][0], key)
+        _open_circles(nodes, unions)
+
+
 def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
-    own = set()
+    own = {}
     if node.token:
-        own = {id(node.value)}
+        own = {id(node.value): 0}
         node.token = shared.token(node.value)
     pickler = pickler_for(shared, own)
     try:
@@ -266,11 +323,13 @@ def _spread_failures(nodes: dict[int, Node]) -> None:
 
 def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | None:
     members.sort(key=lambda node: (not node.names, min(node.names, default=""), node.token or ""))
-    own = {id(node.value) for node in members if node.token}
+    own = {id(node.value): slot for slot, node in enumerate(members) if node.token}
     first = members[0].pickled
     assert first is not None
     joined: Pickled = first
-    sizes = {name: node.pickled.size_bytes for node in members if node.pickled for name in node.names}
+    sizes = {
+        name: node.pickled.size_bytes + node.beside_bytes for node in members if node.pickled for name in node.names
+    }
     if len(members) > 1:
         for cut in [cut for node in members if own and node.pickled for cut in node.pickled.cuts]:
             # a part is loaded when the classes that it needs are there, which are made with this group
@@ -335,7 +394,7 @@ class _Unions:
         cut, again = cutter.met(found, pickler.stand_ins)
         for other in (*cut, *map(id, pickler.stand_ins)):
             self.join(node, other)
-        frozen = found & pickler.frozen
+        frozen = (found & pickler.frozen) - pickler.thawed
         found -= frozen
         for key in frozen:
             self._only_frozen.setdefault(key, []).append(node)
@@ -369,7 +428,7 @@ class _Unions:
 
     def join(self, one: int, other: int) -> None:
         """Put two nodes into one group."""
-        a, b = self._root(one), self._root(other)
+        a, b = self.root(one), self.root(other)
         if a != b:
             self._parent[a] = b
 
@@ -378,10 +437,11 @@ class _Unions:
         found: dict[int, list[Node]] = {}
         for key, node in nodes.items():
             if node.pickled is not None and node.reason is None:
-                found.setdefault(self._root(key), []).append(node)
+                found.setdefault(self.root(key), []).append(node)
         return list(found.values())
 
-    def _root(self, key: int) -> int:
+    def root(self, key: int) -> int:
+        """Return the node that stands for the group of one."""
         path = []
         while (parent := self._parent.get(key, key)) != key:
             path.append(key)

@@ -9,6 +9,7 @@ import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dure.state.manifest import LABELS
 from dure.state.objects.alike import same_but_for_texts
 from dure.state.store.blobs import BlobError, Blobs, digest_of
 
@@ -31,8 +32,8 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
     """Return which names came, went and differ; a name whose group's bytes differ counts as changed, but a module only
     where it is another one: what was imported below it since is nobody's change of a variable.
     """
-    old = {name: before.groups[variable.group].key() for name, variable in before.variables.items()}
-    new = {name: after.groups[variable.group].key() for name, variable in after.variables.items()}
+    old = {name: before.key_of(name) for name in before.variables}
+    new = {name: after.key_of(name) for name in after.variables}
     return Diff(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
@@ -42,7 +43,7 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
                 for name in old.keys() & new.keys()
                 if old[name] != new[name]
                 and (_module(name, before) or name) != _module(name, after)
-                and not _says_the_same(name, before, after)
+                and not (old[name][1:] == new[name][1:] and _says_the_same(name, before, after))
             )
         ),
     )
@@ -97,7 +98,9 @@ def verify(snapshot: Snapshot, blobs: Blobs) -> list[str]:
     """
     problems = []
     for group in snapshot.groups:
-        names = ", ".join(sorted(group.names)) or "a class"
+        labels = [token for token in group.classes if token.startswith(LABELS)]
+        users = set(group.names).union(*(snapshot.needing(token) for token in labels))
+        names = ", ".join(sorted(users)) or "a class"
         for run in group.runs:
             if run.inline is not None and digest_of(base64.b64decode(run.inline)) != run.digest:
                 problems.append(f"{names}: the part in the manifest is damaged.")

@@ -7,6 +7,7 @@ claim.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FORMAT = "dure.snapshot"
 VERSION = 2
 _BEFORE = 1  # the same without parts, and so written where there are none
+LABELS = "labels-"  # before the tokens of labels of pandas, among those of classes
 EXTRA = "%"  # before the name of what is saved beside the variables; no variable's name begins so
 MANIFEST_BYTES = 64 * 1024 * 1024
 _MEMBERS = 1_000_000  # a bound on every list of a manifest
@@ -85,7 +87,7 @@ class Variable:
     group: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """A saved namespace. Immutable; equal JSON means equal state."""
 
@@ -134,6 +136,23 @@ class Snapshot:
                     runs[run.chunks[0]] = max(run.size_bytes, runs.get(run.chunks[0], 0))
         return dict(sorted(runs.items(), key=lambda item: (-item[1], item[0]))[:count])
 
+    def key_of(self, name: str) -> tuple[object, ...]:
+        """Return what makes the variable in two snapshots equal: the keys of its group and of the labels in it."""
+        group = self.groups[self.variables[name].group]
+        needed = {token for token in group.needs if token.startswith(LABELS)}
+        keys = [self.labels[token] for token in sorted(needed & self.labels.keys())]
+        return (group.key(), *(key[1:] for key in keys))
+
+    def needing(self, token: str) -> frozenset[str]:
+        """Return the names of the groups that need or define a class or labels."""
+        found = [group.names for group in self.groups if token in group.needs or token in group.classes]
+        return frozenset(name for names in found for name in names)
+
+    @functools.cached_property
+    def labels(self) -> dict[str, tuple[object, ...]]:
+        """The keys of the groups with labels of pandas, by the tokens of these."""
+        return {token: group.key() for group in self.groups for token in group.classes if token.startswith(LABELS)}
+
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON."""
         document = {
@@ -169,7 +188,8 @@ class Snapshot:
             replace(group, names={name: slot for name, slot in group.names.items() if name not in names})
             for group in self.groups
         ]
-        groups = [group for group in groups if group.names or group.classes]
+        needed = {token for group in groups if group.names for token in group.needs}
+        groups = [group for group in groups if group.names or _is_wanted(group, needed)]
         position = {name: index for index, group in enumerate(groups) for name in group.names}
         return replace(
             self,
@@ -241,6 +261,11 @@ def parse(data: bytes) -> Snapshot:
     if any(item.group >= len(snapshot.groups) for item in (*snapshot.variables.values(), *snapshot.extras.values())):
         raise ManifestError("The snapshot's manifest is damaged: a variable is in a group that is not there.")
     return snapshot
+
+
+def _is_wanted(group: Group, needed: set[str]) -> bool:
+    """Tell whether a group without names has a class, or labels that somebody needs."""
+    return any(not token.startswith(LABELS) or token in needed for token in group.classes)
 
 
 def _placed(variables: dict[str, Variable], position: dict[str, int], prefix: str = "") -> dict[str, Variable]:

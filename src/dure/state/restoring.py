@@ -40,6 +40,9 @@ class Report:
     graphs_left: tuple[str, ...] = ()  # names in whose values tensors are without their autograd graph
     unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
     told: dict[str, str] = field(default_factory=dict)  # of what modules have, too; complete after `commit`
+    renamed: list[tuple[Any, Any, frozenset[str]]] = field(
+        default_factory=list
+    )  # labels here, those saved, and of whom
     later: Later | None = None  # what is still to be loaded, where `at_once_bytes` left anything
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)
@@ -97,6 +100,7 @@ def restore(
     commit: bool = True,
     verify_bytes: int | None = None,
     at_once_bytes: int | None = None,
+    follow: bool = False,
 ) -> Report:
     """Load the snapshot's variables, all or those in `names`, and put them `into` a namespace.
 
@@ -105,10 +109,12 @@ def restore(
     namespace of their own. Large memory is mapped and hashed first; with `verify_bytes` no more than that,
     and the caller has `Report.verify_rest` hash the rest. With `at_once_bytes` groups of which more has to be read
     (encrypted, in S3, or many objects) are left to `Report.later`. So a restore takes no longer at any size.
+    Labels of pandas that live here already are taken where they are as they were saved; with `follow` also where they
+    have another name, which is in `Report.renamed`.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"} if into is None else into
     wanted = None if names is None else set(names)
-    loader = Loader(snapshot, blobs, namespace, verify_bytes=verify_bytes)
+    loader = Loader(snapshot, blobs, namespace, verify_bytes=verify_bytes, follow=None if into is None else follow)
     report = Report(unsaved={n: r for n, r in snapshot.unsaved.items() if wanted is None or n in wanted})
     chosen = {
         index: found
@@ -144,6 +150,7 @@ def restore(
         if name not in snapshot.variables and name not in snapshot.unsaved:
             report.failed[name] = "it is not in this snapshot"
     report.unverified, report.told, report._settle = loader.reader.unverified, loader.told, loader.settle  # noqa: SLF001
+    report.renamed = [(*pair, snapshot.needing(token)) for token, pair in loader.renamed.items()]
     report._into, report._then = namespace, loader.pending  # noqa: SLF001 - the report's own fields, set by its maker
     if commit:
         report.commit()

@@ -226,7 +226,7 @@ class _Session:
 
     def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
         """Load it; return what cannot be loaded here, which is SpecError unless it is to be told only."""
-        report = restore(snapshot, self._blobs, into=self.shell.user_ns)
+        report = restore(snapshot, self._blobs, into=self.shell.user_ns, follow=True)
         report.failed.pop(SETTINGS, None)
         if report.failed and not tell:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in report.failed.items())
@@ -419,7 +419,9 @@ class _Session:
             return
         lacking = self._blobs.claim(self._base.references())
         if lacking:
-            groups = (group for group in self._base.groups if group.chunks() & lacking)
+            groups = [group for group in self._base.groups if group.chunks() & lacking]
+            gone = {token for group in groups for token in group.classes}
+            groups += [group for group in self._base.groups if gone & set(group.needs)]
             self._base = self._base.without({name for group in groups for name in group.names})
 
     def left(self) -> dict[str, Any] | None:

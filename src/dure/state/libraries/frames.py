@@ -12,11 +12,12 @@ from typing import Any
 _KNOWN = ("_mgr", "_attrs", "_flags", "_name")
 
 
-def reduce_block(block: Any) -> Any:
+def reduce_block(pickler: Any, block: Any) -> Any:
     """Return the reduction of a pandas Block with its references."""
     refs = getattr(block, "refs", None)
     if refs is None:
         return NotImplemented
+    pickler.thawed.add(id(refs))
     return restore_block, (block.values, block.mgr_locs.indexer, block.ndim, refs)
 
 
@@ -32,7 +33,11 @@ def reduce_frame(frame: Any) -> Any:
     made = frame.__reduce_ex__(5)
     known = {*_KNOWN, *frame._internal_names, *frame._metadata}  # noqa: SLF001 - what pandas itself keeps there
     more = {name: value for name, value in vars(frame).items() if name not in known and not hasattr(type(frame), name)}
-    if not more or not isinstance(made, tuple) or len(made) < 3 or any(made[3:]):
+    if not isinstance(made, tuple) or len(made) < 3 or any(made[3:]):
+        return made
+    if type(made[2]) is dict and made[2].get("_metadata") is type(frame)._metadata:  # noqa: SLF001 - all frames share it
+        made = made[0], made[1], {name: value for name, value in made[2].items() if name != "_metadata"}
+    if not more:
         return made
     return made[0], made[1], (made[2], more), None, None, fill_frame
 
@@ -52,21 +57,23 @@ def reduce_refs(_: Any) -> Any:
 
 
 def reduce_index(index: Any) -> Any:
-    """Return the reduction of an Index that shares memory with columns."""
+    """Return the reduction of an Index that shares memory with columns, or that a person gave attributes."""
     refs = vars(index).get("_references")
-    if refs is None:
+    more = {name: value for name, value in vars(index).items() if name[0] != "_" and name != "sortorder"}
+    if refs is None and not more:
         return NotImplemented
     own = index.__reduce__()
     if not isinstance(own, tuple) or len(own) < 2:
         return NotImplemented
-    return restore_index, (own[0], own[1], refs)
+    return restore_index, (own[0], own[1], refs, more) if more else (own[0], own[1], refs)
 
 
 def index_arrays(index: Any) -> list[Any]:
     """Return the objects inside an Index, which are never changed and so need not be shared."""
     data = getattr(index, "_data", None)
     inner = getattr(data, "_ndarray", None)
-    found = [item for item in (data, inner) if item is not None]
+    # who shares memory with labels alone can do nothing to them
+    found = [item for item in (data, inner, vars(index).get("_references")) if item is not None]
     numpy = sys.modules["numpy"]
     for item in list(found):
         while isinstance(item, numpy.ndarray) and isinstance(item.base, numpy.ndarray):
@@ -97,9 +104,11 @@ def restore_series_manager(block: Any, axis: Any) -> Any:
     return SingleBlockManager(block, axis)
 
 
-def restore_index(make: Any, arguments: tuple[Any, ...], refs: Any) -> Any:
-    """Return an index that shares memory with those in `refs`."""
+def restore_index(make: Any, arguments: tuple[Any, ...], refs: Any, more: dict[str, Any] | None = None) -> Any:
+    """Return an index that shares memory with those in `refs`, with a person's attributes."""
     index = make(*arguments)
-    index._references = refs  # noqa: SLF001 - pandas has no public way to say that memory is shared
-    refs.add_index_reference(index)
+    if refs is not None:
+        index._references = refs  # noqa: SLF001 - pandas has no public way to say that memory is shared
+        refs.add_index_reference(index)
+    vars(index).update(more or {})
     return index

@@ -24,7 +24,7 @@ from dure.state.cut import parts, remembered
 from dure.state.identity import differing
 from dure.state.memory import collector
 from dure.state.memory.reading import Reader
-from dure.state.objects import classes, instances, marks, nans, owned, patient, rebuild
+from dure.state.objects import classes, instances, labels, marks, nans, owned, patient, rebuild
 from dure.state.store.blobs import BlobError, Blobs
 
 if TYPE_CHECKING:
@@ -56,13 +56,16 @@ class Loader:
         fresh: bool = False,
         verify: bool = True,
         verify_bytes: int | None = None,
+        follow: bool | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.reader = Reader(snapshot, blobs, verify=verify, verify_bytes=verify_bytes)
         self.namespace = namespace
         self.fresh = fresh  # make every class anew and leave the living ones alone
         self.pending: list[Callable[[], None]] = []
-        self.made: dict[str, type] = {}
+        self.follow = follow  # whether living labels are taken under whatever name; None where none are taken
+        self.renamed: dict[str, tuple[Any, Any]] = {}  # living labels with those that were saved, by token
+        self.made: dict[str, Any] = {}  # classes and labels by token
         self._new: set[str] = set()  # tokens of the classes that were made here
         self._living: dict[int, str] = {}  # classes of this process by id, with the shape that was saved
         self._loaded: dict[int, tuple[Any, ...]] = {}
@@ -211,8 +214,8 @@ class Loader:
 
     # --- what the marks in a stream call
 
-    def class_ref(self, token: str) -> type:
-        """Return a notebook class that another group defines."""
+    def class_ref(self, token: str) -> Any:
+        """Return a notebook class, or labels, that another group defines."""
         if token not in self.made:
             index = self._defines.get(token)
             living = classes.known(token)
@@ -244,6 +247,23 @@ class Loader:
         if not self.fresh:
             self._new.add(token)
             classes.remember(token, found)
+        return found
+
+    def labels(self, index: int, slot: int, make: Any, arguments: tuple[Any, ...]) -> Any:
+        """Return labels of pandas: this process's own for the token, where they are the same, or new ones."""
+        group = self.snapshot.groups[index]
+        token = next((token for token, at in group.classes.items() if at == slot), "")
+        found = make(*arguments)
+        living = None if self.follow is None else labels.living(token)
+        if living is not None and labels.same(living, found):
+            named = labels.same_names(living, found)
+            if named or self.follow:
+                if not named:
+                    self.renamed[token] = living, found
+                found = living
+        if not self.fresh and found is not living:
+            labels.remember(token, found)
+        self.made[token] = found
         return found
 
     def _same_definition(self, name: str, shape: str) -> type | None:
@@ -376,8 +396,8 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         module = module_now(module)
-        if module == marks.__name__ and name == "joined":
-            return functools.partial(self._loader.joined, self._group)
+        if module == marks.__name__ and name in ("joined", "labels"):
+            return functools.partial(getattr(self._loader, name), self._group)
         if module == marks.__name__:
             return getattr(self._loader, _ASKED_AS.get(name, name))
         if module == "__main__":

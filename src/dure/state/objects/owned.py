@@ -163,7 +163,7 @@ def _same(own: Any, saved: Any, namespace: dict[str, Any]) -> bool:
 
     try:
         with figures.unseen():
-            one, other = (dumped(pickler_for(Shared(namespace), set()), (each,)) for each in (own, saved))
+            one, other = (dumped(pickler_for(Shared(namespace), {}), (each,)) for each in (own, saved))
     except Exception:  # what cannot be pickled cannot be shown to be the same
         return False
     memory = [[buffer.raw() for buffer in pickler.buffers] for pickler in (one, other)]

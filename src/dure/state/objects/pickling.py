@@ -29,6 +29,7 @@ from dure.state.objects import (
     deep,
     enums,
     instances,
+    labels,
     marks,
     nans,
     owned,
@@ -41,7 +42,7 @@ from dure.state.objects.exporters import Exporters
 from dure.state.objects.refusals import RefusedError, is_too_deep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 INLINE_BUFFER_BYTES = 64 * 1024  # smaller buffers stay in the stream: a blob each would cost more than it saves
 _SUBMODULES = 64
@@ -78,7 +79,8 @@ class Shared:
         self.living = standard.living()
         self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
         self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
-        self.tokens: dict[int, str] = {}  # tokens of classes that stand in for others (see changes)
+        self.tokens: dict[int, str] = {}  # tokens of classes and labels that stand in for others (see changes)
+        self.inline: set[int] = set()  # ids of labels that cannot be saved apart
 
     def watching(self) -> written.Watched:
         """Return the watch over this process's memory, and what it may watch."""
@@ -95,9 +97,10 @@ class Shared:
             known = self._holders[id(names)] = (names, _holder_of(names))
         return known[1]
 
-    def token(self, cls: type) -> str:
-        """Return the class's token."""
-        return self.tokens.get(id(cls)) or classes.token_of(cls)
+    def token(self, one: Any) -> str:
+        """Return the token of a class or of labels."""
+        told = self.tokens.get(id(one))
+        return told or (classes.token_of(one) if issubclass(type(one), type) else labels.token_of(one))
 
 
 class Stream:
@@ -127,11 +130,11 @@ class Stream:
 
 
 class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles one group. `own` are the ids of the classes that this group defines; others become
+    """Pickles one group. `own` has the ids and slots of the classes and labels that this group defines; others become
     references.
     """
 
-    def __init__(self, shared: Shared, own: set[int]) -> None:
+    def __init__(self, shared: Shared, own: Mapping[int, int]) -> None:
         self.file = Stream()
         self.buffers: list[PickleBuffer] = []
         # not a method of this pickler, which would then hold itself until the garbage collector comes by
@@ -140,10 +143,12 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.own = own
         self.parts: list[Part] = []
         self.stand_ins: list[StandIn] = []  # that it met
-        self.needs: dict[str, type] = {}
+        self.needs: dict[str, Any] = {}
+        self.labels: list[Any] = []  # that are not saved apart
         self.modules: set[str] = set()
         self.referenced: set[int] = set()  # reached by name only
         self.frozen: set[int] = set()  # inside what never changes
+        self.thawed: set[int] = set()  # of these, what is also elsewhere, where it matters who shares it
         # objects with a way of their own to be pickled, and how they were; None where nobody will ask
         self.noted: list[tuple[Any, Any]] | None = []
         self.last: Any = None
@@ -340,7 +345,7 @@ def _made_by_hand(pickler: GroupPickler, module: types.ModuleType) -> Any:
 class CuttingPickler(GroupPickler):
     """Pickles what is in parts by what stands in for it; it is asked for every object."""
 
-    def __init__(self, shared: Shared, own: set[int]) -> None:
+    def __init__(self, shared: Shared, own: Mapping[int, int]) -> None:
         super().__init__(shared, own)
         self._stand_ins: dict[int, StandIn | standard.Living] = {**shared.cutter.stand_ins, **shared.met_living}
 
@@ -351,7 +356,7 @@ class CuttingPickler(GroupPickler):
         return self._stand_ins.get(id(obj))
 
 
-def pickler_for(shared: Shared, own: set[int]) -> GroupPickler:
+def pickler_for(shared: Shared, own: Mapping[int, int]) -> GroupPickler:
     """Return a new pickler of one group."""
     return (CuttingPickler if shared.cutter.stand_ins or shared.met_living else GroupPickler)(shared, own)
 

@@ -144,6 +144,7 @@ class Kinds:
             self._also += (numpy.dtype, numpy.generic, numpy.ufunc)
         if pandas is not None:
             self._also += (pandas.api.extensions.ExtensionDtype, pandas.Index, pandas.Timestamp)
+            self._also += (pandas.tseries.offsets.BaseOffset,)
         torch = sys.modules.get("torch")
         if torch is not None and hasattr(torch, "memory_format"):
             self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -185,7 +186,7 @@ def _memo(pickler: GroupPickler) -> list[Any]:
 
 def _memo_shows() -> bool:
     probe: list[list[Any]] = [[] for _ in range(4 * _OWN)]
-    pickler = CuttingPickler(Shared({}), set())
+    pickler = CuttingPickler(Shared({}), {})
     pickler.dump((probe,))
     values = gc.get_referents(pickler)
     shown = set(map(id, values))

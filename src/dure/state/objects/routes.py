@@ -34,6 +34,7 @@ from dure.state.objects import (
     errors,
     exporters,
     instances,
+    labels,
     marks,
     nans,
     owned,
@@ -190,13 +191,13 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     if pandas is not None:
         internals = sys.modules["pandas._libs.internals"]
         if issubclass(kind, internals.Block):
-            return lambda _, block: frames.reduce_block(block)
+            return frames.reduce_block
         if issubclass(kind, sys.modules["pandas.core.internals.managers"].SingleBlockManager):
             return lambda _, manager: frames.reduce_series_manager(manager)
         if issubclass(kind, internals.BlockValuesRefs):
             return lambda _, refs: frames.reduce_refs(refs)
         if issubclass(kind, pandas.Index):
-            return _index
+            return labels.reduced
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
     return figures.route(kind) or tensors.route(kind) or exporters.route(kind) or others.route(kind)
@@ -311,8 +312,3 @@ def _plain_subclass(kind: type) -> type | None:
 def _value_of(below: Any, value: Any) -> tuple[Any, ...]:
     # by the built-in type's own method, since the subclass may have its own __str__, __int__ or __iter__
     return (frozenset.copy(value),) if below is frozenset else tuple(below.__getnewargs__(value))
-
-
-def _index(pickler: GroupPickler, index: Any) -> Any:
-    pickler.frozen.update(id(item) for item in frames.index_arrays(index))
-    return frames.reduce_index(index)

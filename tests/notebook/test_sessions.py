@@ -263,6 +263,32 @@ def test_a_fork_takes_no_other_sessions_name(desk):
     assert "a session train.ipynb already" in kernel.run("%session fork train.ipynb").traceback
 
 
+def test_a_session_of_another_kernel_that_is_named_stays_its_newest_until_it_is_chosen(desk):
+    theirs = desk.open("theirs.ipynb")
+    theirs.run("x = 'theirs'")
+    number = settled(desk, "theirs.ipynb")
+    theirs.kill()
+    kernel = desk.open()
+    kernel.run("x = 'mine'")
+    settled(desk)
+    line = told(kernel.run("%session on theirs.ipynb"))
+    assert f"nothing is saved until you choose: `%session restore @{number}`" in line
+    kernel.run("y = 1")
+    assert told(kernel.run("%session")) == line
+    assert desk.saved("theirs.ipynb") == number
+    assert "Restored 1 variable" in told(kernel.run(f"%session restore @{number}"))
+    assert kernel.value("x, y") == "('theirs', 1)"
+    until(lambda: desk.saved("theirs.ipynb") >= number + 2)
+    assert kernel.run(f"%session restore @{number + 1} x").ok, "what was here is in the version between"
+    assert kernel.value("x") == "'mine'"
+    again = desk.open("third.ipynb")
+    again.run("z = 1")
+    settled(desk, "third.ipynb")
+    newest = desk.saved("theirs.ipynb")
+    again.run("%session on theirs.ipynb")
+    assert f"as version {newest + 1} of theirs" in told(again.run("%session save"))
+
+
 def test_two_kernels_of_one_notebook_do_not_overwrite_each_other(desk):
     first = desk.open()
     first.run("x = 'first'")
@@ -351,7 +377,7 @@ def test_what_is_typed_next_is_quoted_and_a_name_that_nothing_has_shows_the_way(
     for name in ("x" * 1025, "train@1", "7"):
         assert f"NAME cannot be '{name[:40]}'" in kernel.run(f"%session fork {name}").traceback
     assert "PERSON cannot be 'a b'" in kernel.run("%session share 'a b'").traceback
-    assert "stay as version 1" in told(kernel.run("%session on 'my copy'"))
+    assert "as version 1 (" in told(kernel.run("%session on 'my copy'"))
 
 
 def test_a_team_mate_reads_what_is_shared_after_saying_whom_they_trust(desk, another_desk):

@@ -30,6 +30,7 @@ from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
     from dure.notebook.session_opening import Saved
+    from dure.notebook.session_saving import Saver
     from dure.notebook.sessions import NotebookSession
     from dure.wire.sessions import SessionView
 
@@ -74,7 +75,8 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     saver = saver_of(notebook)
     written, name = notebook.flush(PATIENCE_S), short(notebook.name or "")
     if saver.fenced or saver.paused:
-        notebook.show(saver.problem or say("is_off", name=name))
+        at_choice = saver.paused and not saver.journal.off
+        notebook.show(saver.problem or (_choice(notebook) if at_choice else say("is_off", name=name)))
         return
     if saver.base is None:
         notebook.show(saver.problem or say("status_none" if written else "being_saved", name=name))
@@ -181,12 +183,14 @@ def people_text(people: Sequence[str]) -> str:
 
 def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     words, trusted = _trusted(rest)
-    if notebook.saver is not None:
-        nothing_lost(notebook, notebook.saver)
     reference = parsed(words[0]) if words else Reference()
     names = words[1:]
     if words and reference.number is None and words[0] in _known_names(notebook):
         reference, names = Reference(), words  # `%session restore df` means the name
+    if notebook.saver is not None:
+        if not reference.name:
+            _chosen(notebook.saver)
+        nothing_lost(notebook, notebook.saver)
     saved, blobs, theirs = _content(notebook, reference, trusted)
     absent = [name for name in names if name not in saved.snapshot.variables]
     told = say("not_in_version", number=saved.number, names=_absent(saved, absent)) if absent else ""
@@ -370,14 +374,26 @@ def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
         notebook.name_it(rest[0], by_hand=True)
         notebook.began_by_hand()
     saver = saver_of(notebook)
-    saver.paused = saver.journal.off = False
+    saved = notebook.opened.saved if another and notebook.opened is not None else None
+    saver.paused = saved is not None  # until it is chosen: what is here would be what the other notebook begins with
+    saver.journal.off = False
     saver.problem = ""
     saver.journal.write()
-    name, saved = short(notebook.name or ""), notebook.opened.saved if another and notebook.opened is not None else None
-    parts = [say("switched_on", name=name)]
     if saved is not None:
-        parts.append(say("on_existing", number=saved.number, at=clock(saved.at)))
-    notebook.show(" ".join(parts))
+        notebook.show(_choice(notebook))
+    else:
+        notebook.show(say("switched_on", name=short(notebook.name or "")))
+
+
+def _choice(notebook: NotebookSession) -> str:
+    saved = notebook.opened.saved if notebook.opened is not None else None
+    assert saved is not None
+    return say("on_existing", name=short(notebook.name or ""), number=saved.number, at=clock(saved.at))
+
+
+def _chosen(saver: Saver) -> None:
+    """What is here goes into the session that `%session on` named, as a version before the one that is restored."""
+    saver.paused = saver.journal.off
 
 
 COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {

@@ -122,9 +122,12 @@ def untold(failure: BaseException) -> str:
     """Return the sentence for what did not open; "" for a platform that is away, no news to who works without it."""
     from dure.client import DureError
     from dure.notebook.session_opening import AWAY, KeyChangedError
+    from dure.state.store.blobs import StoreAwayError
 
     if isinstance(failure, KeyChangedError):
         return "key_changed"
+    if isinstance(failure, StoreAwayError):
+        return "away_at_opening"
     if not isinstance(failure, DureError):
         return "not_opened"
     return "" if failure.code in AWAY else "not_saved"

@@ -196,6 +196,7 @@ def _newest_readable(blobs: Blobs, versions: Sequence[VersionView]) -> tuple[Sav
     Raises what the newest raises where none can: then the store is away, or the key another one.
     """
     from dure.state import BlobError, ManifestError
+    from dure.state.store.blobs import StoreAwayError
 
     newest = versions[0]
     assert newest.document is not None
@@ -209,6 +210,8 @@ def _newest_readable(blobs: Blobs, versions: Sequence[VersionView]) -> tuple[Sav
             with contextlib.suppress(BlobError, ManifestError, ValueError):  # a store that did not answer for a moment
                 return load(blobs, newest.document, newest.number, newest.at), None
             return saved, Damaged(newest.number, version.cell, newest.cell, str(problem))
+        except StoreAwayError:
+            raise  # none of them can be read now, and what is newest is so tomorrow
         except (BlobError, ManifestError, ValueError) as error:
             problem = problem or error
     assert problem is not None

@@ -144,7 +144,7 @@ class Saver:
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs
-            self.problem, self.owed = f"{type(error).__name__}: {error}", facts
+            self.problem, self.owed = _told(error), facts
             return False
         finally:
             self.froze_s = time.perf_counter() - began
@@ -312,13 +312,16 @@ class Saver:
 
 
 def _told(error: Exception) -> str:
-    """Return why nothing was written: what the disk says, with the place and that it is tried again."""
+    """Return why nothing was written, and that it is tried again; the same words for the same cause: said once."""
     from dure.notebook.session_words import say
+    from dure.state.store.blobs import BlobError, StoreAwayError
 
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return say("store_refuses", problem=f"{error.strerror}{where}")
-    return str(error) or type(error).__name__
+    if isinstance(error, StoreAwayError):
+        return say("store_away", reason=error)
+    return str(error) if isinstance(error, BlobError) else f"{type(error).__name__}: {error}"
 
 
 def _differ(before: Snapshot, after: Snapshot) -> bool:

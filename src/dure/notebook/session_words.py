@@ -170,6 +170,20 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "the store of values cannot be written ({problem}). It is tried again every 20 seconds.",
         "값 저장소에 쓸 수 없습니다({problem}). 20초마다 다시 시도합니다.",
     ),
+    "store_away": (
+        "{reason} It is tried again every 20 seconds.",
+        "{reason} 20초마다 다시 시도합니다.",
+    ),
+    "away_at_opening": (
+        (
+            "What {name} held cannot be read now, so it is neither restored nor saved over; it is tried again every 30 "
+            "seconds, and comes back with the next cell when that is over. {reason}"
+        ),
+        (
+            "{name}에 저장된 상태를 지금 읽을 수 없어 복원하지 않으며, 그 위에 새로 저장하지도 않습니다. 30초마다 다시 "
+            "시도하고, 읽을 수 있게 되면 다음 셀에서 복원합니다. {reason}"
+        ),
+    ),
     "home_refuses": (
         (
             "{where} cannot be written ({problem}): free some space in your home. Variables are saved on the platform "
@@ -331,8 +345,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "그 밖에 더 작은 변수 {count}개도 저장되어 있습니다.",
     ),
     "on_existing": (
-        "It holds another kernel's variables, which stay as version {number} ({at}): `%session restore @{number}`.",
-        "다른 커널의 변수는 버전 {number}({at})에 남아 있습니다: `%session restore @{number}`",
+        (
+            "{name} holds another kernel's variables, as version {number} ({at}), so nothing is saved until you "
+            "choose: `%session restore @{number}` brings them here, `%session save` goes on with what is here; both "
+            "keep the other."
+        ),
+        (
+            "{name}에는 다른 커널의 변수가 버전 {number}({at})으로 있어, 선택하기 전까지 저장하지 않습니다. "
+            "`%session restore @{number}`로 그 변수를 가져오거나 `%session save`로 지금 변수를 이어서 저장하세요. "
+            "어느 쪽이든 나머지도 남습니다."
+        ),
     ),
     "being_saved": (
         "What the last cell left is being written still.",

@@ -245,11 +245,15 @@ _BLOBS: Mapping[str, str] = {
     "Blob {digest} has {size} bytes, more than was saved of it.": (
         "블롭 {digest}이(가) {size}바이트로, 저장한 것보다 큽니다."
     ),
+    "The object store {where} does not answer ({problem}): check that it runs with `dure doctor`.": (
+        "객체 저장소 {where}이(가) 응답하지 않습니다({problem}). 실행 중인지 `dure doctor`로 확인하세요."
+    ),
     "The object store {where} refused blob {digest} ({problem}): check that it runs and that the credentials are valid "
     "with `dure doctor`.": (
         "객체 저장소 {where}이(가) 블롭 {digest}을(를) 거절했습니다({problem}). 실행 중인지, 자격 증명이 올바른지 "
         "`dure doctor`로 확인하세요."
     ),
+    "The results wait here, for up to {seconds} s.": "결과는 최대 {seconds}초 동안 여기서 기다립니다.",
     "{folder} cannot be written: {why}, then try again.": "{folder}에 쓸 수 없습니다: {why} 다시 시도하세요.",
     "the disk is full: free some space": "디스크가 가득 찼습니다. 공간을 확보한 뒤",
     "the disk quota is used up: free some space or ask for more": (

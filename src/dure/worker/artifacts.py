@@ -6,6 +6,7 @@ and the count is bounded.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -33,8 +34,9 @@ def collect(folder: Path, access: Mapping[str, Any]) -> Artifacts:
         if first is None:
             return found
         from dure.state import open_blobs
+        from dure.worker.patience import Patience
 
-        blobs = open_blobs(access)
+        blobs, patience = open_blobs(access), Patience(0.0)
         for number, path in enumerate(_chain(first, files)):
             name = str(path.relative_to(folder))
             if number >= MAX_FILES:
@@ -42,7 +44,7 @@ def collect(folder: Path, access: Mapping[str, Any]) -> Artifacts:
                 break
             try:
                 size = path.stat(follow_symlinks=False).st_size
-                digest = blobs.put_file(path)
+                digest = patience(functools.partial(blobs.put_file, path))
                 found.kept.append({"path": name, "size_bytes": size, "digest": digest})
             except Exception as error:
                 found.failed[name] = str(error)

@@ -13,6 +13,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
 from dure.worker.last_value import LAST, LAST_VALUE, RANDOM, SETTINGS, SETTINGS_MADE, holder_of, is_number, small_copy
+from dure.worker.patience import Patience
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
@@ -144,6 +146,7 @@ class _Session:
         self._theirs: Settings = at_beginning()  # the notebook's settings, as this process had them last
         self._settings: Settings = {}  # all of this process as the cell began
         self._whole = False  # all that the notebook has is here
+        self._ran_s = 0.0
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
         self._blobs_opened: Blobs | None = None
@@ -165,10 +168,12 @@ class _Session:
                 self._settings = read_settings()
                 take_random(self._drawn)
                 self._random = random_states()
+                began_at = time.monotonic()
                 result = self.shell.run(str(cell["code"]))
         finally:
             self._running = False
             FetchingBuiltins.uncover()
+        self._ran_s = time.monotonic() - began_at
         made = difference(self._settings, read_settings())
         self._theirs = merged(self._theirs, made)  # and undone for the next cell unless the notebook takes them over
         error = result.error_before_exec or result.error_in_exec
@@ -443,7 +448,8 @@ class _Session:
         holder = holder_of(value, names)
         aside = dict(self._hidden)
         self._reveal()
-        self._spare()
+        patience = Patience(self._ran_s)
+        patience(self._spare)
         parts: dict[str, Any] = {}
         if is_number(value):
             parts[LAST] = value
@@ -454,11 +460,11 @@ class _Session:
         parts[SETTINGS], others = parted(made or {})
         if others:
             names[SETTINGS_MADE] = others
-        changes = changed(names, self._base, blobs=self._blobs, ignore=self._before)
+        changes = patience(lambda: changed(names, self._base, blobs=self._blobs, ignore=self._before))
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
         brought = changes.snapshot if changes.snapshot is not None and changes.changed else None
-        digest = brought.store(self._blobs) if brought is not None else None
+        digest = patience(lambda: brought.store(self._blobs)) if brought is not None else None
         unsaved = {name: why for name, why in changes.unsaved.items() if self._told.get(name) != id(names.get(name))}
         in_place = [name for name in changes.changed if id(names.get(name)) == self._brought.get(name)]
         if self._spec.keep_s > 0:

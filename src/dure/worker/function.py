@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import time
 from typing import Any
 
 from dure.state import BlobError, Blobs, Snapshot, capture, open_blobs, restore
 from dure.worker.cell import exit_code, failed
 from dure.worker.channel import READY, Outlet
+from dure.worker.patience import Patience
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
@@ -36,13 +38,14 @@ def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:
     shell.connect(outlet, getattr(call, "__name__", None))
     shell.know_sources(spec.payload.get("sources") or {})
     outlet.report(READY)
+    began_at = time.monotonic()
     try:
         value = call(*args, **kwargs)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
     except BaseException as error:
         return _failure(shell, blobs, error)
-    return _store(blobs, value)
+    return Patience(time.monotonic() - began_at)(lambda: _store(blobs, value))
 
 
 def _store(blobs: Blobs, value: Any) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class BlobMissing(BlobError):  # noqa: N818 - says what is so, as FileNotFoundEr
     """The store does not hold this blob."""
 
 
+class StoreAwayError(BlobError):
+    """The store does not answer, or cannot be written now: the same may be done later."""
+
+
 class Blobs(Protocol):
     """A content-addressed store. Digests are BLAKE3 in hex, 64 characters, of the plain bytes."""
 
@@ -267,7 +271,7 @@ class FolderBlobs:
         return target
 
     def _freshened(self, target: Path) -> bool:
-        with told(target.parent):
+        with told(self._blobs):
             try:
                 os.utime(target)
             except FileNotFoundError:
@@ -277,14 +281,14 @@ class FolderBlobs:
         return True
 
     def _make(self, folder: Path) -> None:
-        with told(folder):
+        with told(self._blobs if folder.is_relative_to(self._blobs) else folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _writing(self, target: Path) -> Iterator[Any]:
         """Give a file that becomes `target` when the block ends well and leaves nothing when it does not."""
         self._make(target.parent)
-        with told(target.parent):
+        with told(self._blobs if target.is_relative_to(self._blobs) else target.parent):
             # O_EXCL with mode 0666: the umask and a setgid folder decide, which mkstemp's 0600 would not let them
             partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
             try:
@@ -398,4 +402,4 @@ def told(folder: Path) -> Iterator[None]:
         }
         if error.errno not in reasons:
             raise
-        raise BlobError(f"{folder} cannot be written: {reasons[error.errno]}, then try again.") from error
+        raise StoreAwayError(f"{folder} cannot be written: {reasons[error.errno]}, then try again.") from error

@@ -20,6 +20,7 @@ from dure.state.store.blobs import (
     FRESH_S,
     BlobError,
     BlobMissing,
+    StoreAwayError,
     checked,
     digest_of,
     missing,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _THREADS = 8
+_AWAY = re.compile(r"^HTTP error|status code: (5\d\d|429)|\b(5\d\d|429) [A-Z]|timed? ?out", re.IGNORECASE)
 _CLAIMS = 100_000  # how many digests one store remembers as fresh
 
 
@@ -212,7 +214,12 @@ class S3Blobs:
         except (FileNotFoundError, BaseError) as error:
             if _absent(error):
                 raise missing(digest, self._where, self._seal) from None
-            first = str(error).strip().splitlines()[0][:300]
+            # what comes before is the request, with times that differ: the same outage is to be told once
+            first = str(error).strip().splitlines()[0].rpartition("  - ")[2][:300]
+            if _AWAY.search(first):
+                raise StoreAwayError(
+                    f"The object store {self._where} does not answer ({first}): check that it runs with `dure doctor`."
+                ) from error
             raise BlobError(
                 f"The object store {self._where} refused blob {digest[:12]}… ({first}): check that it runs and that "
                 "the credentials are valid with `dure doctor`."

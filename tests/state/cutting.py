@@ -31,6 +31,8 @@ def small_parts(monkeypatch, weight=128):
 def forget():
     remembered.roots.clear()
     remembered.uncut.clear()
+    remembered.branches.clear()
+    remembered.whole.clear()
     columns._columns.clear()
 
 

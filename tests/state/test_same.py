@@ -180,7 +180,7 @@ def noted(data):
     table = layout.table_of(data, type(data))
     assert table is not None
     made = plain.dumps((data,) if type(data) is list else (list(data), list(data.values())))
-    pages, found = made.pages_with(table, 0, table.slots, again=True)
+    pages, found = made.pages_with((table, 0, table.slots), again=True)
     return table, pages, found
 
 

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from dure.state.cut.parts import Cutter, Part
+from dure.state.cut.parts import Cutter
+from dure.state.cut.pieces import Part
 from dure.state.grouping import Gathered, gather
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable

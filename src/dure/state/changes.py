@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state.capturing import Writer, snapshot_of, taken_of, there
 from dure.state.cut import plain
-from dure.state.cut.parts import Cutter, Part
+from dure.state.cut.parts import Cutter
+from dure.state.cut.pieces import Part
 from dure.state.grouping import Gathered, gather
 from dure.state.libraries import figures
 from dure.state.manifest import LABELS

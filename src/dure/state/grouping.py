@@ -12,7 +12,8 @@ import graphlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut.parts import Cut, Cutter, Part
+from dure.state.cut.parts import Cutter
+from dure.state.cut.pieces import Branches, Cut, Part
 from dure.state.cut.plain import BIG_BYTES
 from dure.state.memory import collector
 from dure.state.objects import classes, labels, owned, standard, ties
@@ -39,7 +40,7 @@ class Pickled:
     modules: set[str]
     pickler: GroupPickler | None  # until the groups are handed out
     parts: Sequence[Part] = ()  # by their number
-    cuts: Sequence[Cut] = ()  # the containers that are cut into them
+    cuts: Sequence[Cut | Branches] = ()  # the containers that are cut into them
     held: frozenset[int] = frozenset()  # ids of the values in it
 
     def texts(self) -> bytes:
@@ -333,7 +334,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
     if len(members) > 1:
         for cut in [cut for node in members if own and node.pickled for cut in node.pickled.cuts]:
             # a part is loaded when the classes that it needs are there, which are made with this group
-            cutter.uncut(id(cut.stand_in))
+            cutter.uncut(id(cut))
         pickler = pickler_for(shared, own)
         pickler.noted = None  # what each loses was looked at before
         try:
@@ -392,7 +393,7 @@ class _Unions:
         self.met_living = self.met_living or not self._living.isdisjoint(found)
         found -= pickler.referenced
         cut, again = cutter.met(found, pickler.stand_ins)
-        for other in (*cut, *map(id, pickler.stand_ins)):
+        for other in (*cut, *(id(one.cut) for one in pickler.stand_ins if one.cut is not None)):
             self.join(node, other)
         frozen = (found & pickler.frozen) - pickler.thawed
         found -= frozen

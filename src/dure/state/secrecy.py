@@ -21,7 +21,7 @@ from dure.state.store.blobs import digest_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dure.state.cut.parts import Part
+    from dure.state.cut.pieces import Branches, Cut, Part
     from dure.state.grouping import Pickled
 
 _IPYTHON = {
@@ -148,7 +148,7 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     attributes of a value is a text in its pickle. Elements of arrays and columns of frames are data and are not looked
     at.
     """
-    cut = frozenset(id(each.value) for each in pickled.cuts)
+    cut = frozenset(id(value) for each in pickled.cuts for value in each.values)
     found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(values, sure=sure, cut=cut))
     for each in pickled.cuts:
         ways = {name: each.ways[id(value)] for name, value in values.items() if id(value) in each.ways}
@@ -157,17 +157,20 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
         most = _STEPS // min(max(len(each.parts), 1), 100)
         for part in each.parts if ways else ():
             if part.stream is not None and next(iter(ways)) not in found:
-                inside = _inside_part(ways, part, part.stream, most)
+                inside = _inside_part(ways, each, part, most)
                 part.searched = not inside
                 found |= inside
     return found
 
 
-def _inside_part(ways: dict[str, str], part: Part, stream: bytes, most: int) -> dict[str, str]:
-    def inside(sure: bool) -> dict[str, str]:  # noqa: FBT001 - as it is called
-        return _inside_all({name + way + part.where: part.value() for name, way in ways.items()}, sure=sure, most=most)
+def _inside_part(ways: dict[str, str], cut: Cut | Branches, part: Part, most: int) -> dict[str, str]:
+    stream = part.stream or b""
 
-    return dict(zip(ways, _searched(stream, lambda: stream, inside).values(), strict=False))
+    def inside(sure: bool) -> dict[str, str]:  # noqa: FBT001 - as it is called
+        told = {name: _inside_all(cut.told(part, name + way), sure=sure, most=most) for name, way in ways.items()}
+        return {name: next(iter(reasons.values())) for name, reasons in told.items() if reasons}
+
+    return _searched(stream, lambda: stream, inside)
 
 
 def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]]) -> dict[str, str]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import parts, plain
-from dure.state.cut.parts import Part
+from dure.state.cut.pieces import Part, StandIn, made_of
 from dure.state.cut.plain import NotPlainError
 from dure.state.memory.layout import words_at
+from dure.state.objects import marks
 from dure.state.objects.elements import MANY
 from dure.state.objects.refusals import RESIZED, RefusedError
 
@@ -73,7 +74,7 @@ def reduce_column(array: Any, watched: Watched, saved: Callable[[list[str]], set
     if column.refused:
         return NotImplemented
     check()
-    elements = parts.StandIn(list, lambda number: [number(part) for part in found])
+    elements = StandIn(lambda number: (marks.joined, ("list", [number(part) for part in found])))
     return empty_column, (shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
 
 
@@ -125,7 +126,7 @@ def _parts(flat: Any, column: _Column, known: dict[int, Part], check: Callable[[
             made = plain.dumps((elements,))
             if len(made.ids) or not plain.are_atoms(elements):
                 raise NotPlainError
-            part = parts.made_of(made, None)
+            part = made_of(made, None)
         column.parts[low] = part
         found.append(part)
     return found

@@ -61,13 +61,16 @@ class _Name(str):
     __slots__ = ()
 
 
-def large_in(value: Any, known: Container[int], least: float, part: float) -> list[tuple[Any, str]]:
+def large_in(
+    value: Any, known: Container[int], least: float, part: float, beside: Container[int] = ()
+) -> list[tuple[Any, str]]:
     """Return the containers in a value, or itself, that weigh at least so many objects, a fourth where their ids are in
-    `known`, each with the way to it. Of few elements that are heavier than a part each, those are returned.
+    `known`, each with the way to it; not in those whose ids are `beside`. Of few elements that are heavier than a part
+    each, those are returned.
     """
-    if type(value) in plain.ATOMS or issubclass(type(value), _NOT_LOOKED_INTO):
+    if type(value) in plain.ATOMS or issubclass(type(value), _NOT_LOOKED_INTO) or id(value) in beside:
         return []
-    seen = _seen_in(value, known, least)
+    seen = _seen_in(value, known, least, beside)
     for each in reversed(seen):  # what is below comes after what is above
         if each.above is not None:
             each.above.weight += each.weight
@@ -102,7 +105,7 @@ def _length(each: _Seen) -> int:
     return int(kind.__len__(each.value))
 
 
-def _seen_in(value: Any, known: Container[int], least: float) -> list[_Seen]:
+def _seen_in(value: Any, known: Container[int], least: float, beside: Container[int]) -> list[_Seen]:
     seen = [_Seen(value, None, None, 0)]
     ids = {id(value)}
     kinds: dict[type, type | None] = {}
@@ -123,7 +126,12 @@ def _seen_in(value: Any, known: Container[int], least: float) -> list[_Seen]:
             kind = type(child)
             if kind in plain.ATOMS:
                 each.weight += 1 if kind is not str and kind is not bytes else plain.weight(child)
-            elif len(seen) < _LOOKED_AT and id(child) not in ids and not issubclass(kind, _NOT_LOOKED_INTO):
+            elif (
+                len(seen) < _LOOKED_AT
+                and id(child) not in ids
+                and id(child) not in beside
+                and not issubclass(kind, _NOT_LOOKED_INTO)
+            ):
                 ids.add(id(child))
                 seen.append(_Seen(child, each, step, each.depth + 1))
     return seen
@@ -137,10 +145,10 @@ def _children(each: _Seen) -> Iterator[tuple[Any, Any]]:
     elif each.kind is tuple:
         yield from enumerate(tuple.__iter__(each.value))
     if type(each.value) not in _EXACT:
-        yield from _attributes(each.value)
+        yield from attributes(each.value)
 
 
-def _attributes(value: Any) -> Iterator[tuple[Any, Any]]:
+def attributes(value: Any) -> Iterator[tuple[Any, Any]]:
     """Return the attributes of an object, by names."""
     has_dict = False
     for cls in _mro(type(value)):

@@ -9,163 +9,28 @@ so what is remembered here is believed only after the kernel said that its pages
 
 from __future__ import annotations
 
-import io
 import itertools
-import pickle
 import sys
-import weakref
-from dataclasses import dataclass, field
+import types
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import large, plain, remembered, sharing
+from dure.state.cut import large, plain, remembered, sharing, trees
 from dure.state.cut.alone import alone
+from dure.state.cut.pieces import Branches, Cut, Part, StandIn, made_of, reader, table_unread
 from dure.state.cut.plain import NotPlainError
-from dure.state.manifest import Buffer
 from dure.state.memory import layout, written
-from dure.state.objects import classes, marks, nans
+from dure.state.objects import classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from dure.state.cut.same import Same
 
 PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
 LARGE_WEIGHT = 65_536
+_TOP = 8192  # objects above the branches of a tree, at most
+_TOP_EACH = 16  # and for each branch as many more
+_ROUNDS = 3  # in which a tree is looked at again
 _PARTS = 1024  # of one container, at most, or the manifest would be large
-
-
-@dataclass(slots=True)
-class Part:
-    """Some elements of a container, and what is remembered of them; `stream` is their pickle until it is written."""
-
-    size_bytes: int  # of their pickle
-    modules: frozenset[str]
-    classes: dict[str, weakref.ref[type]]  # of the notebook, by token
-    ids: Any  # of what in it can be shared and change, and of its long texts, sorted
-    pages: Any  # numbers of the pages that tell what it holds, sorted; None where that cannot be known
-    stream: bytes | None
-    arrays: Any = None  # where the memory of arrays in it begins and ends, sorted
-    same: Same | None = None  # what is on the pages, as far as it can be compared
-    table: layout.Table | None = None  # None of an array's elements
-    low: int = 0  # first slot, and the one after the last
-    high: int = 0
-    saved: Buffer | None = None  # when it is in a store
-    before: Buffer | None = None  # what was saved of its place
-    searched: bool = False  # whether secrets were looked for in it, and none found
-
-    @property
-    def where(self) -> str:
-        """The way from the container to these elements, as a person writes it."""
-        return f"[{self.low}:]" if self.low and self.table is not None and self.table.in_order else ""
-
-    def value(self) -> list[Any] | dict[Any, Any]:
-        """Return the elements of a part that has a stream, as a list or dictionary of their own."""
-        columns = loaded(_Unpickler(io.BytesIO(self.stream or b"")))
-        return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
-
-    def wrote(self, digest: str) -> None:
-        """Note that it is in the store."""
-        same = self.before is not None and self.before.digest == digest
-        self.saved = self.before if same else Buffer(self.size_bytes, (digest,), None, digest)
-
-
-class StandIn:
-    """Stands in what is pickled for a container of a built-in kind, of which `segments` says how it is put together
-    when told how to number a part.
-    """
-
-    __slots__ = ("_kind", "_segments")
-
-    def __init__(self, kind: type, segments: Callable[[Callable[[Part], int]], list[Any]]) -> None:
-        self._kind = kind
-        self._segments = segments
-
-    def reduced(self, number_of: Callable[[Part], int]) -> tuple[Any, ...]:
-        """Return its reduction."""
-        return marks.joined, (self._kind.__name__, self._segments(number_of))
-
-
-@dataclass(slots=True, eq=False)
-class Cut:
-    """A container that is cut into parts. A part of which something is shared with what is not in it is pickled with
-    that: it is in `within`.
-    """
-
-    value: Any
-    kind: type
-    table: layout.Table
-    ways: dict[int, str] = field(default_factory=dict)  # to it from values, by their ids
-    parts: list[Part] = field(default_factory=list)
-    within: set[int] = field(default_factory=set)
-    moved: bool = False  # whether code that ran meanwhile changed what a part within has to be read from
-    stand_in: StandIn = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.stand_in = StandIn(self.kind, self._segments)
-
-    def _segments(self, number_of: Callable[[Part], int]) -> list[Any]:
-        """Return what its parts are in a pickle: the number of a part, or the elements."""
-        read = _reader(self.value, self.table) if self.within else None
-        found: list[Any] = []
-        for index, part in enumerate(self.parts):
-            if index not in self.within:
-                found.append(number_of(part))
-            elif read is not None and not self.moved:
-                try:
-                    found.append(read(part.low, part.high))
-                except NotPlainError:
-                    self.moved = True
-        return found
-
-
-def _reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[list[Any], ...]]:
-    """Return what reads the elements of some of a container's slots, of a dictionary its keys and its values.
-    NotPlainError where it is not as it was when its table was found.
-    """
-    kind: Any = table.kind
-    items: list[Any] = []
-    if not table.address:
-        items = list(dict.items(container) if kind is dict else kind.__iter__(container))
-
-    def read(low: int, high: int) -> tuple[list[Any], ...]:
-        # asked again each time: reading where a table was that is gone would end the process
-        if (layout.table_of(container, kind) if table.address else _table_unread(container, kind)) != table:
-            raise NotPlainError
-        if table.in_order:
-            return (list(kind.__getitem__(container, slice(low, high))),)
-        if table.address:
-            return table.elements(low, high)
-        if kind is dict:
-            return [key for key, _ in items[low:high]], [value for _, value in items[low:high]]
-        return (items[low:high],)
-
-    return read
-
-
-def _table_unread(container: Any, kind: Any) -> layout.Table:
-    """Return a table without looking where it is, for when somebody else's code may change it at any moment."""
-    count = kind.__len__(container)
-    return layout.Table(kind, (), 0, 0, count, count)
-
-
-def loaded(unpickler: pickle.Unpickler) -> tuple[list[Any], ...]:
-    """Return the elements in a part: of a list its items, of a dictionary its keys and its values."""
-    found = unpickler.load()
-    if type(found) is not tuple or {type(each) for each in found} != {list} or len(set(map(len, found))) != 1:
-        raise ValueError("a part of the saved group does not hold what its manifest says")
-    return found
-
-
-class _Unpickler(pickle.Unpickler):
-    """Loads what was pickled in this process, with the classes that live here."""
-
-    def persistent_load(self, pid: str) -> Any:
-        return nans.of_token(pid)
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == marks.__name__:
-            return classes.known
-        return super().find_class(module, name)
 
 
 class Cutter:
@@ -190,20 +55,23 @@ class Cutter:
         self.stand_ins: dict[int, StandIn] = {}  # by id of the container, of exact built-in types
         self.contents: dict[int, StandIn] = {}  # the same of those of other types, for what these hold
         self._seen: set[int] = set()  # values that were looked at
-        self._cuts: dict[int, Cut] = {}  # by id of what stands in
+        self._cuts: dict[int, Cut | Branches] = {}  # by their ids
         self._fresh: set[int] = set()  # ids of parts
-        self.sharing: list[tuple[int, int]] = []  # ids of what stands in for containers that share something
+        self.sharing: list[tuple[int, int]] = []  # ids of cuts that share something
 
     def cut(self, values: Iterable[Any]) -> None:
         """Cut what is large in some values; called before a capture runs any code of the person's."""
         found: dict[int, tuple[Any, dict[int, str]]] = {}
+        planned: list[tuple[Any, bool]] = []
         with remembered.lock:
             for value in values:
                 if id(value) not in self._seen:
                     self._seen.add(id(value))
                     for container, way in _large_in(value):
                         found.setdefault(id(container), (container, {}))[1][id(value)] = way
-        if not found or not layout.WORKS or not _numpy_loads():
+                    if _may_be_tree(value):
+                        planned += self._planned(value, found)
+        if not (found or planned) or not layout.WORKS or not _numpy_loads():
             return
         quiet = alone()
         self._alone = quiet is not None
@@ -213,12 +81,15 @@ class Cutter:
             remembered.keep(watch.pages_written if watch is not None else None, compared=True)
             for container, ways in found.values():
                 self._cut_one(container, ways)
+            for value, linked in planned:
+                self._cut_tree(value, found, linked=linked)
             self._find_sharing()
             remembered.keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
-    def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut]:
-        """Return what they stand for."""
-        return [cut for cut in (self._cuts.get(id(one)) for one in stand_ins) if cut is not None]
+    def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut | Branches]:
+        """Return what they stand for, each once."""
+        found = {id(one.cut): one.cut for one in stand_ins}
+        return [cut for key, cut in found.items() if cut is not None and key in self._cuts]
 
     def met(self, ids: set[int], own: Iterable[StandIn]) -> tuple[list[int], bool]:
         """Return the ids of what stands in for the containers that hold one of some objects which a pickle reached, and
@@ -230,7 +101,7 @@ class Cutter:
         numpy = sys.modules["numpy"]
         asked = numpy.fromiter(ids, "u8", len(ids))
         asked.sort()
-        mine = set(map(id, own))
+        mine = {id(one.cut) for one in own}
         found, again = [], False
         for key, cut in list(self._cuts.items()):
             holding = {index for index, part in enumerate(cut.parts) if len(sharing.common(asked, part.ids))}
@@ -244,14 +115,16 @@ class Cutter:
         return found, again
 
     def uncut(self, key: int) -> None:
-        """Do not cut the container for which what has this id stands in: what it holds is shared."""
+        """Leave what has this id uncut: what it holds is shared."""
         cut = self._cuts.pop(key, None)
-        if cut is not None:
-            container = id(cut.value)
-            self.stand_ins.pop(container, None)
-            self.contents.pop(container, None)
+        for value in cut.values if cut is not None else ():
+            self.stand_ins.pop(id(value), None)
+            self.contents.pop(id(value), None)
             with remembered.lock:
-                remembered.give_up(container)
+                if isinstance(cut, Cut):
+                    remembered.give_up(id(value))
+                else:
+                    remembered.give_up(id(value), remembered.whole)
 
     def undone(self, borrowed: list[tuple[int, int]]) -> bool:
         """Tell whether all has to be pickled again: a container was changed meanwhile, or something else is on the
@@ -266,7 +139,7 @@ class Cutter:
         """Keep no value alive: the capture is taken."""
         self.token_of = classes.token_of  # it knows the values, too
         for cut in self._cuts.values():
-            cut.value = None
+            cut.let_go()
 
     def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
         kind = large.kind_of(type(container))
@@ -277,7 +150,7 @@ class Cutter:
             except (NotPlainError, LookupError, RuntimeError):  # nested too deep, or another thread changes it
                 cut = None
             if cut is not None:
-                self._cuts[id(cut.stand_in)] = cut
+                self._cuts[id(cut)] = cut
                 (self.stand_ins if kind is type(container) else self.contents)[id(container)] = cut.stand_in
                 remembered.uncut.pop(id(container), None)
                 return
@@ -286,7 +159,7 @@ class Cutter:
                 return
 
     def _cut(self, container: Any, kind: type, ways: dict[int, str]) -> Cut | None:
-        table = layout.table_of(container, kind) if self._alone else _table_unread(container, kind)
+        table = layout.table_of(container, kind) if self._alone else table_unread(container, kind)
         if table is None or not table.slots:
             return None
         root = remembered.roots.get(id(container))
@@ -304,7 +177,7 @@ class Cutter:
             root.cuts.append(root.cuts[-1] + root.step)
         known, root.parts = self._saved_of(root), {}
         made = Cut(container, kind, table, ways)
-        read = _reader(container, table)
+        read = reader(container, table)
         before, root.saved = root.saved, {}
         for low, high in itertools.pairwise([*root.cuts, table.slots]):
             place = low, high
@@ -325,7 +198,7 @@ class Cutter:
 
     def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...], *, again: bool) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
-        part = made_of(made, *(made.pages_with(table, low, high, again=again) if self._alone else (None, None)))
+        part = made_of(made, *(made.pages_with((table, low, high), again=again) if self._alone else (None, None)))
         part.low, part.high = low, high
         self._fresh.add(id(part))
         return part
@@ -340,14 +213,138 @@ class Cutter:
             if part.saved is not None and there.issuperset(part.saved.chunks) and (part.searched or not self._searched)
         }
 
+    def _planned(self, value: Any, beside: Mapping[int, Any]) -> list[tuple[Any, bool]]:
+        """Choose what to cut off a value that is or holds a tree, besides what was cut off before; return the value if
+        there is something, and whether the tree may hold what is above.
+        """
+        try:
+            walk = self._walked(value, beside)
+        except (NotPlainError, LookupError, RuntimeError, AttributeError):  # another thread changes it
+            return []
+        found, left = walk.branches(PART_WEIGHT)
+        for one in left:
+            remembered.give_up(id(one), remembered.whole)
+        for some in found:
+            remembered.branch_off(map(id, some))
+        if found or not remembered.branches.keys().isdisjoint(walk.stopped):
+            return [(value, walk.meet)]
+        if len(walk.nodes) > _TOP:  # it is not looked at each time
+            remembered.give_up(id(value), remembered.whole)
+        return []
+
+    def _cut_tree(self, value: Any, beside: Mapping[int, Any], *, linked: bool) -> None:
+        """Cut branches off a value, those of the last capture where they are."""
+        try:
+            walk = self._walked(value, beside)
+        except (NotPlainError, LookupError, RuntimeError, AttributeError):
+            return
+        if len(walk.nodes) > _TOP + _TOP_EACH * len(walk.stopped):
+            for key in walk.stopped:
+                remembered.leave_on(key)
+            remembered.give_up(id(value), remembered.whole)
+            return
+        top = walk.top()
+        roots = {id(root): root for root in map(remembered.branches.get, walk.stopped) if root is not None}
+        for key in walk.stopped:
+            remembered.left_alone(key, remembered.whole)
+        made = [self._branches(root, walk, top, linked=linked) for root in roots.values()]
+        for each in self._put_together([each for each in made if each is not None], walk, top):
+            each.ways[id(value)] = ""
+            each.walks.append(walk)
+
+    def _put_together(self, made: list[Branches], walk: trees.Walk, top: dict[int, Any]) -> list[Branches]:
+        """Put those that share something into one part."""
+        held = [each for each in made if len(each.parts[0].ids)]
+        fresh = [index for index, each in enumerate(held) if id(each.parts[0]) in self._fresh]
+        pairs = sharing.pairs([each.parts[0].ids for each in held], fresh) if fresh else []
+        above = list(range(len(held)))  # union-find
+        for one, other in pairs:
+            above = [above[one] if each == above[other] else each for each in above]
+        found = {id(each): each for each in made}
+        for first in {above[one] for pair in pairs for one in pair}:
+            parted = [each for at, each in enumerate(held) if above[at] == first]
+            ids = [id(value) for each in parted for value in each.values]
+            for each in parted:
+                del self._cuts[id(each)], found[id(each)]
+            for key in ids:
+                self.stand_ins.pop(key, None)
+            joined = self._branches(remembered.branch_off(ids), walk, top, linked=True)
+            if joined is not None:
+                found[id(joined)] = joined
+        return list(found.values())
+
+    def _walked(self, value: Any, beside: Mapping[int, Any]) -> trees.Walk:
+        """Return what of a value is in no part; what was cut off together, and is not all there, is not cut off."""
+        for _ in range(_ROUNDS):
+            stops = {*remembered.branches, *self.stand_ins, *self.contents, *remembered.whole} | beside.keys()
+            walk = trees.Walk(value, stops)
+            parted = [
+                key
+                for key in walk.stopped.keys() & remembered.branches.keys()
+                if key not in self.stand_ins and not _all_there(remembered.branches[key], walk)
+            ]
+            if not parted:
+                return walk
+            for key in parted:
+                remembered.leave_on(key)
+        raise NotPlainError
+
+    def _branches(
+        self, root: remembered.Root, walk: trees.Walk, top: dict[int, Any], *, linked: bool
+    ) -> Branches | None:
+        """Return what was cut off together with its part; None where it is not plain, and is left where it is."""
+        if root.form[0] in self.stand_ins:
+            there = self.stand_ins[root.form[0]].cut
+            return there if isinstance(there, Branches) else None
+        values = [walk.stopped[key][0] for key in root.form]
+        place = 0, len(values)
+        known, root.parts = self._saved_of(root), {}
+        before, root.saved = root.saved, {}
+        part = known.get(place)
+        above = _sorted(top)
+        if part is None or len(sharing.common(above, part.ids)) or any(key not in top for _, key in part.outside):
+            part = self._part_of(values, top, linked=linked, again=place in before)
+        if part is None:
+            if place in before:
+                remembered.leave_on(root.form[0])
+            else:
+                remembered.give_up(root.form[0], remembered.whole)
+            return None
+        part.before = part.before or before.get(place)
+        root.parts[place] = part
+        made = Branches(values, [part], {token: top[key] for token, key in part.outside})
+        self._cuts[id(made)] = made
+        self.stand_ins.update({id(each): made.stand_in(at) for at, each in enumerate(values)})
+        return made
+
+    def _part_of(self, values: list[Any], top: dict[int, Any], *, linked: bool, again: bool) -> Part | None:
+        """Return the part of some branches, in which tokens stand for what is above; None where it is not plain."""
+        tokens = {key: f"{plain.OUTSIDE}{number}" for number, key in enumerate(top)}
+        made = None
+        for outside in ({}, tokens) if not linked else (tokens,):
+            try:
+                made = plain.dumps((values,), self.token_of, located=self._alone, outside=outside)
+            except (NotPlainError, LookupError, RuntimeError):
+                made = None
+                continue
+            if not len(sharing.common(_sorted(top), made.ids)):
+                break
+        if made is None:
+            return None
+        ids = {token: key for key, token in tokens.items() if token in made.outside}
+        if any(isinstance(type(top[key]).__hash__, types.FunctionType) for key in ids.values()):
+            return None  # it has its hash when it is whole, which is later
+        part = made_of(made, *(made.pages_with(None, again=again) if self._alone else (None, None)))
+        part.outside = tuple(sorted(ids.items()))
+        self._fresh.add(id(part))
+        return part
+
     def _find_sharing(self) -> None:
         """Find the parts that share something which can change, also with one that is remembered of another capture."""
         for key in self._held_in_parts():
             self.uncut(key)
         here = {id(part): (key, index) for key, cut in self._cuts.items() for index, part in enumerate(cut.parts)}
-        kept = {
-            id(part): (root, place, part) for root in remembered.roots.values() for place, part in root.parts.items()
-        }
+        kept = {id(part): (root, place, part) for root in remembered.every() for place, part in root.parts.items()}
         every = [part for cut in self._cuts.values() for part in cut.parts]
         every += [part for key, (*_, part) in kept.items() if key not in here]
         held = [part for part in every if len(part.ids)]
@@ -370,32 +367,45 @@ class Cutter:
 
     def _held_in_parts(self) -> set[int]:
         """Return which containers are elements, somewhere inside, of a part of any of them."""
-        owners = {id(cut.value): key for key, cut in self._cuts.items()}
+        owners = {id(value): key for key, cut in self._cuts.items() for value in cut.values}
         numpy = sys.modules["numpy"]
         asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
-        parts = [part for cut in self._cuts.values() for part in cut.parts]
-        return {owners[int(asked[at])] for part in parts for at in sharing.common(asked, part.ids)}
+        parts = [(cut, part) for cut in self._cuts.values() for part in cut.parts]
+        found = {(id(cut), owners[int(asked[at])]) for cut, part in parts for at in sharing.common(asked, part.ids)}
+        # what is cut off a tree is in its own part
+        return {key for holder, key in found if holder != key or isinstance(self._cuts[key], Cut)}
 
-    def _judge(self, key: int, cut: Cut) -> None:
+    def _judge(self, key: int, cut: Cut | Branches) -> None:
         if len(cut.within) > len(cut.parts) // 2:
             self.uncut(key)
 
 
+def _may_be_tree(value: Any) -> bool:
+    kind = type(value)
+    if kind in plain.ATOMS or issubclass(kind, trees.NEVER):
+        return False
+    return not remembered.left_alone(id(value), remembered.whole)
+
+
+def _all_there(root: remembered.Root, walk: trees.Walk) -> bool:
+    """Tell whether what was cut off together is still below what was looked at."""
+    return all(key in walk.stopped and trees.changes(type(walk.stopped[key][0])) for key in root.form)
+
+
+def _sorted(ids: Iterable[int]) -> Any:
+    numpy = sys.modules["numpy"]
+    return numpy.sort(numpy.fromiter(ids, "u8"))
+
+
 def _large_in(value: Any) -> list[tuple[Any, str]]:
     try:
-        found = large.large_in(value, remembered.roots, LARGE_WEIGHT, PART_WEIGHT)
+        found = large.large_in(value, remembered.roots, LARGE_WEIGHT, PART_WEIGHT, remembered.branches)
     except (LookupError, RuntimeError):  # another thread changes it
         return []
     return [(container, way) for container, way in found if not remembered.left_alone(id(container))]
 
 
-def made_of(made: plain.Made, pages: Any, same: Same | None = None) -> Part:
-    """Return what is remembered of a pickle, with the pages that tell what it holds, and what is there."""
-    named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
-    return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream, made.arrays, same)
-
-
-def _has_memory(cut: Cut, borrowed: list[tuple[int, int]]) -> bool:
+def _has_memory(cut: Cut | Branches, borrowed: list[tuple[int, int]]) -> bool:
     parts = [part.arrays for part in cut.parts if part.arrays is not None] if borrowed else []
     return any(sharing.overlap(starts, ends, borrowed) for starts, ends in parts)
 

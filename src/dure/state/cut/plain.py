@@ -18,6 +18,7 @@ import pickle
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import simple
@@ -27,8 +28,9 @@ from dure.state.memory.contents import Contents
 from dure.state.objects import classes, marks, nans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+OUTSIDE = "up:"  # begins a token of what is not in a part, but referred to
 BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
 MOST_BYTES = 4 * 1024 * 1024  # of one pickle: a part is one chunk
 ARRAY_BYTES = 1024 * 1024  # an array of more is watched by itself
@@ -38,6 +40,7 @@ _ARRAY = 16  # and of an array: it is not compressed so well
 _SAMPLE = 4
 _DEPTH = 4
 _LOOKED_AT = 8  # parts
+_NOTHING: Mapping[int, str] = MappingProxyType({})
 _CHANGE = (list, dict, set, bytearray, defaultdict)
 ATOMS = {
     str,
@@ -62,6 +65,9 @@ _NUMPY = (
 )
 
 
+Slots = tuple[layout.Table, int, int]
+
+
 class NotPlainError(Exception):
     """Something in a value is not plain, or there is far more of it than it weighed."""
 
@@ -78,15 +84,18 @@ class Made:
     _contents: Contents | None  # the memory that tells what all that holds; None where it is not known
     _known: Known | None  # types of it; None where not all can be compared
     _scattered: bool  # attributes of instances are in it, which lie among other small objects
+    outside: frozenset[str]  # tokens that stand in it
 
-    def pages_with(self, table: layout.Table, low: int, high: int, *, again: bool) -> tuple[Any, Same | None]:
-        """Return the sorted numbers of the pages of all that memory and of some slots of a container, None where it is
-        not known; and what is there, as far as it can be compared, where that pays: it doubles the time of a first
-        save, so for what lies alone on its pages it waits until they were written (`again`).
+    def pages_with(self, slots: Slots | None, *, again: bool) -> tuple[Any, Same | None]:
+        """Return the sorted numbers of the pages of all that memory and of some slots of a container (the first, and
+        the one after the last), None where it is not known; and what is there, as far as it can be compared, where that
+        pays: it doubles the time of a first save, so for what lies alone on its pages it waits until they were written
+        (`again`).
         """
         if self._contents is None:
             return None, None
-        self._contents.add_table(table, low, high)
+        if slots is not None:
+            self._contents.add_table(*slots)
         pages = layout.pages(*self._contents.runs())
         if not again and not self._scattered:
             return pages, None
@@ -98,6 +107,12 @@ class Made:
 def is_atom(value: Any) -> bool:
     """Tell whether a value is plain and holds no other."""
     return type(value) in ATOMS
+
+
+def is_other(kind: type) -> bool:
+    """Tell whether instances of a type that is no atom are plain and hold no other."""
+    found = _Plain()
+    return kind in found.python or kind in found.numpy
 
 
 def are_atoms(values: list[Any]) -> bool:
@@ -150,7 +165,7 @@ def weight(value: Any, depth: int = _DEPTH, kind: type | None = None) -> float:
 
 def _weight_of_other(value: Any, depth: int) -> float:
     cls = type(value)
-    if _is_array(cls):
+    if is_array(cls):
         return float(4 + value.nbytes / _ARRAY)
     if not depth:
         return 1
@@ -162,30 +177,39 @@ def _weight_of_other(value: Any, depth: int) -> float:
     return 1 if slots is None else 1 + sum(weight(each, depth - 1) for each in simple.state_of(value, slots)[1])
 
 
-def _is_array(cls: type) -> bool:
+def is_array(cls: type) -> bool:
+    """Tell whether a class is numpy's of arrays."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and cls is getattr(numpy, "ndarray", None)
 
 
 def dumps(
-    elements: tuple[list[Any], ...], token_of: Callable[[type], str] = classes.token_of, *, located: bool = True
+    elements: tuple[list[Any], ...],
+    token_of: Callable[[type], str] = classes.token_of,
+    *,
+    located: bool = True,
+    outside: Mapping[int, str] = _NOTHING,
 ) -> Made:
     """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
-    is not asked where in memory they are, which another thread may change at any moment.
+    is not asked where in memory they are, which another thread may change at any moment. What is `outside` stands there
+    as a token, by its id.
     """
-    pickler, stream = _dumped(_Pickler, elements, token_of)
+    pickler, stream = _dumped(_Pickler, elements, token_of, outside)
     if nans.inside(stream):
-        pickler, stream = _dumped(_NansPickler, elements, token_of)
+        pickler, stream = _dumped(_NansPickler, elements, token_of, outside)
     found = _reached(pickler, elements, located=located)
     scattered = any(cls.__dictoffset__ for cls, is_simple in pickler.simple.items() if is_simple)
-    return Made(stream, frozenset(pickler.modules), pickler.classes, *found, scattered)
+    tokens = set(outside.values())
+    met = {each for each in _memo(pickler) if type(each) is str and each in tokens} if tokens else ()
+    return Made(stream, frozenset(pickler.modules), pickler.classes, *found, scattered, frozenset(met))
 
 
 def _dumped(
-    kind: type[_Pickler], elements: tuple[list[Any], ...], token_of: Callable[[type], str]
+    kind: type[_Pickler], elements: tuple[list[Any], ...], token_of: Callable[[type], str], outside: Mapping[int, str]
 ) -> tuple[_Pickler, bytes]:
     stream = _Stream()
     pickler = kind(stream, token_of)
+    pickler.ask(outside)
     try:
         pickler.dump(elements)
     except NotPlainError:
@@ -226,6 +250,12 @@ class _Pickler(pickle.Pickler):
         self.made: list[int] = []  # ids of what was made here in their place
         self._plain = _Plain()
         self._token_of = token_of
+
+    def ask(self, outside: Mapping[int, str]) -> None:
+        """Let tokens stand for some objects, by their ids."""
+        if outside:
+            get = outside.get
+            self.persistent_id = lambda obj: get(id(obj))  # type: ignore[method-assign]
 
     def reducer_override(self, obj: Any) -> Any:
         """Leave what is plain to pickle, and refuse all else."""
@@ -302,10 +332,15 @@ class _Pickler(pickle.Pickler):
 
 
 class _NansPickler(_Pickler):
-    __slots__ = ()
+    __slots__ = ("_outside",)
+
+    def ask(self, outside: Mapping[int, str]) -> None:
+        self._outside = outside
 
     def persistent_id(self, obj: Any) -> str | None:
-        return nans.token_of(obj) if type(obj) is float and obj != obj else None  # noqa: PLR0124
+        if type(obj) is float:
+            return nans.token_of(obj) if obj != obj else None  # noqa: PLR0124 - as NaN does
+        return self._outside.get(id(obj))
 
 
 def array(data: bytes, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled

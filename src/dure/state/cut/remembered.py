@@ -18,12 +18,13 @@ from dure.state.cut import same
 from dure.state.memory import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from dure.state.cut.parts import Part
+    from dure.state.cut.pieces import Part
     from dure.state.manifest import Buffer
 
 _MOST = 1024  # containers of which something is remembered
+_MOST_BRANCHES = 1 << 18
 _AGAIN = 16  # captures after which it is tried again to cut what could not be cut
 
 
@@ -40,8 +41,10 @@ class Root:
 
 
 roots: dict[int, Root] = {}  # by id of the container
+branches: dict[int, Root] = {}  # by id of each object that is cut off a tree; those next to each other have one
 uncut: dict[int, int] = {}  # ids of large values that could not be cut, and in how many captures since
-lock = threading.RLock()  # of these two: several threads may capture and restore
+whole: dict[int, int] = {}  # the same of what could not be cut off a tree
+lock = threading.RLock()  # of these: several threads may capture and restore
 
 
 def register(container: Any, lengths: list[int]) -> None:
@@ -50,6 +53,12 @@ def register(container: Any, lengths: list[int]) -> None:
         cuts = list(itertools.accumulate([0, *lengths[:-1]]))
         with lock:
             note(id(container), Root(type(container), max(lengths[0], 1), cuts))
+
+
+def register_branches(values: list[Any]) -> None:
+    """Note what was cut off a tree together and restored, so that it is cut off again."""
+    with lock:
+        branch_off(map(id, values))
 
 
 def hand_over(contents: Any, container: Any) -> None:
@@ -61,14 +70,37 @@ def hand_over(contents: Any, container: Any) -> None:
             note(id(container), root)
 
 
-def left_alone(key: int) -> bool:
+def branch_off(ids: Iterable[int], *, step: int = 1) -> Root:
+    """Remember some objects that are cut off a tree together, by their ids."""
+    root = Root(object, step, [0], tuple(ids))
+    for key in root.form:
+        leave_on(key)
+    while len(branches) >= _MOST_BRANCHES:
+        leave_on(next(iter(branches)))
+    branches.update(dict.fromkeys(root.form, root))
+    return root
+
+
+def leave_on(key: int) -> None:
+    """Forget what was cut off a tree together with an object."""
+    root = branches.get(key)
+    for each in root.form if root is not None else ():
+        branches.pop(each, None)
+
+
+def every() -> list[Root]:
+    """Return all of which something is remembered."""
+    return [*roots.values(), *{id(root): root for root in branches.values()}.values()]
+
+
+def left_alone(key: int, failed: dict[int, int] = uncut) -> bool:
     """Tell whether a container could not be cut, and is not to be tried again yet."""
-    if key not in uncut:
+    if key not in failed:
         return False
-    uncut[key] += 1
-    if uncut[key] < _AGAIN:
+    failed[key] += 1
+    if failed[key] < _AGAIN:
         return True
-    del uncut[key]
+    del failed[key]
     return False
 
 
@@ -80,12 +112,15 @@ def note(key: int, root: Root) -> None:
     roots[key] = root
 
 
-def give_up(key: int) -> None:
-    """Forget a container, and note that it could not be cut."""
-    roots.pop(key, None)
-    while len(uncut) >= _MOST:
-        del uncut[next(iter(uncut))]
-    uncut[key] = 0
+def give_up(key: int, failed: dict[int, int] = uncut) -> None:
+    """Forget a container, or what was cut off a tree with it, and note that it could not be cut."""
+    if failed is uncut:
+        roots.pop(key, None)
+    else:
+        leave_on(key)
+    while len(failed) >= _MOST:
+        del failed[next(iter(failed))]
+    failed[key] = 0
 
 
 def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> None:
@@ -93,7 +128,7 @@ def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> Non
     forget all. With `compared` those are kept that are as they were all the same.
     """
     found: list[tuple[Root, tuple[int, int], Part]] = []
-    for root in roots.values():
+    for root in every():
         for place, part in root.parts.items():
             if part.saved is not None:
                 root.saved[place] = part.saved
@@ -133,7 +168,7 @@ def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bo
 def _after_fork() -> None:
     global lock  # noqa: PLW0603 - another thread may have held it
     lock = threading.RLock()
-    for root in roots.values():
+    for root in every():
         root.parts.clear()
 
 

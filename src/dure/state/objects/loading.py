@@ -20,7 +20,7 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import parts, remembered
+from dure.state.cut import pieces, plain, remembered
 from dure.state.identity import differing
 from dure.state.memory import collector
 from dure.state.memory.reading import Reader
@@ -28,7 +28,7 @@ from dure.state.objects import classes, instances, labels, marks, nans, owned, p
 from dure.state.store.blobs import BlobError, Blobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from dure.state.manifest import Group, Snapshot
 
@@ -42,6 +42,7 @@ class _Loading:
     steps: list[Callable[[], None]] = field(default_factory=list)
     codes: list[types.CodeType] = field(default_factory=list)
     patient: bool = False
+    branches: dict[int, list[Any]] = field(default_factory=dict)  # what was in each part of some, by its number
 
 
 class Loader:
@@ -202,6 +203,7 @@ class Loader:
                 raise
         self._unmake(group)
         self._here.loading.steps.clear()
+        self._here.loading.branches.clear()
         self._here.loading.patient = True
         find = unpickler.find_class
         return patient.Patient(io.BytesIO(stream), buffers=buffers, find_class=find, put_off=put_off).load()
@@ -328,8 +330,6 @@ class Loader:
         for segment in segments:
             found = segment
             if isinstance(segment, int):
-                if not 0 <= segment < len(self.snapshot.groups[index].parts):
-                    raise ValueError("the saved group does not hold what its manifest says")
                 found = self.elements(index, segment)
             lengths.append(len(found[0]))
             if kind == "dict":
@@ -343,10 +343,20 @@ class Loader:
             remembered.register(made, lengths)
         return made
 
-    def elements(self, index: int, number: int) -> tuple[list[Any], ...]:
+    def branch(self, index: int, number: int, at: int, outside: dict[str, Any] | None, *_: object) -> Any:
+        """Return what was cut off a tree. Parts of it refer to what is `outside`, by tokens."""
+        known = self._here.loading.branches
+        if number not in known:
+            (known[number],) = self.elements(index, number, outside)
+            remembered.register_branches(known[number])
+        return known[number][at]
+
+    def elements(self, index: int, number: int, outside: Mapping[str, Any] | None = None) -> tuple[list[Any], ...]:
         """Return what is in one of a group's parts: of a list its items, of a dictionary its keys and its values."""
+        if not 0 <= number < len(self.snapshot.groups[index].parts):
+            raise ValueError("the saved group does not hold what its manifest says")
         run = self.snapshot.groups[index].parts[number]
-        return parts.loaded(_Unpickler(self, index, self.reader.read(run, index), []))
+        return pieces.loaded(_Unpickler(self, index, self.reader.read(run, index), [], outside))
 
     def live_namespace(self) -> dict[str, Any]:
         """Return the namespace itself."""
@@ -381,7 +391,14 @@ class _Gently:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, loader: Loader, group: int, stream: Any, buffers: list[Any]) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        group: int,
+        stream: Any,
+        buffers: list[Any],
+        outside: Mapping[str, Any] | None = None,
+    ) -> None:
         turn = loader.reader.turn
         if turn is not None and len(stream) > _GENTLE_BYTES:
             super().__init__(_Gently(stream, lambda: turn(group)), buffers=buffers)
@@ -389,14 +406,17 @@ class _Unpickler(pickle.Unpickler):
             super().__init__(io.BytesIO(stream), buffers=buffers)
         self._loader = loader
         self._group = group
+        self._outside = outside or {}
 
     def persistent_load(self, pid: Any) -> Any:
         # what stands in for a container was loaded as that
-        return nans.of_token(pid) if type(pid) is str else pid
+        if type(pid) is str:
+            return self._outside[pid] if pid.startswith(plain.OUTSIDE) else nans.of_token(pid)
+        return pid
 
     def find_class(self, module: str, name: str) -> Any:
         module = module_now(module)
-        if module == marks.__name__ and name in ("joined", "labels"):
+        if module == marks.__name__ and name in ("branch", "joined", "labels"):
             return functools.partial(getattr(self._loader, name), self._group)
         if module == marks.__name__:
             return getattr(self._loader, _ASKED_AS.get(name, name))

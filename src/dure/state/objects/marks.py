@@ -42,6 +42,11 @@ def joined(*args: Any) -> NoReturn:
     _outside(*args)
 
 
+def branch(*args: Any) -> NoReturn:
+    """Stand for what was cut off a tree, and is in one of the group's parts."""
+    _outside(*args)
+
+
 def settled(*args: Any) -> NoReturn:
     """Stand for giving its state to an object that may be in a set, or a key, of what it holds itself."""
     _outside(*args)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from dure.state.cut.parts import Cutter, Part, StandIn
+from dure.state.cut.parts import Cutter
+from dure.state.cut.pieces import Part, StandIn
 from dure.state.memory import written
 from dure.state.objects import (
     arrays,
@@ -142,6 +143,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.shared = shared
         self.own = own
         self.parts: list[Part] = []
+        self._numbers: dict[int, int] = {}  # of the parts, by their ids
         self.stand_ins: list[StandIn] = []  # that it met
         self.needs: dict[str, Any] = {}
         self.labels: list[Any] = []  # that are not saved apart
@@ -168,14 +170,17 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return made if self.put_off is None else self.put_off.without(self, obj, made)
 
     def number_of(self, part: Part) -> int:
-        """Take a part of the group and return its number."""
+        """Take a part of the group, if it is new, and return its number."""
+        if id(part) in self._numbers:
+            return self._numbers[id(part)]
+        self._numbers[id(part)] = len(self.parts)
         self.parts.append(part)
         found = {token: named() for token, named in part.classes.items()}
         self.needs.update((token, cls) for token, cls in found.items() if cls is not None)
         return len(self.parts) - 1
 
     def reduce_stand_in(self, it: StandIn) -> Any:
-        """Return the container for which it stands by its parts."""
+        """Return that for which it stands by its parts."""
         self.stand_ins.append(it)
         return it.reduced(self.number_of)
 

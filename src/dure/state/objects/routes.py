@@ -23,7 +23,7 @@ import typing
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut.parts import StandIn
+from dure.state.cut.pieces import Closing, StandIn
 from dure.state.libraries import figures, frames, others, tensors
 from dure.state.objects import (
     arrays,
@@ -72,6 +72,7 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         type(os.environ): _environment,
         marks.NamespaceMark: lambda *_: (marks.namespace, ()),
         StandIn: lambda pickler, it: pickler.reduce_stand_in(it),
+        Closing: lambda _, it: it.reduced(),
         **deep.ROUTES,
         standard.Living: standard.reduce_living,
         owned.Placed: owned.reduced,

@@ -163,11 +163,11 @@ def test_what_cannot_be_loaded_today_stays_in_the_session_until_it_can(desk):
 def test_what_was_registered_with_libraries_is_again_and_the_rest_is_named_with_its_cell(desk):
     kernel = desk.open()
     kernel.run("import numbers\nclass P: pass\nnumbers.Number.register(P)\nimport json\njson.plus = lambda n: n + 1")
-    kernel.run("f = get_ipython().display_formatter.formatters['text/plain'].for_type(P, lambda p, *_: None)")
+    kernel.run("def echoed(line): return line\nget_ipython().register_magic_function(echoed, 'line')")
     settled(desk)
     os.kill(pid_of(kernel), signal.SIGKILL)
     again = desk.open()
     assert again.value("isinstance(P(), numbers.Number), json.plus(1)") == "(True, 2)"
-    assert "for_type (cell 3: it was registered with a library" in told(again.loaded)
-    assert "There again: P → " in told(again.run("%session rerun"))
-    assert "for_type" not in told(again.run("%session"))
+    assert "register_magic_function (cell 3: it was registered with a library" in told(again.loaded)
+    assert "There again: echoed → " in told(again.run("%session rerun"))
+    assert "register_magic_function" not in told(again.run("%session"))

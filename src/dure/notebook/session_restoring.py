@@ -61,6 +61,7 @@ class Brought:
     damaged: Damaged | None = None  # the newest version, instead of which this one was brought
     like_here: tuple[Saved, list[str]] | None = None  # saved by an environment like this one, when the newest was not
     told: dict[str, Lost] = field(default_factory=dict)  # why what modules have is not as it was saved, or a copy
+    registered: dict[str, Any] | None = None  # with libraries and the shell, as saved
     ended: Sequence[Ended] = ()  # cells after it that no version holds
 
     @property
@@ -86,7 +87,7 @@ def bring_back(
     """
     from dure.state import apply_extras, restore
     from dure.state.extras import apply_settings
-    from dure.state.libraries.registered import register_again
+    from dure.state.libraries.registered import ABOUT, register_again
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
     told = apply_settings(saved.snapshot, blobs, {})[1] if beside else {}
@@ -115,8 +116,9 @@ def bring_back(
     brought.told = lost_of(brought, report.told)
     brought.kept = saved.snapshot.only(brought.lost)
     if beside:
+        brought.registered = {name: value for name, value in extras.items() if name.startswith(ABOUT)}
         brought.lost |= {
-            label: Lost(reason, cell, inputs[cell] if cell < len(inputs) else "")
+            label: Lost(reason, cell, inputs[cell] if cell is not None and cell < len(inputs) else "")
             for label, (cell, reason) in register_again(extras).items()
         }
     if report.later is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dure.client import Client
     from dure.notebook.session_history import History
+    from dure.notebook.shell_settings import ShellSettings
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
     from dure.state.libraries.registered import Registered
@@ -98,6 +99,7 @@ class Saver:
     kept: Snapshot | None = None  # what did not come back: so does every save, until the name is bound again
     checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
     registered: Registered = field(default_factory=_registered)
+    shell_settings: ShellSettings | None = None
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -136,11 +138,10 @@ class Saver:
 
         began, spares = time.perf_counter(), waited_for and not self._earned
         try:
-            extras = {
-                **process_extras(),
-                **facts.history.extras(),
-                **self.registered.extras(self.namespace, facts.history.inputs),
-            }
+            cells = facts.history.inputs
+            of_shell = self.shell_settings.made(cells) if self.shell_settings is not None else None
+            registered = self.registered.extras(self.namespace, cells, of_shell)
+            extras = {**process_extras(), **facts.history.extras(), **registered}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs

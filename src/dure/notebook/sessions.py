@@ -22,6 +22,7 @@ from dure.notebook.session_names import Names
 from dure.notebook.session_restoring import Brought, bring_back, clock, restored_line, short
 from dure.notebook.session_telling import Telling
 from dure.notebook.session_words import say
+from dure.notebook.shell_settings import ShellSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,7 @@ class NotebookSession:
         self.saver: Saver | None = None
         self.names = Names(shell)
         self._files = CellFiles(shell)
+        self._shell_settings = ShellSettings(shell)
         self.ended = EndedCells(self.kernel_id)
         self.origin: int | None = None
         self.running = False
@@ -288,6 +290,7 @@ class NotebookSession:
             self.saver = a_saver(self.shell.user_ns, self.journal, self.opened)
             if self.saver is not None:
                 self.saver.then = self._written
+                self.saver.shell_settings = self._shell_settings
                 self.saver.paused = self.opened.off
         return self.saver is not None
 
@@ -338,6 +341,8 @@ class NotebookSession:
         know_files(self.shell, brought.history)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
+            if brought.registered is not None:
+                self.saver.registered.carry_on(brought.registered, brought.history.inputs, brought.lost)
             if brought.lost and brought.kept is not None:
                 self.saver.keep(brought.kept)
         if brought.later is not None and self.saver is not None:

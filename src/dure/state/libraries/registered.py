@@ -9,6 +9,7 @@ than register (`_CERTAIN`); what any other library does with it nobody knows, so
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import re
@@ -22,7 +23,7 @@ from dure.state.objects.classes import by_reference
 from dure.state.objects.rebuild import attribute as reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 ABOUT = "registered"
 _PROCESS = uuid.uuid4().hex  # what was registered in this process need not be again
@@ -32,10 +33,12 @@ _CERTAIN = frozenset(
     ("abc", "_abc", "_codecs", "atexit", "codecs", "copyreg", "functools", "jax", "torch", "pandas", "matplotlib")
 )
 _MAGICS = "IPython.core.magic"
+_ASKED = ("register", "for_type", "for_type_by_name")  # what was given to these IPython's shell can be asked for
 _FUNCTIONS = (types.FunctionType, staticmethod, classmethod, property, functools.partial, functools.partialmethod)
 _READ = 200_000  # letters of a cell
 _TOLD = 40  # letters of what was registered
 _MISSING = object()
+Again = tuple[Any, ...]  # how something is done again: what `_do` takes
 
 
 class _UnknownError(Exception):
@@ -50,6 +53,7 @@ class Registration:
     again: tuple[Any, ...] | None = None
     owner: Any = None  # of an attribute that was set
     attribute: str = ""
+    of_shell: bool = False  # what hangs on IPython's shell, which can be asked for it
 
     def now(self) -> tuple[Any, ...] | None:
         """Return how it is done again as of now; None where it cannot be, `()` where it is not so any more."""
@@ -66,37 +70,64 @@ class Registered:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[int, str], list[Registration]] = {}
+        self._missing: dict[str, tuple[int | None, Again]] = {}  # what an earlier shell had and this one cannot have
 
-    def extras(self, namespace: Mapping[str, Any], cells: Sequence[str]) -> dict[str, Any]:
+    def carry_on(self, extras: Mapping[str, Any], cells: Sequence[str], missing: Container[str]) -> None:
+        """Go on from what was saved in `extras`: its cells are not read again, for which all names would have to be
+        there. What is `missing` of a shell is kept for the next one.
+        """
+        process, about = extras.get(ABOUT, (_PROCESS, []))
+        if process == _PROCESS:
+            return
+        self._seen = {(number, cell): [] for number, cell in enumerate(cells)}
+        for number, (label, made, of_shell) in enumerate(about):
+            again = extras.get(f"{ABOUT}[{number}]")
+            if of_shell and label in missing and again is not None:
+                self._missing[label] = made, again
+            elif not of_shell and made < len(cells):
+                self._seen[made, cells[made]].append(_known(label, again))
+
+    def extras(
+        self,
+        namespace: Mapping[str, Any],
+        cells: Sequence[str],
+        of_shell: Iterable[tuple[str, int | None, Again]] | None = None,
+    ) -> dict[str, Any]:
         """Return what to save beside the variables: the list of what was registered, with the cells, and of each how it
-        is done again, where that is certain; empty where nothing was.
+        is done again, where that is certain; empty where nothing was. `of_shell` is what the shell itself tells.
         """
         seen = {}
-        about: list[tuple[str, int]] = []
+        about: list[tuple[str, int | None, bool]] = []
         found: dict[str, Any] = {}
+        asked = list(of_shell or ())
+        labels = {label for label, *_ in asked}
+        asked += [(label, *kept) for label, kept in self._missing.items() if label not in labels]
+        for label, made, again in asked:
+            found[f"{ABOUT}[{len(about)}]"] = again
+            about.append((label, made, True))
         for number, cell in enumerate(cells):
             read = self._seen.get((number, cell))
             if read is None:
                 read = list(_read(cell, namespace))
             seen[number, cell] = read
             for each in read:
-                again = each.now()
-                if again == ():
+                now = each.now()
+                if now == () or (each.of_shell and of_shell is not None):
                     continue
-                if again is not None:
-                    found[f"{ABOUT}[{len(about)}]"] = again
-                about.append((each.label, number))
+                if now is not None:
+                    found[f"{ABOUT}[{len(about)}]"] = now
+                about.append((each.label, number, False))
         self._seen = seen
         return {ABOUT: (_PROCESS, about), **found} if about else {}
 
 
-def register_again(extras: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
+def register_again(extras: Mapping[str, Any]) -> dict[str, tuple[int | None, str]]:
     """Register what was registered where `extras` were saved; return what was not, with its cell and the reason."""
     process, about = extras.get(ABOUT, (_PROCESS, []))
     if process == _PROCESS:
         return {}
     missing = {}
-    for number, (label, cell) in enumerate(about):
+    for number, (label, cell, _) in enumerate(about):
         again = extras.get(f"{ABOUT}[{number}]")
         try:
             if again is None:
@@ -106,6 +137,15 @@ def register_again(extras: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
         except Exception as error:
             missing[label] = (cell, f"it cannot be registered again ({error})")
     return missing
+
+
+def _known(label: str, again: Again | None) -> Registration:
+    if again is not None and again[0] == "set":
+        _, module, path, attribute, _ = again
+        with contextlib.suppress(Exception):  # it is named already
+            imported: Any = importlib.import_module(module)
+            return Registration(label, owner=reached(imported, path) if path else imported, attribute=attribute)
+    return Registration(label, again)
 
 
 def _do(how: str, module: str, path: str, *rest: Any) -> None:
@@ -207,7 +247,7 @@ class _Reader:
         elif certain:
             again = ("call", *address, positional, named, it)
         label = f"{(subjects or [''])[0][:_TOLD]} → {ast.unparse(func)}"
-        return Registration(label, again)
+        return Registration(label, again, of_shell=last in _ASKED and self._is_shells(func))
 
     def _is_own(self, node: ast.expr) -> bool:
         try:

@@ -1,0 +1,85 @@
+"""What a person has set of IPython is so in the next kernel, or is named with its cell."""
+
+import pytest
+
+from tests.notebook.desk import desk, plane, server, told
+
+__all__ = ["desk", "plane", "server"]
+
+SET = {
+    "%load_ext autoreload\n%autoreload 2": (
+        "(lambda it: (it.enabled, it.check_all))(get_ipython().magics_manager.registry['AutoreloadMagics']._reloader)",
+        "(True, True)",
+    ),
+    "%precision 3": ("1 / 3", "0.333"),
+    "get_ipython().ast_node_interactivity = 'all'": ("get_ipython().ast_node_interactivity", "'all'"),
+    "import matplotlib\n%matplotlib inline\n%config InlineBackend.figure_format = 'retina'": (
+        "__import__('matplotlib_inline.config').config.InlineBackend.instance().figure_formats",
+        "{'retina'}",
+    ),
+    "%config IPCompleter.use_jedi = False": ("get_ipython().Completer.use_jedi", "False"),
+    "%alias greet echo hello": ("a = %greet\na", None),
+    "%xmode Plain": ("get_ipython().InteractiveTB.mode", "'Plain'"),
+    "%alias_magic measure timeit": ("'measure' in get_ipython().magics_manager.magics['line']", "True"),
+    "class K: pass\nk = K()\n"
+    "get_ipython().display_formatter.formatters['text/html'].for_type(K, lambda k: '<b>K</b>')": (
+        "get_ipython().display_formatter.formatters['text/html'](k)",
+        "'<b>K</b>'",
+    ),
+    "ran = []\ndef note(*_):\n    ran.append(1)\nget_ipython().events.register('pre_run_cell', note)": (
+        "ran.clear(); get_ipython().run_cell('pass', silent=False); len(ran)",
+        "1",
+    ),
+    "def six(lines):\n    return [line.replace('SIX', '6') for line in lines]\n"
+    "get_ipython().input_transformers_cleanup.append(six)": ("SIX", "6"),
+    "import ast\nclass Swap(ast.NodeTransformer):\n    def visit_Constant(self, node):\n"
+    "        return ast.Constant(777) if node.value == 776 else node\nget_ipython().ast_transformers.append(Swap())": (
+        "776",
+        "777",
+    ),
+    "def quiet(shell, kind, error, trace, tb_offset=None):\n    print('quietly', error)\n"
+    "get_ipython().set_custom_exc((KeyError,), quiet)": ("get_ipython().custom_exceptions", "(KeyError,)"),
+    "from IPython.core.magic import register_line_magic\n@register_line_magic\ndef twice(line): return line * 2": (
+        "%twice ab",
+        "'abab'",
+    ),
+}
+
+
+def test_what_was_set_of_ipython_is_so_in_the_next_kernels(desk):
+    kernel = desk.open()
+    for code in SET:
+        assert kernel.run(code).ok, code
+    for _ in range(2):
+        desk.crash(kernel)
+        kernel = desk.open()
+        assert "Not restored" not in told(kernel.loaded), told(kernel.loaded)
+        for probe, expected in SET.values():
+            shown = kernel.run(probe)
+            assert shown.ok, shown.traceback
+            if expected is not None:
+                assert shown.result == expected, probe
+        assert "hello" in kernel.run("%greet").stream()
+        assert "quietly 'a'" in kernel.run("{}['a']").stream()
+
+
+def test_what_cannot_be_put_back_is_named_with_its_cell(desk):
+    kernel = desk.open()
+    (desk.home / "own_extension.py").write_text("def load_ipython_extension(shell):\n    shell.user_ns['own'] = 1\n")
+    kernel.run("import sys; sys.path.insert(0, '')")
+    number = kernel.run("%load_ext own_extension").reply["execution_count"]
+    desk.crash(kernel)
+    (desk.home / "own_extension.py").unlink()
+    again = desk.open()
+    assert f"%load_ext own_extension (cell {number}: " in told(again.loaded)
+
+
+@pytest.mark.parametrize("how", ["%session restore", "%session restore @1"])
+def test_hooks_are_there_once_however_often_a_version_is_restored(desk, how):
+    kernel = desk.open()
+    kernel.run("ran = []\ndef note(*_):\n    ran.append(1)\nget_ipython().events.register('post_run_cell', note)")
+    desk.crash(kernel)
+    again = desk.open()
+    again.run(how)
+    calls = "sum(each.__name__ == 'note' for each in get_ipython().events.callbacks['post_run_cell'])"
+    assert again.value(calls) == "1"

@@ -16,7 +16,7 @@ from dure.notebook.cell import numbered_as_shown
 from dure.notebook.delivery import LAST_VALUE, Before, FreshKernel, deliver
 from dure.notebook.ending import package_hint
 from dure.notebook.session_restoring import Lost, lost_names
-from dure.notebook.tables import Table
+from dure.notebook.tables import Table, unbroken
 from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs, capture, open_blobs
 from dure.worker import last_value
@@ -45,6 +45,14 @@ def test_an_empty_table_says_so():
     table = Table("Jobs", ["a"], [], empty="None yet.")
     assert table.as_text() == "Jobs\nNone yet."
     assert "None yet." in table.as_html()
+
+
+def test_what_a_browser_would_break_after_its_hyphen_stays_whole():
+    table = Table("Jobs of j-2h495459", ["job", "why"], [["j-2h495459", "with --tier silver <now> it would start"]])
+    shown = table.as_html()
+    assert 'white-space:nowrap">j-2h495459</span>' in shown
+    assert 'white-space:nowrap">--tier</span> silver &lt;now&gt;' in shown
+    assert unbroken("a--b &amp; j-short") == "a--b &amp;amp; j-short"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def jobs(
         if korean
         else ("JOB", "NAME", "OWNER", "PHASE", "TIER", "GPUS", "WAITED", "RAN", "COST", "SUBMITTED", "ETA")
     )
-    table(columns, [_row(job, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.")
+    spare = (9, 6, 5)  # submitted, waited, gpus
+    table(columns, [_row(job, lang) for job in found.jobs], "작업이 없습니다." if korean else "No jobs.", spare)
     if found.next:
         warn(f"더 보기: --cursor {found.next}" if korean else f"More: --cursor {found.next}")
 

@@ -115,7 +115,9 @@ def tiers(ctx: click.Context, *, as_json: bool) -> None:
         return
     korean = lang == "ko"
     columns = (
-        ("티어", "여유", "전체", "시간당 가격", "설명") if korean else ("TIER", "FREE", "ALL", "PRICE PER HOUR", "WHAT")
+        ("티어", "여유", "전체", "시간당 가격", "설명")
+        if korean
+        else ("TIER", "FREE", "TOTAL", "PRICE PER HOUR", "WHAT")
     )
     rows = []
     for tier in found.tiers:

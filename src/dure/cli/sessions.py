@@ -64,7 +64,7 @@ def list_(ctx: click.Context, user: str | None = None, limit: int = 100, *, as_j
         if korean
         else ("SESSION", "NAME", "OWNER", "SAVED", "VERSIONS", "SIZE", "SHARED", "EXPIRES")
     )
-    table(columns, rows, "세션이 없습니다." if korean else "No sessions.")
+    table(columns, rows, "세션이 없습니다." if korean else "No sessions.", spare=(4,))
     if listing.more:
         told = f"{listing.more} more: name a person with --user, or more of them with --limit."
         warn(f"{listing.more}개 더 있습니다. --user나 --limit을 쓰세요." if korean else told)

@@ -88,6 +88,7 @@ class ToldFormatter(click.HelpFormatter):
         super().write_dl(told, col_max, col_spacing)
 
 
+_UNBROKEN = 10  # columns of a terminal; a cell that takes no more stays on one line
 _SECOND = "\x00"  # click counts characters, and a wide one takes two columns
 _HELP_WORDS = {"Options": "옵션", "Commands": "명령", "Show this message and exit.": "이 도움말을 표시합니다."}
 _EXTRA = re.compile(r"(?<=  )\[[^\[\]]*\]$")  # what click adds to the help of an option: default, range, required
@@ -157,8 +158,12 @@ def print_json(value: BaseModel | Any) -> None:
     click.echo(json.dumps(plain, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """Write a table: rich on a terminal, else aligned columns; `empty` goes to stderr when there is no row."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str, spare: Sequence[int] = ()) -> None:
+    """Write a table: rich on a terminal, else aligned columns; `empty` goes to stderr when there is no row.
+
+    A terminal too narrow for it goes without the columns `spare`, the first of them first: what is in the first column
+    is typed again, and short cells are amounts, so these are not broken.
+    """
     if not rows:
         warn(empty)
         return
@@ -168,12 +173,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
-            drawn.add_column(column, overflow="fold")
+        console, drawn = Console(), Table(box=None, header_style="bold", pad_edge=False)
+        longest = {at: max(_width(line[at]) for line in (columns, *rows)) for at in range(len(columns))}
+        whole = {at: not at or width <= _UNBROKEN for at, width in longest.items()}
+        needed = {at: width if whole[at] else _UNBROKEN for at, width in longest.items()}
+        for at in spare:
+            if sum(needed.values()) + 2 * (len(needed) - 1) > console.width:
+                del needed[at]
+        for at in needed:
+            drawn.add_column(columns[at], overflow="fold", no_wrap=whole[at])
         for row in rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        Console().print(drawn)
+            drawn.add_row(*(Text(row[at]) for at in needed))
+        console.print(drawn)
         return
     lines = [columns, *rows]
     widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]

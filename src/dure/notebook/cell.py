@@ -90,7 +90,8 @@ def _plan(kernel: Kernel, client: Client, code: str, options: JobOptions) -> Non
     )
     plan = client.plan(request)
     below = plan_below(plan, lang)
-    show(kernel.shell, Table(plan_title(plan, lang), plan_columns(plan, lang), plan_rows(plan, lang), below=below))
+    columns = [name.lower() for name in plan_columns(plan, lang)]  # as in every other table of a notebook
+    show(kernel.shell, Table(plan_title(plan, lang), columns, plan_rows(plan, lang), below=below))
 
 
 def _prepared(

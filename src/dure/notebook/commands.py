@@ -32,8 +32,9 @@ _HELP = {
 %gpu why [JOB]       a job's story, and why it waits (by default your latest)
 %gpu cancel JOB      end a job
 %gpu free            free the GPU that a cell with --keep keeps for this notebook's next cell
-%gpu attach [JOB]    show what a job printed while you were away and bring its results; without JOB: all of this
-                     notebook's that were not brought yet. --on-conflict take|both|keep|fail: names that changed here
+%gpu attach [JOB]    show what a job printed while you were away and bring its results;
+                     without JOB: all of this notebook's that were not brought yet.
+                     --on-conflict take|both|keep|fail: names that changed here
 %gpu install PKG     install a package beside the environment (--env), for you alone
 %gpu tiers           the kinds of GPU, what is free and what they cost
 %gpu lang en|ko      the language of all this
@@ -45,7 +46,8 @@ _HELP = {
 %gpu cancel JOB      작업 종료
 %gpu free            --keep으로 다음 셀을 위해 유지하던 GPU 반납
 %gpu attach [JOB]    자리를 비운 동안의 출력과 결과를 가져옵니다. JOB이 없으면 이 노트북에서
-                     아직 가져오지 않은 모든 작업. --on-conflict take|both|keep|fail: 그동안 여기서 바뀐 이름
+                     아직 가져오지 않은 모든 작업.
+                     --on-conflict take|both|keep|fail: 그동안 여기서 바뀐 이름
 %gpu install PKG     환경(--env) 옆에 나만 쓰는 패키지 설치
 %gpu tiers           GPU 종류, 남은 수, 가격
 %gpu lang en|ko      언어 선택
@@ -82,7 +84,7 @@ def _queue(kernel: Kernel, _: Sequence[str]) -> None:
     columns = [say(f"column_{name}") for name in ("where", "tier", "model", "free", "holders")]
     rows = [
         (
-            f"{gpu.cluster}/{gpu.node}#{gpu.index}",
+            f"{gpu.cluster}/{gpu.node}:{gpu.index}",
             gpu.tier,
             say("simulated_short") if gpu.simulated else gpu.model,
             f"{gpu.free:g}",

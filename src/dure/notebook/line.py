@@ -6,12 +6,12 @@ stderr when it changes. The trap: code that clears its output takes the line wit
 
 from __future__ import annotations
 
-import html
 import sys
 from typing import Any
 from uuid import uuid4
 
 from dure.notebook.session import language
+from dure.notebook.tables import unbroken
 
 
 class StatusLine:
@@ -48,6 +48,7 @@ class StatusLine:
 
 
 def _as_html(text: str, details: tuple[str, ...]) -> str:
-    below = "".join(f"<br><small>{html.escape(detail)}</small>" for detail in details)
-    said = f"<small>{html.escape(text)}</small>{below}"
-    return f'<div role="status" aria-live="polite" lang="{language()}" class="dure-line">{said}</div>'
+    below = "".join(f"<br><small>{unbroken(detail)}</small>" for detail in details)
+    said = f"<small>{unbroken(text)}</small>{below}"
+    about = f'lang="{language()}" class="dure-line" style="word-break:keep-all"'
+    return f'<div role="status" aria-live="polite" {about}>{said}</div>'

@@ -397,7 +397,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "column_label": ("label", "이름표"),
     "column_session": ("session", "세션"),
     "column_name": ("name", "이름"),
-    "column_owner": ("whose", "소유자"),
+    "column_owner": ("owner", "소유자"),
     "column_versions": ("versions", "버전 수"),
     "column_shared": ("shared with", "공유 대상"),
     "column_what": ("what", "내용"),

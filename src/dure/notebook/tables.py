@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from typing import Any
 
 from dure.notebook.session import language
 
+# What browsers would break after its hyphen.
+_UNBROKEN = re.compile(r"\bj-[0-9a-z]{8}\b|(?<!\S)--[a-z][a-z-]*")
+_SHORT = 16  # letters of a cell that is worth a column of its own width
 _NUMBER_STYLE = ' style="text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"'
 
 
@@ -37,26 +41,28 @@ class Table:
         return "\n".join([self.title, *lines, *self.below])
 
     def as_html(self) -> str:
-        """Return the table as HTML without colours, scripts or styles but alignment and unbroken numbers."""
-        title = html.escape(self.title)
-        below = "".join(f"<p><small>{html.escape(text)}</small></p>" for text in self.below)
+        """Return the table as HTML without colours or scripts, and styles for alignment and line breaks only."""
+        title = unbroken(self.title)
+        below = "".join(f"<p><small>{unbroken(text)}</small></p>" for text in self.below)
         if not self.rows:
-            return f"<p><strong>{title}</strong> {html.escape(self.empty)}</p>{below}"
+            return f"<p><strong>{title}</strong> {unbroken(self.empty)}</p>{below}"
         head = "".join(f'<th scope="col"{self._style(name)}>{html.escape(name)}</th>' for name in self.columns)
         body = "".join(
             "<tr>"
             + "".join(
-                f"<td{self._style(name)}>{html.escape(str(cell))}</td>"
+                f"<td{self._style(name, str(cell))}>{unbroken(str(cell))}</td>"
                 for name, cell in zip(self.columns, row, strict=True)
             )
             + "</tr>"
             for row in self.rows
         )
-        caption = f'<caption style="text-align:left;white-space:nowrap">{title}</caption>'
+        caption = f'<caption style="text-align:left">{title}</caption>'
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
-    def _style(self, name: str) -> str:
-        return _NUMBER_STYLE if name in self.numbers else ' style="text-align:left"'
+    def _style(self, name: str, cell: str = "") -> str:
+        if name in self.numbers:
+            return _NUMBER_STYLE
+        return f' style="text-align:left{";white-space:nowrap" if len(cell) <= _SHORT else ""}"'
 
     def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         padded = []
@@ -64,6 +70,11 @@ class Table:
             space = " " * (width - _width(text))
             padded.append(space + text if name in self.numbers else text + space)
         return "  ".join(padded).rstrip()
+
+
+def unbroken(text: str) -> str:
+    """Return the text as HTML in which job ids and options (`--tier`) stay on one line."""
+    return _UNBROKEN.sub(r'<span style="white-space:nowrap">\g<0></span>', html.escape(text))
 
 
 def _width(text: str) -> int:
@@ -76,7 +87,7 @@ def show(shell: Any, *tables: Table) -> None:
     shell.display_pub.publish(
         data={
             "text/plain": "\n\n".join(table.as_text() for table in tables),
-            "text/html": f'<div lang="{language()}">{told}</div>',
+            "text/html": f'<div lang="{language()}" style="word-break:keep-all;overflow-x:auto">{told}</div>',
         },
         metadata={},
     )

@@ -27,6 +27,7 @@ from dure.wire.retold import retold
 
 LOCALE = Path(__file__).parent / "locale"
 _JOB_ID = re.compile(r"\b(j-[0-9a-z]{8})\b")
+_OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 _MINUTE = Markup('<time datetime="{}" data-minute="{}">{}</time>')
 _ENDED = frozenset(str(phase) for phase in TERMINAL)
 
@@ -82,11 +83,16 @@ def told(sentence: str) -> Markup:
     for found in MOMENT.finditer(sentence):
         plain = found[0].replace("T", " ").replace("Z", " UTC")
         shown += [
-            escape(sentence[since : found.start()]),
+            _unbroken(sentence[since : found.start()]),
             _MINUTE.format(found[0], moment_at(found[0]), plain),
         ]
         since = found.end()
-    return Markup("").join([*shown, escape(sentence[since:])])
+    return Markup("").join([*shown, _unbroken(sentence[since:])])
+
+
+def _unbroken(text: str) -> Markup:
+    """Return the text, escaped, whose options (`--tier`) stay on one line."""
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))  # noqa: S704 -- escaped
 
 
 def iso(at: float) -> str:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, session
-from dure.notebook.delivery import RANDOM, SETTINGS, Before
+from dure.notebook.delivery import FOLDER, RANDOM, SETTINGS, Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
 from dure.notebook.fitting import check
@@ -170,7 +170,8 @@ def prepare(
     plain, others = parted(settings)
     beside = {SETTINGS: others} if others else None
     digest, references, snapshot = capture_names(namespace, sorted(wanted), blobs, beside=beside)
-    extras = blobs.put(packed({RANDOM: random, SETTINGS: plain}))
+    folder = os.getcwd()  # noqa: PTH109 -- a text for JSON
+    extras = blobs.put(packed({RANDOM: random, SETTINGS: plain, FOLDER: folder}))
     if snapshot is not None and SETTINGS in snapshot.unsaved:
         kernel.note(say("settings_unsent", reason=snapshot.unsaved[SETTINGS]))
     check(kernel, client, code, options.env, snapshot)
@@ -181,7 +182,7 @@ def prepare(
         "snapshot": digest,
         "extras": extras,
         "cell_name": name,
-        "kernel_cwd": os.getcwd(),  # noqa: PTH109 -- a text for JSON
+        "kernel_cwd": folder,
         "notebook": notebook,
         "sources": sources_of(kernel.shell, [namespace.get(name) for name in sorted(wanted)]),
         "keep_partial": options.keep_partial,
@@ -200,6 +201,8 @@ def prepare(
     unread = sorted(set(reads.writes) - wanted) if options.detach else ()
     before = Before(namespace, sorted({*wanted, *reads.writes}), snapshot, unread)
     number = kernel.shell.displayhook.prompt_count
-    sent = Sent(before, options.team, blobs, code, number, options.on_conflict, random=random, settings=settings)
+    sent = Sent(
+        before, options.team, blobs, code, number, options.on_conflict, random=random, settings=settings, folder=folder
+    )
     sent.next_cell = keeping.next_cell(kernel, client, options, request, blobs)
     return request, sent

@@ -18,7 +18,12 @@ from dure.notebook.words import say, without_name
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
-RANDOM, SETTINGS, LAST = "random", "settings", "last"  # parts of what goes along with a cell, and comes back
+RANDOM, SETTINGS, FOLDER, LAST = (
+    "random",
+    "settings",
+    "folder",
+    "last",
+)  # parts of what goes along with a cell, and comes back
 SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
 LAST_VALUE = (
     "last_value_of_cell__"  # under this name the worker sends the last expression's value where it is no number
@@ -127,6 +132,7 @@ class Delivered:
     graphs_left: tuple[str, ...] = ()
     random: dict[str, Any] | None = None
     settings: Any = None
+    folder: str | None = None
     last_value: Any = None
 
 
@@ -145,18 +151,12 @@ def deliver(
     nothing be committed at all, as `on_conflict` (keep, take, both, fail) says.
     """
     result = Delivered()
-    for name, reason in (end.get("unsaved") or {}).items():
-        if name == SETTINGS_MADE:
-            result.notes.append(say("settings_unsaved", reason=reason))
-        elif name != LAST_VALUE:
-            result.notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
-    if threads := end.get("threads"):
-        result.notes.append(say("threads_ended", names=", ".join(threads)))
+    result.notes += _left_there(end)
     extras = _extras(end.get("extras"), blobs)
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, extras.get(LAST))
-    result.random = extras.get(RANDOM)
+    result.random, result.folder = extras.get(RANDOM), extras.get(FOLDER)
     result.settings = {**extras.get(SETTINGS, {}), **values.pop(SETTINGS_MADE, {})}
     gone = [name for name in end.get("deleted") or () if name in namespace]
     if on_conflict != "take":
@@ -208,6 +208,20 @@ def _free_name(name: str, *taken: Mapping[str, Any]) -> str:
     while any(free in names for names in taken):
         number, free = number + 1, f"{name}_{number}"
     return free
+
+
+def _left_there(end: Mapping[str, Any]) -> list[str]:
+    """Return a sentence on each name that stayed behind, on threads, and on what was set besides variables."""
+    notes = []
+    for name, reason in (end.get("unsaved") or {}).items():
+        if name == SETTINGS_MADE:
+            notes.append(say("settings_unsaved", reason=reason))
+        elif name != LAST_VALUE:
+            notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
+    if threads := end.get("threads"):
+        notes.append(say("threads_ended", names=", ".join(threads)))
+    besides = [say(f"left_{what}", names=", ".join(names)) for what, names in (end.get("left_here") or {}).items()]
+    return [*notes, say("left_in_process", what="; ".join(besides))] if besides else notes
 
 
 def _extras(digest: str | None, blobs: Blobs | None) -> dict[str, Any]:

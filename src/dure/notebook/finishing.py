@@ -5,6 +5,7 @@ The trap: whatever happens here, the job's results stay in the store, so every w
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import keeping, records, session
@@ -116,10 +117,23 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
             known = sent.settings if sent is not None and sent.settings is not None else {}
             failed = take_settings(unchanged_here(done.settings, known))
             done.notes += [say("setting_failed", name=name, reason=reason) for name, reason in failed.items()]
+        if done.folder is not None:
+            _enter(kernel, done.folder, sent)
         if sent is not None and sent.code:
             keep_source(kernel.shell, sent.code, sent.number)
         return done
     raise shown
+
+
+def _enter(kernel: Kernel, folder: str, sent: Sent | None) -> None:
+    """Go to the folder that the cell has gone to, unless somebody went elsewhere here meanwhile."""
+    if sent is None or sent.folder != os.getcwd():  # noqa: PTH109 -- as it was sent
+        kernel.note(say("folder_kept", folder=folder))
+        return
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        kernel.note(say("folder_not_here", folder=folder, reason=error.strerror))
 
 
 def _bring_left(kernel: Kernel, client: Client, job: JobView, left: dict[str, Any], on_conflict: str | None) -> None:

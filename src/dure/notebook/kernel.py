@@ -32,6 +32,7 @@ class Sent:
     last_value: Any = None
     random: dict[str, Any] | None = None  # the random generators' states as the cell left
     settings: Settings | None = None  # of libraries, as the cell left
+    folder: str | None = None  # in which the notebook was as the cell left
     next_cell: NextCell | None = None
     kept_gone: Kept | None = None  # the process that was to run it had ended, so it ran as a job of its own
 

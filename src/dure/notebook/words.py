@@ -159,6 +159,22 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The cell's setting {name} is not in force here: {reason}. It goes along with the next cells.",
         "셀이 바꾼 설정 {name}은(는) 여기에 적용되지 않았습니다: {reason}. 다음 GPU 셀에는 전달됩니다.",
     ),
+    "left_in_process": (
+        "The cell set in its own process, and the notebook does not have: {what}. Set it in each cell that needs it.",
+        "셀이 자기 프로세스에만 설정하여 노트북에는 없습니다: {what}. 필요한 셀마다 설정하세요.",
+    ),
+    "left_environment": ("environment variables {names}", "환경 변수 {names}"),
+    "left_logging": ("logging of {names}", "{names}의 로깅"),
+    "left_locale": ("the locale {names}", "로캘 {names}"),
+    "left_folder": ("the folder {names}", "폴더 {names}"),
+    "folder_kept": (
+        "The cell went to the folder {folder}; the notebook was in another by then and stays there: %cd {folder}",
+        "셀이 {folder} 폴더로 이동했지만 그때 노트북은 다른 폴더에 있었으므로 그대로 둡니다: %cd {folder}",
+    ),
+    "folder_not_here": (
+        "The cell went to the folder {folder}, which is not here ({reason}): the notebook stays in its own.",
+        "셀이 이동한 {folder} 폴더가 여기에 없어({reason}) 노트북의 폴더를 그대로 둡니다.",
+    ),
     "threads_ended": (
         (
             "Still at work when the cell ended, and ended with it: {names}. Wait for it in the cell "

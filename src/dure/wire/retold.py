@@ -406,8 +406,8 @@ _ATTEMPTS: Mapping[str, str] = {
     "The folder {path} cannot be entered on this node ({problem}).": (
         "이 노드에서 {path} 폴더에 들어갈 수 없습니다({problem})."
     ),
-    "Dure: the folder {path} is not on this node ({problem}); the cell runs in work/.": (
-        "Dure: {path} 폴더가 이 노드에 없어({problem}) 셀을 work/에서 실행합니다."
+    "Dure: the folder {path} is not on this node ({problem}); the cell runs in {place}.": (
+        "Dure: {path} 폴더가 이 노드에 없어({problem}) 셀을 {place}에서 실행합니다."
     ),
     "{path} cannot be read: {problem}. Submit the job again.": (
         "{path}을(를) 읽을 수 없습니다: {problem}. 작업을 다시 제출하세요."

@@ -20,23 +20,14 @@ from typing import Any
 from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
-from dure.state.extras import packed, parted, random_states, take_random, unpacked
-from dure.state.libraries.settings import (
-    Difference,
-    Settings,
-    at_beginning,
-    begin,
-    difference,
-    merged,
-    read_settings,
-    take_settings,
-)
+from dure.state.extras import packed, unpacked
 from dure.state.manifest import EXTRA
+from dure.worker.besides import LAST, SETTINGS, Besides
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
-from dure.worker.last_value import LAST, LAST_VALUE, RANDOM, SETTINGS, SETTINGS_MADE, holder_of, is_number, small_copy
+from dure.worker.last_value import LAST_VALUE, SETTINGS_MADE, holder_of, is_number, small_copy
 from dure.worker.patience import Patience
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
@@ -140,11 +131,7 @@ class _Session:
         self._told: dict[str, int] = {}
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._absent: set[str] = set()
-        self._drawn: dict[str, Any] = {}  # the random generators' states of the notebook as it sent the cell
-        self._random: dict[str, Any] = {}  # the random generators' states as the cell began
-        begin()
-        self._theirs: Settings = at_beginning()  # the notebook's settings, as this process had them last
-        self._settings: Settings = {}  # all of this process as the cell began
+        self._besides = Besides(shell.user_ns)
         self._whole = False  # all that the notebook has is here
         self._ran_s = 0.0
         self._fetching = threading.RLock()
@@ -165,22 +152,19 @@ class _Session:
         try:
             with self._comms.open():
                 self._running = True
-                self._settings = read_settings()
-                take_random(self._drawn)
-                self._random = random_states()
+                self._besides.start()
                 began_at = time.monotonic()
                 result = self.shell.run(str(cell["code"]))
         finally:
             self._running = False
+            self._besides.stop()
             FetchingBuiltins.uncover()
         self._ran_s = time.monotonic() - began_at
-        made = difference(self._settings, read_settings())
-        self._theirs = merged(self._theirs, made)  # and undone for the next cell unless the notebook takes them over
         error = result.error_before_exec or result.error_in_exec
         if error is None:
-            return self.store(result.result, made)
+            return self.store(result.result)
         report = _failure(self.shell, error)
-        return {**self.store(made=made), **report, "partial": True} if cell.get("keep_partial") else report
+        return {**self.store(), **report, "partial": True} if cell.get("keep_partial") else report
 
     def restore(self, cell: Mapping[str, Any]) -> None:
         """Bring what a first cell reads."""
@@ -210,19 +194,19 @@ class _Session:
             raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
 
     def _take_extras(self, cell: Mapping[str, Any], snapshot: Snapshot | None) -> None:
-        """Have the notebook's settings, before the variables come: modules of the person's are found on `sys.path`."""
+        """Have what the notebook has besides variables."""
         if not cell.get("extras"):
             return
         try:
             parts = unpacked(self._blobs.get(str(cell["extras"])))
         except BlobError as error:
             raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
-        self._drawn, wanted, failed = parts[RANDOM], parts[SETTINGS], {}
+        failed: dict[str, str] = {}
         if snapshot is not None and SETTINGS in snapshot.extras:
             report = restore(snapshot.only({EXTRA + SETTINGS}), self._blobs, into={})
-            wanted, failed = {**wanted, **report.extras.get(SETTINGS, {})}, report.failed
-        made, self._theirs = difference(self._theirs, wanted), wanted
-        for what, reason in {**failed, **take_settings(made)}.items():
+            parts[SETTINGS] |= report.extras.get(SETTINGS, {})
+            failed = report.failed
+        for what, reason in {**failed, **self._besides.take(parts)}.items():
             sys.stderr.write(f"dure: {what}: {reason}\n")
 
     def _restore_base(self) -> None:
@@ -349,6 +333,7 @@ class _Session:
         self._put_aside(vouched, set(cell.get("others") or ()))
         extra = self._load(cell["snapshot"]) if cell.get("snapshot") else None
         self._take_extras(cell, extra)
+        self._besides.enter()
         found = self._misses(str(cell["code"]), {*names, *(extra.names if extra else ())})
         if found.hook:
             self._install_hook()
@@ -442,7 +427,7 @@ class _Session:
 
     # --- the end -----------------------------------------------------------------------------------------------
 
-    def store(self, value: Any = None, made: Difference | None = None) -> dict[str, Any]:
+    def store(self, value: Any = None) -> dict[str, Any]:
         """Store what the cell changed, and its last `value` where that is small; return the report."""
         names = self.shell.user_ns
         holder = holder_of(value, names)
@@ -450,14 +435,11 @@ class _Session:
         self._reveal()
         patience = Patience(self._ran_s)
         patience(self._spare)
-        parts: dict[str, Any] = {}
+        parts, others = self._besides.brought()
         if is_number(value):
             parts[LAST] = value
         elif holder is None and (copied := small_copy(value)) is not None:
             names[LAST_VALUE] = copied
-        if (random := random_states()) != self._random:
-            parts[RANDOM] = random
-        parts[SETTINGS], others = parted(made or {})
         if others:
             names[SETTINGS_MADE] = others
         changes = patience(lambda: changed(names, self._base, blobs=self._blobs, ignore=self._before))
@@ -473,7 +455,8 @@ class _Session:
             "status": "ok",
             "exit_code": 0,
             "snapshot": digest,
-            "extras": self._blobs.put(packed(parts)) if any(parts.values()) or LAST in parts else None,
+            "extras": patience(lambda: self._blobs.put(packed(parts))) if parts else None,
+            "left_here": self._besides.left_here(),
             "changed": [name for name in changes.changed if name not in _OURS],
             "deleted": list(changes.deleted),
             "in_place": in_place,

@@ -261,12 +261,13 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
     from dure.state.identity import installed_modules
     from dure.state.libraries import settings
     from dure.state.store import verified
-    from dure.worker import runner  # noqa: F401 -- and with it all of the worker
+    from dure.worker import besides, runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
 
     with contextlib.suppress(ImportError):  # an environment without widgets
         importlib.import_module("comm.base_comm")
     settings.look()
+    besides.watch()
     verified.share()
     _forget_absent_folders()
     return {**fingerprint(), "modules": installed_modules()}, Prepared(shell, dict(os.environ), cgroups=cgroups)

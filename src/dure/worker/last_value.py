@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-RANDOM, SETTINGS, LAST = "random", "settings", "last"  # parts of what goes along with a cell (`dure.state.extras`)
 SETTINGS_MADE = "settings_of_cell__"  # settings that the cell made and only a snapshot can hold
 LAST_VALUE = "last_value_of_cell__"  # the name under which a copy travels; dure.notebook.delivery knows it
 COPY_BYTES = 1024 * 1024

@@ -13,7 +13,7 @@ from typing import Any
 
 from dure.worker.spec import Limits
 
-_PARTIAL = frozenset({"partial", "snapshot", "changed", "deleted", "in_place", "unsaved", "extras"})
+_PARTIAL = frozenset({"partial", "snapshot", "changed", "deleted", "in_place", "unsaved", "extras", "left_here"})
 
 
 @dataclass(slots=True)

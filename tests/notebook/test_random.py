@@ -39,3 +39,15 @@ def test_a_number_and_a_seed_come_back_from_a_cell_that_names_nothing(new_kernel
     shown = kernel.run("%%gpu\n2.5")
     assert shown.ok, shown.traceback
     assert kernel.value("_") == "2.5"
+
+
+def test_what_a_thread_draws_while_a_cell_is_elsewhere_is_drawn_once(new_kernel: Callable[..., NotebookKernel]):
+    kernel = new_kernel("random-thread.ipynb")
+    drawing = "while goes:\n        drawn.append(random.random())\n        time.sleep(0.01)"
+    assert kernel.run(f"import random, threading, time\ndef draw():\n    {drawing}").ok
+    assert kernel.run("drawn, goes = [], True\nthread = threading.Thread(target=draw)\nthread.start()").ok
+    for _ in range(3):
+        shown = kernel.run("%%gpu\nimport time; time.sleep(0.3)\ny = 1")
+        assert shown.ok, shown.traceback
+    kernel.run("goes = False\nthread.join()")
+    assert kernel.value("len(drawn) > 20 and len(set(drawn)) == len(drawn)") == "True"

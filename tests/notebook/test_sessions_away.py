@@ -1,5 +1,6 @@
 """Sessions while the platform, the store or both are away, or refuse: said once, nothing lost, saved later."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -168,6 +169,23 @@ def test_what_cannot_be_saved_now_is_not_given_up_for_what_was_saved_before(desk
     assert kernel.run("%session off").ok
     assert kernel.run(f"%session restore @{number} x").ok
     assert kernel.value("x") == "2"
+
+
+def test_an_absent_platform_is_told_where_there_is_something_to_restore(desk, server):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    desk.crash(kernel)
+    for journal in (desk.home / ".local/state/dure/sessions").glob("*/*.json"):
+        kept = json.loads(journal.read_text())
+        journal.write_text(json.dumps(kept | {"access": None}))  # as where blobs are encrypted, or in a bucket
+    server.stop()
+    kernel = desk.open()
+    assert "nothing is restored yet" in told(kernel.loaded)
+    assert told(desk.open("other.ipynb").loaded) == "", "no news to who works without it"
+    server.start()
+    kernel.run("import dure.notebook.extension as e; next(iter(e._LOADED.values())).session._asked_at = 0; del e")
+    assert "as of" in told(kernel.run("pass"))
+    assert kernel.value("x") == "41"
 
 
 def test_without_a_notebook_or_a_platform_every_cell_runs_as_ever(desk, server):

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from dure.client.errors import DureError
+from dure.client.http_library import httpx
 from dure.client.transport import AWAY, query
 from dure.client.words import TERMINAL
 from dure.wire.messages import EventView, JobView, Problem

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
 from dure.client.config import Login
 from dure.client.errors import DureError, failure
+from dure.client.http_library import httpx
 from dure.wire.messages import USER_AGENT, Problem
 from dure.wire.skew import skew
 

@@ -40,7 +40,7 @@ DETACHED_PROVIDE_TIMEOUT_S = 10
 @told_plainly
 def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     """Run `body` on a GPU as the options in `line` say. Returns a handle with --detach, else None after the end."""
-    from dure.state.extras import random_states, take_random
+    from dure.state.extras import random_states
 
     random = random_states()
     from dure.client.options import help_text, parse_words, wants_help
@@ -67,12 +67,10 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     request, sent = _prepared(kernel, client, code, options, status, random=random)
     if options.detach:
         return detach(kernel, client, request, sent)
-    take_random(sent.random or {})  # modules that were loaded for this may have drawn
     follower = Follower(client, lambda: keeping.begin(kernel, client, request, sent), last=at_cell_end)
     replay = Replay(kernel.shell, status)
     outcome = Watch(follower, status, replay, answers_from(kernel.shell.user_ns, sent.blobs, replay)).run()
     keeping.note_end(kernel, client, outcome, options)
-    take_random(sent.random or {})
     finish(kernel, client, outcome, sent, status)
     return None
 

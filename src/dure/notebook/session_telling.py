@@ -54,21 +54,25 @@ class Telling:
             problem = refused.strerror or type(refused).__name__
             self.once(say("home_refuses", where=state_folder(), problem=problem))
 
-    def not_waited_for(self, name: str, opened: Opened | None, failure: BaseException | None) -> None:
+    def not_waited_for(
+        self, name: str, opened: Opened | None, failure: BaseException | None, *, expected: bool
+    ) -> None:
         """After a cell that did not wait for the platform, which has answered: whether the next one has something to
         bring back.
         """
         if opened is not None and opened.saved is not None and not (opened.fresh or opened.off):
             self.once(say("late_found", name=short(name)))
         else:
-            self.opening(name, opened, failure)
+            self.opening(name, opened, failure, expected=expected)
 
-    def opening(self, name: str, opened: Opened | None, failure: BaseException | None) -> None:
+    def opening(self, name: str, opened: Opened | None, failure: BaseException | None, *, expected: bool) -> None:
         """Say what a person can do where nothing is brought back: what is saved does not open here, or may be saved
-        under a name that the notebook had before `mv` in a terminal.
+        under a name that the notebook had before `mv` in a terminal. `expected`: this machine knows of something.
         """
         if failure is not None and (key := untold(failure)):
             self.once(say(key, name=short(name), reason=str(failure) or type(failure).__name__))
+        elif failure is not None and expected:
+            self.once(say("late"))
         before = opened.moved_from if opened is not None else ""
         if before:
             self.once(say("moved_from", name=short(name), before=before, typed=shlex.quote(before)))

@@ -261,7 +261,7 @@ class NotebookSession:
             self._late = True  # the next cell looks again
             return
         self._began = True
-        self._telling.opening(self.name or "", self.opened, self.failure)
+        self._telling.opening(self.name or "", self.opened, self.failure, expected=bool(self._expected))
         found = self.opened
         if not self.ready(0.0) or found is None or found.off:
             return
@@ -471,7 +471,8 @@ class NotebookSession:
         """
         self._late = False
         if self._opening is None or not self._opening.is_alive():
-            self._telling.not_waited_for(self.name or "", self.opened, self.failure)
+            expected = bool(self._expected)
+            self._telling.not_waited_for(self.name or "", self.opened, self.failure, expected=expected)
         elif missed or self._expected:
             self._telling.once(say("late"))
 

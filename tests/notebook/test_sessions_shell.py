@@ -83,3 +83,26 @@ def test_hooks_are_there_once_however_often_a_version_is_restored(desk, how):
     again.run(how)
     calls = "sum(each.__name__ == 'note' for each in get_ipython().events.callbacks['post_run_cell'])"
     assert again.value(calls) == "1"
+
+
+OLD = "class Tool:\n    def work(self):\n        return 'old'\n"
+
+
+def test_a_module_that_was_edited_since_is_told_with_the_variables_that_have_its_code(desk):
+    kernel = desk.open()
+    for name in ("edited", "same", "unused", "reloaded"):
+        (desk.home / f"{name}.py").write_text(OLD)
+    kernel.run("import sys; sys.path.insert(0, '')\nimport edited, same, unused\ntool = edited.Tool(); tool.of = 5")
+    kernel.run("from same import Tool as Same; other = Same(); del unused")
+    desk.crash(kernel)
+    for name in ("edited", "unused"):
+        (desk.home / f"{name}.py").write_text(OLD.replace("old", "new"))
+    again = desk.open()
+    assert "Edited since: edited, so its code as of now is what edited, tool has." in told(again.loaded)
+    assert told(again.loaded).count("Edited since") == 1
+    assert again.value("tool.work(), tool.of, other.work()") == "('new', 5, 'old')"
+    again.run("%load_ext autoreload\n%autoreload 2\nimport reloaded; mine = reloaded.Tool()")
+    (desk.home / "reloaded.py").write_text(OLD.replace("old", "newer"))
+    assert again.value("mine.work()") == "'newer'"
+    desk.crash(again)
+    assert "Edited since" not in told(desk.open().loaded)

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.own_modules import OWN_MODULES
 from dure.notebook.session import language
 from dure.notebook.session_ended import ended_text, rerun_text
 from dure.notebook.session_history import History, history_of
@@ -62,6 +63,8 @@ class Brought:
     like_here: tuple[Saved, list[str]] | None = None  # saved by an environment like this one, when the newest was not
     told: dict[str, Lost] = field(default_factory=dict)  # why what modules have is not as it was saved, or a copy
     registered: dict[str, Any] | None = None  # with libraries and the shell, as saved
+    own_modules: dict[str, str] = field(default_factory=dict)  # as they were when it was saved
+    edited: dict[str, list[str]] = field(default_factory=dict)  # modules that are not, with the variables
     ended: Sequence[Ended] = ()  # cells after it that no version holds
 
     @property
@@ -115,6 +118,7 @@ def bring_back(
     brought.lost = lost_of(brought, {name: reason for name, reason in reasons.items() if name not in keep})
     brought.told = lost_of(brought, report.told)
     brought.kept = saved.snapshot.only(brought.lost)
+    brought.own_modules = extras.get(OWN_MODULES) or {}
     if beside:
         brought.registered = {name: value for name, value in extras.items() if name.startswith(ABOUT)}
         brought.lost |= {
@@ -177,6 +181,7 @@ def restored_line(brought: Brought, name: str) -> str:
         parts.append(say("later", names=some(names), size=size_text(to_read)))
     missing = (("lost", brought.lost), ("of_modules", brought.told))
     parts += [say(key, names=lost_names(named)) for key, named in missing if named]
+    parts += [say("edited", module=module, names=some(names)) for module, names in brought.edited.items()]
     if brought.ended:
         parts.append(ended_text(brought.ended))
     if brought.cells:

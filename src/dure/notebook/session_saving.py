@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.own_modules import OWN_MODULES
 from dure.notebook.session_journal import Journal
 from dure.notebook.session_opening import AWAY, Opened, a_client
 from dure.wire.skew import SKEW
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dure.client import Client
+    from dure.notebook.own_modules import OwnModules
     from dure.notebook.session_history import History
     from dure.notebook.shell_settings import ShellSettings
     from dure.state import Blobs, Frozen, Snapshot
@@ -100,6 +102,7 @@ class Saver:
     checks: list[Callable[[], object]] = field(default_factory=list)  # what is saved rests on bytes still to be hashed
     registered: Registered = field(default_factory=_registered)
     shell_settings: ShellSettings | None = None
+    own_modules: OwnModules | None = None
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -142,6 +145,9 @@ class Saver:
             of_shell = self.shell_settings.made(cells) if self.shell_settings is not None else None
             registered = self.registered.extras(self.namespace, cells, of_shell)
             extras = {**process_extras(), **facts.history.extras(), **registered}
+            if self.own_modules is not None:
+                reloading = self.shell_settings is not None and self.shell_settings.reloading
+                extras |= {OWN_MODULES: own} if (own := self.own_modules.digests(reloading=reloading)) else {}
             frozen = freeze(self.namespace, base=self.base, blobs=self.blobs, extras=extras)
             rest = self._rest()
         except Exception as error:  # whatever a value's own code raises, the cell that follows runs

@@ -56,6 +56,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Belongs to a module: {names}.",
         "모듈의 객체인 변수: {names}.",
     ),
+    "edited": (
+        "Edited since: {module}, so its code as of now is what {names} has.",
+        "저장 이후 {module}의 코드가 바뀌었습니다. {names}에는 지금의 코드가 적용됩니다.",
+    ),
     "damaged_later": (
         "Damaged in the store, do not use: {names}. `%session list` shows versions to restore instead.",
         "저장소에서 손상되어 사용하면 안 되는 변수: {names}. `%session list`에서 대신 복원할 버전을 고르세요.",

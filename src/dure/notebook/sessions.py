@@ -13,6 +13,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.own_modules import OwnModules
 from dure.notebook.session import cell_under_way, connection, notebook_name
 from dure.notebook.session_ended import EndedCells, ended_line, source_of
 from dure.notebook.session_ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
@@ -55,6 +56,7 @@ class NotebookSession:
         self.names = Names(shell)
         self._files = CellFiles(shell)
         self._shell_settings = ShellSettings(shell)
+        self._modules = OwnModules()
         self.ended = EndedCells(self.kernel_id)
         self.origin: int | None = None
         self.running = False
@@ -290,7 +292,7 @@ class NotebookSession:
             self.saver = a_saver(self.shell.user_ns, self.journal, self.opened)
             if self.saver is not None:
                 self.saver.then = self._written
-                self.saver.shell_settings = self._shell_settings
+                self.saver.shell_settings, self.saver.own_modules = self._shell_settings, self._modules
                 self.saver.paused = self.opened.off
         return self.saver is not None
 
@@ -339,6 +341,7 @@ class NotebookSession:
         """Remember where the restored names are from, and which ones are missing."""
         self.names.restored(brought)
         know_files(self.shell, brought.history)
+        brought.edited = self._modules.edited(brought.own_modules, brought.saved.snapshot)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
             if brought.registered is not None:

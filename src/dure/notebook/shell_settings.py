@@ -40,6 +40,11 @@ class ShellSettings:
             self._first = {option: value for option, _, value in self._options()}
             self._commands_first = dict(self._commands())
 
+    @property
+    def reloading(self) -> bool:
+        """Whether modules are loaded again as soon as they are edited."""
+        return _autoreload(self._shell) not in (None, "0")
+
     def made(self, cells: Sequence[str]) -> list[tuple[str, int | None, Again]]:
         """Return what was set, as a person reads it, with the cell that did and how it is done again."""
         try:

@@ -179,12 +179,12 @@ def test_an_absent_platform_is_told_where_there_is_something_to_restore(desk, se
         kept = json.loads(journal.read_text())
         journal.write_text(json.dumps(kept | {"access": None}))  # as where blobs are encrypted, or in a bucket
     server.stop()
-    kernel = desk.open()
-    assert "nothing is restored yet" in told(kernel.loaded)
+    kernel = desk.open(LC_ALL="ko_KR.UTF-8")  # in English the desk would ask again
+    assert "플랫폼이 아직 응답하지 않아 복원하지 못했습니다" in told(kernel.loaded)
     assert told(desk.open("other.ipynb").loaded) == "", "no news to who works without it"
     server.start()
     kernel.run("import dure.notebook.extension as e; next(iter(e._LOADED.values())).session._asked_at = 0; del e")
-    assert "as of" in told(kernel.run("pass"))
+    until(lambda: "복원했습니다" in told(kernel.run("pass")))
     assert kernel.value("x") == "41"
 
 

@@ -337,9 +337,9 @@ def test_a_view_of_an_array_in_a_part_stays_one(blobs):
         lambda: np.zeros(3, "M8[s]"),
         lambda: np.ma.array([1, 2], mask=[False, True]),
         lambda: np.frombuffer(b"abcdefgh", "u1"),
-        lambda: OrderedDict(a=1),
+        lambda: named(OrderedDict(a=1)),
         lambda: defaultdict(lambda: 3),
-        lambda: Counter("aab"),
+        lambda: named(Counter("aab")),
     ],
     ids=["view", "objects", "order", "times", "masked", "bytes", "ordered", "factory", "counter"],
 )
@@ -348,6 +348,11 @@ def test_what_may_be_altered_is_pickled_whole(blobs, odd):
     snapshot = save(scope, None, blobs)
     assert not any(group.parts for group in snapshot.groups)
     assert repr(loaded(snapshot, blobs)["data"][:300]) == repr(scope["data"][:300])
+
+
+def named(container):
+    container.name = "an attribute"
+    return container
 
 
 HASHED = """

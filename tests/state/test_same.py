@@ -7,7 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
-from collections import defaultdict, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -87,6 +87,10 @@ def value(chance, depth=0):
         lambda: np.arange(chance.randrange(1, 9) * 1.0),
         lambda: bytearray(b"x" * len(few) * 9),
         lambda: defaultdict(list, {n: [n] for n in few}),
+        lambda: OrderedDict((n, below()) for n in few),
+        lambda: Counter({f"k{n}": chance.randrange(9) for n in few}),
+        lambda: deque([below() for _ in few], chance.choice([None, 5, 70])),
+        lambda: deque(range(chance.randrange(300))),
         lambda: [below() for _ in few],
     ]
     return leaf(chance) if depth >= 3 or chance.random() < 0.25 else chance.choice(makers)()
@@ -98,7 +102,7 @@ def inside(start):
     while queue:
         each = queue.pop()
         if id(each) in found or not isinstance(
-            each, list | dict | set | tuple | bytearray | np.ndarray | Person | Late | Point
+            each, list | dict | set | tuple | deque | bytearray | np.ndarray | Person | Late | Point
         ):
             continue
         found[id(each)] = each
@@ -108,7 +112,7 @@ def inside(start):
             queue += [each.x, each.y]
         elif isinstance(each, dict):
             queue += each.values()
-        elif isinstance(each, list | tuple):
+        elif isinstance(each, list | tuple | deque):
             queue += each
     return [each for each in found.values() if not isinstance(each, tuple)]
 
@@ -132,6 +136,22 @@ def act(start, chance):
     elif isinstance(one, Point):
         one.x = None
         one.x = value(chance)
+    elif isinstance(one, deque):
+        which = chance.randrange(5)
+        if which == 0 or not one:
+            one.append(other)
+        elif which == 1:
+            one.popleft()
+        elif which == 2:
+            one.rotate(chance.randrange(-3, 70))
+        elif which == 3:
+            one.appendleft(one.pop())
+        else:
+            at = chance.randrange(len(one))
+            one[at] = None
+            one[at] = value(chance)
+    elif isinstance(one, OrderedDict) and one and chance.random() < 0.4:
+        one.move_to_end(chance.choice(list(one)), last=chance.random() < 0.5)
     elif isinstance(one, dict):
         if one and chance.random() < 0.5:
             one[chance.choice(list(one))] = other
@@ -157,7 +177,7 @@ def told(start):
     numbers: dict[int, int] = {}
 
     def walk(each):
-        if isinstance(each, list | dict | set | bytearray | np.ndarray | Person | Late | Point):
+        if isinstance(each, list | dict | set | deque | bytearray | np.ndarray | Person | Late | Point):
             if id(each) in numbers:
                 return "again", numbers[id(each)]
             numbers[id(each)] = len(numbers)
@@ -167,6 +187,8 @@ def told(start):
             return Point, walk(each.x), walk(each.y)
         if isinstance(each, dict):
             return type(each), [(walk(key), walk(item)) for key, item in each.items()]
+        if isinstance(each, deque):
+            return each.maxlen, [walk(item) for item in each]
         if isinstance(each, list | tuple):
             return type(each), [walk(item) for item in each]
         if isinstance(each, set):
@@ -226,6 +248,7 @@ NEW = (
     *(lambda n: [n], lambda n: {"n": n}, lambda n: {n}, lambda n: (n, f"{n:05}"), lambda n: Pair(n, n)),
     *(lambda n: Person("p", n), lambda n: dt.date(2000 + n, 1, 1), lambda n: np.full(3, n)),
     *(lambda n: bytearray(b"%05d" % n), lambda n: defaultdict(list, {n: [n]})),
+    *(lambda n: OrderedDict({f"k{n:05}": n}), lambda n: Counter([f"k{n:05}"]), lambda n: deque([f"{n:05}"])),
 )
 
 

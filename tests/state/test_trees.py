@@ -2,7 +2,7 @@
 
 import gc
 import random
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 import pytest
@@ -46,6 +46,17 @@ def nodes(chance, depth, kind, parent=None):
     return made
 
 
+def mixed(chance):
+    held = [nested(chance, 2) for _ in range(20)]
+    return chance.choice(
+        [
+            deque(held, chance.choice([None, 25])),
+            OrderedDict((f"k{number}", each) for number, each in enumerate(held)),
+            [Counter(f"t{chance.randrange(99)}") for _ in range(60)],
+        ]
+    )
+
+
 def trees(chance):
     kind = chance.choice([Node, Slotted])
     parents = chance.random() < 0.7
@@ -54,7 +65,7 @@ def trees(chance):
         for each in held_in(found):
             if isinstance(each, kind):
                 each.parent = None
-    return chance.choice([found, nested(chance, 5), {"tree": found, "config": nested(chance, 4)}])
+    return chance.choice([found, nested(chance, 5), mixed(chance), {"tree": found, "config": nested(chance, 4)}])
 
 
 def children(each) -> list[Any]:
@@ -62,7 +73,7 @@ def children(each) -> list[Any]:
         return [each.value, each.parent, each.children]
     if isinstance(each, dict):
         return [*each.keys(), *each.values()]
-    return list(each) if isinstance(each, list | tuple) else []
+    return list(each) if isinstance(each, list | tuple | deque) else []
 
 
 def held_in(*values):
@@ -70,7 +81,7 @@ def held_in(*values):
     found, queue = {}, list(values)
     while queue:
         each = queue.pop()
-        if id(each) not in found and isinstance(each, Node | Slotted | dict | list | tuple):
+        if id(each) not in found and isinstance(each, Node | Slotted | dict | list | tuple | deque):
             found[id(each)] = each
             queue += children(each)
     return list(found.values())
@@ -82,7 +93,7 @@ def shape(scope):
     told = []
     queue = [scope[name] for name in sorted(scope)]
     for each in queue:
-        if not isinstance(each, Node | Slotted | dict | list | tuple):
+        if not isinstance(each, Node | Slotted | dict | list | tuple | deque):
             told.append(repr(each))
         elif id(each) in numbers and not isinstance(each, tuple):
             told.append(f"again {numbers[id(each)]}")
@@ -115,6 +126,16 @@ def mutate(scope, chance):
             goal.children.append(moved)
             if isinstance(moved, Node | Slotted):
                 moved.parent = goal
+    elif isinstance(one, OrderedDict) and one and chance.random() < 0.5:
+        one.move_to_end(next(iter(one)))
+    elif isinstance(one, deque):
+        one.rotate(chance.randrange(3))
+        one.append(other)
+        if chance.random() < 0.7:
+            one.popleft()
+        one[chance.randrange(len(one))] = chance.random()
+    elif isinstance(one, Counter):
+        one[f"k{chance.randrange(5)}"] += 1
     elif isinstance(one, list):
         act = chance.randrange(4)
         if act == 0 or not one:
@@ -162,7 +183,10 @@ def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
     cutting.check_stories(scope, chance, blobs, act, shape)
 
 
-KINDS = {
+KINDS: dict[str, Any] = {
+    "ordered": lambda: OrderedDict((f"k{number}", [number]) for number in range(300)),
+    "queue": lambda: deque(({"n": number}, number) for number in range(300)),
+    "counts": lambda: [Counter({"a": number, "b": 1}) for number in range(300)],
     "nested": lambda: {"kids": [nested(random.Random(seed), 4) for seed in range(12)]},
     "nodes with parents": lambda: nodes(random.Random(2), 6, Node),
     "slots with parents": lambda: nodes(random.Random(3), 6, Slotted),

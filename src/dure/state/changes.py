@@ -170,12 +170,18 @@ def _parts_same_after_all(loader: Loader, shared: Shared, index: int, group: Gro
         living = gathered.pickled.parts[number]
         if one.digest == other.digest or _is_of_set(living):
             continue
-        elements = loader.elements(index, number)
+        outside = {token: _Outside() for token, _ in living.outside}
+        elements = loader.elements(index, number, outside)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
-        again = plain.dumps(elements, shared.token, located=False)
+        tokens = {id(each): token for token, each in outside.items()}
+        again = plain.dumps(elements, shared.token, located=False, outside=tokens)
         if not same_but_for_texts(again.stream, living.stream or b""):
             return False
     return True
+
+
+class _Outside:
+    """Stands for what is not in a part, but referred to."""
 
 
 def _is_of_set(part: Part) -> bool:

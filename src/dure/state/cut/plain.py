@@ -16,7 +16,7 @@ import itertools
 import math
 import pickle
 import sys
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ _SAMPLE = 4
 _DEPTH = 4
 _LOOKED_AT = 8  # parts
 _NOTHING: Mapping[int, str] = MappingProxyType({})
-_CHANGE = (list, dict, set, bytearray, defaultdict)
+_CHANGE = (list, dict, set, bytearray, defaultdict, Counter, OrderedDict, deque)
 ATOMS = {
     str,
     bytes,
@@ -57,8 +57,10 @@ ATOMS = {
     decimal.Decimal,
 }
 _OTHERS = {dt.timezone, range}
+_PUT_IN = (Counter, OrderedDict, deque)  # what is pickled empty, and then filled
 _FACTORIES = (None, int, float, str, bool, list, dict, set, tuple)
-_KINDS = {defaultdict, *_FACTORIES[1:]}  # that stand in a pickle by their names
+_KINDS = {defaultdict, Counter, OrderedDict, deque, *_FACTORIES[1:]}  # that stand in a pickle by their names
+_DICTS = (defaultdict, Counter, OrderedDict)
 _NUMPY = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32"),
     *("float64", "complex64", "complex128", "str_", "bytes_", "datetime64", "timedelta64"),
@@ -144,9 +146,9 @@ def weight(value: Any, depth: int = _DEPTH, kind: type | None = None) -> float:
         return float(1 + len(value) / _TEXT)
     if of in ATOMS:
         return 1
-    if of is defaultdict:
+    if of in _DICTS:
         of = dict
-    if of not in (list, tuple, dict, set, frozenset):
+    if of not in (list, tuple, dict, set, frozenset, deque):
         return _weight_of_other(value, depth)
     count = int(of.__len__(value))
     some: list[Any]
@@ -279,6 +281,8 @@ class _Pickler(pickle.Pickler):
             if slots[0] and simple.may_hold_itself(kind, simple.state_of(obj, slots)[1]):
                 raise NotPlainError
             return simple.reduce(kind, obj, slots)
+        if kind in _PUT_IN:
+            return _reduce_container(kind, obj)
         return self._reduce_array(obj) if kind is self._plain.array else self._by_name(kind, obj)
 
     def _by_name(self, kind: type, obj: Any) -> Any:
@@ -329,6 +333,15 @@ class _Pickler(pickle.Pickler):
         if top not in sys.stdlib_module_names:
             self.modules.add(top)
         return NotImplemented
+
+
+def _reduce_container(kind: Any, obj: Any) -> Any:
+    """Return how to make a container of the standard library again, which has no attributes."""
+    if object.__getstate__(obj) is not None:
+        raise NotPlainError
+    if kind is deque:
+        return deque, ((), obj.maxlen), None, iter(obj)
+    return copyreg.__newobj__, (kind,), None, None, iter(kind.items(obj))  # type: ignore[attr-defined]
 
 
 class _NansPickler(_Pickler):

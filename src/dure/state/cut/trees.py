@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import large, plain, simple
@@ -165,7 +165,7 @@ def changes(kind: type) -> bool:
     return simple.is_simple(kind) or bool(slots and slots[0])
 
 
-_EXACT = {list, dict, set, defaultdict}
+_EXACT = {list, dict, set, defaultdict, Counter, OrderedDict, deque}
 
 
 def _reader(kind: type) -> Callable[[Any], _Read] | None:
@@ -200,8 +200,8 @@ def _of_array(value: Any) -> _Read:
 
 
 _READERS: dict[type, Callable[[Any], _Read]] = {
-    **dict.fromkeys((list, tuple, set, frozenset), _of_itself),
-    **dict.fromkeys((dict, defaultdict), _of_dict),
+    **dict.fromkeys((list, tuple, set, frozenset, deque), _of_itself),
+    **dict.fromkeys((dict, defaultdict, Counter, OrderedDict), _of_dict),
     bytearray: lambda value: (len(value) / 64, ()),
 }
 

@@ -8,7 +8,7 @@ be used here.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 from dure.state.memory import layout
@@ -58,7 +58,10 @@ class Contents:
         """Add objects of one type: list, dict, set, bytearray or defaultdict."""
         if not len(ids):
             return True
-        if kind in (dict, defaultdict):
+        if kind in (Counter, OrderedDict):  # where attributes would be, and in which order its keys came
+            self._add(ids - 32, ids - 16) if kind.__flags__ & layout.MANAGED_DICT else None
+            self._add(ids + layout.DICT_VALUES_AT + 8, ids + kind.__basicsize__)
+        if issubclass(kind, dict):
             return self._add_dicts(kind, ids)
         if kind is set:
             self._add(ids + 8, ids + layout.SET_TABLE_AT + 8)
@@ -70,11 +73,31 @@ class Contents:
             items, counts = words(ids + layout.LIST_ITEMS_AT), words(ids + layout.SIZE_AT)
             self._add(items, items + counts * 8)
             self._hold(items, counts, 8)
+        elif kind is deque:
+            self._add_deques(ids)
         else:
             self._add(ids + 8, ids + bytearray.__basicsize__)
             data = words(ids + layout.BYTES_START_AT)
             self._add(data, data + words(ids + layout.SIZE_AT))
         return True
+
+    def _add_deques(self, ids: Any) -> None:
+        """Add the blocks of each, from the first element in the first to the last in the last."""
+        numpy = sys.modules["numpy"]
+        self._add(ids + 8, ids + layout.DEQUE_MOST_AT + 8)
+        ends = words(ids + layout.DEQUE_LAST_AT)
+        blocks, first = words(ids + layout.DEQUE_FIRST_AT), words(ids + layout.DEQUE_BEGIN_AT)
+        last = words(ids + layout.DEQUE_END_AT).view("i8")
+        while len(blocks):
+            is_last = blocks == ends
+            count = numpy.where(is_last, last, layout.DEQUE_BLOCK - 1) - first.view("i8") + 1
+            starts = blocks + 8 + 8 * first
+            self._add(blocks, blocks + 8)
+            self._add(starts, starts + 8 * count.astype("u8"))
+            self._hold(starts, count, 8)
+            blocks, ends, last = (each[~is_last] for each in (blocks, ends, last))
+            blocks = words(blocks + layout.DEQUE_NEXT_AT)
+            first = numpy.zeros(len(blocks), "u8")
 
     def add_instances(self, cls: type, ids: Any) -> bool:
         """Add instances of one simple class, or of one with slots; what is in a `__dict__` is added with that."""

@@ -11,7 +11,7 @@ import ctypes
 import functools
 import mmap
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,6 +28,9 @@ KEYS_GENERAL, KEYS_TEXT = 0, 1  # entries of hash, key and value, or of key and 
 SET_MASK_AT, SET_TABLE_AT, _SET_WITHIN_AT = 32, 40, 64
 BYTES_START_AT = 40
 _BASIC: dict[type, int] = {list: 40, dict: 48, set: 200, bytearray: 56, defaultdict: 56}
+DEQUE_FIRST_AT, DEQUE_LAST_AT, DEQUE_BEGIN_AT, DEQUE_END_AT, DEQUE_MOST_AT = 24, 32, 40, 48, 64
+DEQUE_BLOCK = 64  # elements between two words: the block before, and the next
+DEQUE_NEXT_AT = 8 * DEQUE_BLOCK + 8
 TUPLE_ITEMS_AT = tuple.__basicsize__
 _READ = 0x100  # PyBUF_READ
 ARRAY_DATA_AT, ARRAY_NDIM_AT, ARRAY_DIMS_AT, ARRAY_STRIDES_AT = 16, 24, 32, 40
@@ -192,9 +195,12 @@ def _works() -> bool:
         and word_at(id({}) + DICT_KEYS_AT) == NO_KEYS
         and ctypes.string_at(word_at(id(data) + BYTES_START_AT), word_at(id(data) + SIZE_AT)) == b"3456789"
         and word_at(id(apart) + SET_MASK_AT) + 1 == (apart.__sizeof__() - set.__basicsize__) // 16
+        and _deque_holds(deque(range(1000, 1300)))
+        and _deque_holds(deque(range(1000, 1003), 9))
         and _set_holds(apart)
         and _set_holds(apart - set(range(0, 1000, 3)))
         and all(map(_dict_holds, (defaultdict(list, few), Counter("abca"))))
+        and _ordered_holds()
         and [word_at(id(row) + TUPLE_ITEMS_AT + 8 * index) for index in range(3)] == list(map(id, row))
         and word_at(id(within) + SET_TABLE_AT) == id(within) + _SET_WITHIN_AT
         and word_at(id("some text") + SIZE_AT) == len("some text")
@@ -213,6 +219,36 @@ def _dict_holds(probe: dict[Any, Any]) -> bool:
     stride = 16 if texts else 24
     ends = keys + KEYS_INDEX_AT + (1 << index_log2) + stride - 8
     return [word_at(ends + stride * index) for index in range(len(probe))] == list(map(id, probe.values()))
+
+
+def _deque_holds(probe: deque[Any]) -> bool:
+    probe.popleft()
+    key, at = id(probe), word_at(id(probe) + DEQUE_FIRST_AT)
+    if word_at(key + SIZE_AT) != len(probe) or word_at(key + DEQUE_BEGIN_AT) >= DEQUE_BLOCK:
+        return False
+    most = word_at(key + DEQUE_MOST_AT)
+    if most != (2**64 - 1 if probe.maxlen is None else probe.maxlen):
+        return False
+    begin, found = word_at(key + DEQUE_BEGIN_AT), []
+    for _ in range(len(probe) // DEQUE_BLOCK + 2):
+        is_last = at == word_at(key + DEQUE_LAST_AT)
+        end = word_at(key + DEQUE_END_AT) + 1 if is_last else DEQUE_BLOCK
+        found += [word_at(at + 8 + 8 * index) for index in range(begin, end)]
+        if is_last or not at:
+            break
+        at, begin = word_at(at + DEQUE_NEXT_AT), 0
+    return found == list(map(id, probe))
+
+
+def _ordered_holds() -> bool:
+    """Tell whether a change of their order alone is told in what an ordered dictionary is itself."""
+    probe: OrderedDict[str, int] = OrderedDict(a=1, b=2, c=3)
+    own = range(id(probe) + 8, id(probe) + OrderedDict.__basicsize__, 8)
+    told = []
+    for _ in range(3):
+        told.append(tuple(map(word_at, own)))
+        probe.move_to_end("b", last=len(told) == 1)
+    return len(set(told)) == len(told) and _dict_holds(OrderedDict(a=1, b=2))
 
 
 def _set_holds(probe: set[Any]) -> bool:

@@ -1,6 +1,7 @@
 """What the tests of values that are cut into parts have in common."""
 
 import contextlib
+import datetime as dt
 import gc
 import random
 import sys
@@ -17,6 +18,13 @@ from dure.state.memory import layout, written
 needs_marks = pytest.mark.skipif(
     written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"
 )
+
+
+def records(count=600):
+    return [
+        {"id": n, "name": f"record {n}", "tags": [n, n + 1], "at": dt.date(2026, 1, 1), "x": n / 2}
+        for n in range(count)
+    ]
 
 
 def small_parts(monkeypatch, weight=128):

@@ -121,8 +121,9 @@ def page(found):
         "(`ax.contour(c)` of one that came back), the file tables of a PIL picture (`quantization`, `tag_v2`).",
         "",
         "What a cell at its top level registered with a library (JAX, ABCs, accessors, matplotlib), or set on its",
-        "classes and modules, comes back with a session; what does not is named with its cell",
-        "(`tests/state/test_registered.py`).",
+        "classes and modules, comes back with a session; what does not is named with its cell. Not found is what no",
+        "cell says itself: what a function registers that it calls, an attribute whose name is computed, `exec`,",
+        "`%run` (`tests/state/test_registered.py`).",
     ]
     section = ""
     for row in ROWS:

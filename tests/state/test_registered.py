@@ -113,6 +113,12 @@ NOTHING = {
     "not Python": "%load_ext register\n!ls register",
 }
 
+UNSAID = {  # by the cell itself: it is done, and not found
+    "in a function that is called": "import numbers\nclass P: pass\ndef set_up(): numbers.Number.register(P)\nset_up()",
+    "under a computed name": "import pandas as pd\nfor name in ['plus']: setattr(pd.DataFrame, name, lambda s: s)",
+    "by exec": "import pandas as pd\ndef plus(s): return s\nexec('pd.DataFrame.plus' + ' = plus')",
+}
+
 
 def _saved(source: str, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     scope: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
@@ -165,6 +171,17 @@ def test_what_is_not_certain_is_named_with_its_cell(kind, tmp_path):
 @pytest.mark.parametrize("kind", NOTHING)
 def test_nothing_is_told_where_nothing_was_registered(kind, tmp_path):
     assert _saved(NOTHING[kind], tmp_path)[1] == {}
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+def test_what_a_cell_does_not_say_itself_is_not_found(kind, tmp_path):
+    scope, extras = _saved(UNSAID[kind], tmp_path)
+    import numbers
+
+    import pandas as pd
+
+    assert isinstance(scope["P"](), numbers.Number) if "P" in scope else "plus" in vars(pd.DataFrame)
+    assert extras == {}
 
 
 def test_in_the_process_that_registered_nothing_is_done_again(tmp_path):

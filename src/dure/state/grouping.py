@@ -109,15 +109,9 @@ def gather(
         shared.placed = owned.placed(namespace, names, Kinds().matters)
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
         found = _gather(shared, chosen, cutter)
-        if shared.memory.missed:
-            shared.memory.again()
+        while cutter.undone(shared.owners.borrowed):
+            shared.owners.again(owned=True)
             found = _gather(shared, chosen, cutter)
-        while cutter.undone(shared.memory.borrowed):
-            shared.memory.again(owned=True)
-            found = _gather(shared, chosen, cutter)
-            if shared.memory.missed:
-                shared.memory.again()
-                found = _gather(shared, chosen, cutter)
         for group in found[0]:
             if look is not None:
                 look(group)
@@ -156,13 +150,13 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     if living:
         shared.met_living = shared.living
     if living or _find_labels(nodes, unions, shared):
-        shared.memory.again()
+        shared.owners.again()
         return _gather(shared, chosen, cutter)
-    if shared.exporters.missed(met(each).of_types for each in picklers):
-        shared.memory.again()
+    if shared.owners.missed(met(each).of_types for each in picklers):
+        shared.owners.again()
         return _gather(shared, chosen, cutter)
     if shared.ties.rounds and _lose_something(nodes, unions, shared, cutter):
-        shared.memory.again()
+        shared.owners.again()
         return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
     _settle_labels(nodes, unions)

@@ -1,9 +1,15 @@
 """What the notebook has put into libraries: classes that it registered there (`jax.tree_util`, `numbers.Number`), and
 functions that it set on their classes and modules (`pd.DataFrame.plus = f`).
 
-The cells say it, each is read once, and only where its text gives reason to. A class or module that the notebook
-patched is looked at again at every save. The one trap: a call is made again after a restore only where it does no more
-than register (`_CERTAIN`); what any other library does with it nobody knows, so that is named with its cell.
+The cells say it: each is read once, and only where its text gives reason to. Found is a call or decorator outside the
+bodies of functions whose name says that it registers, and an attribute that is set under a name that is written out,
+where all that both name is bound now. Not found is what a cell does not say itself: what a function that it calls
+registers, a name that is computed (`setattr(cls, name, f)` in a loop), `exec`, `%run`. To look into the libraries
+instead costs 22 ms a save beside pandas (5,100 classes, 900 modules), and most keep what is registered elsewhere.
+
+A class or module that the notebook patched is looked at again at every save. The one trap: a call is made again after a
+restore only where it does no more than register (`_CERTAIN`); what any other library does with it nobody knows, so that
+is named with its cell.
 """
 
 from __future__ import annotations

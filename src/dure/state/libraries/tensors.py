@@ -85,15 +85,13 @@ def _holder(pickler: Any, storage: Any) -> Holder:
 def _reduce_holder(pickler: Any, holder: Holder) -> Any:
     storage = holder.storage
     if storage.device.type == "cpu" and storage.nbytes():
-        owner = pickler.shared.memory.owner(storage.data_ptr(), storage.nbytes())
-        if owner is not None:
-            return storage_on, (*owner, storage.nbytes())
-        held = pickler.shared.exporters.below(storage.data_ptr(), storage.nbytes())
-        if held is not None:  # of torch.frombuffer
-            return storage_of, (*held, storage.nbytes())
-        lender = pickler.shared.exporters.lender(storage, storage.data_ptr(), storage.nbytes())
-        if lender is not None:
-            return storage_in, (_holder(pickler, lender[0]), lender[1], storage.nbytes())
+        found = pickler.shared.owners.lender(storage, storage.data_ptr(), storage.nbytes())
+        if found is not None:
+            owner, offset = found
+            if isinstance(owner, type(storage)):
+                return storage_in, (_holder(pickler, owner), offset, storage.nbytes())
+            on = storage_on if hasattr(owner, "__array_interface__") else storage_of  # that of torch.frombuffer
+            return on, (owner, offset, storage.nbytes())
     device = getattr(storage, "_dure_device", None) or str(storage.device)
     if storage.device.type != "cpu":
         storage = storage.cpu()

@@ -8,9 +8,6 @@ pickles do.
 
 from __future__ import annotations
 
-import array as arraymodule
-import bisect
-import ctypes
 import gc
 import io
 import itertools
@@ -25,133 +22,15 @@ from dure.state.libraries import others
 from dure.state.memory.regions import Block, Mapped
 from dure.state.objects import rebuild
 from dure.state.objects.elements import reduce_elements
-from dure.state.objects.exporters import C_VALUES
+from dure.state.objects.owners import EXPORTERS, memory_below, span_of
 from dure.state.objects.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
     from dure.state.objects.pickling import Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
-_MUTABLE = (bytearray, arraymodule.array, *C_VALUES)
 _BYTES_IO = type(io.BytesIO().getbuffer().obj)
 _BASES = 64  # how far down to look for a file
-
-
-class Memory:
-    """Which arrays own which memory, so that torch's storages on the same memory are saved as parts of them.
-
-    `missed` says that an array was met after a storage on its memory, which then must be pickled once more.
-    """
-
-    def __init__(self) -> None:
-        self._lows: list[int] = []
-        self._owners: dict[int, tuple[int, Any]] = {}
-        self._storages: list[tuple[int, int]] = []
-        self.borrowed: list[tuple[int, int]] = []  # where that of storages and arrays is which own none
-        self._tops: list[Any] = []  # arrays that own memory, of which nobody has asked where it is
-        self._lent: list[Any] = []
-        self._all = False
-        self._missed = False
-        self._stand_ins: set[int] = set()  # ids of the owners that own none, of which they are the largest
-        self._torn: set[tuple[int, int]] = set()  # the memory of arrays which only in part is that of others
-
-    @property
-    def missed(self) -> bool:
-        """Whether what was met must be pickled again, now that the owners are known."""
-        if self._lent:
-            self._all = True
-            for array in self._tops:
-                self.own(array)
-            self._tops.clear()
-            # two arrays on one memory of which neither owns it share it, too: the larger one stands for it
-            for array in sorted(self._lent, key=lambda each: -each.nbytes):
-                if array.flags.forc and self._owner(*_address(array)) is None:
-                    self._stand_in(array)
-            self._judge([(array, self._owner(*_address(array))) for array in self._lent])
-            self._lent.clear()
-        return self._missed
-
-    def _judge(self, found: list[tuple[Any, tuple[Any, int] | None]]) -> None:
-        """Find among arrays which own no memory, with who owns it, those that must be pickled as parts of another, and
-        those on a part of the memory of another.
-        """
-        self._missed = self._missed or any(
-            owner is not None and owner[0] is not array and not _of_one(array, owner[0]) for array, owner in found
-        )
-        found.sort(key=lambda each: _address(each[0]))
-        last: tuple[int, Any, Any] = (0, None, None)
-        for array, owner in found:
-            low, size = _address(array)
-            below = array if owner is None else owner[0]
-            apart = low < last[0] and below is not last[2] and not _of_one(array, last[1])
-            if apart and (array.flags.writeable or last[1].flags.writeable):
-                self._torn |= {_address(array), _address(last[1])}
-                self._missed = True
-            if low + size > last[0]:
-                last = (low + size, array, below)
-
-    def own(self, array: Any) -> None:
-        """Note that an array owns its memory."""
-        if not array.nbytes:
-            return
-        if "torch" not in sys.modules and not self._all:
-            self._tops.append(array)
-            return
-        low, size = _address(array)
-        if low not in self._owners:
-            bisect.insort(self._lows, low)
-        elif self._owners[low][0] >= low + size:
-            return
-        self._owners[low] = (low + size, array)
-        self._missed = self._missed or any(low < high and start < low + size for start, high in self._storages)
-
-    def _stand_in(self, array: Any) -> None:
-        self.own(array)
-        if self._owners.get(_address(array)[0], (0, None))[1] is array:
-            self._stand_ins.add(id(array))
-
-    def owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
-        """Return the array that owns a storage's memory and where in it the storage begins; None where none does."""
-        found = self._owner(low, size_bytes)
-        if found is None:
-            self._storages.append((low, low + size_bytes))
-            self.borrowed.append((low, low + size_bytes))
-        return found
-
-    def _owner(self, low: int, size_bytes: int) -> tuple[Any, int] | None:
-        index = bisect.bisect_right(self._lows, low) - 1
-        if index >= 0:
-            high, array = self._owners[self._lows[index]]
-            if low + size_bytes <= high:
-                return array, low - self._lows[index]
-        return None
-
-    def below(self, array: Any) -> Any:
-        """Return the array whose memory one without memory of its own is on; None where it is not known."""
-        if _address(array) in self._torn:
-            raise RefusedError(array, "an array on a part of another array's memory; numpy.array(…) of it can be saved")
-        found = self._owner(*_address(array)) if self._all else None
-        if found is not None and found[0] is not array:
-            return found[0]
-        self._lent.append(array)
-        low, size = _address(array)
-        self.borrowed.append((low, low + size))
-        if "torch" in sys.modules and array.flags.forc:
-            self._stand_in(array)
-        return None
-
-    def again(self, *, owned: bool = False) -> None:
-        """Begin another round with what is known now; only of arrays that own memory where others may be met that do,
-        if `owned` says so.
-        """
-        if owned:
-            self._owners = {low: found for low, found in self._owners.items() if id(found[1]) not in self._stand_ins}
-            self._lows = sorted(self._owners)
-            self._stand_ins.clear()
-            self._torn.clear()
-        self._storages.clear()
-        self.borrowed.clear()
-        self._missed = False
 
 
 def reduce_array(array: Any, shared: Shared) -> Any:
@@ -183,21 +62,25 @@ def reduce_array(array: Any, shared: Shared) -> Any:
     if type(top) is not numpy.ndarray:
         top = _plain_of(top, plains)
     if top is not array:
-        tensor = _memory_below(top)
-        return _on_tensor(array, tensor) if _is_tensor(tensor) and array.nbytes else _view_of(array, top)
+        tensor = memory_below(top)
+        return (
+            _on_storage(array, tensor.untyped_storage())
+            if _is_tensor(tensor) and array.nbytes
+            else _view_of(array, top)
+        )
     return _top(array, shared)
 
 
 def _top(array: Any, shared: Shared) -> Any:
     """Return the reduction of an array that is no view of another one."""
-    below = _memory_below(array)
-    if isinstance(below, _MUTABLE) and not isinstance(below, Block | Mapped) and array.nbytes:
+    below = memory_below(array)
+    if isinstance(below, EXPORTERS) and not isinstance(below, Block | Mapped) and array.nbytes:
         return _view_of(array, below)
     if isinstance(below, _BYTES_IO) and array.nbytes:
         make, (_, *place) = _view_of(array, below)
         return (on_bytes_io, (gc.get_referents(below)[-1], *place)) if make is view else (make, (_, *place))
     if _is_tensor(below):
-        return _on_tensor(array, below)
+        return _on_storage(array, below.untyped_storage())
     if array.flags.writeable and array.nbytes and type(below).__name__ == "Buffer" and _is_of("pyarrow", below):
         return _view_of(array, below)
     if _opaque(array.dtype):
@@ -208,46 +91,18 @@ def _top(array: Any, shared: Shared) -> Any:
             return (*array.__reduce__(), None, None, set_locked)  # numpy's own pickle forgets it
         return found
     if not array.flags.owndata and array.nbytes and not isinstance(below, Block | Mapped | bytes):
-        owner = shared.memory.below(array)  # a C pointer, another library's object
-        if owner is not None:
-            return _view_of(array, owner)
+        low, high = span_of(array)
+        found = shared.owners.lender(array, low, high - low)  # a C pointer, another library's object
+        if found is not None:
+            return _view_of(array, found[0])
     elif array.flags.forc:
-        shared.memory.own(array)
+        shared.owners.own(array)
     return _root(array)
 
 
 def _pickled_as(kind: Any, other: Any) -> bool:
     """Tell whether a subclass has no way of its own to be pickled."""
     return all(getattr(kind, way) is getattr(other, way) for way in ("__reduce__", "__getstate__", "__setstate__"))
-
-
-def _memory_below(array: Any) -> Any:
-    """Return what an array's memory is of; None where nothing that is known has it."""
-    below: Any = array.base
-    if type(below).__name__ == "DummyArray":  # what as_strided and sliding_window_view put between
-        below = below.base
-    if isinstance(below, memoryview):
-        below = below.obj
-    while isinstance(below, C_VALUES):
-        it: Any = below
-        if it._b_base_ is None and it._b_needsfree_:
-            break
-        below = it._b_base_  # a field, or what a pointer points to
-        if below is None:  # from_buffer keeps what it was made from
-            kept = getattr(it, "_objects", None)
-            source = kept.get("ffffffff") if isinstance(kept, dict) else None
-            below = source.obj if isinstance(source, memoryview) else None
-    return None if isinstance(below, ctypes._Pointer) else below  # noqa: SLF001 - the type has no public name
-
-
-def _of_one(array: Any, other: Any) -> bool:
-    """Tell whether two arrays were made by one object on its memory, which has a way of its own to be pickled: each
-    time it is asked, it makes others.
-    """
-    below: Any = _memory_below(array)
-    ways = ("__reduce__", "__reduce_ex__", "__getstate__")
-    own = any(getattr(type(below), way, None) is not getattr(object, way, None) for way in ways)
-    return below is not None and below is _memory_below(other) and own
 
 
 def reduce_record(record: Any) -> Any:
@@ -258,7 +113,7 @@ def reduce_record(record: Any) -> Any:
     top = record.base
     while (below := _array_below(top)) is not None:
         top = below
-    start = int(numpy.frombuffer(record.data, "u1").__array_interface__["data"][0]) - _address(top)[0]
+    start = int(numpy.frombuffer(record.data, "u1").__array_interface__["data"][0]) - span_of(top)[0]
     if not top.flags.c_contiguous or not 0 <= start <= top.nbytes - record.nbytes:
         return NotImplemented
     place = numpy.ndarray((), record.dtype, top, start)
@@ -286,8 +141,7 @@ def _is_of(package: str, value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == package
 
 
-def _on_tensor(array: Any, tensor: Any) -> Any:
-    storage = tensor.untyped_storage()
+def _on_storage(array: Any, storage: Any) -> Any:
     offset = int(array.__array_interface__["data"][0]) - storage.data_ptr()
     place = (_type_of(array), array.shape, array.strides, offset, bool(array.flags.writeable))
     return on_storage, (storage, *place)
@@ -304,7 +158,7 @@ def _plain_of(array: Any, plains: dict[int, Any]) -> Any:
 
 def _array_below(array: Any) -> Any:
     """Return the array whose memory it is a view of; None where it is no view of one."""
-    below = _memory_below(array)
+    below = memory_below(array)
     return below if isinstance(below, sys.modules["numpy"].ndarray) else None
 
 
@@ -317,26 +171,11 @@ def _file_below(array: Any) -> Any:
     return None
 
 
-def _address(source: Any) -> tuple[int, int]:
-    """Return where a buffer starts and how many bytes it has."""
-    numpy = sys.modules["numpy"]
-    if isinstance(source, numpy.ndarray):
-        low, high = _byte_bounds(source)
-        return low, high - low
-    whole = numpy.frombuffer(source, "u1")
-    return int(whole.__array_interface__["data"][0]), int(whole.nbytes)
-
-
-def _byte_bounds(array: Any) -> tuple[int, int]:
-    numpy = sys.modules["numpy"]
-    utils = getattr(numpy.lib, "array_utils", numpy)  # numpy 1 has it at the top
-    low, high = utils.byte_bounds(array)
-    return int(low), int(high)
-
-
 def _view_of(array: Any, source: Any) -> Any:
     numpy = sys.modules["numpy"]
-    start, size = _address(source)
+    if hasattr(source, "data_ptr"):
+        return _on_storage(array, source)
+    start, end = span_of(source)
     if _opaque(array.dtype):
         if not isinstance(source, numpy.ndarray) or source.dtype != array.dtype or not source.flags.forc:
             raise RefusedError(array, "a view of an object array in another layout; copy it to save it")
@@ -345,15 +184,15 @@ def _view_of(array: Any, source: Any) -> Any:
     elif isinstance(source, numpy.ndarray) and not source.flags.forc and not _dense(source):
         return _root(array)
     offset = int(array.__array_interface__["data"][0]) - start
-    if array.size and not 0 <= offset < max(size, 1):
+    if array.size and not 0 <= offset < max(end - start, 1):
         return _root(array)
     place = (_type_of(array), array.shape, array.strides, offset, bool(array.flags.writeable))
     return view, (source, *place)
 
 
 def _dense(array: Any) -> bool:
-    start, size = _address(array)
-    return bool(size == array.nbytes) and all(stride >= 0 for stride in array.strides) and start >= 0
+    low, high = span_of(array)
+    return bool(high - low == array.nbytes) and all(stride >= 0 for stride in array.strides)
 
 
 def _root(array: Any) -> Any:

@@ -32,12 +32,12 @@ from dure.state.objects import (
     containers,
     deep,
     errors,
-    exporters,
     instances,
     labels,
     marks,
     nans,
     owned,
+    owners,
     rebuild,
     standard,
     ties,
@@ -201,7 +201,7 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return labels.reduced
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or exporters.route(kind) or others.route(kind)
+    return figures.route(kind) or tensors.route(kind) or owners.route(kind) or others.route(kind)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:

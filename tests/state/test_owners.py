@@ -53,3 +53,14 @@ def test_an_owner_is_saved_with_what_is_on_its_memory_and_with_nothing_else(tmp_
     assert restore(snapshot, blobs, into=back).failed == {}
     back["value"][0] = 5.0
     assert back["owner"][8:16] != bytes(8)
+
+
+def test_what_has_no_bytes_owns_none_and_is_no_hindrance(tmp_path):
+    blobs = FolderBlobs(tmp_path)
+    owner = np.zeros(10)
+    on_it = np.ctypeslib.as_array((ctypes.c_double * 3).from_address(owner.ctypes.data + 8))
+    scope = {"empty": np.zeros(0), "none": np.zeros((3, 0)), "owner": owner, "on_it": on_it, "nothing": bytearray()}
+    back: dict = {}
+    assert restore(capture(scope, blobs=blobs), blobs, into=back).failed == {}
+    back["on_it"][0] = 5.0
+    assert back["owner"][1] == 5.0

@@ -106,3 +106,13 @@ def test_a_module_that_was_edited_since_is_told_with_the_variables_that_have_its
     assert again.value("mine.work()") == "'newer'"
     desk.crash(again)
     assert "Edited since" not in told(desk.open().loaded)
+
+
+def test_a_hook_finds_what_it_needs_also_in_the_first_cell(desk):
+    kernel = desk.open()
+    kernel.run("big = {str(number): [number] for number in range(400_000)}\nseen = []")
+    kernel.run("def note(*_): seen.append(len(big))\nget_ipython().events.register('post_run_cell', note)")
+    desk.crash(kernel)
+    again = desk.open()
+    assert "Error in callback" not in again.loaded.stream() + again.loaded.stream("stderr")
+    assert again.value("set(seen)") == "{400000}"

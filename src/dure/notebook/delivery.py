@@ -120,6 +120,21 @@ class FreshKernel(Before):
         super().__init__({}, ())
 
 
+class Stayed:
+    """Stands in `_` and `Out` for a cell's last value that has no name and is not small: it ended with the cell."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __repr__(self) -> str:
+        return say("stayed", kind=self._kind)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what IPython and pickle ask of everything
+            raise AttributeError(name)
+        raise AttributeError(repr(self))
+
+
 @dataclass(slots=True)
 class Delivered:
     """What came: the names committed, and sentences about those that did not. `refused`: nothing was committed."""
@@ -156,6 +171,8 @@ def deliver(
     report, mates = _load(end.get("snapshot"), blobs, namespace, result)
     values = report.values if report is not None else {}
     result.last_value = values.pop(LAST_VALUE, extras.get(LAST))
+    if result.last_value is None and (kind := end.get("last_stays")):
+        result.last_value = Stayed(str(kind))
     result.random, result.folder = extras.get(RANDOM), extras.get(FOLDER)
     result.settings = {**extras.get(SETTINGS, {}), **values.pop(SETTINGS_MADE, {})}
     gone = [name for name in end.get("deleted") or () if name in namespace]

@@ -19,7 +19,7 @@ from dure.notebook.session_words import say
 from dure.state.later import words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dure.notebook.session_restoring import Brought
     from dure.notebook.sessions import NotebookSession
@@ -79,6 +79,14 @@ class Waiting:
         except SyntaxError:  # top-level await and the like: it may look at anything
             tree = ast.parse("globals()")
         self.visit(tree)
+
+    def wait_for(self, values: Iterable[Any]) -> None:
+        """Wait for what these functions may look up, and instances' methods: IPython calls them from now on."""
+        values = [getattr(it, "__func__", it) for it in values]
+        functions = [it if isinstance(it, type | types.FunctionType) else type(it) for it in values]
+        names = set().union(*(_words_of(it) for it in functions)) & self._later.coming
+        if names:
+            self._wait(names | (self._later.reached(names) & self._later.coming))
 
     def cell_ended(self, result: Any) -> None:
         """Explain a NameError for what was still missing."""

@@ -23,7 +23,7 @@ from dure.notebook.session_names import Names
 from dure.notebook.session_restoring import Brought, bring_back, clock, restored_line, short
 from dure.notebook.session_telling import Telling
 from dure.notebook.session_words import say
-from dure.notebook.shell_settings import ShellSettings
+from dure.notebook.shell_settings import ShellSettings, hung_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -355,6 +355,7 @@ class NotebookSession:
 
             self.waiting = Waiting(self, brought, brought.later)
             self.waiting.attach()
+            self.waiting.wait_for(hung_in(brought.registered or {}))
             brought.later.then = lambda: self.shell.kernel.io_loop.add_callback(self._arrive_between)
 
     def arrive(self) -> None:

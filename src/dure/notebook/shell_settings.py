@@ -15,13 +15,14 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dure.state.libraries.registered import Again
 
 _HERE = __name__
 _LISTS = ("input_transformers_cleanup", "input_transformers_post", "ast_transformers")
 _SIMPLE = (bool, int, float, str, type(None), set, list, tuple)
+_QUIET = ("run_magic", "set_option")  # which hang nothing on the shell
 _INLINE = "InlineBackend"
 _ALWAYS = ("load_ext ", "autoreload ")  # also what was loaded before Dure
 _OWN = frozenset({"shell", "parent", "config", "colors_force", "displayhook_class", "display_pub_class"})
@@ -128,6 +129,12 @@ class ShellSettings:
                 "set_custom_exc",
                 _call("handle_with", shell.custom_exceptions, handler),
             )
+
+
+def hung_in(registered: Mapping[str, Any]) -> list[Any]:
+    """Return the functions and objects of what was saved that IPython calls by itself."""
+    saved = [each for each in registered.values() if each[:2] == ("call", _HERE) and each[2] not in _QUIET]
+    return [each[3][-1] for each in saved]
 
 
 def run_magic(command: str) -> None:

@@ -193,6 +193,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} came back but cannot be loaded in this kernel: {reason}",
         "{name}을(를) 이 커널에서 읽을 수 없습니다: {reason}",
     ),
+    "stayed": (
+        "<a {kind} that stayed on the GPU: give it a name in its cell to have it here>",
+        "<GPU에 남은 {kind} 값: 그 셀에서 이름을 붙이면 여기서 쓸 수 있습니다>",
+    ),
     "still_held": (
         (
             "The cell changed {name} in place without {holders}, which has something of it and keeps that as it was: "

@@ -436,10 +436,13 @@ class _Session:
         patience = Patience(self._ran_s)
         patience(self._spare)
         parts, others = self._besides.brought()
+        stays = None
         if is_number(value):
             parts[LAST] = value
         elif holder is None and (copied := small_copy(value)) is not None:
             names[LAST_VALUE] = copied
+        elif holder is None and value is not None:
+            stays = type(value).__qualname__
         if others:
             names[SETTINGS_MADE] = others
         changes = patience(lambda: changed(names, self._base, blobs=self._blobs, ignore=self._before))
@@ -463,6 +466,7 @@ class _Session:
             "threads": [] if self._spec.keep_s > 0 else _at_work()[:MAX_THREADS_TOLD],
             "unsaved": {name: reason for name, reason in unsaved.items() if name not in _OURS - {SETTINGS_MADE}},
             "last_name": holder,
+            "last_stays": stays,
             "error": None,
             **({"outputs": brought.largest(MAX_OUTPUTS)} if brought is not None else {}),
         }

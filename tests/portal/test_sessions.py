@@ -92,6 +92,7 @@ def test_a_form_of_another_site_changes_nothing(plane, kept):
 def test_deleting_asks_first_and_then_it_is_gone(plane, kept):
     client = plane.http()
     assert "can no longer be restored" in client.get(f"sessions/{kept}/delete?version=1").text
+    assert "<span>Dure 0.1.0</span>" in client.get(f"sessions/{kept}/delete").text
     client.post(f"sessions/{kept}/delete", data={"version": 1}, headers=OURS)
     assert client.get(f"sessions/{kept}?version=1").status_code == 404
     client.post(f"sessions/{kept}/delete", data={"version": 0}, headers=OURS)

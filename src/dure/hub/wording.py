@@ -99,6 +99,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "token_revoke": ("Revoke", "폐기"),
     "token_of_workspace": ("Workspace ", "작업 공간 "),
     "never": ("never", "없음"),
+    "details": ("Details", "자세히"),
     "invite": (
         "Administrators are in platform.yaml. To invite people, type on the machine itself:",
         "관리자는 platform.yaml에 적습니다. 사용자를 초대하려면 서버에서 직접 실행하세요:",

@@ -113,7 +113,7 @@ class Portal:
             "me": principal,
             "links": self.sign_in.links(principal) if principal else None,
             "here": _here(request),
-            "version": self.app.version,
+            "dure_version": self.app.version,
             "section": "",
             "notices": [],
             "server_now": self.clock.now(),

@@ -102,9 +102,9 @@ def test_frames_on_one_calendar_are_written_by_themselves(tmp_path):
 def test_without_what_holds_them_labels_go_too(tmp_path):
     blobs = FolderBlobs(tmp_path)
     snapshot = capture(_scope("df = pd.DataFrame({'a': [1]}); s = df['a'] + 1; e = df + 1"), blobs=blobs)
-    assert len(snapshot.labels) == 3
-    assert len(snapshot.without({"df", "s"}).labels) == 2
-    assert snapshot.without({"df", "e", "s"}).labels == {}
+    assert len(snapshot.apart) == 3
+    assert len(snapshot.without({"df", "s"}).apart) == 2
+    assert snapshot.without({"df", "e", "s"}).apart == {}
     restored = restore(snapshot.only({"e"}), blobs)
     assert restored.values["e"].columns.tolist() == ["a"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dure.state import FolderBlobs, capture, changed
+from dure.state import FolderBlobs, capture, changed, diff
 
 CONFIG = """
 from collections import OrderedDict, defaultdict
@@ -87,6 +87,26 @@ def _back(folder, digest, config, check):
             "layers is config.SETTINGS['layers'] and layers == [1, 2, 9]",
         ),
         ("same = SETTINGS; SETTINGS['me'] = 1", "same is SETTINGS and config.SETTINGS['me'] == 1"),
+        ("box = [SETTINGS]; SETTINGS['lr'] = 2", "box[0] is config.SETTINGS and config.rate() == 2"),
+        (
+            (
+                "class Job:\n    def __init__(self): self.settings, self.best = config.SETTINGS, config.BEST\n"
+                "job = Job(); job.settings['lr'] = 3"
+            ),
+            "job.settings is config.SETTINGS and job.best is config.BEST and config.rate() == 3",
+        ),
+        (
+            (
+                "del SETTINGS, NAMES, SEEN\nboxes = {'a': [config.SETTINGS], 'b': (config.NAMES, {'c': config.SEEN})}\n"
+                "config.SEEN.add(5); config.NAMES[1].append(1); more = [config.SEEN]\n"
+                "from config import SETTINGS, NAMES, SEEN"
+            ),
+            "boxes['a'][0] is config.SETTINGS and boxes['b'][1]['c'] is more[0] is config.SEEN and 5 in config.SEEN",
+        ),
+        (
+            "import functools\nread = functools.partial(config.rate); f = lambda d=config.SETTINGS: d",
+            "f() is config.SETTINGS",
+        ),
     ],
 )
 def test_a_variable_that_a_module_has_is_its_own_again_with_what_was_changed_in_it(tmp_path, config, cell, check):
@@ -111,16 +131,31 @@ def test_a_module_that_changed_since_keeps_what_it_has_now_and_it_is_told(tmp_pa
 
 
 def test_what_cannot_be_the_module_s_own_is_a_copy_and_told(tmp_path, config):
-    _, digest, _, _ = _saved("BEST.width = 5; box = [SETTINGS]", tmp_path / "store")
-    check = "BEST.width == 5 and config.BEST.width == 4 and box[0] is SETTINGS and SETTINGS is not config.SETTINGS"
+    _, digest, _, _ = _saved("BEST.width = 5; box = [BEST]", tmp_path / "store")
+    check = "BEST.width == 5 and config.BEST.width == 4 and box[0] is BEST and SETTINGS is config.SETTINGS"
     own, told, again = _back(tmp_path / "store", digest, config, check)
     assert own
     assert again == []
-    assert told == {
-        "BEST": "a copy of what config.BEST was: that is another object here",
-        "SETTINGS": "a copy of config.SETTINGS: other variables hold it, too",
-    }
+    why = "a copy of what config.BEST was: that is another object here"
+    assert told == {"BEST": why, "box": why}
     config.unlink()
+
+
+def test_a_change_inside_what_a_module_has_is_one_of_whoever_holds_it(tmp_path, config):
+    scope, _, snapshot, blobs = _saved("box = [SETTINGS]; other = [1]", tmp_path / "store")
+    scope["box"][0]["lr"] = 7
+    assert changed(scope, snapshot, blobs=blobs).changed == ("SETTINGS", "box")
+    after = capture(scope, base=snapshot, blobs=blobs)
+    assert diff(snapshot, after).changed == ("SETTINGS", "box")
+    assert after.groups[after.variables["box"].group] in snapshot.groups
+
+
+def test_what_a_module_has_and_nobody_can_save_is_named_where_it_is(tmp_path, config):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("import config, threading\nconfig.SETTINGS['lock'] = threading.Lock()\nbox = [config.SETTINGS]; k = 1", scope)
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path / "store"))
+    assert snapshot.names == ("config", "k", "threading")
+    assert snapshot.unsaved["box"].startswith("box[0]['lock']: a lock")
 
 
 def test_a_module_that_is_gone_leaves_copies_that_are_told(tmp_path, config):

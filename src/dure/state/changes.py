@@ -18,7 +18,7 @@ from dure.state.cut.parts import Cutter
 from dure.state.cut.pieces import Part
 from dure.state.grouping import Gathered, gather
 from dure.state.libraries import figures
-from dure.state.manifest import LABELS
+from dure.state.manifest import OF_MODULE
 from dure.state.memory import written
 from dure.state.objects.alike import same_but_for_texts
 from dure.state.objects.loading import Loader
@@ -86,12 +86,12 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
 
 
 def _with_users(groups: list[Group], differing: list[int], base: Snapshot | None) -> list[int]:
-    """Return the groups that differ, and those that need labels of pandas which do, by themselves."""
-    before = {token: key[1:] for token, key in base.labels.items()} if base is not None else {}
-    found = {token for index in differing for token in groups[index].classes if token.startswith(LABELS)}
-    now = {token: groups[index].key()[1:] for index in differing for token in groups[index].classes if token in found}
-    renamed = {token for token in found if before.get(token, now[token]) != now[token]}
-    return sorted({*differing, *(index for index, group in enumerate(groups) if renamed & set(group.needs))})
+    """Return the groups that differ, and those that need labels of pandas, or what a module has, that do."""
+    before = base.apart if base is not None else {}
+    now = {token: groups[index].key() for index in differing for token in groups[index].classes}
+    # the names on them are not theirs
+    other = {token for token, key in now.items() if token in before and before[token][1:] != key[1:]}
+    return sorted({*differing, *(index for index, group in enumerate(groups) if other & set(group.needs))})
 
 
 def _with_needs(groups: list[Group], wanted: list[int]) -> list[int]:
@@ -138,10 +138,10 @@ def _same_after_all(
                 return False
             slots = loader.load(index)
         shared.tokens = {id(cls): token for token, cls in loader.made.items()}
+        shared.stand_for({id(one): token for token, one in loader.made.items() if token.startswith(OF_MODULE)})
         shared.cutter.cut(slots)
         pickler = pickler_for(shared, {id(slots[slot]): slot for slot in old.classes.values()})
-        placed = {slot: gathered.placed.get(name) for name, slot in group.names.items()}
-        pickler = dumped(pickler, loader.as_saved(index, placed))
+        pickler = dumped(pickler, loader.as_saved(index, gathered.placed))
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False

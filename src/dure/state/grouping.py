@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state.cut.parts import Cutter
 from dure.state.cut.pieces import Branches, Cut, Part
 from dure.state.cut.plain import BIG_BYTES
+from dure.state.manifest import OF_MODULE
 from dure.state.memory import collector
 from dure.state.objects import classes, labels, owned, standard, ties
 from dure.state.objects.marks import NamespaceMark
@@ -72,7 +73,7 @@ class Node:
         """What to call it in a sentence."""
         if self.names:
             return self.names[0]
-        return f"class {self.value.__qualname__}" if issubclass(type(self.value), type) else "labels"
+        return f"class {self.value.__qualname__}" if issubclass(type(self.value), type) else self.token or ""
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class Gathered:
     pickled: Pickled
     sizes: dict[str, int]
     types: dict[str, str]
-    placed: dict[str, owned.Placed]  # by name, of those that modules have
+    placed: dict[int, owned.Placed]  # by slot, of those that modules have
 
 
 def gather(
@@ -121,8 +122,8 @@ def gather(
 
 def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
     nodes = _nodes(shared, chosen)
-    unions = _Unions(shared.living)
     kinds = Kinds()
+    unions = _Unions(shared.living, owned.places(shared.namespace, kinds.matters))
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
@@ -149,7 +150,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     living = unions.met_living and not shared.met_living
     if living:
         shared.met_living = shared.living
-    if living or _find_labels(nodes, unions, shared):
+    if living or _find_apart(nodes, unions, shared):
         shared.owners.again()
         return _gather(shared, chosen, cutter)
     if shared.owners.missed(met(each).of_types for each in picklers):
@@ -159,7 +160,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
         shared.owners.again()
         return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
-    _settle_labels(nodes, unions)
+    _settle_apart(nodes, unions)
     groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
     unsaved = {
         name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
@@ -182,18 +183,29 @@ def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
         node = nodes.setdefault(key, Node(value, key))
         node.names.append(name)
         if (
-            issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins"
-        ) or key in apart:
+            (issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins")
+            or key in apart
+            or key in shared.held
+        ):
             node.token = _PENDING
     return nodes
 
 
-def _find_labels(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool:
-    """Tell whether all has to be pickled again, since labels are in several groups and not apart yet, or cannot be."""
-    failed = {node.key for node in nodes.values() if node.reason and _is_labels(node)}
+def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool:
+    """Tell whether all has to be pickled again: what modules have is inside something else, labels are in several
+    groups, or what was to be apart cannot be.
+    """
+    failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
+    wanted = owned.found_at(unions.held - shared.inline - shared.held.keys(), unions.modules)
+    found = bool(failed or wanted)
+    if found:
+        shared.placed |= owned.known_of(wanted, shared.namespace)
+        held = (shared.held.keys() | wanted.keys()) - failed
+        shared.stand_for(
+            {key: OF_MODULE + ".".join(shared.placed[key].places[0]) for key in held if key in shared.placed}
+        )
     seen: dict[int, int] = {}
-    found = bool(failed)
     for node in nodes.values():
         for index in node.pickled.pickler.labels if node.pickled and node.pickled.pickler else ():
             root = unions.root(node.key)
@@ -203,21 +215,29 @@ def _find_labels(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> boo
     return found
 
 
-def _settle_labels(nodes: dict[int, Node], unions: _Unions) -> None:
-    """Note the bytes of the labels that each needs, and join groups that need each other in a circle, since labels may
-    be in one with what shares their memory.
-    """
-    apart = {node.key: node.pickled.size_bytes for node in nodes.values() if node.pickled and _is_labels(node)}
+def _tokens(held: Iterable[int], shared: Shared) -> dict[int, str]:
+    """Return the tokens of what modules have, by id; of two in one place the second is as any other value."""
+    found: dict[str, int] = {}
+    for key in held:
+        if key in shared.placed and found.setdefault(OF_MODULE + ".".join(shared.placed[key].places[0]), key) != key:
+            shared.inline.add(key)
+    return {key: token for token, key in found.items()}
+
+
+def _is_apart(node: Node) -> bool:
+    """Tell whether a node is of labels, or of what a module has, and no class."""
+    return bool(node.token) and not issubclass(type(node.value), type)
+
+
+def _settle_apart(nodes: dict[int, Node], unions: _Unions) -> None:
+    """Note the bytes of the labels that each needs, and join groups that need each other in a circle."""
+    apart = {node.key: node.pickled.size_bytes for node in nodes.values() if node.pickled and _is_apart(node)}
     if not apart:
         return
     for node in nodes.values():
         if node.pickled is not None:
             node.beside_bytes = sum(apart.get(id(one), 0) for one in node.pickled.needs.values())
     _open_circles(nodes, unions)
-
-
-def _is_labels(node: Node) -> bool:
-    return bool(node.token) and labels.is_labels(node.value)
 
 
 def _open_circles(nodes: dict[int, Node], unions: _Unions) -> None:
@@ -344,7 +364,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
         pickled=joined,
         sizes=sizes,
         types={name: type_name(node.value) for node in members for name in node.names},
-        placed={name: shared.placed[node.key] for node in members if node.key in shared.placed for name in node.names},
+        placed={slot: shared.placed[node.key] for slot, node in enumerate(members) if node.key in shared.placed},
     )
 
 
@@ -370,8 +390,10 @@ def type_name(value: Any) -> str:
 class _Unions:
     """Union-find over objects by id."""
 
-    def __init__(self, living: Iterable[int]) -> None:
+    def __init__(self, living: Iterable[int], modules: dict[int, tuple[str, str]]) -> None:
         self.met_living = False  # whether a pickle reached one of these ids
+        self.held: set[int] = set()  # ids of what modules have that is inside something else
+        self.modules = modules
         self._living = frozenset(living)
         self._parent: dict[int, int] = {}
         self._holder: dict[int, int] = {}
@@ -386,6 +408,7 @@ class _Unions:
         found = met(pickler).shared(kinds)
         self.met_living = self.met_living or not self._living.isdisjoint(found)
         found -= pickler.referenced
+        self.held |= (self.modules.keys() & found) - {node}
         cut, again = cutter.met(found, pickler.stand_ins)
         for other in (*cut, *(id(one.cut) for one in pickler.stand_ins if one.cut is not None)):
             self.join(node, other)

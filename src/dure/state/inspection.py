@@ -9,7 +9,6 @@ import pickletools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dure.state.manifest import LABELS
 from dure.state.objects.alike import same_but_for_texts
 from dure.state.store.blobs import BlobError, Blobs, digest_of
 
@@ -98,8 +97,8 @@ def verify(snapshot: Snapshot, blobs: Blobs) -> list[str]:
     """
     problems = []
     for group in snapshot.groups:
-        labels = [token for token in group.classes if token.startswith(LABELS)]
-        users = set(group.names).union(*(snapshot.needing(token) for token in labels))
+        apart = group.classes.keys() & snapshot.apart.keys()
+        users = set(group.names).union(*(snapshot.needing(token) for token in apart))
         names = ", ".join(sorted(users)) or "a class"
         for run in group.runs:
             if run.inline is not None and digest_of(base64.b64decode(run.inline)) != run.digest:

@@ -22,6 +22,8 @@ FORMAT = "dure.snapshot"
 VERSION = 2
 _BEFORE = 1  # the same without parts, and so written where there are none
 LABELS = "labels-"  # before the tokens of labels of pandas, among those of classes
+OF_MODULE = "module-"  # and before those of what modules have under a name
+_SETTLED = (LABELS, OF_MODULE)  # of which a change is one of whoever needs it
 EXTRA = "%"  # before the name of what is saved beside the variables; no variable's name begins so
 MANIFEST_BYTES = 64 * 1024 * 1024
 _MEMBERS = 1_000_000  # a bound on every list of a manifest
@@ -137,10 +139,9 @@ class Snapshot:
         return dict(sorted(runs.items(), key=lambda item: (-item[1], item[0]))[:count])
 
     def key_of(self, name: str) -> tuple[object, ...]:
-        """Return what makes the variable in two snapshots equal: the keys of its group and of the labels in it."""
+        """Return what makes the variable in two snapshots equal: the keys of its group and of what is apart of it."""
         group = self.groups[self.variables[name].group]
-        needed = {token for token in group.needs if token.startswith(LABELS)}
-        keys = [self.labels[token] for token in sorted(needed & self.labels.keys())]
+        keys = [self.apart[token] for token in sorted(set(group.needs) & self.apart.keys())]
         return (group.key(), *(key[1:] for key in keys))
 
     def needing(self, token: str) -> frozenset[str]:
@@ -149,9 +150,9 @@ class Snapshot:
         return frozenset(name for names in found for name in names)
 
     @functools.cached_property
-    def labels(self) -> dict[str, tuple[object, ...]]:
-        """The keys of the groups with labels of pandas, by the tokens of these."""
-        return {token: group.key() for group in self.groups for token in group.classes if token.startswith(LABELS)}
+    def apart(self) -> dict[str, tuple[object, ...]]:
+        """The keys of the groups with labels of pandas, and with what modules have, by the tokens of these."""
+        return {token: group.key() for group in self.groups for token in group.classes if token.startswith(_SETTLED)}
 
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON."""
@@ -264,8 +265,8 @@ def parse(data: bytes) -> Snapshot:
 
 
 def _is_wanted(group: Group, needed: set[str]) -> bool:
-    """Tell whether a group without names has a class, or labels that somebody needs."""
-    return any(not token.startswith(LABELS) or token in needed for token in group.classes)
+    """Tell whether a group without names has a class, or what somebody needs of it."""
+    return any(not token.startswith(_SETTLED) or token in needed for token in group.classes)
 
 
 def _placed(variables: dict[str, Variable], position: dict[str, int], prefix: str = "") -> dict[str, Variable]:

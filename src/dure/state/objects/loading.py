@@ -133,25 +133,30 @@ class Loader:
         return found
 
     def settle(self, values: dict[str, Any]) -> None:
-        """Put in place of the values that modules have, too, what these variables are from now on."""
+        """Put in place of the values that modules have, too, what these variables are from now on, and give those that
+        others of these variables hold what was in them.
+        """
         for index, found in list(self.placed.items()):
+            group = self.snapshot.groups[index]
             for slot, it in list(found.items()):
-                own = [name for name, at in self.snapshot.groups[index].names.items() if at == slot]
-                names = [name for name in own if values.get(name) is it.value]
-                if names:
+                kept = self._loaded.get(index, (it.value,) * (slot + 1))[slot]
+                own = [name for name, at in group.names.items() if at == slot]
+                names = [name for name in own if any(values.get(name) is one for one in (kept, it.value))]
+                tokens = [token for token, at in group.classes.items() if at == slot]
+                users = {name for token in tokens for name in self.snapshot.needing(token) if name in values}
+                if names or users:
                     del found[slot]
                     value, told = owned.settled(it, self.namespace)
                     values.update(dict.fromkeys(names, value))
-                    self.told.update(dict.fromkeys(names, told) if told else {})
+                    self.told.update(dict.fromkeys({*names, *users}, told) if told else {})
 
-    def as_saved(self, index: int, places: dict[int, owned.Placed | None]) -> tuple[Any, ...]:
+    def as_saved(self, index: int, places: dict[int, owned.Placed]) -> tuple[Any, ...]:
         """Return the objects of a group with where the living ones are in modules, by slot."""
         saved = self.placed.get(index, {})
         found = list(self.load(index))
         for slot, it in places.items():
-            if it is not None:
-                was = saved.get(slot, it)
-                found[slot] = owned.Placed(it.places, it.digests, found[slot], was.alone, was.nested)
+            was = saved.get(slot, it)
+            found[slot] = owned.Placed(it.places, it.digests, found[slot], was.alone, was.nested)
         return tuple(found)
 
     def let_go(self, groups: Iterable[int]) -> None:
@@ -186,12 +191,15 @@ class Loader:
         ):
             raise ValueError("the saved group does not hold what its manifest says")
         self.placed[index] = {slot: each for slot, each in enumerate(found) if type(each) is owned.Placed}
-        found = tuple(each.value if type(each) is owned.Placed else each for each in found)
+        found = tuple(self._placed_value(each) if type(each) is owned.Placed else each for each in found)
         for token, slot in group.classes.items():
             self.made.setdefault(token, found[slot])
         self.pending += loading.steps
         self.codes[index] = loading.codes
         return found
+
+    def _placed_value(self, it: owned.Placed) -> Any:
+        return it.value if self.fresh else owned.of_module(it, self.namespace)
 
     def _unpickled(self, index: int, group: Group, stream: Any, buffers: list[Any]) -> Any:
         unpickler = _Unpickler(self, index, stream, buffers)

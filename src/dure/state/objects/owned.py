@@ -8,12 +8,14 @@ module, so `settled` is called at the commit only, by the thread that runs cells
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import hashlib
 import importlib
 import logging
 import sys
 import types
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +49,13 @@ class Placed:
         return Placed(self.places, self.digests, self.value, alone, nested)
 
 
+@dataclass(eq=False, slots=True)
+class Held:
+    """Stands in a value for what a module has under a name."""
+
+    token: str
+
+
 def reduced(_: Any, it: Placed) -> Any:
     """Return how a load makes it again."""
     return marks.placed, (it.places, it.digests, it.value, it.alone, it.nested)
@@ -54,19 +63,35 @@ def reduced(_: Any, it: Placed) -> Any:
 
 def placed(namespace: dict[str, Any], names: Iterable[str], matters: Callable[[type], bool]) -> dict[int, Placed]:
     """Return what is known of the variables whose values modules have, by the ids of the values."""
-    wanted = _held_elsewhere(namespace, names, matters)
+    return known_of(_held_elsewhere(namespace, names, matters), namespace)
+
+
+def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]]) -> dict[int, Any]:
+    """Return the values with these ids that modules still have where a table says, by their ids."""
+    found = {}
+    for key in keys:
+        module, name = table[key]
+        found[key] = _COPIES[key][0]() if key in _COPIES else vars(sys.modules[module]).get(name)
+    return {key: value for key, value in found.items() if id(value) == key}
+
+
+def known_of(wanted: dict[int, Any], namespace: dict[str, Any]) -> dict[int, Placed]:
+    """Return what is known of values, given by id, that modules have."""
     if not wanted:
         return {}
-    places: dict[int, list[tuple[str, str]]] = {}
+    held_at: dict[int, list[tuple[str, str]]] = {}
     for module in list(sys.modules):
         names_of = _names_of(module, namespace)
         if names_of is None or wanted.keys().isdisjoint(map(id, names_of.values())):
             continue
         for name, value in names_of.items():
             if id(value) in wanted and not name.startswith("__"):
-                places.setdefault(id(value), []).append((module, name))
-    found = {}
-    for key, held in places.items():
+                held_at.setdefault(id(value), []).append((module, name))
+    copies = {key: _COPIES[key] for key in wanted if key in _COPIES}
+    found = {key: it.among(alone=True, nested=False) for key, (held, it) in copies.items() if held() is wanted[key]}
+    for key, one in found.items():
+        one.value = wanted[key]
+    for key, held in held_at.items():
         chosen = tuple(sorted(held, key=_public_first)[:_PLACES])
         found[key] = Placed(chosen, tuple(_digest_of(module) for module, _ in chosen), wanted[key])
     return found
@@ -120,6 +145,71 @@ def _digest_of(module: str) -> str:
 def _digest(file: str, modified_ns: int, size_bytes: int) -> str:  # noqa: ARG001 - another file has others
     with Path(file).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class _Table:
+    """What imported modules have under names that can change, by id. Those of installed packages are looked at when
+    another module was imported, and for containers only; a person's own each time.
+    """
+
+    def __init__(self) -> None:
+        self._modules = 0
+        self._own: list[str] = []
+        self._installed: dict[int, tuple[str, str]] = {}
+
+    def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
+        """Return module and name of each."""
+        if self._modules != len(sys.modules):
+            self._modules = len(sys.modules)
+            self._own, installed = _told_apart()
+            found = [(module, _names_of(module, namespace) or {}) for module in installed]
+            self._installed = {
+                id(value): (module, name)
+                for module, names in found
+                for name, value in names.items()
+                if type(value) in _CONTAINERS and name[:2] != "__"
+            }
+        own = {
+            id(value): (module, name)
+            for module in self._own
+            for name, value in (_names_of(module, namespace) or {}).items()
+            if name[:2] != "__" and not issubclass(type(value), _NO_VALUES) and matters(type(value))
+        }
+        copies = {key: it.places[0] for key, (held, it) in list(_COPIES.items()) if held() is not None}
+        return {**self._installed, **own, **copies} if own or copies else self._installed
+
+
+def _told_apart() -> tuple[list[str], list[str]]:
+    """Return the modules of a person's own and those of installed packages, but for Python's."""
+    own: list[str] = []
+    installed: list[str] = []
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            file = getattr(module, "__file__", None)
+            (own if type(file) is str and "-packages" not in file else installed).append(name)
+    return own, installed
+
+
+places = _Table().places
+
+
+def of_module(it: Placed, namespace: dict[str, Any]) -> Any:
+    """Return what whoever holds a value that a module has will hold: the module's own, which gets what was in it when
+    it is `settled`, or the one that was saved.
+    """
+    own, _ = _own(it)
+    if type(own) in _CONTAINERS and not it.nested:
+        return own
+    if own is it.value or (own is not None and it.alone and _same(own, it.value, namespace)):
+        return own
+    with contextlib.suppress(TypeError):  # what has no weak references is as any other value from now on
+        key = id(it.value)
+        held = weakref.ref(it.value, lambda gone: _COPIES.pop(key) if _COPIES.get(key, (None,))[0] is gone else None)
+        _COPIES[key] = held, Placed(it.places, it.digests, None)
+    return it.value
+
+
+_COPIES: dict[int, tuple[weakref.ref[Any], Placed]] = {}  # that were restored in place of what modules have, by id
 
 
 def settled(it: Placed, namespace: dict[str, Any]) -> tuple[Any, str]:

@@ -79,6 +79,7 @@ class Shared:
         self.living = standard.living()
         self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
         self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
+        self.held: dict[int, owned.Held] = {}  # what stands in other values for what modules have
         self.tokens: dict[int, str] = {}  # tokens of classes and labels that stand in for others (see changes)
         self.inline: set[int] = set()  # ids of labels that cannot be saved apart
 
@@ -97,9 +98,13 @@ class Shared:
             known = self._holders[id(names)] = (names, _holder_of(names))
         return known[1]
 
+    def stand_for(self, tokens: Mapping[int, str]) -> None:
+        """Have values with these ids, which modules have, referred to by their tokens."""
+        self.held = {key: owned.Held(token) for key, token in tokens.items()}
+
     def token(self, one: Any) -> str:
         """Return the token of a class or of labels."""
-        told = self.tokens.get(id(one))
+        told = self.held[id(one)].token if id(one) in self.held else self.tokens.get(id(one))
         return told or (classes.token_of(one) if issubclass(type(one), type) else labels.token_of(one))
 
 
@@ -351,18 +356,25 @@ class CuttingPickler(GroupPickler):
 
     def __init__(self, shared: Shared, own: Mapping[int, int]) -> None:
         super().__init__(shared, own)
-        self._stand_ins: dict[int, StandIn | standard.Living] = {**shared.cutter.stand_ins, **shared.met_living}
+        self._stand_ins: dict[int, Any] = {**shared.cutter.stand_ins, **shared.met_living, **shared.held}
+        for key in own:
+            self._stand_ins.pop(key, None)
 
-    def persistent_id(self, obj: Any) -> StandIn | standard.Living | str | None:
+    def persistent_id(self, obj: Any) -> Any:
         """Return what stands in for a container, which a load takes for that itself, or the token of a NaN."""
         if type(obj) is float:
             return nans.token_of(obj) if obj != obj else None  # noqa: PLR0124 - as NaN does
-        return self._stand_ins.get(id(obj))
+        found = self._stand_ins.get(id(obj))
+        if type(found) is owned.Held:
+            self.needs[found.token] = obj
+        return found
 
 
 def pickler_for(shared: Shared, own: Mapping[int, int]) -> GroupPickler:
     """Return a new pickler of one group."""
-    return (CuttingPickler if shared.cutter.stand_ins or shared.met_living else GroupPickler)(shared, own)
+    return (CuttingPickler if shared.cutter.stand_ins or shared.met_living or shared.held else GroupPickler)(
+        shared, own
+    )
 
 
 def dumped(pickler: GroupPickler, objects: tuple[Any, ...]) -> GroupPickler:

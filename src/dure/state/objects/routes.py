@@ -7,6 +7,7 @@ by type, so none may depend on the object that it was asked for first.
 from __future__ import annotations
 
 import array
+import collections
 import copyreg
 import dataclasses
 import functools
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+_ORDERED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 # whose routes leave it to the libraries how objects are pickled, and add to that
 _PARTLY = (*figures.PARTLY, *others.PARTLY)
 
@@ -76,6 +78,7 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         **deep.ROUTES,
         standard.Living: standard.reduce_living,
         owned.Placed: owned.reduced,
+        owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
         typing.ParamSpec: _parameters,
@@ -91,6 +94,7 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         type({}.keys()): _dict_view,
         type({}.values()): _dict_view,
         type({}.items()): _dict_view,
+        **dict.fromkeys(map(type, (_ORDERED.keys(), _ORDERED.values(), _ORDERED.items())), _dict_view),
     }
     if kind in simple:
         return simple[kind]
@@ -295,7 +299,7 @@ def _weak_dict(_: GroupPickler, mapping: Any) -> Any:
 
 def _dict_view(_: GroupPickler, view: Any) -> Any:
     # the proxy is all that Python shows of the dict below, and refers to nothing else
-    return rebuild.dict_view, (gc.get_referents(view.mapping)[0], type(view).__name__.removeprefix("dict_"))
+    return rebuild.dict_view, (gc.get_referents(view.mapping)[0], type(view).__name__.rpartition("_")[2])
 
 
 def _plain_subclass(kind: type) -> type | None:

@@ -11,7 +11,7 @@ class Row:
     kind: str
     source: str
     check: str | None
-    needs: str = ""  # a library that is not always installed
+    needs: str = ""  # a library that is not always installed, or "Python 3.12"
     reason: str = ""  # how the reason of what is named begins, where nobody may be there to see it
 
 

@@ -20,10 +20,19 @@ from tests.state.matrix_altered import ALTERED_ROWS
 from tests.state.matrix_identity import IDENTITY_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
 from tests.state.matrix_memory import MEMORY_ROWS
+from tests.state.matrix_pythons import PYTHONS_ROWS
 from tests.state.matrix_strangers import STRANGERS_ROWS
 
-ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *IDENTITY_ROWS, *MEMORY_ROWS, *LIBRARY_ROWS]
-HERE = [row for row in ROWS if not row.needs or importlib.util.find_spec(row.needs) is not None]
+ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *IDENTITY_ROWS, *MEMORY_ROWS, *PYTHONS_ROWS, *LIBRARY_ROWS]
+
+
+def _is_here(needs):
+    if needs.startswith("Python "):
+        return sys.version_info >= tuple(map(int, needs.removeprefix("Python ").split(".")))
+    return not needs or importlib.util.find_spec(needs) is not None
+
+
+HERE = [row for row in ROWS if _is_here(row.needs)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"
 
@@ -105,7 +114,8 @@ def page(found):
         f"{restored} come back as they were, {len(ROWS) - restored} cannot be saved by anyone and are named with the",
         "reason. None blocks the rest of the notebook, and none of these is silently altered. Written from",
         "`tests/state/matrix*.py` by `python -m tests.state.test_matrix`; a test holds that it is up to date.",
-        "The kinds of PyTorch, JAX, Arrow, pint, plotly, statsmodels and sympy are tried where those are installed.",
+        "The kinds of PyTorch, JAX, Arrow, pint, plotly, statsmodels and sympy are tried where those are installed,",
+        "those of newer Pythons than 3.11 where it is one.",
         "",
         "A variable that is what an imported module has under a name (`from config import SETTINGS`, `pd.options`) is",
         "the module's own again, and so is that inside other objects (`self.settings = config.SETTINGS`): of a",

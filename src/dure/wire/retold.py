@@ -126,6 +126,12 @@ _VALUES: Mapping[str, str] = {
         "텐서({node})가 저장되거나 GPU 셀을 오갈 때 autograd 그래프는 남고 값만 왔습니다. "
         "계산과 .backward()를 한 셀에서 하거나 두 셀 모두 %%gpu --keep 5m으로 실행하세요."
     ),
+    "a type alias with parameters that names itself: run its cell again": (
+        "자기 자신을 가리키는, 매개변수가 있는 타입 별칭. 그 셀을 다시 실행하세요"
+    ),
+    "{name} is a type alias, which Python 3.11 does not know: use Python 3.12 or newer": (
+        "{name}은(는) Python 3.11에 없는 타입 별칭입니다. Python 3.12 이상을 쓰세요"
+    ),
     "a memoryview of a {kind}; bytes(…) of it can be saved": (
         "{kind}의 memoryview. bytes(…)로 바꾸면 저장할 수 있습니다"
     ),

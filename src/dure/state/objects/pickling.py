@@ -262,6 +262,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             "__defaults__": function.__defaults__,
             "__kwdefaults__": function.__kwdefaults__,
             "__annotations__": function.__annotations__,
+            "__type_params__": getattr(function, "__type_params__", ()),  # from Python 3.12 on
         }
         slots = {name: value for name, value in slots.items() if value}
         if function.__doc__ is None and isinstance(next(iter(function.__code__.co_consts), None), str):

@@ -42,6 +42,7 @@ from dure.state.objects import (
     rebuild,
     standard,
     ties,
+    typed,
 )
 from dure.state.objects.refusals import RefusedError, reason_for
 
@@ -81,8 +82,7 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
         functools.cached_property: _cached_property,
         typing.NewType: _new_type,
-        typing.ParamSpec: _parameters,
-        typing.TypeVarTuple: _parameters,
+        **typed.ROUTES,
         itertools.count: standard.endless,
         itertools.repeat: standard.endless,
         itertools.cycle: standard.cycle,
@@ -281,16 +281,6 @@ def _new_type(pickler: GroupPickler, made: typing.NewType) -> Any:
     if classes.by_reference(made):
         return pickler.by_name(made, made.__module__)
     return rebuild.new_type, (made.__name__, made.__supertype__, made.__module__)
-
-
-def _parameters(pickler: GroupPickler, made: typing.ParamSpec | typing.TypeVarTuple) -> Any:
-    if classes.by_reference(made, made.__name__):
-        return pickler.by_name(made, made.__module__)
-    return (
-        type(made),
-        (made.__name__,),
-        (None, {"__module__": made.__module__}),
-    )  # set by name: from Python 3.12 on no `__dict__`
 
 
 def _weak_dict(_: GroupPickler, mapping: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture
+from dure.state import FolderBlobs, capture, changed
 from dure.state.cut import remembered
 from tests.examples import examples
 from tests.state import cutting
@@ -270,3 +270,24 @@ def test_what_branches_share_stays_one(tmp_path):
     for _ in range(3):
         base = save(scope, None, blobs)
         assert shape(loaded(base, blobs)) == shape(scope)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_it_was_restored_only_what_changed_is_told(tmp_path, kind):
+    blobs = FolderBlobs(tmp_path)
+    base = capture({"tree": KINDS[kind](), "n": 0}, blobs=blobs)
+    again = loaded(base, blobs)
+    assert changed(again, base, blobs=blobs).changed == ()
+    again["n"] = 1
+    for each in held_in(again["tree"]):  # looks at all, and changes nothing
+        children(each)
+    assert changed(again, base, blobs=blobs).changed == ("n",)
+    last = [each for each in held_in(again["tree"]) if isinstance(each, dict | Node | Slotted)][-1]
+    if isinstance(last, dict):
+        last["changed"] = 1
+    else:
+        last.value = "changed"
+    found = changed(again, base, blobs=blobs)
+    assert found.changed == ("n", "tree")
+    assert found.snapshot is not None
+    assert shape(loaded(found.snapshot, blobs)) == shape(again)

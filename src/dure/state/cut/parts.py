@@ -22,7 +22,7 @@ from dure.state.memory import layout, written
 from dure.state.objects import classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 
 PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
@@ -62,15 +62,15 @@ class Cutter:
     def cut(self, values: Iterable[Any]) -> None:
         """Cut what is large in some values; called before a capture runs any code of the person's."""
         found: dict[int, tuple[Any, dict[int, str]]] = {}
-        planned: list[tuple[Any, bool]] = []
+        new: list[Any] = []
         with remembered.lock:
             for value in values:
                 if id(value) not in self._seen:
                     self._seen.add(id(value))
                     for container, way in _large_in(value):
                         found.setdefault(id(container), (container, {}))[1][id(value)] = way
-                    if _may_be_tree(value):
-                        planned += self._planned(value, found)
+                    new += [value] if _may_be_tree(value) else []
+            planned = [] if found else self._planned(new)
         if not (found or planned) or not layout.WORKS or not _numpy_loads():
             return
         quiet = alone()
@@ -81,9 +81,13 @@ class Cutter:
             remembered.keep(watch.pages_written if watch is not None else None, compared=True)
             for container, ways in found.values():
                 self._cut_one(container, ways)
+            if found:
+                self._find_sharing()
+                planned = self._planned(new)
             for value, linked in planned:
-                self._cut_tree(value, found, linked=linked)
-            self._find_sharing()
+                self._cut_tree(value, linked=linked)
+            if planned:
+                self._find_sharing()
             remembered.keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
     def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut | Branches]:
@@ -156,6 +160,7 @@ class Cutter:
                 return
             remembered.give_up(id(container))
             if not was_known:
+                remembered.give_up(id(container), remembered.whole)
                 return
 
     def _cut(self, container: Any, kind: type, ways: dict[int, str]) -> Cut | None:
@@ -213,12 +218,15 @@ class Cutter:
             if part.saved is not None and there.issuperset(part.saved.chunks) and (part.searched or not self._searched)
         }
 
-    def _planned(self, value: Any, beside: Mapping[int, Any]) -> list[tuple[Any, bool]]:
-        """Choose what to cut off a value that is or holds a tree, besides what was cut off before; return the value if
-        there is something, and whether the tree may hold what is above.
+    def _planned(self, values: list[Any]) -> list[tuple[Any, bool]]:
+        """Choose what to cut off values that are or hold trees, besides what was cut off before; return those of which
+        there is something, and whether that may hold what is above.
         """
+        return [each for value in values for each in self._planned_of(value)]
+
+    def _planned_of(self, value: Any) -> list[tuple[Any, bool]]:
         try:
-            walk = self._walked(value, beside)
+            walk = self._walked(value)
         except (NotPlainError, LookupError, RuntimeError, AttributeError):  # another thread changes it
             return []
         found, left = walk.branches(PART_WEIGHT)
@@ -232,10 +240,10 @@ class Cutter:
             remembered.give_up(id(value), remembered.whole)
         return []
 
-    def _cut_tree(self, value: Any, beside: Mapping[int, Any], *, linked: bool) -> None:
+    def _cut_tree(self, value: Any, *, linked: bool) -> None:
         """Cut branches off a value, those of the last capture where they are."""
         try:
-            walk = self._walked(value, beside)
+            walk = self._walked(value)
         except (NotPlainError, LookupError, RuntimeError, AttributeError):
             return
         if len(walk.nodes) > _TOP + _TOP_EACH * len(walk.stopped):
@@ -273,10 +281,10 @@ class Cutter:
                 found[id(joined)] = joined
         return list(found.values())
 
-    def _walked(self, value: Any, beside: Mapping[int, Any]) -> trees.Walk:
+    def _walked(self, value: Any) -> trees.Walk:
         """Return what of a value is in no part; what was cut off together, and is not all there, is not cut off."""
         for _ in range(_ROUNDS):
-            stops = {*remembered.branches, *self.stand_ins, *self.contents, *remembered.whole} | beside.keys()
+            stops = {*remembered.branches, *self.stand_ins, *self.contents, *remembered.whole}
             walk = trees.Walk(value, stops)
             parted = [
                 key

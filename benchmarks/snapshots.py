@@ -233,8 +233,8 @@ class Keeper:
     """Saves after cells that follow at once as a session does, and has a thread write what was frozen."""
 
     def __init__(self, scope: dict[str, Any], folder: Path) -> None:
-        from dure.notebook.session_journal import Journal
-        from dure.notebook.session_saving import Facts, Saver
+        from dure.notebook.sessions.journal import Journal
+        from dure.notebook.sessions.saving import Facts, Saver
         from dure.state import FolderBlobs
 
         self._facts = Facts(0, {}, [""])

@@ -7,7 +7,7 @@ SEED = """
 import random
 random.seed(7)
 before = random.getstate()
-import dure.client.client, dure.client.streams, dure.notebook.cell, dure.notebook.session_opening
+import dure.client.client, dure.client.streams, dure.notebook.cell, dure.notebook.sessions.opening
 import dure.state.capturing, dure.state.restoring
 assert random.getstate() == before, "a seed that was set before does not hold"
 import httpx._main

@@ -20,7 +20,7 @@ class Slow:
 sys.meta_path.insert(0, Slow())
 del Slow
 """
-WARM = "import dure.client.client, dure.notebook.session_opening, dure.state.capturing, dure.state.restoring; del dure"
+WARM = "import dure.client.client, dure.notebook.sessions.opening, dure.state.capturing, dure.state.restoring; del dure"
 
 
 # Whether a kernel still has to save or to tell something, asked without running a cell of the person's.

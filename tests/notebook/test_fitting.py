@@ -57,7 +57,7 @@ def test_a_missing_module_is_told_before_queueing_and_installed_for_the_person(
     new_kernel: Callable[..., NotebookKernel], tmp_path: Path
 ):
     kernel = new_kernel("fitting.ipynb")
-    jobs = "import dure.notebook.session as s\nlen(s.client().jobs(limit=500).jobs)"
+    jobs = "import dure.notebook.context as s\nlen(s.client().jobs(limit=500).jobs)"
     before = kernel.value(jobs)
     shown = kernel.run("%%gpu\nimport tiny_helper\ntiny_helper.ANSWER")
     assert "needs tiny_helper, which environment 'default' does not have" in shown.traceback

@@ -285,7 +285,7 @@ def test_a_kept_process_is_shown_as_idle_and_each_of_its_cells_is_an_event(
     kernel = new_kernel("shown.ipynb")
     assert kernel.run("%%gpu --keep 5m\nfirst = 1").ok
     assert kernel.run(
-        "import dure.notebook.session as s, time\nclient = s.client()\njob = client.jobs(limit=1).jobs[0].id"
+        "import dure.notebook.context as s, time\nclient = s.client()\njob = client.jobs(limit=1).jobs[0].id"
     ).ok
     wait = "while client.job(job).kept_since is None: time.sleep(0.02)"
     assert kernel.run(wait).ok
@@ -305,7 +305,7 @@ def test_what_only_the_kept_process_had_is_saved_when_it_ends(new_kernel: Callab
     assert kernel.value("'weights' in dir()") == "False"
     freed = kernel.run("%gpu free").stream()
     assert "Only its process had weights" in freed
-    assert kernel.run("import dure.notebook.session as s\njob = s.client().jobs(limit=1).jobs[0].id").ok
+    assert kernel.run("import dure.notebook.context as s\njob = s.client().jobs(limit=1).jobs[0].id").ok
     shown = kernel.run("%gpu attach {job}")
     assert "Brought what only the kept process had: weights" in shown.stream("stderr")
     assert kernel.value("weights") == "[1, 2, 3]"

@@ -15,7 +15,7 @@ from dure.notebook import records
 from dure.notebook.cell import numbered_as_shown
 from dure.notebook.delivery import LAST_VALUE, Before, FreshKernel, deliver
 from dure.notebook.ending import package_hint
-from dure.notebook.session_restoring import Lost, lost_names
+from dure.notebook.sessions.restoring import Lost, lost_names
 from dure.notebook.tables import Table, unbroken
 from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs, capture, open_blobs

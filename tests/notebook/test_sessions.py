@@ -11,8 +11,8 @@ import pytest
 
 from dure.hub.spawner import STARTUP
 from dure.notebook.failures import QuietError
-from dure.notebook.session_commands import run_session
-from dure.notebook.session_lookup import meant
+from dure.notebook.sessions.commands import run_session
+from dure.notebook.sessions.lookup import meant
 from dure.state import FolderBlobs
 from tests.api.plane import until
 from tests.notebook.desk import SLOW, Desk, another_desk, desk, pid_of, plane, server, settled, told
@@ -456,9 +456,9 @@ def test_an_array_that_changes_while_it_is_written_is_saved_as_it_was_after_its_
 
 SLOW_STORE = """
 import time
-from dure.notebook import session_saving
+from dure.notebook.sessions import saving
 from dure.state.store import blobs
-session_saving.SPARE_S = session_saving.SPARE_SHARE = 1000.0  # however busy this machine is
+saving.SPARE_S = saving.SPARE_SHARE = 1000.0  # however busy this machine is
 put = blobs.FolderBlobs.put
 def slow_put(*given, **options):
     time.sleep(0.3)

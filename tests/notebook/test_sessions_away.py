@@ -20,7 +20,7 @@ __all__ = ["another_desk", "desk", "plane", "server"]
 def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without_another_cell(desk, server):
     server.stop()
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
     )
     kernel.run("x = 41")
     server.start()
@@ -32,7 +32,7 @@ def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without
 def test_it_is_asked_again_too_when_its_turn_came_while_a_cell_ran(desk, server):
     server.stop()
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
     )
     kernel.run("import asyncio\nawait asyncio.sleep(2)\nx = 41")  # the kernel's loop goes on meanwhile
     server.start()
@@ -59,8 +59,8 @@ def test_while_the_platform_is_away_saving_goes_on_and_it_is_told_later(desk, se
 
 
 def test_the_platform_is_told_while_a_long_cell_runs(desk, server):
-    again = "dure.notebook.session_saving.SEND_AGAIN_S = 0.2"
-    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.session_saving\n{again}; del dure")
+    again = "dure.notebook.sessions.saving.SEND_AGAIN_S = 0.2"
+    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.sessions.saving\n{again}; del dure")
     kernel.run("x = 1")
     number = settled(desk)
     server.stop()
@@ -122,7 +122,7 @@ def test_a_platform_of_before_is_told_with_who_must_update_and_gets_all_when_it_
 
 def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_back(desk, plane):
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions\ndure.notebook.sessions._TRY_AGAIN_S = 0.2; del dure"
+        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._TRY_AGAIN_S = 0.2; del dure"
     )
     kernel.run("x = 1")
     number = settled(desk)
@@ -197,8 +197,8 @@ def test_without_a_notebook_or_a_platform_every_cell_runs_as_ever(desk, server):
 
 
 def test_beyond_the_quota_it_is_said_once_nothing_is_given_up_and_saved_by_itself_when_there_is_room(desk, plane):
-    again = "dure.notebook.sessions._REFUSED_AGAIN_S = 0.5"
-    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.sessions\n{again}; del dure")
+    again = "dure.notebook.sessions.session._REFUSED_AGAIN_S = 0.5"
+    kernel = desk.open(before=f"{WARM}\nimport dure.notebook.sessions.session\n{again}; del dure")
     kernel.run("import os; x = 1")
     number = settled(desk)
     object.__setattr__(plane.platform.current, "sessions", SessionPolicy(quota_bytes=3_000_000))

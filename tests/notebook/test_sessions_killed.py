@@ -9,8 +9,8 @@ import random
 import signal
 import time
 
-from dure.notebook.session_ended import EndedCells, unsaved
-from dure.notebook.session_journal import Journal, ended_file, folder, left_behind
+from dure.notebook.sessions.ended import EndedCells, unsaved
+from dure.notebook.sessions.journal import Journal, ended_file, folder, left_behind
 from tests.notebook.desk import desk, pid_of, plane, server, settled, told
 
 __all__ = ["desk", "plane", "server"]

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from dure.hub.spawner import STARTUP
-from dure.notebook.session import notebook_name
+from dure.notebook.context import notebook_name
 from dure.wire.sessions import RenameRequest
 from tests.api.plane import PEOPLE, until
 from tests.notebook.desk import desk, pid_of, plane, server, settled, told

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import keeping, session
+from dure.notebook import context, keeping
 from dure.notebook.delivery import FOLDER, RANDOM, SETTINGS, Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
@@ -45,7 +45,7 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
     random = random_states()
     from dure.client.options import help_text, parse_words, wants_help
 
-    lang = session.language()
+    lang = context.language()
     words = split_words(line)
     if wants_help(words):
         print(help_text("%%gpu", lang))  # noqa: T201 -- help is for the reader
@@ -59,7 +59,7 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
         print(note, file=sys.stderr)  # noqa: T201
     code = numbered_as_shown(line, body)
     check_syntax(kernel.shell, code)
-    client = session.client()
+    client = context.client()
     if options.plan:
         return _plan(kernel, client, code, options)
     status = StatusLine(None if options.detach else kernel.shell)
@@ -80,11 +80,11 @@ def _plan(kernel: Kernel, client: Client, code: str, options: JobOptions) -> Non
     from dure.client.options import job_request
     from dure.client.plans import plan_below, plan_columns, plan_rows, plan_title
 
-    lang = session.language()
-    notebook = os.path.basename(session.notebook_id(kernel.shell.user_ns))  # noqa: PTH119 -- as in `prepare`
+    lang = context.language()
+    notebook = os.path.basename(context.notebook_id(kernel.shell.user_ns))  # noqa: PTH119 -- as in `prepare`
     name = f"{notebook} In[{kernel.shell.displayhook.prompt_count}]"
     request = job_request(
-        options, kind="cell", name=name, payload={"code": code}, python=session.python_minor(), lang=lang
+        options, kind="cell", name=name, payload={"code": code}, python=context.python_minor(), lang=lang
     )
     plan = client.plan(request)
     below = plan_below(plan, lang)
@@ -96,7 +96,7 @@ def _prepared(
     kernel: Kernel, client: Client, code: str, options: JobOptions, status: StatusLine, *, random: dict[str, Any]
 ) -> tuple[JobRequest, Sent]:
     """As `prepare`; an absent platform shows in `status`, and ■ stops it without a trace of ours."""
-    session.hear_outages(lambda retry: status.show(retry.sentence if retry is not None else say("submitting")))
+    context.hear_outages(lambda retry: status.show(retry.sentence if retry is not None else say("submitting")))
     try:
         with plain_interrupts() as interrupts:
             prepared = prepare(kernel, client, code, options, random)
@@ -109,7 +109,7 @@ def _prepared(
         status.show(say("not_queued"))
         raise
     finally:
-        session.hear_outages(None)
+        context.hear_outages(None)
     raise RemoteInterrupt(say("left_preparing"))
 
 
@@ -174,7 +174,7 @@ def prepare(
         kernel.note(say("settings_unsent", reason=snapshot.unsaved[SETTINGS]))
     check(kernel, client, code, options.env, snapshot)
     name = f"In[{kernel.shell.displayhook.prompt_count}]"
-    notebook = session.notebook_id(namespace)
+    notebook = context.notebook_id(namespace)
     payload = {
         "code": code,
         "snapshot": digest,
@@ -193,8 +193,8 @@ def prepare(
         payload=payload,
         references=[extras, *references],
         inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
-        python=session.python_minor(),
-        lang=session.language(),
+        python=context.python_minor(),
+        lang=context.language(),
     )
     unread = sorted(set(reads.writes) - wanted) if options.detach else ()
     before = Before(namespace, sorted({*wanted, *reads.writes}), snapshot, unread)

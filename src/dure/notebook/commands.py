@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.client.moments import own_times
-from dure.notebook import fitting, keeping, records, session
+from dure.notebook import context, fitting, keeping, records
 from dure.notebook.attaching import attach_job
 from dure.notebook.cell import split_words
 from dure.notebook.failures import QuietError, told_plainly
@@ -63,7 +63,7 @@ def run_line(kernel: Kernel, line: str) -> None:
         words = ["status"]
     command, *rest = words
     if command in {"help", "-h", "--help"} or "--help" in rest:
-        print(_HELP[session.language()])  # noqa: T201 -- help is for the reader
+        print(_HELP[context.language()])  # noqa: T201 -- help is for the reader
         return
     if command not in COMMANDS:
         raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
@@ -71,13 +71,13 @@ def run_line(kernel: Kernel, line: str) -> None:
 
 
 def _status(kernel: Kernel, _: Sequence[str]) -> None:
-    client = session.client()
+    client = context.client()
     mine = client.jobs(user=client.me().name, phases=_PENDING).jobs
     show(kernel.shell, _job_table(say("your_jobs"), mine, say("none_of_yours")), _tier_table())
 
 
 def _queue(kernel: Kernel, _: Sequence[str]) -> None:
-    view = session.client().queue()
+    view = context.client().queue()
     jobs = _job_table(say("title_queue"), [*view.running, *view.waiting], say("none_waiting"))
     if view.others_waiting:
         jobs.below.append(say("others_waiting", count=view.others_waiting))
@@ -101,7 +101,7 @@ def _holder(holder: Mapping[str, Any]) -> str:
 
 
 def _history(kernel: Kernel, _: Sequence[str]) -> None:
-    client = session.client()
+    client = context.client()
     jobs = client.jobs(user=client.me().name, limit=_HISTORY).jobs
     show(kernel.shell, _job_table(say("title_history"), jobs, say("no_jobs")))
 
@@ -109,12 +109,12 @@ def _history(kernel: Kernel, _: Sequence[str]) -> None:
 def _why(kernel: Kernel, rest: Sequence[str]) -> None:
     from dure.client.words import why_lines
 
-    client = session.client()
+    client = context.client()
     job_id = rest[0] if rest else _latest(kernel, "why")
     story = client.why(job_id)
     job = story.job
     sentence = own_times(job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job))
-    below = why_lines(story, session.language()) if job.phase == "queued" else []
+    below = why_lines(story, context.language()) if job.phase == "queued" else []
     below = [line.replace(f"dure why {job.id}", f"%gpu why {job.id}") for line in below]
     columns = [say("column_at"), say("column_event")]
     rows = [(time.strftime("%H:%M:%S", time.localtime(event.at)), own_times(event.sentence)) for event in story.events]
@@ -125,7 +125,7 @@ def _cancel(_: Kernel, rest: Sequence[str]) -> None:
     if not rest:
         raise QuietError(say("job_needed", command="cancel"))
     for job_id in rest:
-        session.client().cancel(job_id)
+        context.client().cancel(job_id)
         print(say("asked_to_cancel", job=job_id))  # noqa: T201
 
 
@@ -134,10 +134,10 @@ def _free(kernel: Kernel, _: Sequence[str]) -> None:
 
 
 def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
-    client = session.client()
+    client = context.client()
     asked, on_conflict = _conflict_option(rest)
     if not asked:
-        notebook = session.notebook_id(kernel.shell.user_ns)
+        notebook = context.notebook_id(kernel.shell.user_ns)
         asked = [record.job for record in records.undelivered(notebook, client.login.url, time.time())]
     if not asked and kernel.sent:
         *earlier, last = list(kernel.sent)[-_SHOWN_EARLIER:]
@@ -169,7 +169,7 @@ def _conflict_option(words: Sequence[str]) -> tuple[list[str], str | None]:
     if at is None:
         return [word for word in words if not word.startswith("-")], None
     taken = 1 if "=" in words[at] else 2
-    choice = parse_words(words[at : at + taken], lang=session.language(), program="%gpu attach").on_conflict
+    choice = parse_words(words[at : at + taken], lang=context.language(), program="%gpu attach").on_conflict
     return [word for word in (*words[:at], *words[at + taken :]) if not word.startswith("-")], choice
 
 
@@ -184,11 +184,11 @@ def _install(kernel: Kernel, rest: Sequence[str]) -> None:
     at = next((index for index, word in enumerate(rest) if word.partition("=")[0] == "--env"), len(rest))
     taken = 1 if at < len(rest) and "=" in rest[at] else 2
     words = rest[at : at + taken]
-    environment = parse_words(words, lang=session.language(), program="%gpu install").env if words else None
+    environment = parse_words(words, lang=context.language(), program="%gpu install").env if words else None
     packages = [*rest[:at], *rest[at + taken :]]
     if not packages or any(word.startswith("-") for word in packages):
         raise QuietError(say("packages_needed"))
-    fitting.install(kernel, session.client(), packages, environment)
+    fitting.install(kernel, context.client(), packages, environment)
 
 
 def _tiers(kernel: Kernel, _: Sequence[str]) -> None:
@@ -198,7 +198,7 @@ def _tiers(kernel: Kernel, _: Sequence[str]) -> None:
 def _lang(_: Kernel, rest: Sequence[str]) -> None:
     if len(rest) != 1 or rest[0] not in {"en", "ko"}:
         raise QuietError(say("language_needed"))
-    session.set_language(rest[0])
+    context.set_language(rest[0])
     print(say("language_set"))  # noqa: T201
 
 
@@ -219,7 +219,7 @@ COMMANDS: Mapping[str, Callable[[Kernel, Sequence[str]], None]] = {
 def _latest(kernel: Kernel, command: str) -> str:
     if kernel.sent:
         return list(kernel.sent)[-1]
-    client = session.client()
+    client = context.client()
     jobs = client.jobs(user=client.me().name, limit=1).jobs
     if not jobs:
         raise QuietError(say("job_needed", command=command))
@@ -230,7 +230,7 @@ def _latest(kernel: Kernel, command: str) -> str:
 def _phase(job: JobView) -> str:
     from dure.client.words import state_word
 
-    word: str = state_word(job, session.language())
+    word: str = state_word(job, context.language())
     return word
 
 
@@ -238,7 +238,7 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
     from dure.amounts import duration, money
     from dure.client.words import gpus_word
 
-    lang = session.language()
+    lang = context.language()
     keys = ("job", "name", "phase", "who", "gpus", "tier", "where", "waited", "ran", "cost", "why")
     columns = [say(f"column_{key}") for key in keys]
     numbers = frozenset(columns[index] for index in (4, 7, 8, 9))
@@ -264,7 +264,7 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
 def _told(job: JobView) -> str:
     from dure.client.words import told
 
-    return told(job, session.language())
+    return told(job, context.language())
 
 
 def _place(job: JobView) -> str:
@@ -279,7 +279,7 @@ def _place(job: JobView) -> str:
 def _tier_table() -> Table:
     from dure.amounts import money
 
-    view, lang = session.client().platform(), session.language()
+    view, lang = context.client().platform(), context.language()
     columns = [say(f"column_{key}") for key in ("tier", "free", "total", "prices", "description")]
     rows = [
         (

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.context import language
 from dure.notebook.failures import QuietError, RemoteInterrupt, remote_error
-from dure.notebook.session import language
 from dure.notebook.watching import Outcome
 from dure.notebook.words import say
 from dure.wire.retold import retold

@@ -18,8 +18,8 @@ class _Loaded:
     """What was registered in one shell."""
 
     def __init__(self, shell: Any) -> None:
-        from dure.notebook.session import PlatformCache
-        from dure.notebook.sessions import NotebookSession
+        from dure.notebook.context import PlatformCache
+        from dure.notebook.sessions.session import NotebookSession
 
         self.shell = shell
         self.session = NotebookSession(shell)
@@ -50,7 +50,7 @@ class _Loaded:
 
     def session_magic(self, line: str) -> None:
         """Save, list, restore, compare and undo what this notebook holds; `%session --help` lists the commands."""
-        from dure.notebook.session_commands import run_session
+        from dure.notebook.sessions.commands import run_session
 
         run_session(self.session, line)
 
@@ -64,7 +64,7 @@ class _Loaded:
         if stripped.startswith("%gpu") and stripped[4:5] in {" ", "\t"}:
             return self._commands(stripped)
         if stripped.startswith("%session") and stripped[8:9] in {" ", "\t"}:
-            from dure.notebook.session_commands import complete as complete_session
+            from dure.notebook.sessions.commands import complete as complete_session
 
             return complete_session(stripped)
         return None
@@ -72,7 +72,7 @@ class _Loaded:
     def tell_waiting(self, info: Any) -> None:
         """Say in the first cell which jobs went on while this notebook was closed."""
         from dure.notebook import records
-        from dure.notebook.session import notebook_id
+        from dure.notebook.context import notebook_id
         from dure.notebook.words import say
 
         self.tell_no_more()

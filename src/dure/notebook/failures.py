@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-from dure.notebook.session import language
+from dure.notebook.context import language
 from dure.wire.retold import retold
 
 E = TypeVar("E", bound=BaseException)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import keeping, records, session
+from dure.notebook import context, keeping, records
 from dure.notebook.delivery import Delivered, FreshKernel, deliver
 from dure.notebook.ending import failure_of
 from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as
@@ -40,7 +40,7 @@ def finish(
     """
     from dure.client.words import end_line
 
-    job, lang = outcome.job, session.language()
+    job, lang = outcome.job, context.language()
     if outcome.left or outcome.problem is not None or job is None:
         if job is None:
             status.show(say("not_queued"))

@@ -17,7 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import records, session
+from dure.notebook import context, records
 from dure.notebook.failures import QuietError
 from dure.notebook.words import say
 from dure.state.libraries.settings import read_settings
@@ -108,14 +108,14 @@ def install(kernel: Kernel, client: Client, packages: Sequence[str], environment
         kind="command",
         name=f"install {' '.join(packages)}",
         payload={"argv": ["python", "-c", _INSTALL, client.me().name, name, *packages]},
-        lang=session.language(),
+        lang=context.language(),
     )
     status = StatusLine(kernel.shell)
     follower = Follower(client, lambda: client.submit(request, uuid.uuid4().hex))
     outcome = Watch(follower, status, Replay(kernel.shell, status)).run()
     job = outcome.job
     if job is None or job.phase != "succeeded":
-        status.show(say("not_queued") if job is None else end_line(job, session.language()))
+        status.show(say("not_queued") if job is None else end_line(job, context.language()))
         raise QuietError(say("not_installed", packages=" ".join(packages), environment=name))
     _remember(client, name, client.artifact(job.id, _MODULES).decode().split())
     status.show(say("installed", packages=" ".join(packages), environment=name))

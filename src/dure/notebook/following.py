@@ -32,7 +32,7 @@ class Follower:
             self._moves.put((self._name(data["path"]), None))
 
     def _name(self, path: str) -> str:
-        from dure.notebook.session import below_home
+        from dure.notebook.context import below_home
 
         return below_home(str(self._root / path.strip("/")))
 
@@ -46,7 +46,7 @@ class Follower:
 
     def _tell(self, before: str, after: str | None) -> None:
         from dure.client import Client, find_login
-        from dure.notebook.session import language
+        from dure.notebook.context import language
 
         with Client(find_login(), lang=language(), retry_s=_PATIENCE_S) as client:
             client.rename_sessions(before, after)

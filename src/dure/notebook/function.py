@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.ending import failure_of
 from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as, told_plainly
 from dure.notebook.handle import RemoteJob
@@ -48,7 +48,7 @@ def gpu(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     from dure.client.options import OF_FUNCTIONS, parse_values
 
-    parsed = parse_values(options, now=time.time(), lang=session.language(), names=OF_FUNCTIONS)
+    parsed = parse_values(options, now=time.time(), lang=context.language(), names=OF_FUNCTIONS)
     if function is None:
         return lambda decorated: GpuFunction(decorated, options, parsed)
     return GpuFunction(function, options, parsed)
@@ -121,9 +121,9 @@ class GpuFunction:
         from dure.client.options import OF_FUNCTIONS, job_request, parse_values
         from dure.wire.messages import MAX_INPUTS
 
-        lang = session.language()
+        lang = context.language()
         parsed = self._parsed or parse_values(self._options, now=time.time(), lang=lang, names=OF_FUNCTIONS)
-        client = session.client()
+        client = context.client()
         name = getattr(self.__wrapped__, "__qualname__", repr(self.__wrapped__))
         namespace, beside = self._namespace()
         call = self.__wrapped__, args, kwargs
@@ -141,7 +141,7 @@ class GpuFunction:
             payload=payload,
             references=references,
             inputs=snapshot.largest(MAX_INPUTS) if snapshot is not None else None,
-            python=session.python_minor(),
+            python=context.python_minor(),
             lang=lang,
         )
         return client, request

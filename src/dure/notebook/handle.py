@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.failures import told_plainly
 from dure.notebook.finishing import finish
 from dure.notebook.line import StatusLine
@@ -36,7 +36,7 @@ class RemoteJob:
 
     @property
     def _client(self) -> Client:
-        return session.client()
+        return context.client()
 
     @property
     def id(self) -> str:
@@ -131,7 +131,7 @@ class CellJob(RemoteJob):
         line = _line_of(self._job).removeprefix(f"{self.id}: ")
         text = f"{self!r} {line}" if line else repr(self)
         shown = (
-            f'<div role="status" aria-live="polite" lang="{session.language()}"><code>{html.escape(repr(self))}</code>'
+            f'<div role="status" aria-live="polite" lang="{context.language()}"><code>{html.escape(repr(self))}</code>'
         )
         shown += f" <small>{html.escape(line)}</small></div>"
         self._kernel.shell.display_pub.publish(
@@ -165,7 +165,7 @@ def _line_of(job: JobView) -> str:
     from dure.client.words import end_line
 
     if job.phase in ENDED:
-        return end_line(job, session.language())
+        return end_line(job, context.language())
     return " ".join(part for parts in [progress_text(job)] for part in (parts[0], *parts[1]))
 
 

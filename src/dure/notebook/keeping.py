@@ -16,7 +16,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.sending import remember, submit
 from dure.notebook.watching import ENDED, Continued, Outcome
 from dure.notebook.words import say
@@ -187,7 +187,7 @@ def kept_line(job: JobView, end: dict[str, Any]) -> str:
     from dure.amounts import duration
     from dure.client.words import place
 
-    lang = session.language()
+    lang = context.language()
     until = float(end["kept_until"])
     clock = "%H:%M:%S" if until - time.time() < _SHORT_KEEP_S else "%H:%M"
     return say(
@@ -218,7 +218,7 @@ def free(kernel: Kernel) -> str:
     kept, kernel.kept = kernel.kept, None
     if kept is None:
         return say("nothing_kept")
-    client = session.client()
+    client = context.client()
     try:
         client.finish(kept.job.id)
     except DureError as error:
@@ -227,7 +227,7 @@ def free(kernel: Kernel) -> str:
     for item in client.stream(kept.job.id, kept.cursor):
         found = getattr(item, "job", None)
         if found is not None and found.phase in ENDED:
-            line: str = end_line(found, session.language())
+            line: str = end_line(found, context.language())
             left = ", ".join((found.result or {}).get("left", {}).get("changed", ()))
             return f"{line}\n{say('left_there', names=left, job=kept.job.id)}" if left else line
     return say("asked_to_free", job=kept.job.id)

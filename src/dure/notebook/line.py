@@ -10,7 +10,7 @@ import sys
 from typing import Any
 from uuid import uuid4
 
-from dure.notebook.session import language
+from dure.notebook.context import language
 from dure.notebook.tables import unbroken
 
 

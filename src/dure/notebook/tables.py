@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dure.notebook.session import language
+from dure.notebook.context import language
 
 # What browsers would break after its hyphen.
 _UNBROKEN = re.compile(r"\bj-[0-9a-z]{8}\b|(?<!\S)--[a-z][a-z-]*")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.comms import Comms
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
@@ -92,7 +92,7 @@ class Follower:
         self._abandoned = True
 
     def _run(self) -> None:
-        session.hear_outages(lambda retry: self.inbox.put(("away", retry)))
+        context.hear_outages(lambda retry: self.inbox.put(("away", retry)))
         try:
             job_id = self._start if isinstance(self._start, str) else self._submit(self._start)
             if self._cancel_at_start:
@@ -107,7 +107,7 @@ class Follower:
         except BaseException as error:
             self.inbox.put(("failed", error))
         finally:
-            session.hear_outages(None)
+            context.hear_outages(None)
             self.inbox.put(("closed", None))
 
     def _submit(self, start: Callable[[], JobView | Continued]) -> str:
@@ -314,7 +314,7 @@ def progress_text(job: JobView) -> tuple[str, tuple[str, ...]]:
     """Return the line of a job that has not ended, and what would help it, below."""
     from dure.client.words import waiting_line
 
-    line: str = waiting_line(job, session.language())
+    line: str = waiting_line(job, context.language())
     helps = job.verdict.helps if job.verdict is not None and job.phase == "queued" else []
     more = [told for told in helps if told.rstrip(".").lower() not in line.lower()]  # the line has the first already
     return line, (say("helps", helps=" ".join(more)),) if more else ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.wire.retold import retold
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
@@ -438,7 +438,7 @@ def without_name(name: str, reason: str) -> str:
 
 def say(key: str, /, lang: str | None = None, **data: Any) -> str:
     """Return the sentence `key` in `lang`, by default the person's language; a `reason` is said in it, too."""
-    chosen = lang or session.language()
+    chosen = lang or context.language()
     english, korean = SENTENCES[key]
     if "reason" in data:
         data["reason"] = retold(str(data["reason"]), chosen)

@@ -23,7 +23,7 @@ HANDLING = {"IPython", "asyncio", "dure", "ipykernel", "jupyter_client", "_signa
 HARMLESS = {
     "IPython.core.history",
     "dure.notebook.comms",
-    "dure.notebook.session_saving",
+    "dure.notebook.sessions.saving",
     "ipykernel.control",
     "ipykernel.heartbeat",
     "ipykernel.iostream",

@@ -16,7 +16,7 @@ from dure.state.objects.codenames import kept_name, live_name, name_cells_in
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dure.notebook.session_ended import Ended
+    from dure.notebook.sessions.ended import Ended
 
 _GONE = "# (left out of the session: this cell sets a secret)"
 _TEXTS_MAX = 256 * 1024  # letters of code that is no cell as it stands

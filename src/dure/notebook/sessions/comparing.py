@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.failures import QuietError
-from dure.notebook.session_lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of, snapshot_of
-from dure.notebook.session_restoring import bring_back, clock, differences, lost_names
-from dure.notebook.session_words import say
+from dure.notebook.sessions.lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of, snapshot_of
+from dure.notebook.sessions.restoring import bring_back, clock, differences, lost_names
+from dure.notebook.sessions.words import say
 from dure.notebook.tables import Table, show
 from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
-    from dure.notebook.sessions import NotebookSession
+    from dure.notebook.sessions.session import NotebookSession
     from dure.state import Snapshot
     from dure.wire.sessions import VersionView
 

@@ -14,8 +14,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_journal import Journal, ended_file
-from dure.notebook.session_words import say
+from dure.notebook.sessions.journal import Journal, ended_file
+from dure.notebook.sessions.words import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

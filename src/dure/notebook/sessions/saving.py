@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.own_modules import OWN_MODULES
-from dure.notebook.session_journal import Journal
-from dure.notebook.session_opening import AWAY, Opened, a_client
+from dure.notebook.sessions.journal import Journal
+from dure.notebook.sessions.opening import AWAY, Opened, a_client
 from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dure.client import Client
     from dure.notebook.own_modules import OwnModules
-    from dure.notebook.session_history import History
+    from dure.notebook.sessions.history import History
     from dure.notebook.shell_settings import ShellSettings
     from dure.state import Blobs, Frozen, Snapshot
     from dure.state.later import Later
@@ -320,7 +320,7 @@ class Saver:
 
 def _told(error: Exception) -> str:
     """Return why nothing was written, and that it is tried again; the same words for the same cause: said once."""
-    from dure.notebook.session_words import say
+    from dure.notebook.sessions.words import say
     from dure.state.store.blobs import BlobError, StoreAwayError
 
     if isinstance(error, OSError) and error.strerror:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dure.notebook import session
+from dure.notebook import context
 from dure.wire.retold import retold
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
@@ -441,7 +441,7 @@ HELP: Mapping[str, str] = {
 
 def say(key: str, /, **data: Any) -> str:
     """Return the sentence `key` in the person's language; a `reason` is said in it, too."""
-    chosen = session.language()
+    chosen = context.language()
     english, korean = SENTENCES[key]
     if "reason" in data:
         data["reason"] = retold(str(data["reason"]), chosen)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dure.client.session_refs import moment_of, newest_before, parsed
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.failures import QuietError
-from dure.notebook.session_restoring import short
-from dure.notebook.session_words import say
+from dure.notebook.sessions.restoring import short
+from dure.notebook.sessions.words import say
 
 if TYPE_CHECKING:
     from dure.client import Client
-    from dure.notebook.session_opening import Saved
-    from dure.notebook.session_saving import Saver
-    from dure.notebook.sessions import NotebookSession
+    from dure.notebook.sessions.opening import Saved
+    from dure.notebook.sessions.saving import Saver
+    from dure.notebook.sessions.session import NotebookSession
     from dure.state import Snapshot
     from dure.wire.sessions import SessionDetail, VersionView
 
@@ -69,7 +69,7 @@ def nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
 
 def detail_of(notebook: NotebookSession) -> SessionDetail:
     """Return this notebook's session as the platform has it."""
-    client: Client = session.client()
+    client: Client = context.client()
     session_id = notebook.journal.session if notebook.journal is not None else None
     if session_id is None:
         mine = client.sessions(user=client.me().name, name=notebook.name).sessions if notebook.name else []
@@ -87,7 +87,7 @@ def numbered(detail: SessionDetail, number: int | None) -> VersionView:
     for version in detail.versions:
         if number is None or version.number == number:
             return version
-    raise failure("version_not_found", session.language(), session=detail.session.id, number=number)
+    raise failure("version_not_found", context.language(), session=detail.session.id, number=number)
 
 
 def meant(text: str, detail: SessionDetail) -> VersionView:
@@ -106,7 +106,7 @@ def meant(text: str, detail: SessionDetail) -> VersionView:
 
 def saved_version(notebook: NotebookSession, version: VersionView) -> Saved:
     """Return what a version holds, not loaded yet."""
-    from dure.notebook.session_opening import load
+    from dure.notebook.sessions.opening import load
 
     assert notebook.saver is not None
     assert version.document is not None
@@ -121,7 +121,7 @@ def snapshot_of(notebook: NotebookSession, version: VersionView) -> Snapshot:
 def untold(failure: BaseException) -> str:
     """Return the sentence for what did not open; "" for a platform that is away, no news to who works without it."""
     from dure.client import DureError
-    from dure.notebook.session_opening import AWAY, KeyChangedError
+    from dure.notebook.sessions.opening import AWAY, KeyChangedError
     from dure.state.store.blobs import StoreAwayError
 
     if isinstance(failure, KeyChangedError):

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_ended import Ended, unsaved
-from dure.notebook.session_journal import Journal, left_behind
+from dure.notebook.sessions.ended import Ended, unsaved
+from dure.notebook.sessions.journal import Journal, left_behind
 from dure.wire.skew import SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from dure.client import Client
-    from dure.notebook.session_restoring import Brought
+    from dure.notebook.sessions.restoring import Brought
     from dure.state import Blobs, Snapshot
     from dure.wire.sessions import SessionDetail, SessionDocument, SessionPolicyView, VersionView
 
@@ -85,7 +85,7 @@ class Opened:
 def a_client() -> Client:
     """Return a client that gives up soon: whoever waits for it is a person, and there is another time."""
     from dure.client import Client, find_login
-    from dure.notebook.session import language
+    from dure.notebook.context import language
 
     return Client(find_login(), lang=language(), retry_s=0, timeout_s=_ASK_S)
 
@@ -222,7 +222,7 @@ def saved_like_here(opened: Opened, names: Collection[str]) -> tuple[Saved, list
     """Return the newest version that an environment like this one saved and that holds some of `names`, with these;
     None where there is none among the last.
     """
-    from dure.notebook.session_restoring import moved
+    from dure.notebook.sessions.restoring import moved
     from dure.state import fingerprint
 
     for version in opened.versions[:_LOOKED_BACK]:

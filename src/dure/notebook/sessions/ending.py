@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dure.notebook.sessions import NotebookSession
+    from dure.notebook.sessions.session import NotebookSession
 
 GRACE_S = 20.0  # the last save may take so long; whoever stops the kernel may be less patient
 

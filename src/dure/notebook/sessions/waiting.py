@@ -14,15 +14,15 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.reads import tree_reads
-from dure.notebook.session_restoring import lost_names, lost_of, some
-from dure.notebook.session_words import say
+from dure.notebook.sessions.restoring import lost_names, lost_of, some
+from dure.notebook.sessions.words import say
 from dure.state.later import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dure.notebook.session_restoring import Brought
-    from dure.notebook.sessions import NotebookSession
+    from dure.notebook.sessions.restoring import Brought
+    from dure.notebook.sessions.session import NotebookSession
     from dure.state.later import Later
 
 _TOLD_AFTER_S = 1.0

@@ -13,25 +13,25 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.context import cell_under_way, connection, notebook_name
 from dure.notebook.own_modules import OwnModules
-from dure.notebook.session import cell_under_way, connection, notebook_name
-from dure.notebook.session_ended import EndedCells, ended_line, source_of
-from dure.notebook.session_ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
-from dure.notebook.session_history import CellFiles, know_files, put_history
-from dure.notebook.session_journal import Journal, folder, left_behind
-from dure.notebook.session_names import Names
-from dure.notebook.session_restoring import Brought, bring_back, clock, restored_line, short
-from dure.notebook.session_telling import Telling
-from dure.notebook.session_words import say
+from dure.notebook.sessions.ended import EndedCells, ended_line, source_of
+from dure.notebook.sessions.ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
+from dure.notebook.sessions.history import CellFiles, know_files, put_history
+from dure.notebook.sessions.journal import Journal, folder, left_behind
+from dure.notebook.sessions.names import Names
+from dure.notebook.sessions.restoring import Brought, bring_back, clock, restored_line, short
+from dure.notebook.sessions.telling import Telling
+from dure.notebook.sessions.words import say
 from dure.notebook.shell_settings import ShellSettings, hung_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dure.notebook.session_ended import Ended
-    from dure.notebook.session_opening import Opened, Saved
-    from dure.notebook.session_saving import Saver
-    from dure.notebook.session_waiting import Waiting
+    from dure.notebook.sessions.ended import Ended
+    from dure.notebook.sessions.opening import Opened, Saved
+    from dure.notebook.sessions.saving import Saver
+    from dure.notebook.sessions.waiting import Waiting
 
 OPEN_WAIT_S = 0.8  # a first cell waits for the platform at most this long
 EXPECTED_WAIT_S = 15.0  # unless this machine knows that there is something to restore, which the cell may need
@@ -200,7 +200,7 @@ class NotebookSession:
 
     def _open(self, name: str) -> None:
         try:
-            from dure.notebook.session_opening import a_client, import_aside, open_session
+            from dure.notebook.sessions.opening import a_client, import_aside, open_session
 
             client = a_client()
             url, known_by = client.login.url, "" if self._by_hand else connection(self.shell)
@@ -283,7 +283,7 @@ class NotebookSession:
 
     def ready(self, timeout_s: float = 10.0) -> bool:
         """Whether the session is opened and a saver stands ready; waits for the platform up to `timeout_s`."""
-        from dure.notebook.session_saving import a_saver
+        from dure.notebook.sessions.saving import a_saver
 
         if self._opening is None:
             return False
@@ -300,7 +300,7 @@ class NotebookSession:
         """Restore what was open last, but nothing over what the person has made in this kernel already; whether that
         and what no version holds was shown.
         """
-        from dure.notebook.session_opening import report_restored
+        from dure.notebook.sessions.opening import report_restored
 
         assert self.opened is not None
         assert self.opened.blobs is not None
@@ -317,7 +317,7 @@ class NotebookSession:
         return True
 
     def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str], ended: Sequence[Ended] = ()) -> Brought | None:
-        from dure.notebook.session_opening import saved_like_here
+        from dure.notebook.sessions.opening import saved_like_here
 
         try:
             brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
@@ -351,7 +351,7 @@ class NotebookSession:
         if brought.later is not None and self.saver is not None:
             self.saver.coming = brought.later
         if brought.later is not None:
-            from dure.notebook.session_waiting import Waiting
+            from dure.notebook.sessions.waiting import Waiting
 
             self.waiting = Waiting(self, brought, brought.later)
             self.waiting.attach()
@@ -387,7 +387,7 @@ class NotebookSession:
         """Freeze the namespace now and have it written aside; False when nothing is to be saved here. `if_changed`: it
         is no version where no variable is another one than in the last.
         """
-        from dure.notebook.session_saving import Facts
+        from dure.notebook.sessions.saving import Facts
 
         saver = self.saver
         if saver is None or saver.paused or saver.fenced:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
-from dure.notebook import session
+from dure.notebook import context
 from dure.notebook.failures import QuietError, told_plainly
-from dure.notebook.session_comparing import diff, undo
-from dure.notebook.session_ended import Ended, ended_line
-from dure.notebook.session_lookup import (
+from dure.notebook.sessions.comparing import diff, undo
+from dure.notebook.sessions.ended import Ended, ended_line
+from dure.notebook.sessions.lookup import (
     PATIENCE_S,
     detail_of,
     flushed,
@@ -23,15 +23,15 @@ from dure.notebook.session_lookup import (
     numbered,
     saver_of,
 )
-from dure.notebook.session_restoring import Lost, bring_back, clock, lost_names, restored_line, short, some
-from dure.notebook.session_words import HELP, say
+from dure.notebook.sessions.restoring import Lost, bring_back, clock, lost_names, restored_line, short, some
+from dure.notebook.sessions.words import HELP, say
 from dure.notebook.tables import Table, show
 from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
-    from dure.notebook.session_opening import Saved
-    from dure.notebook.session_saving import Saver
-    from dure.notebook.sessions import NotebookSession
+    from dure.notebook.sessions.opening import Saved
+    from dure.notebook.sessions.saving import Saver
+    from dure.notebook.sessions.session import NotebookSession
     from dure.wire.sessions import SessionView
 
 _SHOWN = 20
@@ -44,7 +44,7 @@ def run_session(notebook: NotebookSession, line: str) -> None:
 
     command, *rest = split_words(line) or ["status"]
     if command in {"help", "-h", "--help"} or "--help" in rest:
-        print(HELP[session.language()])  # noqa: T201 -- help is for the reader
+        print(HELP[context.language()])  # noqa: T201 -- help is for the reader
         return
     if command not in COMMANDS:
         raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
@@ -159,7 +159,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 
 def _list_all(notebook: NotebookSession) -> None:
-    client = session.client()
+    client = context.client()
     columns = [say(f"column_{key}") for key in ("session", "name", "owner", "at", "versions", "size", "shared")]
     rows = [
         (
@@ -185,6 +185,8 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     words, trusted = _trusted(rest)
     reference = parsed(words[0]) if words else Reference()
     names = words[1:]
+    if notebook.saver is not None:
+        flushed(notebook)  # first: what the session holds now tells a name from a session
     if words and reference.number is None and words[0] in _known_names(notebook):
         reference, names = Reference(), words  # `%session restore df` means the name
     if notebook.saver is not None:
@@ -223,9 +225,9 @@ def _absent(saved: Saved, names: Sequence[str]) -> str:
 def _content(notebook: NotebookSession, reference: Reference, trusted: str | None) -> tuple[Saved, Any, bool]:
     """Return the version that a reference means, its blobs, and whether another person saved it."""
     from dure.client.errors import failure
-    from dure.notebook.session_opening import load
+    from dure.notebook.sessions.opening import load
 
-    client = session.client()
+    client = context.client()
     if reference.name:
         detail = client.session(_named(notebook, reference.name).id)
     else:
@@ -248,7 +250,7 @@ def _named(notebook: NotebookSession, name: str) -> SessionView:
     from dure.client import DureError
 
     try:
-        return found(session.client(), name)
+        return found(context.client(), name)
     except DureError as error:
         if error.code == "session_not_found" and name.isidentifier() and _has(notebook):
             number = notebook.saver.journal.number if notebook.saver is not None else 0
@@ -292,9 +294,9 @@ def _fork(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
     if not rest:
         raise QuietError(say("name_needed", command="fork"))
-    name = checked_name(rest[0], session.language())
+    name = checked_name(rest[0], context.language())
     saver = saver_of(notebook)
-    client = session.client()
+    client = context.client()
     if client.sessions(user=client.me().name, name=name).sessions:
         raise QuietError(say("fork_taken", fork=name, typed=shlex.quote(name)))
     if saver.fenced:
@@ -328,12 +330,12 @@ def _share(notebook: NotebookSession, rest: Sequence[str]) -> None:
     saver_of(notebook)
     flushed(notebook)
     named = [word for word in rest if not word.startswith("-")]
-    people = ["*"] if "--team" in rest else checked_people(named, session.language())
+    people = ["*"] if "--team" in rest else checked_people(named, context.language())
     detail = detail_of(notebook)
     people = [person for person in people if person != detail.session.user]
     if not people:
         raise QuietError(say("person_needed"))
-    detail = session.client().share_session(detail.session.id, [*detail.session.shared, *people])
+    detail = context.client().share_session(detail.session.id, [*detail.session.shared, *people])
     key = "shared_all" if "*" in people else "shared"
     reference = shlex.quote(f"{detail.session.user}/{detail.session.name}")
     told = {"team": detail.session.team, "name": short(detail.session.name), "reference": reference}
@@ -348,7 +350,7 @@ def _unshare(notebook: NotebookSession, rest: Sequence[str]) -> None:
         readers = people_text(shared) if shared else say("nobody")
         raise QuietError(say("not_shared_with", people=", ".join(absent), name=name, readers=readers))
     left = [person for person in shared if rest and person not in rest]
-    session.client().share_session(detail.session.id, left)
+    context.client().share_session(detail.session.id, left)
     notebook.show(say("unshared_some", name=name, readers=people_text(left)) if left else say("unshared", name=name))
 
 
@@ -363,7 +365,7 @@ def _off(notebook: NotebookSession, _: Sequence[str]) -> None:
 
 
 def _on(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    another = bool(rest) and checked_name(rest[0], session.language()) != notebook.name
+    another = bool(rest) and checked_name(rest[0], context.language()) != notebook.name
     if another:
         if notebook.saver is not None:
             notebook.saver.wait()

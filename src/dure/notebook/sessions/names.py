@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_restoring import Lost
+from dure.notebook.sessions.restoring import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dure.notebook.session_ended import Ended
-    from dure.notebook.session_restoring import Brought
+    from dure.notebook.sessions.ended import Ended
+    from dure.notebook.sessions.restoring import Brought
 
 
 class Names:

@@ -13,18 +13,18 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.context import language
 from dure.notebook.own_modules import OWN_MODULES
-from dure.notebook.session import language
-from dure.notebook.session_ended import ended_text, rerun_text
-from dure.notebook.session_history import History, history_of
-from dure.notebook.session_words import say
+from dure.notebook.sessions.ended import ended_text, rerun_text
+from dure.notebook.sessions.history import History, history_of
+from dure.notebook.sessions.words import say
 from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from dure.notebook.session_ended import Ended
-    from dure.notebook.session_opening import Damaged, Saved
+    from dure.notebook.sessions.ended import Ended
+    from dure.notebook.sessions.opening import Damaged, Saved
     from dure.state import Blobs, Report, Snapshot
     from dure.state.later import Later
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.session_journal import state_folder
-from dure.notebook.session_lookup import untold
-from dure.notebook.session_restoring import lost_names, short
-from dure.notebook.session_words import say
+from dure.notebook.sessions.journal import state_folder
+from dure.notebook.sessions.lookup import untold
+from dure.notebook.sessions.restoring import lost_names, short
+from dure.notebook.sessions.words import say
 
 if TYPE_CHECKING:
-    from dure.notebook.session_journal import Journal
-    from dure.notebook.session_names import Names
-    from dure.notebook.session_opening import Opened
-    from dure.notebook.session_saving import Saver
+    from dure.notebook.sessions.journal import Journal
+    from dure.notebook.sessions.names import Names
+    from dure.notebook.sessions.opening import Opened
+    from dure.notebook.sessions.saving import Saver
 
 
 class Telling:

@@ -369,7 +369,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "마지막 셀의 상태를 다 쓸 때까지 기다리는 중 …",
     ),
     "saved_only_here": (
-        "The platform does not answer: {count} versions are on this machine only, and are sent when it does.",
+        "The platform does not answer; versions on this machine only, sent when it does: {count}.",
         "플랫폼이 응답하지 않습니다. 버전 {count}개가 이 컴퓨터에만 있으며, 응답하면 전송합니다.",
     ),
     "more_versions": (

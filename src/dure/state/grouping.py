@@ -110,8 +110,8 @@ def gather(
         shared.placed = owned.placed(namespace, names, Kinds().matters)
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
         found = _gather(shared, chosen, cutter)
-        while cutter.undone(shared.owners.borrowed):
-            shared.owners.again(owned=True)
+        while cutter.undone(shared.lenders.borrowed):
+            shared.lenders.again(owned=True)
             found = _gather(shared, chosen, cutter)
         for group in found[0]:
             if look is not None:
@@ -151,13 +151,13 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     if living:
         shared.met_living = shared.living
     if living or _find_apart(nodes, unions, shared):
-        shared.owners.again()
+        shared.lenders.again()
         return _gather(shared, chosen, cutter)
-    if shared.owners.missed(met(each).of_types for each in picklers):
-        shared.owners.again()
+    if shared.lenders.missed(met(each).of_types for each in picklers):
+        shared.lenders.again()
         return _gather(shared, chosen, cutter)
     if shared.ties.rounds and _lose_something(nodes, unions, shared, cutter):
-        shared.owners.again()
+        shared.lenders.again()
         return _gather(shared, chosen, cutter)
     _spread_failures(nodes)
     _settle_apart(nodes, unions)

@@ -82,7 +82,7 @@ def measured(registry: Any, maker: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _buffer(pickler: Any, buffer: Any) -> Any:
-    found = pickler.shared.owners.below(buffer.address, buffer.size) if buffer.size else None
+    found = pickler.shared.lenders.below(buffer.address, buffer.size) if buffer.size else None
     return NotImplemented if found is None else (buffer_on, (*found, buffer.size))
 
 

@@ -85,7 +85,7 @@ def _holder(pickler: Any, storage: Any) -> Holder:
 def _reduce_holder(pickler: Any, holder: Holder) -> Any:
     storage = holder.storage
     if storage.device.type == "cpu" and storage.nbytes():
-        found = pickler.shared.owners.lender(storage, storage.data_ptr(), storage.nbytes())
+        found = pickler.shared.lenders.lender(storage, storage.data_ptr(), storage.nbytes())
         if found is not None:
             owner, offset = found
             if isinstance(owner, type(storage)):

@@ -22,7 +22,7 @@ from dure.state.libraries import others
 from dure.state.memory.regions import Block, Mapped
 from dure.state.objects import rebuild
 from dure.state.objects.elements import reduce_elements
-from dure.state.objects.owners import EXPORTERS, memory_below, span_of
+from dure.state.objects.lenders import EXPORTERS, memory_below, span_of
 from dure.state.objects.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def _top(array: Any, shared: Shared) -> Any:
         return found
     if not array.flags.owndata and array.nbytes and not isinstance(below, Block | Mapped | bytes):
         low, high = span_of(array)
-        found = shared.owners.lender(array, low, high - low)  # a C pointer, another library's object
+        found = shared.lenders.lender(array, low, high - low)  # a C pointer, another library's object
         if found is not None:
             return _view_of(array, found[0])
     elif array.flags.forc:
-        shared.owners.own(array)
+        shared.lenders.own(array)
     return _root(array)
 
 

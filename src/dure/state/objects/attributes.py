@@ -117,7 +117,7 @@ def _forgetting(kind: type) -> type | None:
 
 def _is_compiled(kind: type) -> bool:
     """Tell whether instances are pickled as compiled code of a library says, which may know nothing of attributes."""
-    way = next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in _WAYS))
+    way = way_of(kind)
     if way is object or is_pythons(way):
         return False
     return not any(isinstance(vars(way).get(name), types.FunctionType | property) for name in (*_WAYS, "__setstate__"))

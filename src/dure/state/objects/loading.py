@@ -452,7 +452,7 @@ def module_now(module: str) -> str:
 
 
 # by the names of modules that are no more
-_PART_OF = {"belonging": "others", "exporters": "owners", "unwilling": "others"}
+_PART_OF = {"belonging": "others", "exporters": "lenders", "unwilling": "others"}
 _ASKED_AS = {"namespace": "live_namespace", "placed": "placed_in"}
 _HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE

@@ -39,7 +39,7 @@ from dure.state.objects import (
     standard,
     ties,
 )
-from dure.state.objects.owners import Owners
+from dure.state.objects.lenders import Lenders
 from dure.state.objects.refusals import RefusedError, is_too_deep
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Shared:
         self.cutter.token_of = self.token
         self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
         self.plains: dict[int, Any] = {}
-        self.owners = Owners(namespace)
+        self.lenders = Lenders(namespace)
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
         self._watched: list[written.Watched] = []
         self._holders: dict[int, tuple[dict[str, Any], Any]] = {}

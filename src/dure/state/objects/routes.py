@@ -35,10 +35,10 @@ from dure.state.objects import (
     errors,
     instances,
     labels,
+    lenders,
     marks,
     nans,
     owned,
-    owners,
     rebuild,
     standard,
     ties,
@@ -205,7 +205,7 @@ def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
             return labels.reduced
         if issubclass(kind, pandas.DataFrame | pandas.Series):
             return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or owners.route(kind) or others.route(kind)
+    return figures.route(kind) or tensors.route(kind) or lenders.route(kind) or others.route(kind)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:

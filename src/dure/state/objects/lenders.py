@@ -30,8 +30,8 @@ _TORN_ARRAY = "an array on a part of another array's memory; numpy.array(…) of
 _Span = tuple[int, int]  # where memory begins and ends
 
 
-class Owners:
-    """The objects of one capture that own memory, and those on memory of which they do not tell whose it is."""
+class Lenders:
+    """What one capture meets that has memory which others may be on, and what is on memory without telling whose."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.borrowed: list[_Span] = []  # of what owns none
@@ -249,7 +249,7 @@ def _c_value(pickler: Any, value: Any) -> Any:
     high = low + ctypes.sizeof(value)
     places = [(_exported(source), source) for source in _sources(value)]
     held = [(source, low - place[0]) for place, source in places if place and place[0] <= low and high <= place[1]]
-    source, offset = next(iter(held), None) or pickler.shared.owners.below(low, high - low) or (None, 0)
+    source, offset = next(iter(held), None) or pickler.shared.lenders.below(low, high - low) or (None, 0)
     if source is None or memoryview(source).readonly:
         raise RefusedError(value, _UNKNOWN)
     told = {name: it for name, it in vars(value).items() if it is not source}

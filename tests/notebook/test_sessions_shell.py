@@ -85,6 +85,26 @@ def test_hooks_are_there_once_however_often_a_version_is_restored(desk, how):
     assert again.value(calls) == "1"
 
 
+@pytest.mark.parametrize(
+    ("code", "probe", "expected"),
+    [
+        ("%matplotlib agg\nimport matplotlib.pyplot as plt", "plt.get_backend().lower()", "'agg'"),
+        ("import matplotlib.pyplot as plt\nplt.figure()\nplt.ioff()", "plt.plot([1, 2]); plt.isinteractive()", "False"),
+        ("import matplotlib.pyplot as plt\nplt.figure()", "plt.plot([1, 2]); plt.isinteractive()", "True"),
+    ],
+)
+def test_figures_are_drawn_the_way_that_was_set(desk, code, probe, expected):
+    kernel = desk.open()
+    assert kernel.run(code).ok
+    desk.crash(kernel)
+    again = desk.open()
+    assert "Not restored" not in told(again.loaded), told(again.loaded)
+    shown = again.run(probe)
+    assert shown.result == expected
+    pictures = sum("image/png" in each["data"] for each in shown.displays)
+    assert pictures == (expected == "True")
+
+
 OLD = "class Tool:\n    def work(self):\n        return 'old'\n"
 
 

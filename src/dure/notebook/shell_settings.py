@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _HERE = __name__
 _LISTS = ("input_transformers_cleanup", "input_transformers_post", "ast_transformers")
 _SIMPLE = (bool, int, float, str, type(None), set, list, tuple)
-_QUIET = ("run_magic", "set_option")  # which hang nothing on the shell
+_QUIET = ("run_magic", "set_option", "draw_on_show")  # which hang nothing on the shell
 _INLINE = "InlineBackend"
 _ALWAYS = ("load_ext ", "autoreload ")  # also what was loaded before Dure
 _OWN = frozenset({"shell", "parent", "config", "colors_force", "displayhook_class", "display_pub_class"})
@@ -82,6 +83,8 @@ class ShellSettings:
                 yield f"load_ext {name}", name
         if (mode := _autoreload(shell)) is not None:
             yield f"autoreload {mode}", "autoreload"
+        if (backend := _backend()) is not None:
+            yield f"matplotlib {backend}", "matplotlib"
         for name, command in shell.alias_manager.aliases:
             yield f"alias {name} {command}", name
         yield f"xmode {shell.InteractiveTB.mode}", "xmode"
@@ -117,6 +120,8 @@ class ShellSettings:
             for it in calls:
                 if _of_notebook(it):
                     yield f"{_name(it)} → {event}", event, _call("hang_on_event", event, it)
+        if "matplotlib_inline.backend_inline" in sys.modules and not sys.modules["matplotlib"].is_interactive():
+            yield "plt.ioff()", "ioff", _call("draw_on_show")
         formatter = shell.display_formatter
         for mime, each in (*formatter.formatters.items(), ("", formatter.mimebundle_formatter)):
             for kind, it in (*each.type_printers.items(), *each.deferred_printers.items()):
@@ -156,6 +161,12 @@ def set_option(module: str, kind: str, name: str, value: Any) -> None:
         plain = shell.display_formatter.formatters["text/plain"]
         owner = next(each for each in (plain, shell.Completer, shell) if type(each).__name__ == kind or each is shell)
     setattr(owner, name, set(value) if isinstance(getattr(owner, name), set) else value)
+
+
+def draw_on_show() -> None:
+    """Have figures shown by `plt.show()` alone, after `plt.ioff()`."""
+    importlib.import_module("matplotlib_inline.backend_inline")  # which turns it on, the first time
+    importlib.import_module("matplotlib").interactive(False)
 
 
 def hang(place: str, it: Any) -> None:
@@ -199,6 +210,13 @@ def _call(name: str, *arguments: Any) -> Again:
 
 def _plain(value: Any) -> Any:
     return sorted(value) if type(value) is set else value
+
+
+def _backend() -> str | None:
+    """Return what matplotlib draws with, where that is not the notebook's own way."""
+    matplotlib: Any = sys.modules.get("matplotlib")
+    backend = dict.get(matplotlib.rcParams, "backend") if hasattr(matplotlib, "rcParams") else None
+    return backend if isinstance(backend, str) and not backend.endswith("inline") else None
 
 
 def _autoreload(shell: Any) -> str | None:

@@ -1,10 +1,12 @@
 """The way in with a real browser: the link and the password page."""
 
+import re
 import shutil
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.e2e.hub_browser import PATIENCE_S
 from tests.e2e.real import new_page
 
 CHROMIUM = shutil.which("chromium")
@@ -63,3 +65,28 @@ def test_a_password_is_set_and_used(door, page, chromium, tmp_path):
     fresh.wait_for_url(door.portal_url)
     expect(fresh.locator("body")).to_contain_text("portal of bob")
     fresh.context.close()
+
+
+def test_tokens_and_people_fit_a_phone_and_are_korean_for_those_who_read_korean(door, chromium):
+    context = chromium.new_context(locale="ko-KR", viewport={"width": 390, "height": 800})
+    phone = context.new_page()
+    phone.set_default_timeout(PATIENCE_S * 1000)
+    phone.goto(door.sign_in_link("root1", admin=True))
+    phone.wait_for_url(door.portal_url)
+    phone.goto(f"{door.url}hub/token")
+    phone.get_by_label("용도").fill("laptop")
+    phone.get_by_role("button", name="토큰 만들기").click()
+    expect(phone.locator("#token-area pre")).to_have_text(
+        re.compile(f"^dure login {re.escape(door.url.rstrip('/'))} --token [0-9a-f]{{32}}$")
+    )
+    phone.reload()
+    expect(phone.get_by_role("row", name="laptop")).to_be_visible()
+    expect(phone.locator("time").first).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$"))
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.goto(f"{door.url}hub/admin")
+    expect(phone.get_by_role("button", name="허브 종료")).to_be_visible()
+    expect(phone.get_by_role("button", name="자세히").first).to_be_visible()
+    english = re.findall(r"[A-Z][a-z]+ [A-Za-z]+", phone.locator("#react-admin-hook").inner_text())
+    assert english == []
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()

@@ -419,22 +419,26 @@ HELP: Mapping[str, str] = {
     "en": """%session                     what is saved of this notebook, and what is not
 %session save [LABEL]        save now, under a label if you like
 %session list [--all]        this notebook's versions; --all: all sessions that you may see
-%session restore [SESSION[@N]] [NAME …]    bring a version back: all of it, or some names
+%session restore [SESSION[@N]] [NAME …]
+                             bring a version back: all of it, or some names
 %session diff [A] [B]        what changed: since the last cell, since version A or a time (14:02), or from A to B
 %session undo                bring the variables back to before the last cell that changed any
 %session rerun               run the cells again that made what could not be restored
 %session fork NAME           keep the state as a session of its own
-%session share PERSON …|--team       let people of your team read it; `%session unshare [PERSON …]` ends that
+%session share PERSON …|--team
+                             let people of your team read it; `%session unshare [PERSON …]` ends that
 %session off | on [NAME]     stop saving this notebook, or begin""",
     "ko": """%session                     이 노트북의 저장 상태와 저장되지 않은 변수
 %session save [이름표]       지금 저장
 %session list [--all]        이 노트북의 버전 목록. --all: 볼 수 있는 모든 세션
-%session restore [세션[@N]] [변수 …]    버전 전체 또는 일부 변수를 복원
+%session restore [세션[@N]] [변수 …]
+                             버전 전체 또는 일부 변수를 복원
 %session diff [A] [B]        달라진 점: 마지막 셀, 버전 A나 시각(14:02) 이후, 또는 A에서 B까지
 %session undo                마지막으로 변수를 바꾼 셀 이전으로 되돌리기
 %session rerun               복원하지 못한 변수를 만든 셀만 다시 실행
 %session fork NAME           현재 상태를 별도의 세션으로 보관
-%session share 사람 …|--team     같은 팀에 읽기 전용으로 공유. `%session unshare [사람 …]`으로 해제
+%session share 사람 …|--team
+                             같은 팀에 읽기 전용으로 공유. `%session unshare [사람 …]`으로 해제
 %session off | on [NAME]     이 노트북 저장을 끄거나 켜기""",
 }
 

@@ -57,6 +57,7 @@ class Cutter:
         self._seen: set[int] = set()  # values that were looked at
         self._cuts: dict[int, Cut | Branches] = {}  # by their ids
         self._fresh: set[int] = set()  # ids of parts
+        self._stops: tuple[tuple[int, ...], frozenset[int]] = (), frozenset()
         self.sharing: list[tuple[int, int]] = []  # ids of cuts that share something
 
     def cut(self, values: Iterable[Any]) -> None:
@@ -284,8 +285,7 @@ class Cutter:
     def _walked(self, value: Any) -> trees.Walk:
         """Return what of a value is in no part; what was cut off together, and is not all there, is not cut off."""
         for _ in range(_ROUNDS):
-            stops = {*remembered.branches, *self.stand_ins, *self.contents, *remembered.whole}
-            walk = trees.Walk(value, stops)
+            walk = trees.Walk(value, self._where_to_stop())
             parted = [
                 key
                 for key in walk.stopped.keys() & remembered.branches.keys()
@@ -296,6 +296,14 @@ class Cutter:
             for key in parted:
                 remembered.leave_on(key)
         raise NotPlainError
+
+    def _where_to_stop(self) -> frozenset[int]:
+        """Return the ids of what a walk does not look into; made anew when there are more or fewer of some."""
+        every: tuple[dict[int, Any], ...] = (remembered.branches, self.stand_ins, self.contents, remembered.whole)
+        counts = tuple(map(len, every))
+        if counts != self._stops[0]:
+            self._stops = counts, frozenset().union(*every)
+        return self._stops[1]
 
     def _branches(
         self, root: remembered.Root, walk: trees.Walk, top: dict[int, Any], *, linked: bool

@@ -324,7 +324,8 @@ def _told(error: Exception) -> str:
     from dure.state.store.blobs import BlobError, StoreAwayError
 
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
+        # the store's folder: which of its files failed first differs from one try to the next
+        where = f": {str(error.filename).rpartition('/blobs/')[0] or error.filename}" if error.filename else ""
         return say("store_refuses", problem=f"{error.strerror}{where}")
     if isinstance(error, StoreAwayError):
         return say("store_away", reason=error)

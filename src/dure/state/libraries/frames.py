@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-_ALONE = 4  # references to attributes that nobody but a frame holds: its own, its state's, a local name, who counts
 _KNOWN = ("_mgr", "_attrs", "_flags", "_name")
 
 
@@ -39,7 +38,7 @@ def reduce_frame(frame: Any) -> Any:
     if type(made[2]) is dict and made[2].get("_metadata") is type(frame)._metadata:  # noqa: SLF001 - all frames share it
         made = made[0], made[1], {name: value for name, value in made[2].items() if name != "_metadata"}
     attrs = vars(frame).get("_attrs")
-    if type(made[2]) is dict and (attrs or sys.getrefcount(attrs) > _ALONE) and made[2].get("attrs") is attrs:
+    if type(made[2]) is dict and attrs is not None and made[2].get("attrs") is attrs:
         made, more = (made[0], made[1], {**made[2], "attrs": {}}), {**more, "_attrs": attrs}  # pandas would copy them
     if not more:
         return made

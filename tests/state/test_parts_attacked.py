@@ -232,9 +232,9 @@ def test_one_changed_record_is_compared_without_loading_the_others(blobs, monkey
     read = []
     elements = Loader.elements
 
-    def spy(self, index, number):
+    def spy(self, index, number, outside=None):
         read.append(number)
-        return elements(self, index, number)
+        return elements(self, index, number, outside)
 
     monkeypatch.setattr(Loader, "elements", spy)
     there["rows"][300]["t"].append("new")

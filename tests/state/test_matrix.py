@@ -21,9 +21,19 @@ from tests.state.matrix_identity import IDENTITY_ROWS
 from tests.state.matrix_libraries import LIBRARY_ROWS
 from tests.state.matrix_memory import MEMORY_ROWS
 from tests.state.matrix_pythons import PYTHONS_ROWS
+from tests.state.matrix_shared import SHARED_ROWS
 from tests.state.matrix_strangers import STRANGERS_ROWS
 
-ROWS = [*PLAIN_ROWS, *STRANGERS_ROWS, *ALTERED_ROWS, *IDENTITY_ROWS, *MEMORY_ROWS, *PYTHONS_ROWS, *LIBRARY_ROWS]
+ROWS = [
+    *PLAIN_ROWS,
+    *STRANGERS_ROWS,
+    *ALTERED_ROWS,
+    *IDENTITY_ROWS,
+    *MEMORY_ROWS,
+    *SHARED_ROWS,
+    *PYTHONS_ROWS,
+    *LIBRARY_ROWS,
+]
 
 
 def _is_here(needs):

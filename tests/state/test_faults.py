@@ -114,7 +114,7 @@ def save_under(fault, blobs, base):
     assert said or fault.kind not in ("disk full", "input/output error")
     answered: tuple[str | None, bool] = pickle.loads(said) if said else (None, True)
     said_digest, struck = answered
-    assert said_digest in {None, "BlobError"} or len(str(said_digest)) == 64  # one sentence, whatever it was
+    assert said_digest in {None, "BlobError", "StoreAwayError"} or len(str(said_digest)) == 64  # one sentence, whatever it was
     return None if said_digest == "BlobError" else said_digest, struck
 
 

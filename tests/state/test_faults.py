@@ -114,8 +114,9 @@ def save_under(fault, blobs, base):
     assert said or fault.kind not in ("disk full", "input/output error")
     answered: tuple[str | None, bool] = pickle.loads(said) if said else (None, True)
     said_digest, struck = answered
-    assert said_digest in {None, "BlobError", "StoreAwayError"} or len(str(said_digest)) == 64  # one sentence, whatever it was
-    return None if said_digest == "BlobError" else said_digest, struck
+    refused = said_digest in {"BlobError", "StoreAwayError"}  # one sentence, whatever it was
+    assert refused or said_digest is None or len(said_digest) == 64
+    return None if refused else said_digest, struck
 
 
 def holds(snapshot, blobs, expected):

@@ -20,7 +20,7 @@ __all__ = ["another_desk", "desk", "plane", "server"]
 def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without_another_cell(desk, server):
     server.stop()
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+        before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._ASK_AGAIN_S = 0.5; del dure, session"
     )
     kernel.run("x = 41")
     server.start()
@@ -32,7 +32,7 @@ def test_a_platform_that_was_away_when_the_kernel_started_is_asked_again_without
 def test_it_is_asked_again_too_when_its_turn_came_while_a_cell_ran(desk, server):
     server.stop()
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+        before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._ASK_AGAIN_S = 0.5; del dure, session"
     )
     kernel.run("import asyncio\nawait asyncio.sleep(2)\nx = 41")  # the kernel's loop goes on meanwhile
     server.start()
@@ -122,7 +122,7 @@ def test_a_platform_of_before_is_told_with_who_must_update_and_gets_all_when_it_
 
 def test_while_the_store_is_away_it_is_said_once_and_saved_by_itself_when_it_is_back(desk, plane):
     kernel = desk.open(
-        before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._TRY_AGAIN_S = 0.2; del dure"
+        before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._TRY_AGAIN_S = 0.2; del dure, session"
     )
     kernel.run("x = 1")
     number = settled(desk)

@@ -223,7 +223,7 @@ def test_under_another_blob_key_the_opening_says_so_and_nothing_is_saved_over_wh
     with monkeypatch.context() as changed:
         changed.setattr(desk.plane.ports.blobs, "_key", wrong)
         kernel = desk.open(
-            before=f"{WARM}\nimport dure.notebook.sessions.session\ndure.notebook.sessions._ASK_AGAIN_S = 0.5; del dure"
+            before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._ASK_AGAIN_S = 0.5; del dure, session"
         )
         shown = [told(kernel.loaded), *(told(kernel.run(cell)) for cell in ("y = 2", "pass"))]
         assert [line for line in shown if line] == [shown[0]], "said once"

@@ -63,3 +63,24 @@ def test_the_folder_a_cell_goes_to_is_the_notebooks(new_kernel: Callable[..., No
     assert shown.ok, shown.traceback
     assert kernel.value("was") == begin[:-1] + "/deep/er'"
     kernel.run("%gpu free")
+
+
+def test_who_looks_on_changes_no_call_and_shows_in_no_traceback(new_kernel: Callable[..., NotebookKernel]):
+    kernel = new_kernel("besides-errors.ipynb")
+    shown = kernel.run("%%gpu\nimport logging\nlogging.getLogger('by.keyword').setLevel(level=10)")
+    assert shown.ok, shown.traceback
+    assert "logging of by.keyword" in shown.stream("stderr")
+    for wrong in ("os.environ['ONE'] = 1", "del os.environ['NO_SUCH']", "logging.getLogger('it').setLevel('LOUD')"):
+        shown = kernel.run(f"%%gpu\nimport logging, os\n{wrong}")
+        assert not shown.ok
+        assert wrong in shown.traceback
+        assert "besides" not in shown.traceback
+
+
+def test_loggers_and_names_of_any_kind_cost_no_results(new_kernel: Callable[..., NotebookKernel]):
+    kernel = new_kernel("besides-odd.ipynb")
+    odd = "logging.Logger(5).setLevel(10); os.environ['odd\\udc80'] = '1'; kept_here = 7"
+    shown = kernel.run(f"%%gpu\nimport logging, os\n{odd}")
+    assert shown.ok, shown.traceback
+    assert "environment variables odd?" in shown.stream("stderr")
+    assert kernel.value("kept_here") == "7"

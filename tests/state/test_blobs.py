@@ -12,6 +12,7 @@ import pytest
 from blake3 import blake3
 
 from dure.state import BlobError, BlobMissing, FolderBlobs, Snapshot, capture, changed, open_blobs, restore
+from dure.state.store.blobs import StoreAwayError, told
 
 
 def stored(blobs, digest) -> Path:
@@ -172,11 +173,20 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         return real(Path("/dev/full"), "wb", buffering=0) if mode == "xb" else real(self, mode, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
-    with pytest.raises(BlobError, match=r"the disk is full: free some space, then try again\.$") as told:
+    with pytest.raises(BlobError, match=r"the disk is full: free some space, then try again\.$") as refused:
         blobs.put(b"x")
-    assert isinstance(told.value.__cause__, OSError)
-    assert told.value.__cause__.errno == errno.ENOSPC
+    assert isinstance(refused.value.__cause__, OSError)
+    assert refused.value.__cause__.errno == errno.ENOSPC
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN])
+def test_a_file_server_that_went_is_a_store_that_is_away(tmp_path, number):
+    with (
+        pytest.raises(StoreAwayError, match="its file server does not answer: mount it again, then try again"),
+        told(tmp_path),
+    ):
+        raise OSError(number, os.strerror(number))
 
 
 def test_an_unknown_kind_of_store_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +155,19 @@ def test_a_failed_cell_leaves_the_process_and_no_doubtful_value(keep):
     assert attempt.send(op="provide", names={"data": None})["ok"]
     ends(attempt, 3)
     assert attempt.text() == "False True [1]\n"
+
+
+def test_a_store_that_is_away_as_a_cell_ends_costs_neither_its_end_nor_the_process(keep, server: Server):
+    root = str(server.blobs["root"])
+    away = f"import os\nos.rename({root!r}, {root + '.away'!r})\nopen({root!r}, 'x').close()\nmark = data\n1 / 0"
+    attempt = keep(away, {"data": [1]})
+    end = ends(attempt, 1)
+    assert (end["status"], end["error"]["ename"], end["held"]) == ("error", "ZeroDivisionError", None)
+    Path(root).unlink()
+    Path(f"{root}.away").rename(root)
+    assert next_cell(attempt, "print(mark)")["ok"]
+    assert ends(attempt, 2)["status"] == "ok"
+    assert attempt.text() == "[1]\n"
 
 
 def test_what_a_failed_cell_left_never_stands_for_the_notebooks_own(keep, server: Server):

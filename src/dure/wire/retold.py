@@ -270,6 +270,7 @@ _BLOBS: Mapping[str, str] = {
         "디스크 오류입니다. 디스크를 점검하거나 다른 폴더를 고른 뒤"
     ),
     "the file system is read-only: choose another folder": "읽기 전용 파일 시스템입니다. 다른 폴더를 고른 뒤",
+    "its file server does not answer: mount it again": "파일 서버가 응답하지 않습니다. 다시 마운트한 뒤",
     "it has more than one frame": "프레임이 둘 이상입니다",
     "a part of it is missing": "일부가 없습니다",
     "a part of it is damaged": "일부가 손상되었습니다",

@@ -51,7 +51,7 @@ class Besides:
         self._folder: str | None = None  # the folder in which the cell began
         self._locale = ""
         self._variables: dict[str, str | None] = {}  # which the cell's own code set, with what was there before
-        self._loggers: dict[str, tuple[int, list[Any]]] = {}  # likewise
+        self._loggers: dict[int, tuple[logging.Logger, tuple[int, list[Any]]]] = {}  # likewise, by id
 
     def take(self, parts: Mapping[str, Any]) -> dict[str, str]:
         """Have what the notebook has, before the variables come: modules of the person's are found on `sys.path`.
@@ -103,52 +103,71 @@ class Besides:
     def left_here(self) -> dict[str, list[str]]:
         """Return by name what the cell's own code set and this process alone has."""
         variables = [name for name, before in self._variables.items() if os.environ.get(name) != before]
-        loggers = [name for name, before in self._loggers.items() if _state(logging.getLogger(name)) != before]
-        found = {"environment": sorted(variables), "logging": sorted(name or "root" for name in loggers)}
+        loggers = [str(logger.name) for logger, before in self._loggers.values() if _state(logger) != before]
+        found = {"environment": sorted(variables), "logging": sorted(loggers)}
         if (now := locale.setlocale(locale.LC_ALL)) != self._locale:
             found["locale"] = [now]
-        if self._sent != self._folder != (folder := _folder()):
-            found["folder"] = [str(folder)]
-        return {what: [name[:100] for name in names[:MAX_TOLD]] for what, names in found.items() if names}
+        if self._sent != self._folder != (folder := _folder()) and folder is not None:
+            found["folder"] = [folder]
+        return {
+            what: [name[:100].encode(errors="replace").decode() for name in names[:MAX_TOLD]]
+            for what, names in found.items()
+            if names
+        }
 
     def own_code(self) -> bool:
         """Tell whether it is the cell's own code that sets something now."""
-        frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 -- the watched function's caller
+        frame: types.FrameType | None = sys._getframe(2)  # noqa: SLF001 -- who sets or looks up what is watched
         while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _FOR_OTHERS:
             frame = frame.f_back
         return frame is not None and frame.f_globals is self._namespace
 
-    def note_variable(self, name: object) -> None:
+    def note_variable(self, name: str) -> None:
         """Remember what an environment variable was before it is set."""
-        if isinstance(name, str):
-            self._variables.setdefault(name, os.environ.get(name))
+        self._variables.setdefault(name, os.environ.get(name))
 
     def note_logger(self, logger: logging.Logger) -> None:
-        """Remember how a logger was before it is set."""
-        name = "" if logger is logging.root else logger.name
-        self._loggers.setdefault(name, _state(logger))
+        """Remember a logger and how it was before it is set."""
+        self._loggers.setdefault(id(logger), (logger, _state(logger)))
 
 
 def watch() -> None:
-    """Let `os.environ` and loggers tell what they are set to; called once, in the process that forks the others."""
-    environ: Any = type(os.environ)
-    for name in ("__setitem__", "__delitem__"):
-        _tell(environ, name, lambda noting, _, key: noting.note_variable(key))
+    """Have it told when environment variables and loggers are set; called once, in the process that forks the others.
+
+    No frame of it stands in a traceback: `os.environ` has checked what it is given before it calls `os.putenv`, and the
+    methods of a logger are looked at as they are looked up.
+    """
+    for name in ("putenv", "unsetenv"):
+        setattr(os, name, _told(getattr(os, name)))
     for name in ("setLevel", "addHandler", "removeHandler"):
-        _tell(logging.Logger, name, lambda noting, logger, _: noting.note_logger(logger))
+        setattr(logging.Logger, name, _Watched(getattr(logging.Logger, name)))
 
 
-def _tell(cls: Any, name: str, note: Callable[[Besides, Any, Any], None]) -> None:
-    plain = getattr(cls, name)
-
+def _told(plain: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(plain)
-    def told(self: Any, first: Any, *rest: Any, **named: Any) -> Any:
+    def told(name: Any, *value: Any) -> None:
         for noting in _watching:
             if noting.own_code():
-                note(noting, self, first)
-        return plain(self, first, *rest, **named)
+                noting.note_variable(os.fsdecode(name))
+        plain(name, *value)
 
-    setattr(cls, name, told)
+    told.__module__ = "os"
+    return told
+
+
+class _Watched:
+    """A method of loggers that tells when it is looked up."""
+
+    def __init__(self, plain: Callable[..., None]) -> None:
+        self._plain = plain
+
+    def __get__(self, logger: logging.Logger | None, kind: type) -> Callable[..., None]:
+        if logger is not None:
+            for noting in _watching:
+                if noting.own_code():
+                    noting.note_logger(logger)
+        found: Callable[..., None] = self._plain.__get__(logger, kind)
+        return found
 
 
 def _state(logger: logging.Logger) -> tuple[int, list[Any]]:

@@ -27,9 +27,10 @@ from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
 from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
+from dure.worker.failing import failed, failure, interrupted
 from dure.worker.last_value import LAST_VALUE, SETTINGS_MADE, holder_of, is_number, small_copy
 from dure.worker.patience import Patience
-from dure.worker.shell import CellShell, safe_text
+from dure.worker.shell import CellShell
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
@@ -66,7 +67,7 @@ def _run_first(session: _Session, cell: Mapping[str, Any], *, kept: bool) -> dic
     except KeyboardInterrupt:
         if not kept:
             raise
-    return _interrupted()
+    return interrupted()
 
 
 def _run_next(session: _Session, cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,40 +77,11 @@ def _run_next(session: _Session, cell: Mapping[str, Any]) -> dict[str, Any]:
         session.resume(cell)
         return session.run(cell)
     except KeyboardInterrupt:
-        return _interrupted()
+        return interrupted()
     except (SpecError, BlobError, NameError) as error:
         text = str(error)
     session.shell.send("error", {"ename": "NotStarted", "evalue": text, "traceback": [f"NotStarted: {text}"]})
     return failed("error", 1, "NotStarted", text)
-
-
-def _interrupted() -> dict[str, Any]:
-    return failed("interrupted", 130, "KeyboardInterrupt", "The cell was interrupted.")
-
-
-def failed(status: str, exit_code: int, ename: str, evalue: str) -> dict[str, Any]:
-    """Return the report of a run that stores nothing."""
-    return {"status": status, "exit_code": exit_code, "error": {"ename": ename, "evalue": evalue}}
-
-
-def _failure(shell: CellShell, error: BaseException) -> dict[str, Any]:
-    name, text = type(error).__name__, safe_text(error)
-    if isinstance(error, SystemExit):
-        if error.code is not None and not isinstance(error.code, int):
-            sys.stderr.write(f"{text}\n")  # as Python does with `sys.exit("why")`
-        return failed("exit", exit_code(error), name, text)
-    if not shell.shown:  # every failure is shown, also where IPython only prints
-        shell.send("error", {"ename": name, "evalue": text, "traceback": [f"{name}: {text}"]})
-    if isinstance(error, KeyboardInterrupt):
-        return failed("interrupted", 130, name, text or "The cell was interrupted.")
-    return failed("error", 1, name, text)
-
-
-def exit_code(error: SystemExit) -> int:
-    """Return the exit code that Python would give for this SystemExit."""
-    if error.code is None:
-        return 0
-    return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
 class _Session:
@@ -163,7 +135,7 @@ class _Session:
         error = result.error_before_exec or result.error_in_exec
         if error is None:
             return self.store(result.result)
-        report = _failure(self.shell, error)
+        report = failure(self.shell, error)
         return {**self.store(), **report, "partial": True} if cell.get("keep_partial") else report
 
     def restore(self, cell: Mapping[str, Any]) -> None:
@@ -376,7 +348,19 @@ class _Session:
             self.shell.user_ns.pop(name, None)
         if report["status"] != "ok":
             self._drop_doubtful()
-        report["held"] = self._base.store(self._blobs) if self._base is not None else None
+        report["held"] = self._held_stored()
+
+    def _held_stored(self) -> str | None:
+        """Return what names all that is held; None while the store is away: the next cell then comes with all it reads.
+
+        By now the cell has ended and its results are stored: nothing that fails here may cost them.
+        """
+        if self._base is None:
+            return None
+        try:
+            return self._base.store(self._blobs)
+        except (BlobError, OSError):
+            return None
 
     def _reveal(self) -> None:
         for name, value in self._hidden.items():

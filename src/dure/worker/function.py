@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from dure.state import BlobError, Blobs, Snapshot, capture, open_blobs, restore
-from dure.worker.cell import exit_code, failed
 from dure.worker.channel import READY, Outlet
+from dure.worker.failing import exit_code, failed
 from dure.worker.patience import Patience
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # Garbage collection spares blobs that were put within the hour; twice this must be less, with time left to submit.
 FRESH_S = 900.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNMOUNTED = (errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)  # of NFS and FUSE
 
 
 class BlobError(Exception):
@@ -399,6 +400,7 @@ def told(folder: Path) -> Iterator[None]:
             errno.EPERM: "permission is denied: check its owner and group",
             errno.EIO: "the disk reports an error: check it, or choose another folder",
             errno.EROFS: "the file system is read-only: choose another folder",
+            **dict.fromkeys(_UNMOUNTED, "its file server does not answer: mount it again"),
         }
         if error.errno not in reasons:
             raise

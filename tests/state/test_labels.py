@@ -163,6 +163,28 @@ def test_a_cell_that_renames_labels_renames_them_for_all_who_hold_them(tmp_path)
     assert index.name == "x"
 
 
+def test_a_cell_brings_what_it_gave_to_labels_beside_their_name(tmp_path):
+    scope, blobs = _scope("i = pd.Index([1, 2]); s = pd.Series([1, 2], index=i); i.unit = ['m']"), FolderBlobs(tmp_path)
+    index = scope["i"]
+    cell = _Elsewhere(scope, blobs, ["s"], tmp_path)
+    cell.run("s.index.unit = ['km']; s.index.note = 3")
+    cell.deliver()
+    assert scope["s"].index is scope["i"] is index
+    assert (index.unit, index.note) == (["km"], 3)
+
+
+def test_labels_in_a_list_that_a_cell_reads_stay_those_of_who_was_not_read(tmp_path):
+    cell = "i = pd.Index([1, 2]); df = pd.DataFrame({'a': [1]}); held = [[i], df.columns]"
+    scope, blobs = _scope(cell), FolderBlobs(tmp_path)
+    cell = _Elsewhere(scope, blobs, ["held"], tmp_path)
+    cell.run("held.append(1)")
+    assert cell.changed == ["held"]
+    assert cell.deliver().notes == []
+    assert scope["held"][0][0] is scope["i"]
+    assert scope["held"][1] is scope["df"].columns
+    assert scope["held"][2] == 1
+
+
 def test_a_cell_that_takes_labels_or_filters_changes_nothing_else(tmp_path):
     scope, blobs = _scope("df = pd.DataFrame({'a': [1, 2], 'b': [3, 4]}, index=['x', 'y'])"), FolderBlobs(tmp_path)
     frame = scope["df"]

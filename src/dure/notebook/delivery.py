@@ -256,11 +256,12 @@ def _labels_settled(
     kept beside, with labels of their own.
     """
     from dure.state import Snapshot, restore
+    from dure.state.objects import labels
 
     renamed = report.renamed if report is not None else []
-    for labels, saved, users in renamed:
+    for here, saved, users in renamed:
         if report is not None and not users.isdisjoint(report.values):
-            labels.names = saved.names
+            labels.told_as(here, saved)
     apart = {name for *_, users in renamed for name in users & twins.keys()}
     if blobs is None or not apart:
         return {}

@@ -174,6 +174,9 @@ def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
     apart = {id(index): index for index in labels.of_frames(chosen.values()) if id(index) not in shared.inline}
     for index in apart.values():
         shared.token(index)
+    if not namespace.keys() <= chosen.keys():
+        for index in labels.of_frames(namespace.values()):  # that somebody else has, too
+            labels.token_of(index)
     mark = NamespaceMark()
     for name, found in chosen.items():
         value: Any = mark if found is namespace else found

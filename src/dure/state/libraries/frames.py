@@ -62,13 +62,18 @@ def reduce_refs(_: Any) -> Any:
 def reduce_index(index: Any) -> Any:
     """Return the reduction of an Index that shares memory with columns, or that a person gave attributes."""
     refs = vars(index).get("_references")
-    more = {name: value for name, value in vars(index).items() if name[0] != "_" and name != "sortorder"}
+    more = given_to(index)
     if refs is None and not more:
         return NotImplemented
     own = index.__reduce__()
     if not isinstance(own, tuple) or len(own) < 2:
         return NotImplemented
     return restore_index, (own[0], own[1], refs, more) if more else (own[0], own[1], refs)
+
+
+def given_to(index: Any) -> dict[str, Any]:
+    """Return the attributes that a person gave an Index."""
+    return {name: value for name, value in vars(index).items() if name[0] != "_" and name != "sortorder"}
 
 
 def index_arrays(index: Any) -> list[Any]:

@@ -101,6 +101,19 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one.dtype == other.dtype and bool(one.equals(other))
 
 
-def same_names(one: Any, other: Any) -> bool:
-    """Tell whether two have the same names."""
-    return [(type(name), name) for name in one.names] == [(type(name), name) for name in other.names]
+def same_told(one: Any, other: Any) -> bool:
+    """Tell whether two have the same names, and the same attributes from a person."""
+    mine, theirs = frames.given_to(one), frames.given_to(other)
+    try:
+        given = mine.keys() == theirs.keys() and all(bool(mine[name] == theirs[name]) for name in mine)
+    except Exception:  # what cannot be compared, such as arrays, is not known to be the same
+        return False
+    return given and [(type(name), name) for name in one.names] == [(type(name), name) for name in other.names]
+
+
+def told_as(index: Any, other: Any) -> None:
+    """Give labels the names and a person's attributes of others."""
+    index.names = other.names
+    for name in frames.given_to(index):
+        del vars(index)[name]
+    vars(index).update(frames.given_to(other))

@@ -187,6 +187,7 @@ def test_what_shares_something_with_a_value_that_the_cell_changed_is_told(kernel
     assert kernel.run(
         "import numpy as np, pandas as pd\nrows = [{'a': 1}, {'b': [2]}]\none, deep = rows[0], {'in': rows[1]['b']}\n"
         "array = np.zeros(9)\nviews = {'v': array[:3]}\nframe = pd.DataFrame({'a': [1]})\nother = frame[['a']]\n"
+        "groups, styles = frame.groupby('a'), [frame.style]\n"
         "class Net: pass\nnet = Net()\nnet.part = Net()\npart = net.part\npair = both = [[], []]\nlone = [[1]]"
     ).ok
     cell = "rows[0]['a'] = 5; views['v'][0] = 1; frame['a'] = 2; net.rate = 1; pair[0].append(1); lone[0].append(2)"
@@ -194,6 +195,7 @@ def test_what_shares_something_with_a_value_that_the_cell_changed_is_told(kernel
     assert shown.ok
     told = [line.split(", which has")[0] for line in shown.stream("stderr").splitlines()]
     assert told == [
+        "The cell changed frame in place without groups, styles",
         "The cell changed net in place without part",
         "The cell changed rows in place without deep, one",
         "The cell changed views in place without array",

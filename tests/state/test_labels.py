@@ -174,8 +174,8 @@ def test_a_cell_brings_what_it_gave_to_labels_beside_their_name(tmp_path):
 
 
 def test_labels_in_a_list_that_a_cell_reads_stay_those_of_who_was_not_read(tmp_path):
-    cell = "i = pd.Index([1, 2]); df = pd.DataFrame({'a': [1]}); held = [[i], df.columns]"
-    scope, blobs = _scope(cell), FolderBlobs(tmp_path)
+    scope = _scope("i = pd.Index([1, 2]); df = pd.DataFrame({'a': [1]}); held = [[i], df.columns]")
+    blobs = FolderBlobs(tmp_path)
     cell = _Elsewhere(scope, blobs, ["held"], tmp_path)
     cell.run("held.append(1)")
     assert cell.changed == ["held"]

@@ -25,6 +25,7 @@ _HELD = 2  # to a former value: of `former`, and of the caller
 _NOT_INSIDE = (types.ModuleType, types.FrameType, type, str, bytes, int, float)
 _CONTAINERS = {dict, list, tuple, set, frozenset}
 _LIBRARIES = {"dure", "logging", "pandas"}  # frames share memory, but no change of it
+_ABOUT = ("obj", "data", "_parent")  # under these a GroupBy, a window, a Styler or an accessor has its frame
 
 
 def holders(former: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -70,7 +71,7 @@ def _inside(values: Iterable[Any], bound: int, kinds: _Kinds) -> list[Any]:
     while todo and len(found) < bound:
         found.append(todo.pop())
         for one in _referents(found[-1], kinds):
-            if id(one) not in seen and (kinds.can_change(one) or not kinds.outside(one)):
+            if id(one) not in seen and (kinds.can_change(one) or kinds[type(one)][2] or not kinds.outside(one)):
                 seen.add(id(one))
                 todo.append(one)
     return found
@@ -78,31 +79,37 @@ def _inside(values: Iterable[Any], bound: int, kinds: _Kinds) -> list[Any]:
 
 def _referents(value: Any, kinds: _Kinds) -> list[Any]:
     """Return what is part of a value; the memory of a numpy view, too, which the collector does not know."""
-    if kinds.outside(value):
-        return []
     kind = type(value)
+    if kinds.outside(value):
+        return (
+            [one for one in map(getattr(value, "__dict__", {}).get, _ABOUT) if one is not None]
+            if kinds[kind][2]
+            else []
+        )
     if kind in _CONTAINERS and len(value) > _INSIDE:  # touching millions of objects takes a second and their memory
         return list(itertools.islice(value.values() if kind is dict else value, _INSIDE))
     base = value.base if _is_array(kind) else None
     return gc.get_referents(value) if base is None else [base]
 
 
-class _Kinds(dict[type, tuple[bool, bool]]):
-    """Of each type whether two who have an object of it see each other's changes, and whether it leads away from a
-    variable's content: to modules, to what functions call global, to Dure itself.
+class _Kinds(dict[type, tuple[bool, bool, bool]]):
+    """Of each type whether two who have an object of it see each other's changes, whether it leads away from a
+    variable's content: to modules, to what functions call global, to Dure itself; and whether it is about a frame.
     """
 
-    def __missing__(self, kind: type) -> tuple[bool, bool]:
+    def __missing__(self, kind: type) -> tuple[bool, bool, bool]:
         torch, pandas = sys.modules.get("torch"), sys.modules.get("pandas")
+        data = () if pandas is None else (pandas.DataFrame, pandas.Series, pandas.Index)
         can_change = (
             issubclass(kind, dict | list | set | bytearray)
             or kind.__module__ == "__main__"
             or _is_array(kind)
             or (torch is not None and issubclass(kind, torch.Tensor | torch.nn.Module))
-            or (pandas is not None and issubclass(kind, pandas.DataFrame | pandas.Series))
+            or issubclass(kind, data[:2])
         )
         outside = issubclass(kind, _NOT_INSIDE) or kind.__module__.partition(".")[0] in _LIBRARIES
-        self[kind] = can_change, outside
+        about = kind.__module__.partition(".")[0] == "pandas" and not issubclass(kind, data)
+        self[kind] = can_change, outside, about
         return self[kind]
 
     def can_change(self, value: Any) -> bool:

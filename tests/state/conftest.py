@@ -7,6 +7,7 @@ import pytest
 from dure.state import FolderBlobs
 from dure.state.cut import plain
 from tests.s3server import program, s3_server
+from tests.state.cutting import records
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +42,9 @@ def pickled(monkeypatch):
 
     monkeypatch.setattr(plain, "dumps", spy)
     return counted
+
+
+@pytest.fixture
+def pages_of_its_own():
+    """Fills the places that other tests left between their objects, so that what a test makes lies on other pages."""
+    return records(80_000)

@@ -22,12 +22,6 @@ def small_parts(monkeypatch):
     cutting.small_parts(monkeypatch)
 
 
-@pytest.fixture
-def pages_of_its_own():
-    """Fills the places that other tests left between their objects, so that what a test makes lies on other pages."""
-    return records(80_000)
-
-
 @needs_marks
 @pytest.mark.usefixtures("pages_of_its_own")
 def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pickled, monkeypatch):

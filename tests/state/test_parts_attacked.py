@@ -24,12 +24,6 @@ def small_parts(monkeypatch):
     cutting.small_parts(monkeypatch)
 
 
-@pytest.fixture
-def pages_of_its_own():
-    """Fills the places that other tests left between their objects, so that what a test makes lies on other pages."""
-    return records(80_000)
-
-
 def test_a_large_value_of_leaves_inside_another_one_stays_one_object(blobs):
     flat = [float(number) for number in range(900)]
     data: list[Any] = records()

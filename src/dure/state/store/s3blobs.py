@@ -151,21 +151,19 @@ class S3Blobs:
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         """Return those of `digests` that are not there, asked for several at once."""
-        asked = list(set(digests))
-        if len(asked) <= 1:
-            return {digest for digest in asked if not self.has(digest)}
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="dure-blobs") as pool:
-            there = list(pool.map(self.has, asked))
-        return {digest for digest, found in zip(asked, there, strict=True) if not found}
+        return self._those_not(self.has, digests)
 
     def claim(self, digests: Iterable[str]) -> set[str]:
         """Return those that must be put: only putting it anew gives an object a new date."""
+        return self._those_not(self._fresh, digests)
+
+    @staticmethod
+    def _those_not(holds: Callable[[str], bool], digests: Iterable[str]) -> set[str]:
         asked = list(set(digests))
         if len(asked) <= 1:
-            return {digest for digest in asked if not self._fresh(digest)}
+            return {digest for digest in asked if not holds(digest)}
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="dure-blobs") as pool:
-            fresh = list(pool.map(self._fresh, asked))
-        return {digest for digest, found in zip(asked, fresh, strict=True) if not found}
+            return {digest for digest, held in zip(asked, pool.map(holds, asked), strict=True) if not held}
 
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes."""

@@ -53,6 +53,15 @@ def test_a_change_in_place_of_a_name_that_the_cell_only_binds_is_seen_too(blobs:
     assert namespace == {"results": ["mine"], "other": ["job"]}
 
 
+def test_what_a_newer_worker_tells_besides_costs_no_results(blobs: Blobs):
+    namespace: dict[str, Any] = {}
+    end = end_of(blobs, x=3) | {"left_here": {"environment": ["PLACE"], "of_tomorrow": ["a", "b"]}, "of_tomorrow": 1}
+    done = deliver(end, blobs, namespace, left(namespace, blobs), job="j-1")
+    assert namespace == {"x": 3}
+    assert len(done.notes) == 1
+    assert "environment variables PLACE." in done.notes[0]
+
+
 def test_both_are_kept_side_by_side_under_a_free_name(blobs: Blobs):
     namespace: dict[str, Any] = {"x": 1, "x_from_gpu": "older", "y": 1}
     before = left(namespace, blobs, "x", "y")

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from functools import partial
+from pathlib import Path
 
 from tests.api.plane import until
 from tests.notebook.conftest import NotebookKernel
@@ -84,15 +85,16 @@ def test_no_text_of_a_cell_that_sets_a_secret_is_kept_in_any_form(desk):
     kernel = desk.open()
     kernel.run(f"%%time\n{'# ' + 'long ' * 400}\nuse = 'x'; note = lambda: '{key}'[:0]")
     kernel.run("%time password = 'hunter2-hunter2'")
+    kernel.run("password = None; import os; os.environ['DB_PASSWORD'] = 'hunter2-hunter3'")
     kernel.run("del note")
     settled(desk)
     desk.crash(kernel)
     again = desk.open()
-    assert again.run("%history -n 1-5").ok
-    assert key not in again.run("%history -n 1-5").stream()
-    assert "hunter2" not in again.run("%history -n 1-5").stream()
+    assert again.run("%history -n 1-6").ok
+    assert key not in again.run("%history -n 1-6").stream()
+    assert "hunter2" not in again.run("%history -n 1-6").stream()
     kept = [path for path in desk.home.parent.rglob("*") if path.is_file() and "ipython" not in path.parts]
-    assert not any(key.encode() in path.read_bytes() for path in kept)
+    assert not any(key.encode() in content or b"hunter2" in content for content in map(Path.read_bytes, kept))
 
 
 def test_functions_of_the_notebook_and_of_gpu_cells_show_their_lines_on_the_gpu_and_after_a_restore(new_kernel):

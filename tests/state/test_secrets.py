@@ -129,3 +129,40 @@ def test_an_address_of_many_words_is_no_key_and_a_key_in_it_is(tmp_path):
     )
     assert "records" in snapshot.variables
     assert snapshot.unsaved["with_key"].startswith("with_key[1]['b']: a secret")
+
+
+CELLS_WITH_SECRETS = (
+    "password = 'correct horse battery'",
+    "  SECRET_KEY: str = 'django-insecure-1234'",
+    "import os\nos.environ['WANDB_API_KEY'] = '0123456789abcdef'",
+    "login(token='abcdef0123456789abcd')",
+    "config = {'api_key': '0123456789ab'}",
+    "%env DB_PASSWORD=hunter2hunter2",
+    "get_ipython().run_line_magic('env', 'DB_PASSWORD=hunter2hunter2')",
+    "get_ipython().system('export HF_TOKEN=abcdef0123456789xx && ls')",
+    "get_ipython().run_cell_magic('gpu', '', 'import os\\npassword = \\'hunter2hunter2\\'\\n')",
+    "get_ipython().run_cell_magic('gpu', '', 'import os\\nos.environ[\"API_KEY\"] = \"hunter2hunter2\"\\n')",
+)
+CELLS_WITHOUT = (
+    "token = 'hello there'",
+    "tokens = {'token': 'the quick brown fox'}",
+    "os.environ['API_TOKEN'] = getpass()",
+    "password = getpass('Password: ')",
+    "%env API_TOKEN={token}",
+    "%env API_TOKEN=$token",
+    "key = 'column_name1'",
+    "df.rename(columns={'key': 'customer_id'})",
+    "eos_token = '<|endoftext|>'",
+    "assert password != os.getenv('DB_PASSWORD', 'postgres')",
+)
+
+
+@pytest.mark.parametrize("cell", CELLS_WITH_SECRETS)
+def test_a_cell_that_writes_out_a_secret_is_left_out_of_the_history(cell):
+    assert list(secrecy.history_secrets(["x = 1", cell])) == [1]
+    assert "hunter2" not in secrecy.history_secrets([cell])[0]
+
+
+@pytest.mark.parametrize("cell", CELLS_WITHOUT)
+def test_a_cell_without_one_stays_in_the_history(cell):
+    assert secrecy.history_secrets([cell]) == {}

@@ -28,6 +28,7 @@ SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only 
 LAST_VALUE = (
     "last_value_of_cell__"  # under this name the worker sends the last expression's value where it is no number
 )
+LEFT_HERE = ("environment", "logging", "locale", "folder")  # what a worker tells by name; a newer one may tell more
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -237,7 +238,8 @@ def _left_there(end: Mapping[str, Any]) -> list[str]:
             notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
     if threads := end.get("threads"):
         notes.append(say("threads_ended", names=", ".join(threads)))
-    besides = [say(f"left_{what}", names=", ".join(names)) for what, names in (end.get("left_here") or {}).items()]
+    left = end.get("left_here") or {}
+    besides = [say(f"left_{what}", names=", ".join(left[what])) for what in LEFT_HERE if left.get(what)]
     return [*notes, say("left_in_process", what="; ".join(besides))] if besides else notes
 
 

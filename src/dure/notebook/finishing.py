@@ -5,6 +5,7 @@ The trap: whatever happens here, the job's results stay in the store, so every w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,10 @@ def _deliver(  # noqa: PLR0917 -- one cell's end
 
 def _enter(kernel: Kernel, folder: str, sent: Sent | None) -> None:
     """Go to the folder that the cell has gone to, unless somebody went elsewhere here meanwhile."""
-    if sent is None or sent.folder != os.getcwd():  # noqa: PTH109 -- as it was sent
+    here = None
+    with contextlib.suppress(FileNotFoundError):  # it was removed under the process
+        here = os.getcwd()  # noqa: PTH109 -- as it was sent
+    if sent is None or sent.folder != here:
         kernel.note(say("folder_kept", folder=folder))
         return
     try:

@@ -9,6 +9,7 @@ one trap: `token` and `key` are everyday words of data science, so a name alone 
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import re
 import types
@@ -76,6 +77,12 @@ _WORDS = (b"passw", b"passphrase", b"secret", b"token", b"credential", b"bearer"
 _KEYS = (b"apikey", b"api_key", b"access_key", b"accesskey", b"private_key")
 _ENVIRONMENT = (b"\x8c\x04PATH", b"\0PATH\0")  # the key of a copy of the environment, in a pickle and among texts
 _TYPED = re.compile(r"^[ \t]*(\w+)\s*=\s*(?:getpass\s*\.\s*)?getpass\s*\(", re.MULTILINE)
+_SECRET_WORDS = ("passw", "passphrase", "secret", "token", "key", "credential", "bearer")
+# In a cell magic's text a line break is written as two letters, and quotes may have a backslash before them.
+_WRITTEN_OUT = re.compile(
+    r"""(?:(?<=\\n)|(?<![\\\w]))([A-Za-z_]\w*)\\?["']?\]?\s*(?::\s*\w+\s*)?[=:]\s*[rbuRBU]{0,2}\\?["']([^"'\\\n]{8,})"""
+)
+_IN_ENVIRONMENT = re.compile(r"""\b(?:env|set_env|export)["']?,?\s+["']?(\w+)[= ]\\?["']?([^"'\\\s{$][^"'\\\s]{7,})""")
 _SHORT = 16 * 1024  # a longer text is a document, not a key
 _RANDOM = 16  # characters
 _FEW = 5  # environment variables
@@ -232,12 +239,24 @@ def _elsewhere(value: Any) -> bool:
 
 
 def history_secrets(cells: list[str]) -> dict[int, str]:
-    """Return the numbers of the cells whose text holds a key, with the reason."""
-    return {
-        number: f"In[{number}]: its text holds what looks like an access key, and secrets are not saved"
-        for number, cell in enumerate(cells)
-        if any(mark in cell for mark in _MARKS) and _SECRET_VALUE.search(cell)
-    }
+    """Return the numbers of the cells whose text holds a secret, with the reason: what looks like an access key, and
+    what is written out under a secret's name (`os.environ["API_KEY"] = "…"`), also when the name is gone by now.
+    """
+    reasons = ((number, _reason_in(cell)) for number, cell in enumerate(cells))
+    return {number: f"In[{number}]: {reason}" for number, reason in reasons if reason}
+
+
+@functools.lru_cache(maxsize=4096)  # a save looks at all cells, which do not change
+def _reason_in(cell: str) -> str:
+    if _looks_secret(cell):
+        return "its text holds what looks like an access key, and secrets are not saved"
+    lowered = cell.lower()
+    if any(word in lowered for word in _SECRET_WORDS):
+        for pattern in (_WRITTEN_OUT, _IN_ENVIRONMENT):
+            for name, text in pattern.findall(cell):
+                if _is_secret(name, text):
+                    return f"its text holds {name}, and secrets are not saved"
+    return ""
 
 
 def _text(value: Any) -> str | None:
@@ -253,8 +272,12 @@ def _looks_secret(text: str) -> bool:
 
 def _named_secret(step: str, text: str) -> bool:
     key = step[2:-2] if step.startswith("['") else step[1:]
-    match = _SECRET_NAME.search(key)
-    if match is None or " " in text:
+    return " " not in text and _is_secret(key, text)
+
+
+def _is_secret(name: str, text: str) -> bool:
+    match = _SECRET_NAME.search(name)
+    if match is None:
         return False
     # a word under "token" is language; what is long and has digits among letters is a key
     everyday = match[2].lower() in ("token", "credential", "credentials", "secret", "bearer")

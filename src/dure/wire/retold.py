@@ -167,6 +167,9 @@ _VALUES: Mapping[str, str] = {
     "it was typed into getpass, and secrets are not saved": "getpass로 입력한 비밀값은 저장하지 않습니다",
     "somewhere inside it is an access key, which is not saved": "안에 액세스 키가 있으며 비밀값은 저장하지 않습니다",
     "a secret, and secrets are not saved": "비밀값은 저장하지 않습니다",
+    "its text holds {name}, and secrets are not saved": (
+        "셀의 코드에 {name} 값이 적혀 있으며 비밀값은 저장하지 않습니다"
+    ),
     "its text holds what looks like an access key, and secrets are not saved": (
         "셀의 코드에 액세스 키로 보이는 것이 있으며 비밀값은 저장하지 않습니다"
     ),

@@ -140,12 +140,12 @@ def _lines(path: Path) -> list[tuple[int, Ended]]:
 
 def source_of(namespace: dict[str, Any], made: dict[str, int], cell: int) -> str:
     """Return the code of a cell as IPython keeps it; "" where it sets a secret, which is written nowhere."""
-    from dure.state.secrecy import secret_reason
+    from dure.state.secrecy import history_secrets, secret_reason
 
     inputs = namespace.get("In")
     source = str(inputs[cell]) if isinstance(inputs, list) and 0 <= cell < len(inputs) else ""
     names = [name for name, number in made.items() if number == cell and name in namespace]
-    if any(secret_reason(name, namespace[name]) for name in names) or secret_reason("cell", source):
+    if any(secret_reason(name, namespace[name]) for name in names) or history_secrets([source]):
         return ""
     return source
 

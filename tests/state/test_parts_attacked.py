@@ -7,6 +7,7 @@ import gc
 import random
 import threading
 import weakref
+from collections import Counter, OrderedDict
 from typing import Any
 
 import pytest
@@ -140,6 +141,24 @@ def test_what_the_person_told_pickle_to_reduce_is_not_plain(blobs):
         assert group_of("data", save(scope, None, blobs)).parts == ()
     finally:
         del copyreg.dispatch_table[dt.date]
+
+
+@pytest.mark.parametrize("looked", [False, True], ids=["no __dict__ yet", "an empty __dict__"])
+@pytest.mark.parametrize("kind", [Counter, OrderedDict])
+def test_a_first_attribute_of_a_container_of_the_library_is_seen(blobs, kind, looked):
+    scope: dict[str, Any] = {"data": [kind({"a": number, "b": 1}) for number in range(300)], "n": 0}
+    assert [vars(each) for each in scope["data"] if looked] == [{}] * 300 * looked
+    base = None
+    for scope["n"] in range(3):
+        base = save(scope, base, blobs)
+    assert group_of("data", base).parts
+    scope["data"][150].note = ["new"]
+    base = save(scope, base, blobs)
+    assert vars(loaded(base, blobs)["data"][150]) == {"note": ["new"]}
+    del scope["data"][150].note
+    base = save(scope, base, blobs)
+    scope["data"][150].other = 1
+    assert vars(loaded(save(scope, base, blobs), blobs)["data"][150]) == {"other": 1}
 
 
 @needs_marks

@@ -7,6 +7,7 @@ be used here.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
@@ -58,9 +59,10 @@ class Contents:
         """Add objects of one type: list, dict, set, bytearray or defaultdict."""
         if not len(ids):
             return True
-        if kind in (Counter, OrderedDict):  # where attributes would be, and in which order its keys came
-            self._add(ids - 32, ids - 16) if kind.__flags__ & layout.MANAGED_DICT else None
-            self._add(ids + layout.DICT_VALUES_AT + 8, ids + kind.__basicsize__)
+        if kind in (Counter, OrderedDict):
+            if not (_attributes_are_told() and self._add_attributes(kind, ids)):
+                return False
+            self._add(ids + layout.DICT_VALUES_AT + 8, ids + kind.__basicsize__)  # in which order its keys came
         if issubclass(kind, dict):
             return self._add_dicts(kind, ids)
         if kind is set:
@@ -80,6 +82,20 @@ class Contents:
             data = words(ids + layout.BYTES_START_AT)
             self._add(data, data + words(ids + layout.SIZE_AT))
         return True
+
+    def _add_attributes(self, kind: type, ids: Any) -> bool:
+        """Add what tells that dictionaries of a type with attributes still have none, wherever these would be put."""
+        if not kind.__flags__ & layout.MANAGED_DICT:
+            dicts = words(ids + kind.__dictoffset__)
+            return self._add_dicts(dict, dicts[dicts != 0])
+        self._add(ids - 32, ids - 16)
+        dicts = words(ids - 24)
+        if sys.version_info < (3, 13):  # values are beside the dictionary; in 3.12 in its place, marked by a bit
+            of_values = (dicts & 1).astype(bool)
+            values = dicts[of_values] + 1 if sys.version_info >= (3, 12) else words(ids - 32)
+            dicts, values = dicts[~of_values], values[values != 0]
+            self._add(values - (words(values - 8) >> 56), values)  # bytes before them tell how many there are
+        return self._add_dicts(dict, dicts[dicts != 0])
 
     def _add_deques(self, ids: Any) -> None:
         """Add the blocks of each, from the first element in the first to the last in the last."""
@@ -174,6 +190,27 @@ class Contents:
         before = words(values - numpy.uint64(8)) >> 56  # bytes, of which the last tells how many they are
         self._add(values - before, values + 8 * counts)
         self._hold(values, counts, 8)
+
+
+@functools.cache
+def _attributes_are_told() -> bool:
+    """Tell whether a first attribute is seen where `_add_attributes` looks, with and without a `__dict__` before."""
+
+    def told(probe: Any) -> list[list[int]]:
+        contents = Contents()
+        contents._add_attributes(type(probe), layout.ids([probe]))  # noqa: SLF001 - its own
+        starts, ends = (each.tolist() for each in contents.runs())
+        return [layout.words_at(low, (high - low) // 8).tolist() for low, high in zip(starts, ends, strict=True)]
+
+    probes: tuple[Any, ...] = Counter(a=1), OrderedDict(a=1)
+    for probe in probes:
+        for _ in range(2):
+            before = told(probe)
+            probe.note = 1
+            if told(probe) == before:
+                return False
+            del probe.note
+    return True
 
 
 def spread(starts: Any, counts: Any, stride_bytes: int) -> Any:

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed
-from dure.state.cut import columns, plain
+from dure.state.cut import columns, plain, remembered
+from dure.state.objects import elements
+from tests.examples import examples
 from tests.state import cutting
-from tests.state.cutting import loaded, needs_marks, save
+from tests.state.cutting import group_of, loaded, needs_marks, save
 
 SIZE = 300_000  # elements: more memory than is never watched
 
@@ -151,3 +153,144 @@ def test_no_change_of_an_element_is_missed(tmp_path_factory, seed):
         assert pd.testing.assert_frame_equal(again["frame"], scope["frame"]) is None
         some = capture(scope, ["frame"], base=base, blobs=blobs)
         assert some.references() <= base.references()
+
+
+class Word:
+    def __init__(self, text):
+        self.text, self.at = text, [0]
+
+
+def element(chance, kind=None):
+    number = chance.randrange(10**6)
+    return [
+        lambda: [f"word {number}", number],
+        lambda: {"word": f"word {number}", "at": [number]},
+        lambda: np.arange(number % 7) + number / 2,
+        lambda: np.array(number),
+        lambda: (f"word {number}", [number]),
+        lambda: Word(f"word {number}"),
+        lambda: None,
+        lambda: float("nan"),
+        lambda: f"text {number}",
+    ][chance.randrange(9) if kind is None else kind]()
+
+
+def held(size, chance, kind=None):
+    return np.fromiter((element(chance, kind) for _ in range(size)), object, size)
+
+
+def shape(scope):
+    """What a scope holds, with a number for each object that can change, so that aliases show."""
+    numbers: dict[int, int] = {}
+    told = []
+    queue = [scope[name] for name in sorted(scope)]
+    for each in queue:
+        if isinstance(each, tuple):
+            told.append(f"{len(each)} of tuple")
+            queue += each
+        elif not isinstance(each, list | dict | np.ndarray | pd.DataFrame | pd.Series | Word):
+            told.append(repr(each))
+        elif id(each) in numbers:
+            told.append(f"again {numbers[id(each)]}")
+        else:
+            numbers[id(each)] = len(numbers)
+            if isinstance(each, pd.DataFrame | pd.Series):
+                queue += each.to_numpy().ravel().tolist()
+            elif isinstance(each, np.ndarray):
+                told.append(f"{each.dtype} {each.shape} {each.flags.writeable} {each.flags.f_contiguous}")
+                queue += each.ravel().tolist()
+            else:
+                told.append(type(each).__name__)
+                queue += [*each.items()] if isinstance(each, dict) else each if isinstance(each, list) else [vars(each)]
+    return told
+
+
+def mutate(scope, chance):
+    array = scope[chance.choice(["array", "rows"])]
+    frame = scope["frame"]
+    act = chance.randrange(11)
+    at = chance.randrange(array.size)
+    one = array.item(at)
+    if act == 0:
+        array.reshape(-1)[at : at + 1].fill(element(chance))
+    elif act == 1:
+        array.reshape(-1)[at] = None
+        gc.collect()
+        array.reshape(-1)[at : at + 1].fill(element(chance))
+    elif act == 2:
+        frame.loc[at % len(frame), "n"] = chance.random()
+    elif act == 3:
+        frame.at[at % len(frame), "words"] = element(chance)  # noqa: PD008 - `loc` takes a list for rows
+    elif act == 4:
+        scope["array"] = held(array.size, chance)
+    elif act == 5:
+        scope["alias"] = one
+    elif act == 6:
+        array.reshape(-1)[at] = array.reshape(-1)[at - 1]
+    elif act == 7:
+        scope["frame"] = frame.sort_values("n").reset_index(drop=True)
+    elif act == 8:
+        scope["view"] = chance.choice([array[::2], array[1:], frame["words"], None])
+    else:
+        changed_inside(frame["words"].iloc[at % len(frame)] if act == 9 else one, chance)
+
+
+def changed_inside(one, chance):
+    if isinstance(one, list):
+        chance.choice([one.append, one.remove])(one[0])
+        one.append(chance.random())
+    elif isinstance(one, dict):
+        one["at"][0] = chance.random()
+    elif isinstance(one, np.ndarray):
+        one += 1
+    elif isinstance(one, tuple):
+        one[1].append(f"t{chance.random()}")
+    elif isinstance(one, Word):
+        one.at, one.text = [chance.random()], f"t{chance.random()}"
+
+
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_no_change_in_what_elements_hold_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elements, "MANY", 64)
+        cutting.small_parts(patch)
+        chance = random.Random(seed)
+        blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
+        kind = chance.choice([None, *range(6)])
+        rows = held(600, chance, kind).reshape(20, 30)
+        scope = {
+            "array": held(500, chance, kind),
+            "rows": np.asfortranarray(rows) if chance.random() < 0.5 else rows.copy(),
+            "frame": pd.DataFrame({"words": held(400, chance, kind), "n": range(400)}),
+        }
+        scope["frame"]["n"] = scope["frame"]["n"].astype(float)
+        first = save(scope, None, blobs)
+        assert any(group.parts for group in first.groups)
+        cutting.check_stories(scope, chance, blobs, lambda: mutate(scope, chance), shape)
+
+
+@needs_marks
+@pytest.mark.parametrize("kind", range(6))
+def test_of_elements_that_hold_others_only_those_that_changed_are_written(blobs, kind):
+    chance = random.Random(kind)
+    scope = {"frame": pd.DataFrame({"words": held(20_000, chance, kind), "n": range(20_000)}), "n": 0}
+    cutting.forget()
+    base = None
+    for number in range(4):
+        scope["n"] = number
+        before, base = base, save(scope, base, blobs)
+    made = group_of("frame", base)
+    assert made.parts
+    assert made.key() == group_of("frame", before).key()
+    assert all(part.stream is None for root in remembered.every() for part in root.parts.values())
+    if kind == 3:  # whose one number cannot be changed by `changed_inside`
+        scope["frame"]["words"].iloc[9_999][...] = -1
+    else:
+        changed_inside(scope["frame"]["words"].iloc[9_999], chance)
+    now = save(scope, base, blobs)
+    assert len({part.digest for part in group_of("frame", now).parts} - {part.digest for part in made.parts}) == 1
+    assert shape(loaded(now, blobs)) == shape(scope)
+    again = loaded(now, blobs)
+    assert changed(again, now, blobs=blobs).changed == ()
+    assert [group.key() for group in save(again, now, blobs).groups] == [group.key() for group in now.groups]

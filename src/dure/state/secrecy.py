@@ -163,7 +163,7 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
             ways = dict.fromkeys(values, "")
         most = _STEPS // min(max(len(each.parts), 1), 100)
         for part in each.parts if ways else ():
-            if part.stream is not None and next(iter(ways)) not in found:
+            if part.stream is not None and not part.searched and next(iter(ways)) not in found:
                 inside = _inside_part(ways, each, part, most)
                 part.searched = not inside
                 found |= inside

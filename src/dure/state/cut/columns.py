@@ -2,8 +2,9 @@
 again while no page of the array's own memory was written.
 
 An array holds the objects that its memory points to, and what is plain and holds no other object never changes, so the
-pointers tell all. The one trap: objects that are gone leave their addresses to others, so pointers are never compared:
-who takes the place of an array, or of an object in it, writes the array's memory.
+pointers tell all; one with elements that hold others is cut as a list is (`parts`). The one trap: objects that are gone
+leave their addresses to others, so pointers are never compared: who takes the place of an array, or of an object in it,
+writes the array's memory.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import parts, plain
-from dure.state.cut.pieces import Part, StandIn, made_of
+from dure.state.cut import parts, plain, remembered
+from dure.state.cut.pieces import Cut, Part, StandIn, made_of
 from dure.state.cut.plain import NotPlainError
+from dure.state.memory import layout
 from dure.state.memory.layout import words_at
 from dure.state.objects import marks
 from dure.state.objects.elements import MANY
@@ -74,8 +76,22 @@ def reduce_column(array: Any, watched: Watched, saved: Callable[[list[str]], set
     if column.refused:
         return NotImplemented
     check()
-    elements = StandIn(lambda number: (marks.joined, ("list", [number(part) for part in found])))
-    return empty_column, (shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
+    return _reduced(array, StandIn(lambda number: (marks.joined, ("list", [number(part) for part in found]))))
+
+
+def reduce_cut(array: Any, elements: StandIn) -> Any:
+    """Return the reduction of an object array that is cut into parts as a list is, for which something stands in."""
+    cut = elements.cut
+    if not isinstance(cut, Cut) or not array.flags.forc or array.size != cut.table.slots:
+        raise RefusedError(array, RESIZED)
+    if cut.table.address and layout.table_of(array, cut.kind) != cut.table:
+        raise RefusedError(array, RESIZED)
+    return _reduced(array, elements)
+
+
+def _reduced(array: Any, elements: StandIn) -> Any:
+    order = "C" if array.flags.c_contiguous else "F"
+    return empty_column, (array.shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
 
 
 def _new(key: tuple[int, int, str], flat: Any) -> _Column:
@@ -141,6 +157,10 @@ def empty_column(shape: tuple[int, ...], order: Any) -> Any:
 
 def fill_column(array: Any, state: tuple[list[Any], bool]) -> None:
     """Give an object array its elements."""
+    import numpy as np
+
     elements, writeable = state
-    array.reshape(-1, order="C" if array.flags.c_contiguous else "F")[:] = elements
+    # an assignment would take lists of one length for rows
+    plain.in_memory(array)[:] = np.fromiter(elements, object, len(elements))
     array.flags.writeable = writeable
+    remembered.hand_over(elements, array)

@@ -6,12 +6,13 @@ of the built-in types, attributes where Python keeps them.
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import plain
-from dure.state.objects import containers
+from dure.state.objects import containers, elements
 from dure.state.objects.refusals import step_of
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def large_in(
 
 
 def kind_of(cls: type) -> type | None:
-    """Return which built-in container instances of a class are, that can be cut: list, dict, tuple or set."""
-    if cls in _EXACT:
+    """Return which container instances of a class are, that can be cut: list, dict, tuple, set or numpy's array."""
+    if cls in _EXACT or plain.is_array(cls):
         return cls
     base = containers.base_of(cls)
     if base is None or issubclass(base, OrderedDict):  # which keeps its order elsewhere
@@ -102,10 +103,11 @@ def _is_heavy(each: _Seen, least: float, part: float) -> bool:
 
 def _length(each: _Seen) -> int:
     kind: Any = each.kind
-    return int(kind.__len__(each.value))
+    return int(each.value.size if plain.is_array(kind) else kind.__len__(each.value))
 
 
 def _seen_in(value: Any, known: Container[int], least: float, beside: Container[int]) -> list[_Seen]:
+    value = _column(value) if plain.is_array(type(value)) else value
     seen = [_Seen(value, None, None, 0)]
     ids = {id(value)}
     kinds: dict[type, type | None] = {}
@@ -122,7 +124,8 @@ def _seen_in(value: Any, known: Container[int], least: float, beside: Container[
             continue
         if each.depth >= _DEPTH:
             continue
-        for step, child in _children(each):
+        for step, held in _children(each):
+            child = _column(held) if plain.is_array(type(held)) else held
             kind = type(child)
             if kind in plain.ATOMS:
                 each.weight += 1 if kind is not str and kind is not bytes else plain.weight(child)
@@ -144,8 +147,37 @@ def _children(each: _Seen) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(list.__iter__(each.value))
     elif each.kind is tuple:
         yield from enumerate(tuple.__iter__(each.value))
-    if type(each.value) not in _EXACT:
+    if type(each.value) not in _EXACT and not plain.is_array(type(each.value)):
         yield from attributes(each.value)
+        yield from _columns(each.value)
+
+
+def _columns(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Return the arrays that pandas keeps in what is below a frame or series."""
+    internals = sys.modules.get("pandas._libs.internals")
+    if internals is None or type(value).__module__ != "pandas.core.internals.managers":
+        return
+    if isinstance(value, internals.BlockManager):
+        blocks = internals.BlockManager.blocks.__get__(value)
+    else:
+        blocks = value.__dict__.get("blocks", ())
+    for block in blocks:
+        values = internals.Block.values.__get__(block)
+        if plain.is_array(type(values)) and values.dtype == object:
+            yield None, values
+
+
+def _column(array: Any) -> Any:
+    """Return the array of objects in one piece that has an array's memory, None where there is none, or where it holds
+    nothing but what holds no other: that is cut when it is met (`columns`).
+    """
+    while plain.is_array(type(array.base)):
+        array = array.base
+    if array.dtype != object or array.dtype.metadata or array.base is not None or not array.flags.forc:
+        return None
+    if array.size < elements.MANY or plain.are_atoms(plain.sampled(array)):
+        return None
+    return array
 
 
 def attributes(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -156,7 +156,8 @@ class Cutter:
                 cut = None
             if cut is not None:
                 self._cuts[id(cut)] = cut
-                (self.stand_ins if kind is type(container) else self.contents)[id(container)] = cut.stand_in
+                is_whole = kind is type(container) and not plain.is_array(kind)
+                (self.stand_ins if is_whole else self.contents)[id(container)] = cut.stand_in
                 remembered.uncut.pop(id(container), None)
                 return
             remembered.give_up(id(container))
@@ -200,12 +201,15 @@ class Cutter:
         if table.address:
             return table.pointers()
         kind: Any = table.kind
+        if plain.is_array(kind):
+            return layout.ids(plain.in_memory(container).tolist())
         return layout.ids(list(dict.values(container) if kind is dict else kind.__iter__(container)))
 
     def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...], *, again: bool) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
         part = made_of(made, *(made.pages_with((table, low, high), again=again) if self._alone else (None, None)))
         part.low, part.high = low, high
+        part.searched = plain.is_array(table.kind)  # its elements are data
         self._fresh.add(id(part))
         return part
 

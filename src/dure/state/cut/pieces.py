@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dure.state.cut import plain
 from dure.state.cut.plain import NotPlainError
 from dure.state.manifest import Buffer
 from dure.state.memory import layout
 from dure.state.objects import classes, marks, nans
 
 if TYPE_CHECKING:
-    from dure.state.cut import plain, trees
+    from dure.state.cut import trees
     from dure.state.cut.same import Same
 
 
@@ -107,7 +108,8 @@ class Cut:
         self.value = None
 
     def _reduced(self, number_of: Numbering) -> tuple[Any, ...]:
-        return marks.joined, (self.kind.__name__, self._segments(number_of))
+        name = "list" if plain.is_array(self.kind) else self.kind.__name__
+        return marks.joined, (name, self._segments(number_of))
 
     def _segments(self, number_of: Numbering) -> list[Any]:
         """Return what its parts are in a pickle: the number of a part, or the elements."""
@@ -180,13 +182,15 @@ def reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[li
     """
     kind: Any = table.kind
     items: list[Any] = []
-    if not table.address:
+    if not table.address and not plain.is_array(kind):
         items = list(dict.items(container) if kind is dict else kind.__iter__(container))
 
     def read(low: int, high: int) -> tuple[list[Any], ...]:
         # asked again each time: reading where a table was that is gone would end the process
         if (layout.table_of(container, kind) if table.address else table_unread(container, kind)) != table:
             raise NotPlainError
+        if plain.is_array(kind):
+            return (plain.in_memory(container)[low:high].tolist(),)
         if table.in_order:
             return (list(kind.__getitem__(container, slice(low, high))),)
         if table.address:
@@ -200,7 +204,7 @@ def reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[li
 
 def table_unread(container: Any, kind: Any) -> layout.Table:
     """Return a table without looking where it is, for when somebody else's code may change it at any moment."""
-    count = kind.__len__(container)
+    count = container.size if plain.is_array(kind) else kind.__len__(container)
     return layout.Table(kind, (), 0, 0, count, count)
 
 

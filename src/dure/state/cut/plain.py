@@ -40,6 +40,7 @@ _ARRAY = 16  # and of an array: it is not compressed so well
 _SAMPLE = 4
 _DEPTH = 4
 _LOOKED_AT = 8  # parts
+_SAMPLED = 64  # elements of an array
 _NOTHING: Mapping[int, str] = MappingProxyType({})
 _CHANGE = (list, dict, set, bytearray, defaultdict, Counter, OrderedDict, deque)
 ATOMS = {
@@ -167,10 +168,13 @@ def weight(value: Any, depth: int = _DEPTH, kind: type | None = None) -> float:
 
 def _weight_of_other(value: Any, depth: int) -> float:
     cls = type(value)
-    if is_array(cls):
+    if is_array(cls) and value.dtype != object:
         return float(4 + value.nbytes / _ARRAY)
     if not depth:
         return 1
+    if is_array(cls):
+        some = sampled(value)
+        return float(4 + value.size * sum(weight(each, depth - 1) for each in some) / max(len(some), 1))
     if simple.is_simple(cls):
         return 1 + weight(value.__dict__, depth - 1)
     if simple.is_record(cls):
@@ -183,6 +187,17 @@ def is_array(cls: type) -> bool:
     """Tell whether a class is numpy's of arrays."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and cls is getattr(numpy, "ndarray", None)
+
+
+def sampled(array: Any) -> list[Any]:
+    """Return a few elements of an array of objects, from all over it."""
+    count = min(_SAMPLED, array.size)
+    return [array.item(index * (array.size - 1) // max(count - 1, 1)) for index in range(count)]
+
+
+def in_memory(array: Any) -> Any:
+    """Return the elements of an array in one piece, in the order in which they lie in memory, as a view."""
+    return array.reshape(-1, order="C" if array.flags.c_contiguous else "F")
 
 
 def dumps(

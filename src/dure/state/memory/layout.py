@@ -42,7 +42,7 @@ class Table:
     empty. While `form` is equal, a slot is where it was.
     """
 
-    kind: type  # list, tuple, dict or set
+    kind: type  # list, tuple, dict, set, or numpy's array of objects
     form: tuple[int, ...]
     address: int
     stride_bytes: int
@@ -52,7 +52,7 @@ class Table:
     @property
     def in_order(self) -> bool:
         """Whether a slot is an element's index."""
-        return self.kind in (list, tuple)
+        return self.kind not in (dict, set)
 
     @property
     def columns(self) -> range:
@@ -86,12 +86,15 @@ class Table:
 
 
 def table_of(value: Any, kind: type) -> Table | None:
-    """Return where the elements of a list, tuple, dictionary or set are, or of an instance of a class below list or
-    dict; None where that is not known.
+    """Return where the elements of a list, tuple, dictionary or set are, of an instance of a class below list or dict,
+    or of an array of objects in one piece; None where that is not known.
     """
     if not WORKS:
         return None
     key = id(value)
+    if kind not in _BASIC and kind is not tuple:
+        data = word_at(key + ARRAY_DATA_AT) if arrays_work() else 0
+        return Table(kind, (data,), data, _ITEM_BYTES, value.size, value.size) if data else None
     count = int(cast("Any", kind).__len__(value))
     if kind is tuple:
         return Table(tuple, (count,), key + TUPLE_ITEMS_AT, _ITEM_BYTES, count, count)

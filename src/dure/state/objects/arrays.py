@@ -17,7 +17,7 @@ import sys
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut.columns import reduce_column
+from dure.state.cut.columns import reduce_column, reduce_cut
 from dure.state.libraries import others
 from dure.state.memory.regions import Block, Mapped
 from dure.state.objects import rebuild
@@ -84,7 +84,8 @@ def _top(array: Any, shared: Shared) -> Any:
     if array.flags.writeable and array.nbytes and type(below).__name__ == "Buffer" and _is_of("pyarrow", below):
         return _view_of(array, below)
     if _opaque(array.dtype):
-        found = reduce_elements(array, shared.watching)
+        cut = shared.cutter.contents.get(id(array))
+        found = reduce_elements(array, shared.watching) if cut is None else reduce_cut(array, cut)
         if found is NotImplemented:
             found = reduce_column(array, shared.watching(), shared.cutter.saved)
         if found is NotImplemented and not array.flags.writeable:

@@ -78,28 +78,45 @@ class HubBrowser:
     def kernel(self, user, subprotocol=None):
         return Kernel(self, user, subprotocol)
 
+    def begin(self, user, what, **wanted):
+        """Begin a kernel or a terminal in a workspace; return what the server says of it."""
+        headers = {"X-XSRFToken": self.xsrf(f"/user/{user}/"), "Referer": f"{self.url}user/{user}/lab"}
+        answer = self.http.post(f"user/{user}/api/{what}", json=wanted, headers=headers)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def socket(self, user, path, subprotocol=None):
+        """Open a websocket of a workspace."""
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self.http.cookies.jar if f"/user/{user}/".startswith(c.path))
+        return websocket.create_connection(
+            f"{self.url.replace('http', 'ws')}user/{user}/{path}",
+            header=[f"Cookie: {cookies}"],
+            subprotocols=[subprotocol] if subprotocol else None,
+            timeout=PATIENCE_S,
+        )
+
+    def type_in_terminal(self, user, line, until):
+        """Type a line in a new terminal of the workspace; return what is on it once `until` is."""
+        socket = self.socket(user, f"terminals/websocket/{self.begin(user, 'terminals')['name']}")
+        socket.send(json.dumps(["stdin", f"{line}\r"]))
+        shown = ""
+        while until not in shown:
+            kind, *said = json.loads(socket.recv())
+            shown += said[0] if kind == "stdout" else ""
+        socket.close()
+        return shown
+
 
 class Kernel:
     """One kernel of a workspace, over the same websocket that JupyterLab opens."""
 
     def __init__(self, browser, user, subprotocol=None):
-        http = browser.http
-        path = f"/user/{user}/"
-        headers = {"X-XSRFToken": browser.xsrf(path), "Referer": f"{browser.url}user/{user}/lab"}
-        answer = http.post(f"user/{user}/api/kernels", json={"name": "python3"}, headers=headers)
-        assert answer.status_code == 201, answer.text
-        self.browser, self.user, self.id = browser, user, answer.json()["id"]
+        self.browser, self.user = browser, user
+        self.id = browser.begin(user, "kernels", name="python3")["id"]
         self.connect(subprotocol)
 
     def connect(self, subprotocol=None):
-        path = f"/user/{self.user}/"
-        cookies = "; ".join(f"{c.name}={c.value}" for c in self.browser.http.cookies.jar if path.startswith(c.path))
-        self.socket = websocket.create_connection(
-            f"{self.browser.url.replace('http', 'ws')}user/{self.user}/api/kernels/{self.id}/channels",
-            header=[f"Cookie: {cookies}"],
-            subprotocols=[subprotocol] if subprotocol else None,
-            timeout=PATIENCE_S,
-        )
+        self.socket = self.browser.socket(self.user, f"api/kernels/{self.id}/channels", subprotocol)
 
     def replies(self, code):
         """Run a cell; yield the type and content of what comes, until the kernel is idle again."""

@@ -1,7 +1,9 @@
 """Workspaces: a JupyterLab per person, CPU only, `%%gpu` loaded by itself, and its token good for the control plane."""
 
 import os
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,11 @@ def kernel(workspaces):
     kernel = workspaces["alice"].kernel("alice")
     yield kernel
     kernel.close()
+
+
+def test_a_terminal_knows_the_commands_of_dure(workspaces):
+    shown = workspaces["alice"].type_in_terminal("alice", "command -v dure; echo done $((40 + 2))", "done 42")
+    assert f"{Path(sys.executable).parent}/dure" in shown
 
 
 def test_two_people_work_at_the_same_time(workspaces):

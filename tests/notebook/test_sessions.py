@@ -68,21 +68,53 @@ def test_the_workspace_start_up_restores_in_the_first_cell(desk):
     assert again.value("'x = 41' in In") == "True"
 
 
-def test_who_restarts_the_kernel_begins_anew_and_may_have_it_back(desk):
-    kernel = desk.open()
-    kernel.run("x = 41")
-    settled(desk)
+def restarted(kernel):
+    """The person's own restart: what the first cell of the kernel that begins then shows."""
     kernel.client.stop_channels()
     kernel.manager.restart_kernel(now=False)
     kernel.client = kernel.manager.client()
     kernel.client.start_channels()
     kernel.client.wait_for_ready(timeout=60)
-    loaded = kernel.run("%load_ext dure")
+    return kernel.run("%load_ext dure")
+
+
+def test_who_restarts_the_kernel_begins_anew_and_may_have_it_back(desk):
+    kernel = desk.open()
+    kernel.run("x = 41")
+    settled(desk)
+    loaded = restarted(kernel)
     command = re.search(r"%session restore @\d+", told(loaded))
     assert command is not None, told(loaded)
     assert kernel.run("x").error is not None
+    assert command[0] in told(kernel.run("%session restore")), "the newest is of the kernel that began empty"
+    desk.crash(kernel)
+    kernel = desk.open()
+    assert command[0] in told(kernel.loaded)
     assert "Restored 1 variable of" in told(kernel.run(command[0]))
     assert kernel.value("x") == "41"
+
+
+def test_cells_of_a_version_brought_into_a_restarted_kernel_are_not_taken_for_those_that_ran_there(desk):
+    kernel = desk.open()
+    made = kernel.run("log = open('log.txt', 'w'); mine = 1").reply["execution_count"]
+    settled(desk)
+    command = re.search(r"%session restore @\d+", told(restarted(kernel)))
+    assert command is not None
+    while kernel.run("wrong = 1").reply["execution_count"] < made:
+        pass
+    kernel.run("later = (x for x in 'ab'); kept = 3")
+    assert f"log (cell {made}: an open file" in told(kernel.run(command[0]))
+    kernel.run("del wrong")
+    for _ in range(2):  # what is saved then, a kernel saves again
+        desk.crash(kernel)
+        kernel = desk.open()
+        assert f"log (cell {made}: an open file" in told(kernel.loaded), told(kernel.loaded)
+    assert f"Running cell {made} again" in told(kernel.run("%session rerun"))
+    assert kernel.value("log.name, 'wrong' in globals(), next(later), kept") == "('log.txt', False, 'a', 3)"
+    desk.crash(kernel)
+    kernel = desk.open()
+    kernel.run("%session rerun")
+    assert kernel.value("log.name, 'wrong' in globals(), next(later), kept") == "('log.txt', False, 'a', 3)"
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "shutdown"])

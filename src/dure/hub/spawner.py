@@ -30,7 +30,8 @@ NO_GPU = {
 }
 STARTUP = Path(__file__).with_name("kernel_startup.py")
 # No news and updates from the internet, and kernels' ports encrypted: every account of the machine can connect to them,
-# and a kernel's outputs go to whoever does. A person's own configuration still counts more.
+# and a kernel's outputs go to whoever does. Terminals are no login shells: Debian's /etc/profile would take `dure` and
+# the kernels' Python from $PATH. A person's own configuration still counts more.
 LAB_CONFIG = Path(__file__).with_name("workspace_config")
 
 

@@ -23,7 +23,16 @@ from dure.notebook.sessions.lookup import (
     numbered,
     saver_of,
 )
-from dure.notebook.sessions.restoring import Lost, bring_back, clock, lost_names, restored_line, short, some
+from dure.notebook.sessions.restoring import (
+    Lost,
+    bring_back,
+    clock,
+    earlier_text,
+    lost_names,
+    restored_line,
+    short,
+    some,
+)
 from dure.notebook.sessions.words import HELP, say
 from dure.notebook.tables import Table, show
 from dure.state.inspection import size_text
@@ -210,7 +219,8 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     name = reference.name or notebook.name or ""
     if not (brought.names or brought.lost):
         told = say("held_nothing", name=short(name), number=saved.number, at=clock(saved.at))
-        notebook.show(told)
+        others = "" if reference.name or reference.number is not None else earlier_text(detail_of(notebook).versions)
+        notebook.show(f"{told} {others or say('held_others')}")
         return
     notebook.show(f"{restored_line(brought, name)} {told}".rstrip())
 
@@ -278,7 +288,7 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
         for name, value in list(namespace.items()):
             if before.get(name) is not value:
                 (back if name in missing or each in unsaved else anew).add(name)
-                notebook.names.rerun(name, each.cell)
+                notebook.names.rerun(name, each)
         if not result.success:
             return
         back |= notebook.names.registered(each.cell)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dure.notebook.sessions.ended import Ended
 
-_GONE = "# (left out of the session: this cell sets a secret)"
+GONE = "# (left out of the session: this cell sets a secret)"
 _TEXTS_MAX = 256 * 1024  # letters of code that is no cell as it stands
 _LOOKED_MOST = 100  # `%session` commands between two cells that ended
 TYPED, FILES = "In as typed", "In by file"
@@ -72,7 +72,7 @@ class CellFiles:
         }
         files = self._files(inputs)
         return History(
-            [_GONE if number in gone else cell for number, cell in enumerate(inputs)],
+            [GONE if number in gone else cell for number, cell in enumerate(inputs)],
             typed,
             {name: found for name, found in files.items() if found[0] not in gone} if gone else files,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.sessions.restoring import Lost
+from dure.notebook.sessions.restoring import Lost, source_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 class Names:
     """What is known of the names in one shell. `made`: the cell that made each; `lost`: what did not come back;
-    `ended`: cells of an earlier kernel whose result no version holds.
+    `ended`: cells of an earlier kernel whose result no version holds; `sources`: the code of the cells that made what a
+    version or `%session rerun` brought, which may be cells of another kernel, where this one counts otherwise.
     """
 
     def __init__(self, shell: Any) -> None:
         self.made: dict[str, int] = {}
         self.lost: dict[str, Lost] = {}
         self.ended: list[Ended] = []
+        self.sources: dict[str, str] = {}
         self._shell = shell
         self._ids: dict[str, int] = {}
         self._told: set[str] = set()
@@ -44,12 +46,13 @@ class Names:
         for name in [name for name, each in ids.items() if self._ids.get(name) != each]:
             if not hidden(name, self._shell.user_ns.get(name)):
                 self.made[name] = cell
+                self.sources.pop(name, None)
                 self.lost.pop(name, None)
         self._ids = ids
 
-    def rerun(self, name: str, cell: int) -> None:
+    def rerun(self, name: str, cell: Ended) -> None:
         """Note that a cell that `%session rerun` ran again bound `name`: it is that cell's, not the command's."""
-        self.made[name] = cell
+        self.made[name], self.sources[name] = cell.cell, cell.source
         self.lost.pop(name, None)
         self._ids[name] = id(self._shell.user_ns[name])
 
@@ -63,7 +66,9 @@ class Names:
     def restored(self, brought: Brought) -> None:
         """Note where the restored names are from, and which ones are missing."""
         made = brought.saved.document.made
-        self.made |= {name: made[name] for name in (*brought.names, *brought.lost) if name in made}
+        for name in (*brought.names, *brought.lost):
+            if name in made:
+                self.made[name], self.sources[name] = made[name], source_in(brought, made[name])
         here = self._shell.user_ns
         self.lost = {name: lost for name, lost in self.lost.items() if name not in here} | brought.lost
         self._told |= set(brought.lost)

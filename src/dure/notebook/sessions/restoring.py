@@ -21,12 +21,13 @@ from dure.notebook.sessions.words import say
 from dure.wire.retold import retold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dure.notebook.sessions.ended import Ended
     from dure.notebook.sessions.opening import Damaged, Saved
     from dure.state import Blobs, Report, Snapshot
     from dure.state.later import Later
+    from dure.wire.sessions import VersionView
 
 _NAMED = 6  # reasons that the line tells
 _TOGETHER = 20  # names that it tells for one of them
@@ -134,15 +135,19 @@ def bring_back(
 
 def lost_of(brought: Brought, reasons: Mapping[str, str]) -> dict[str, Lost]:
     """Return what is missing, with the cell that made it and its source where that is known."""
-    made, sources = brought.saved.document.made, brought.saved.document.sources
-    lost = {}
-    for name, reason in sorted(reasons.items()):
-        cell = made.get(name)
-        source = sources.get(cell, "") if cell is not None else ""
-        if not source and cell is not None and cell < len(brought.history.inputs):
-            source = brought.history.inputs[cell]
-        lost[name] = Lost(reason.removeprefix(f"{name}: "), cell, source)
-    return lost
+    made = brought.saved.document.made
+    return {
+        name: Lost(reason.removeprefix(f"{name}: "), made.get(name), source_in(brought, made.get(name)))
+        for name, reason in sorted(reasons.items())
+    }
+
+
+def source_in(brought: Brought, cell: int | None) -> str:
+    """Return the code of a cell as the version knows it; "" where it does not."""
+    if cell is None:
+        return ""
+    inputs = brought.history.inputs
+    return brought.saved.document.sources.get(cell) or (inputs[cell] if cell < len(inputs) else "")
 
 
 def _go_on(report: Report) -> None:
@@ -197,6 +202,12 @@ def restored_line(brought: Brought, name: str) -> str:
         beside = (f"{key} ({retold(why, language())})" for key, why in brought.beside.items())
         parts.append(say("extras_lost", names=", ".join(beside)))
     return " ".join(parts)
+
+
+def earlier_text(versions: Iterable[VersionView]) -> str:
+    """Return the command that brings the newest version back which holds variables; "" where none does."""
+    found = next((each for each in versions if each.variables), None)
+    return say("held_earlier", number=found.number, at=clock(found.at)) if found is not None else ""
 
 
 def lost_names(lost: Mapping[str, Lost]) -> str:

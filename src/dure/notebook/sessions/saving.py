@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.own_modules import OWN_MODULES
+from dure.notebook.sessions.history import GONE
 from dure.notebook.sessions.journal import Journal
 from dure.notebook.sessions.opening import AWAY, Opened, a_client
 from dure.wire.skew import SKEW
@@ -49,6 +50,7 @@ class Facts:
     cell: int
     made: dict[str, int]
     history: History
+    sources: dict[str, str]  # of cells that made what was brought back, by the variable
     label: str = ""
     origin: int | None = None
     ended: int = 0  # how many cells of this kernel have ended
@@ -225,7 +227,7 @@ class Saver:
             self.problem = _told(error)
 
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
-        from dure.wire.sessions import MAX_SOURCE, SaveRequest, SessionDocument
+        from dure.wire.sessions import SaveRequest, SessionDocument
 
         if self.fenced:  # frozen before that was known
             frozen.close()
@@ -238,10 +240,7 @@ class Saver:
             return
         unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
         known = {*snapshot.variables, *snapshot.unsaved}
-        made = {name: cell for name, cell in facts.made.items() if name in known}
-        cells = {made[name] for name in snapshot.unsaved if name in made}
-        inputs = facts.history.inputs
-        sources = {cell: inputs[cell][:MAX_SOURCE] for cell in cells if cell < len(inputs)}
+        made, sources = _made_by(facts, known, set(snapshot.unsaved))
         document = SessionDocument(snapshot=snapshot.store(self.blobs), cell=facts.cell, made=made, sources=sources)
         content = document.model_dump_json().encode()
         digest = self.blobs.put(content)
@@ -337,6 +336,30 @@ def _differ(before: Snapshot, after: Snapshot) -> bool:
 
     found = diff(before, after)
     return bool(found.added or found.removed or found.changed)
+
+
+def _made_by(facts: Facts, known: set[str], unsaved: set[str]) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the cell of each variable, and the code of those that made what is not saved. A version that was brought
+    into a kernel which counts otherwise has cells of the same numbers: what is not saved keeps its own, a variable that
+    would name a cell which did not make it names none.
+    """
+    from dure.wire.sessions import MAX_SOURCE
+
+    inputs, made, sources, others = facts.history.inputs, {}, dict[int, str](), set[str]()
+    texts = {name: inputs[cell] if cell < len(inputs) else "" for name, cell in facts.made.items() if name in known}
+    for name in texts.keys() & facts.sources.keys():
+        if texts[name] != GONE and texts[name][:MAX_SOURCE] != facts.sources[name][:MAX_SOURCE]:
+            texts[name] = facts.sources[name]
+            others.add(name)
+    for name in sorted(texts, key=lambda name: (name not in unsaved, name in others)):
+        cell, text = facts.made[name], texts[name][:MAX_SOURCE]
+        if name in others and not (text and name in unsaved):
+            continue
+        if name in unsaved and text:
+            sources.setdefault(cell, text)
+        if sources.get(cell, text) == text:
+            made[name] = cell
+    return made, sources
 
 
 def new_bytes(snapshot: Snapshot, base: Snapshot | None) -> int:

@@ -20,7 +20,7 @@ from dure.notebook.sessions.ending import GRACE_S, Uncut, watch_shutdown, watch_
 from dure.notebook.sessions.history import CellFiles, know_files, put_history
 from dure.notebook.sessions.journal import Journal, folder, left_behind
 from dure.notebook.sessions.names import Names
-from dure.notebook.sessions.restoring import Brought, bring_back, clock, restored_line, short
+from dure.notebook.sessions.restoring import Brought, bring_back, clock, earlier_text, restored_line, short
 from dure.notebook.sessions.telling import Telling
 from dure.notebook.sessions.words import say
 from dure.notebook.shell_settings import ShellSettings, hung_in
@@ -330,7 +330,10 @@ class NotebookSession:
             if brought.unloadable and opened.versions:
                 brought.like_here = saved_like_here(opened, brought.lost)
         self.names.ended = list(ended)
-        self.show(restored_line(brought, self.name or ""))
+        line = restored_line(brought, self.name or "")
+        if opened is not None and not (brought.names or brought.lost):
+            line = f"{line} {earlier_text(opened.versions)}".rstrip()
+        self.show(line)
         return brought
 
     def restore_failed(self, error: Exception) -> None:
@@ -393,7 +396,8 @@ class NotebookSession:
         if saver is None or saver.paused or saver.fenced:
             return False
         made, cell = self.names.made, self._cell
-        facts = Facts(cell, dict(made), self._files.history(made), label, self.origin, self.ended.count, if_changed)
+        history, sources = self._files.history(made), dict(self.names.sources)
+        facts = Facts(cell, dict(made), history, sources, label, self.origin, self.ended.count, if_changed)
         if saver.owed is not None and saver.owed.cell == cell:  # the same state, tried again
             facts.label, facts.origin = label or saver.owed.label, self.origin or saver.owed.origin
         with self.uncut.to_its_end():

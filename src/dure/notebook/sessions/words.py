@@ -24,6 +24,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} was opened again; version {number} of {at} held no variables.",
         "{name}을(를) 다시 열었습니다. {at}에 저장된 버전 {number}에는 변수가 없습니다.",
     ),
+    "held_earlier": (
+        "The newest that holds some is of {at}: `%session restore @{number}`.",
+        "변수가 있는 가장 최근 버전은 {at}에 저장되었습니다: `%session restore @{number}`",
+    ),
     "importing": (
         "Importing the packages that the variables of {name} need …",
         "{name}의 변수에 필요한 패키지를 불러오는 중 …",
@@ -341,9 +345,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         ),
     ),
     "held_nothing": (
-        "Version {number} of {name} ({at}) holds no variables: nothing was restored. `%session list` shows the others.",
-        "{name}의 버전 {number}({at})에는 변수가 없어 복원한 것이 없습니다. `%session list`에서 다른 버전을 고르세요.",
+        "Version {number} of {name} ({at}) holds no variables: nothing was restored.",
+        "{name}의 버전 {number}({at})에는 변수가 없어 복원한 것이 없습니다.",
     ),
+    "held_others": ("`%session list` shows the others.", "`%session list`에서 다른 버전을 고르세요."),
     "more_variables": (
         "{count} smaller variables are saved, too.",
         "그 밖에 더 작은 변수 {count}개도 저장되어 있습니다.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dure.notebook.sources import sources_of
 from tests.notebook.conftest import NotebookKernel
 
 SCRIPT = """
@@ -169,3 +172,12 @@ def test_a_module_that_the_worker_lacks_is_named(script: Path, command_line: dic
     assert done.returncode == 1
     assert "mine_alone" in done.stderr
     assert "default" in done.stderr
+
+
+def test_the_text_that_goes_along_with_a_function_has_no_secret_in_it():
+    code = "password = 'hunter2-hunter2'\ndef ratio(x):\n    return x / 0\n"
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(code, "<a cell>", "exec"), names)
+    linecache.cache["<a cell>"] = (len(code), None, code.splitlines(keepends=True), "<a cell>")
+    sent = sources_of(None, [names["ratio"]])
+    assert sent == {"<a cell>": {"cell": "", "text": code.replace("hunter2-hunter2", "…")}}

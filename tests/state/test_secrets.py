@@ -166,3 +166,22 @@ def test_a_cell_that_writes_out_a_secret_is_left_out_of_the_history(cell):
 @pytest.mark.parametrize("cell", CELLS_WITHOUT)
 def test_a_cell_without_one_stays_in_the_history(cell):
     assert secrecy.history_secrets([cell]) == {}
+
+
+@pytest.mark.parametrize("cell", CELLS_WITH_SECRETS[:6])
+def test_code_is_masked_line_for_line(cell):
+    code = f"def f():\n    return 1\n{cell}\nlast = '{TOKEN}'\n"
+    shown = secrecy.masked(code)
+    assert shown.splitlines()[-1] == "last = '…'"
+    assert "…" in shown.splitlines()[-2]
+    assert len(shown.splitlines()) == len(code.splitlines())
+    assert secrecy.history_secrets([shown]) == {}
+
+
+@pytest.mark.parametrize("cell", CELLS_WITHOUT)
+def test_code_without_secrets_is_not_masked(cell):
+    assert secrecy.masked(cell) == cell
+
+
+def test_a_private_key_of_many_lines_is_in_no_code():
+    assert secrecy.masked("pem = ('-----BEGIN RSA PRIVATE KEY-----\\n'\n'MIIE')") == ""

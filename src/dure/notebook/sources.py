@@ -20,8 +20,10 @@ MAX_BYTES = 256 * 1024
 def sources_of(shell: Any, values: Iterable[Any]) -> dict[str, dict[str, str]]:
     """Return file name to {"cell": "In[3]", "text": code} of the cells, or of the script, that define `values`.
 
-    `shell` is None in a script; "cell" is "" then.
+    `shell` is None in a script; "cell" is "" then. Secrets written out in it stay here: a job's payload is kept.
     """
+    from dure.state.secrecy import masked
+
     found: dict[str, dict[str, str]] = {}
     left = MAX_BYTES
     for value in values:
@@ -29,7 +31,7 @@ def sources_of(shell: Any, values: Iterable[Any]) -> dict[str, dict[str, str]]:
             label = _label(shell, code.co_filename)
             if label is None or kept_name(code.co_filename) in found:
                 continue
-            text = "".join(linecache.getlines(code.co_filename))
+            text = masked("".join(linecache.getlines(code.co_filename)))
             left -= len(text)
             if text and left >= 0:
                 found[kept_name(code.co_filename)] = {"cell": label, "text": text}

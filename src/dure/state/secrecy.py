@@ -259,6 +259,23 @@ def _reason_in(cell: str) -> str:
     return ""
 
 
+def masked(code: str) -> str:
+    """Return code with "…" for each secret that is written out in it, line for line; "" where it holds a private key,
+    which has many lines.
+    """
+    if not _reason_in(code):
+        return code
+    if "PRIVATE KEY-----" in code:
+        return ""
+    for pattern in (_WRITTEN_OUT, _IN_ENVIRONMENT):
+        code = pattern.sub(_masked, code)
+    return _SECRET_VALUE.sub("…", code)
+
+
+def _masked(found: re.Match[str]) -> str:
+    return found[0].removesuffix(found[2]) + "…" if _is_secret(found[1], found[2]) else found[0]
+
+
 def _text(value: Any) -> str | None:
     """Return a short text, the only thing that a secret is."""
     if type(value) not in (str, bytes) or not value or len(value) > _SHORT:

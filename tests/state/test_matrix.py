@@ -133,6 +133,8 @@ def page(found):
         "dict, list or set is put back in it, unless the module's file has changed since; an instance that differs",
         "from the module's comes back as a copy. Both are told at the restore. Inside other objects, other instances",
         "that an installed package has come back as a copy, unless it is Python's own or the one of its class.",
+        "A variable that is inside what a person's own module has (`a = config.TABLE['a']`, `Model.shared`) is that",
+        "again, too, where no variable is the whole, or is told to be a copy; inside another object it is a copy.",
         "",
         "What is no part of a value, and not kept: whether texts, numbers, tuples or frozen sets",
         "that are equal are one object or several (`is` between two variables; a NaN is always the same object",

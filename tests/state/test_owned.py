@@ -114,6 +114,49 @@ def test_a_variable_that_a_module_has_is_its_own_again_with_what_was_changed_in_
     assert _back(tmp_path / "store", digest, config, f"{ALL_OWN} and {check}") == [True, {}, []]
 
 
+INSIDE = """
+class Registry:
+    shared = []
+    def __init__(self): self.items = {}
+REGISTRY = Registry()
+SETTINGS = {"lr": 0.1, "inner": {"x": [1]}}
+def rate(): return SETTINGS["inner"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "check"),
+    [
+        ("a = inside.SETTINGS['inner']; a['y'] = 2", "inside.rate() is a and a == {'x': [1], 'y': 2}"),
+        (
+            "b = inside.SETTINGS['inner']; a = b['x']; a.append(7)",
+            "inside.rate() is b and b['x'] is a and a == [1, 7]",
+        ),
+        ("a = inside.REGISTRY.items; a['k'] = 1", "inside.REGISTRY.items is a and a == {'k': 1}"),
+        ("a = inside.Registry.shared; a.append(1)", "inside.REGISTRY.shared is a and a == [1]"),
+        (
+            "a = inside.SETTINGS['inner']; box = [inside.SETTINGS]; a['y'] = 2",
+            "box[0] is inside.SETTINGS and inside.rate() is a and a['y'] == 2",
+        ),
+    ],
+)
+def test_a_variable_that_is_inside_what_a_person_s_module_has_is_its_own_again(tmp_path, config, cell, check):
+    config.with_name("inside.py").write_text(INSIDE)
+    _, digest, _, _ = _saved("import inside; " + cell, tmp_path / "store")
+    sys.modules.pop("inside")
+    assert _back(tmp_path / "store", digest, config, check) == [True, {}, []]
+
+
+def test_what_the_module_does_not_have_inside_any_more_is_a_copy_and_told(tmp_path, config):
+    config.with_name("inside.py").write_text(INSIDE)
+    cell = "import inside; a = inside.REGISTRY.items['k'] = [1]; b = [2]; c = b"
+    _, digest, _, _ = _saved(cell, tmp_path / "store")
+    sys.modules.pop("inside")
+    _, told, again = _back(tmp_path / "store", digest, config, "a == [1] and b is c")
+    assert told == {"a": "a copy of inside.REGISTRY.items['k'], which is not there now or is of another type"}
+    assert again == []
+
+
 def test_a_change_of_the_module_s_object_is_a_change_of_the_variable(tmp_path, config):
     scope, _, snapshot, blobs = _saved("", tmp_path / "store")
     sys.modules["config"].SETTINGS["lr"] = 3

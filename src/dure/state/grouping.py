@@ -208,6 +208,7 @@ def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool
         shared.stand_for(
             {key: OF_MODULE + ".".join(shared.placed[key].places[0]) for key in held if key in shared.placed}
         )
+        shared.placed = owned.but_inside(shared.placed, shared.held)
     seen: dict[int, int] = {}
     for node in nodes.values():
         for index in node.pickled.pickler.labels if node.pickled and node.pickled.pickler else ():

@@ -138,7 +138,7 @@ class Loader:
         """
         for index, found in list(self.placed.items()):
             group = self.snapshot.groups[index]
-            for slot, it in list(found.items()):
+            for slot, it in sorted(found.items(), key=lambda one: len(one[1].places[0][1])):  # what holds others first
                 kept = self._loaded.get(index, (it.value,) * (slot + 1))[slot]
                 own = [name for name, at in group.names.items() if at == slot]
                 names = [name for name in own if any(values.get(name) is one for one in (kept, it.value))]

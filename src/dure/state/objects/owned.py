@@ -1,4 +1,5 @@
-"""Variables that are what an imported module has under a name: `from config import SETTINGS`, `opts = pd.options`.
+"""Variables that are what an imported module has under a name: `from config import SETTINGS`, `opts = pd.options`, or
+inside that, of a person's own modules: `layers = config.SETTINGS["layers"]`.
 
 Each is saved with its contents, its names in modules and the digests of their files. A restore binds the module's own
 object, with the contents that were saved, or says why not. The one trap: contents are put into what belongs to a
@@ -7,12 +8,15 @@ module, so `settled` is called at the commit only, by the thread that runs cells
 
 from __future__ import annotations
 
+import ast
 import collections
 import contextlib
 import functools
 import hashlib
 import importlib
+import itertools
 import logging
+import re
 import sys
 import types
 import weakref
@@ -23,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 from dure.state.objects import marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 _CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict)
 _NO_VALUES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, logging.Logger)
 _NOT_ASKED = {"__main__", "__mp_main__", "builtins", "sys", "dure"}  # what these have for a while is nobody's own
+_DEEP, _MOST, _LEAST = 4, 4_000, 100  # steps into what a module has, objects met in all modules, and yet in each
 _PLACES = 4  # of one object; several modules may have imported it
 _ATOMS = (int, float, bool, str, bytes, type(None))
 
@@ -61,9 +66,17 @@ def reduced(_: Any, it: Placed) -> Any:
     return marks.placed, (it.places, it.digests, it.value, it.alone, it.nested)
 
 
-def placed(namespace: dict[str, Any], names: Iterable[str], matters: Callable[[type], bool]) -> dict[int, Placed]:
-    """Return what is known of the variables whose values modules have, by the ids of the values."""
-    return known_of(_held_elsewhere(namespace, names, matters), namespace)
+def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[[type], bool]) -> dict[int, Placed]:
+    """Return what is known of the variables whose values modules have, by the ids of the values: under a name, or, of a
+    person's own modules, inside what they have under one.
+    """
+    wanted = _held_elsewhere(namespace, names, matters)
+    found = known_of(wanted, namespace)
+    left = {key: value for key, value in wanted.items() if key not in found}
+    own = _TABLE.own() if left else []
+    return (
+        {**_inside(frozenset(own), left, {id(namespace[name]) for name in names}, namespace), **found} if own else found
+    )
 
 
 def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]]) -> dict[int, Any]:
@@ -157,6 +170,12 @@ class _Table:
         self._own: list[str] = []
         self._installed: dict[int, tuple[str, str]] = {}
 
+    def own(self) -> list[str]:
+        """Return the modules of a person's own."""
+        if self._modules != len(sys.modules):
+            self.places({}, lambda _: False)
+        return [module for module in self._own if module in sys.modules]
+
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
         """Return module and name of each."""
         if self._modules != len(sys.modules):
@@ -190,7 +209,89 @@ def _told_apart() -> tuple[list[str], list[str]]:
     return own, installed
 
 
-places = _Table().places
+_TABLE = _Table()
+places = _TABLE.places
+
+
+def _inside(
+    modules: frozenset[str], wanted: dict[int, Any], variables: set[int], namespace: dict[str, Any]
+) -> dict[int, Placed]:
+    """Return what is known of values that are inside what modules have and no variable is: `config.SETTINGS["inner"]`,
+    `config.REGISTRY.items`, `Model.shared`.
+    """
+    found: dict[int, Placed] = {}
+    met = set(variables)
+    for module in sorted(modules):
+        most = max(_LEAST, _MOST // len(modules))
+        level = [(name, value) for name, value in (_names_of(module, namespace) or {}).items() if name[:2] != "__"]
+        for _ in range(_DEEP):
+            below = []
+            for path, value in level:
+                if id(value) in met or most <= 0:
+                    continue
+                met.add(id(value))
+                held = list(itertools.islice(_steps(value, module, modules), most))
+                below += [(path + step, item) for step, item in held]
+                most -= len(held)
+            for path, value in below:
+                if id(value) in wanted:
+                    found.setdefault(id(value), Placed(((module, path),), (_digest_of(module),), value))
+            level = below
+    return found
+
+
+def but_inside(known: dict[int, Placed], held: Container[int]) -> dict[int, Placed]:
+    """Return what is known of values, without those inside what is saved by itself."""
+
+    def is_inside(it: Placed) -> bool:
+        module, path = it.places[0]
+        names = vars(sys.modules[module]) if module in sys.modules else {}
+        return path not in names and id(names.get(re.split(r"[.\[]", path, maxsplit=1)[0])) in held
+
+    return {key: it for key, it in known.items() if not is_inside(it)}
+
+
+def _steps(value: Any, module: str, modules: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what is in a container, or is an attribute of a class or instance of a module, with the way there."""
+    kind = type(value)
+    if kind is dict or kind is collections.OrderedDict or kind is collections.defaultdict:
+        for key, item in list(itertools.islice(value.items(), _MOST)):
+            if type(key) in (str, int):
+                yield f"[{key!r}]", item
+    elif kind is list or kind is tuple:
+        for at, item in enumerate(value[:_MOST]):
+            yield f"[{at}]", item
+    elif kind is types.FunctionType:
+        if value.__module__ == module and value.__defaults__:
+            yield ".__defaults__", value.__defaults__
+    elif value.__module__ == module if issubclass(kind, type) else kind.__module__ in modules:
+        own: dict[str, Any] = {}
+        with contextlib.suppress(Exception):  # whatever a class does where it is asked for what it has not
+            own = dict(itertools.islice(vars(value).items(), _MOST))
+        for name, item in own.items():
+            if name[:2] != "__" and name.isidentifier():
+                yield f".{name}", item
+
+
+def _reached(names: dict[str, Any], path: str) -> Any:
+    """Return what is at the end of a way that `_steps` told; None where nothing is."""
+    if path in names:
+        return names[path]
+    try:
+        return _at(names, ast.parse(path, mode="eval").body)
+    except Exception:  # it is not there, or is of another kind by now
+        return None
+
+
+def _at(names: dict[str, Any], node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return names[node.id]
+    if isinstance(node, ast.Subscript):
+        return _at(names, node.value)[ast.literal_eval(node.slice)]
+    if isinstance(node, ast.Attribute):
+        holder = _at(names, node.value)
+        return holder.__defaults__ if node.attr == "__defaults__" else vars(holder)[node.attr]
+    return None
 
 
 def of_module(it: Placed, namespace: dict[str, Any]) -> Any:
@@ -233,7 +334,7 @@ def _own(it: Placed) -> tuple[Any, tuple[str, str]]:
     """Return what the first module that has it has under the name, and where; None where none has it."""
     for module, name in it.places:
         try:
-            found = vars(importlib.import_module(module)).get(name)
+            found = _reached(vars(importlib.import_module(module)), name)
         except Exception:  # noqa: S112 - whatever its code raises: another module may have it
             continue
         if type(found) is type(it.value):

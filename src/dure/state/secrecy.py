@@ -246,7 +246,7 @@ def history_secrets(cells: list[str]) -> dict[int, str]:
     return {number: f"In[{number}]: {reason}" for number, reason in reasons if reason}
 
 
-@functools.lru_cache(maxsize=4096)  # a save looks at all cells, which do not change
+@functools.lru_cache(maxsize=1 << 16)  # a save looks at all cells, which do not change
 def _reason_in(cell: str) -> str:
     if _looks_secret(cell):
         return "its text holds what looks like an access key, and secrets are not saved"

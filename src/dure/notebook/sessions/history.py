@@ -62,8 +62,7 @@ class CellFiles:
         namespace = self._shell.user_ns
         inputs = [str(cell) for cell in namespace.get("In") or [""]]
         raw = self._shell.history_manager.input_hist_raw
-        secret = {made[name] for name, value in list(namespace.items()) if name in made and secret_reason(name, value)}
-        gone = {number for number, cell in enumerate(inputs) if number in secret or secret_reason("cell", cell)}
+        gone = {made[name] for name, value in list(namespace.items()) if name in made and secret_reason(name, value)}
         gone.update(history_secrets(inputs), history_secrets([str(cell) for cell in raw[: len(inputs)]]))
         typed = {
             number: str(cell)

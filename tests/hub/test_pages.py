@@ -1,5 +1,6 @@
 """The Hub's pages as people see them, with JupyterHub's own templates below ours."""
 
+import inspect
 import json
 import re
 from datetime import UTC, datetime
@@ -9,7 +10,9 @@ from types import SimpleNamespace
 import jupyterhub
 import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub import spawner
 from jupyterhub._data import DATA_FILES_PATH
+from jupyterhub.apihandlers import users
 
 from dure.hub import theirs, wording
 
@@ -48,15 +51,17 @@ def test_a_workspace_that_did_not_start_says_why_or_where_that_stands(lang):
     assert "None" not in unknown.partition("<h1>")[2]
 
 
-def test_what_jupyterhub_writes_by_script_is_known_there_and_said_in_korean():
+def test_what_jupyterhub_writes_by_script_is_known_there_and_said_in_our_words():
     """Another version of JupyterHub that says something else must not fall back to English unseen."""
     scripts = " ".join(path.read_text() for path in Path(DATA_FILES_PATH, "static/js").glob("*.js"))
-    scripts += Path(THEIRS, "page.html").read_text()
+    scripts += "".join(Path(THEIRS, name).read_text() for name in ("page.html", "spawn_pending.html"))
+    scripts += "".join(inspect.getsource(module) for module in (spawner, users))
+    assert theirs.ENGLISH.keys() <= theirs.KOREAN.keys()
     for english in theirs.KOREAN:
         for part in re.split(r"\{n\}|servers?\. |  ", english):
             assert part.strip(" ?.") in scripts, english
     assert json.dumps("모두 시작") in page("admin.html", "ko", api_page_limit=50, server_version="1")
-    assert "theirs" not in page("admin.html", "en", api_page_limit=50, server_version="1")
+    assert "Start my workspace" in page("admin.html", "en", api_page_limit=50, server_version="1")
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])

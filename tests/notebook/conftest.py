@@ -120,7 +120,14 @@ class NotebookKernel:
     """A kernel as a notebook has it."""
 
     def __init__(
-        self, environment: dict[str, str], folder: Path, notebook: str, before: str = "", python: str | None = None
+        self,
+        environment: dict[str, str],
+        folder: Path,
+        notebook: str,
+        before: str = "",
+        python: str | None = None,
+        *,
+        first: str = "%load_ext dure",
     ) -> None:
         # Files instead of ports: kernels of test processes side by side would take each other's free ports.
         # In a folder of their own, since a socket's path may have 107 characters and a test's folder is longer.
@@ -137,8 +144,8 @@ class NotebookKernel:
         self.client.wait_for_ready(timeout=DEADLINE_S)
         if before:
             self.client.execute_interactive(before, silent=True, timeout=DEADLINE_S)
-        self.loaded = self.run("%load_ext dure")
-        assert self.loaded.ok, self.loaded
+        self.loaded = self.run(first)
+        assert self.loaded.ok or not first.startswith("%"), self.loaded
 
     def start(self, code: str, *answers: str, allow_stdin: bool = True) -> Running:
         return Running(self.client, code, list(answers), allow_stdin=allow_stdin)

@@ -38,8 +38,14 @@ class Desk:
         home.mkdir(parents=True, exist_ok=True)
 
     def open(
-        self, notebook: str = "train.ipynb", python: str | None = None, before: str = WARM, **environment: str
+        self,
+        notebook: str = "train.ipynb",
+        python: str | None = None,
+        before: str = WARM,
+        first: str = "%load_ext dure",
+        **environment: str,
     ) -> NotebookKernel:
+        """Open a notebook as a person does, whose first cell is `first`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DURE_", "JPY_", "XDG_"))}
         own = {
             "HOME": str(self.home),
@@ -50,7 +56,7 @@ class Desk:
             "DURE_SESSIONS": "on",
         }
         environment = {**kept, **own, **environment}
-        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), before, python)
+        kernel = NotebookKernel(environment, self.home, str(self.home / notebook), before, python, first=first)
         self.kernels.append(kernel)
         if "has not answered yet" in told(kernel.loaded):  # a busy machine
             time.sleep(5)

@@ -6,9 +6,10 @@ import signal
 from functools import partial
 from pathlib import Path
 
+from dure.hub.spawner import STARTUP
 from tests.api.plane import until
 from tests.notebook.conftest import NotebookKernel
-from tests.notebook.desk import another_desk, desk, pid_of, plane, server, settled, told
+from tests.notebook.desk import WARM, another_desk, desk, pid_of, plane, server, settled, told
 
 __all__ = ["another_desk", "desk", "plane", "server"]
 
@@ -61,6 +62,19 @@ def test_a_restored_function_shows_its_lines_its_cell_and_its_source_as_before(d
         assert kernel.value("str(os.getpid()) in ratio.__code__.co_filename") == "True", "as the debugger looks for it"
         settled(desk)
         assert "ratio" not in told(kernel.run("%session diff")), "a restored function is no other one"
+
+
+def test_the_first_cell_of_a_restored_session_goes_by_the_number_that_it_shows(desk):
+    kernel = desk.open()
+    kernel.run(DEFINES)
+    desk.crash(kernel)
+    kernel = desk.open(before=WARM, PYTHONSTARTUP=str(STARTUP), first="def first(): return ratio(4)\nfirst()")
+    where = numbered(kernel.loaded)
+    assert f"{where}, line 2" in kernel.loaded.traceback
+    shown = kernel.run("first()")
+    assert f"{numbered(shown)}, line 1" in shown.traceback
+    assert f"{where}, line 1, in first()" in shown.traceback
+    assert "Cell In[1]" not in kernel.loaded.traceback + shown.traceback
 
 
 def test_cells_are_recalled_as_they_were_typed(desk):

@@ -1,4 +1,4 @@
-"""What JupyterHub's own scripts write on its pages, in Korean: the page of people, and what its dialogs say.
+"""What JupyterHub's own scripts write on its pages, in our words: on those of people and of a start, and in dialogs.
 
 `page.html` says them where they appear. The trap: JupyterHub keeps these sentences in its scripts, in English only;
 tests/hub/test_pages.py finds each there, so that another version of it shows what is to be said anew.
@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+ENGLISH: Mapping[str, str] = {  # what everybody meets
+    "Start My Server": "Start my workspace",
+    "Stop Server": "Stop workspace",
+    "Server requested": "Workspace asked for",
+    "Spawning server...": "Starting the workspace …",
+    "Server ready at": "The workspace is ready:",
+    "Stopping server...": "Stopping the workspace …",
+    "Server stopped successfully!": "The workspace is stopped.",
+}
 # {n} is a number.
 KOREAN: Mapping[str, str] = {
     "Start All": "모두 시작",
@@ -27,6 +36,7 @@ KOREAN: Mapping[str, str] = {
     "Actions": "작업",
     "Never": "없음",
     "Start Server": "시작",
+    "Start My Server": "작업 공간 시작",
     "Stop Server": "중지",
     "Delete Server": "삭제",
     "Server is pending": "준비 중",
@@ -66,4 +76,12 @@ KOREAN: Mapping[str, str] = {
     "OK": "확인",
     "Close": "닫기",
     "Toggle navigation": "메뉴",
+    "Event log": "진행 기록",
+    "Server requested": "작업 공간을 요청했습니다.",
+    "Spawning server...": "작업 공간을 시작하는 중 …",
+    "Server ready at": "작업 공간이 준비되었습니다:",
+    "Complete": "완료",
+    "Stopping...": "중지하는 중 …",
+    "Stopping server...": "작업 공간을 중지하는 중 …",
+    "Server stopped successfully!": "작업 공간을 중지했습니다.",
 }

@@ -140,7 +140,7 @@ def template_vars(base_url: str, *, system_users: bool) -> dict[str, Any]:
         cookie = request.cookies.get(LANGUAGE_COOKIE)
         lang = chosen_language(cookie.value if cookie else None, request.headers.get("Accept-Language", ""))
         own = {key: korean if lang == "ko" else english for key, (english, korean) in TEXTS.items()}
-        said = theirs.KOREAN if lang == "ko" else {}
+        said = theirs.KOREAN if lang == "ko" else theirs.ENGLISH
         return {**own, "lang": lang, "isolation": notice.isolation_notice(lang, isolation), "theirs": said}
 
     return {"texts": lambda _user: texts, "portal_url": f"{base_url}services/dure/"}  # the Hub calls each with the user

@@ -126,5 +126,17 @@ def put_history(shell: Any, history: History, ended: Sequence[Ended]) -> int:
     known = {live_name(name) for name in history.files}
     files.update({name: number + moved for name, number in files.items() if number and name not in known})
     shell.user_ns.update({f"_i{number}": cell for number, cell in enumerate(manager.input_hist_raw) if number})
+    _number_on(shell.compile, shell.execution_count - 1, moved)
     shell.execution_count += moved
     return moved
+
+
+def _number_on(compiler: Any, ran: int, moved: int) -> None:
+    """Have the cell that is about to be compiled go by its new number: IPython took the former before this began."""
+    cache = compiler.cache
+
+    def numbered(code: str, number: int = 0, **more: Any) -> Any:
+        compiler.cache = cache
+        return cache(code, number + moved if number <= ran else number, **more)
+
+    compiler.cache = numbered

@@ -14,8 +14,6 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dure.state.store.blobs import digest_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -83,6 +81,8 @@ def _stamp(file: str | None) -> tuple[int, int] | None:
 
 
 def _digest(file: str | None) -> str:
+    from dure.state.store.blobs import digest_of
+
     with contextlib.suppress(OSError):
         if file is not None and Path(file).stat().st_size <= _MAX_BYTES:
             return digest_of(Path(file).read_bytes())

@@ -6,9 +6,7 @@ away; its new content waits in `Loader.pending` for the commit.
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import enum
 import functools
 import importlib.util
 import io
@@ -24,11 +22,11 @@ from dure.state.cut import pieces, plain, remembered
 from dure.state.identity import differing
 from dure.state.memory import collector
 from dure.state.memory.reading import Reader
-from dure.state.objects import classes, instances, labels, marks, nans, owned, patient, rebuild
+from dure.state.objects import class_updates, classes, instances, labels, marks, nans, owned, patient, rebuild
 from dure.state.store.blobs import BlobError, Blobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from dure.state.manifest import Group, Snapshot
 
@@ -250,7 +248,7 @@ class Loader:
                 self._living[id(living)] = shape
                 return living
         flat = [item for each in arguments for item in (each if isinstance(each, tuple) else (each,))]
-        with _unobserved([item for item in flat if isinstance(item, type)]):
+        with class_updates.unobserved([item for item in flat if isinstance(item, type)]):
             found: type = make(*arguments)
         vars(type)["__qualname__"].__set__(found, name)
         self.made[token] = found
@@ -289,7 +287,7 @@ class Loader:
         setter, content = state
         shape = self._living.get(id(cls))
         if shape is not None:
-            self._here.loading.steps.append(lambda: _bring_up_to_date(cls, content[0]))
+            self._here.loading.steps.append(lambda: class_updates.bring_up_to_date(cls, content[0]))
         else:
             setter(cls, content)
             if content[0].get("__hash__") is not None:
@@ -454,67 +452,6 @@ def module_now(module: str) -> str:
 # by the names of modules that are no more
 _PART_OF = {"belonging": "others", "exporters": "lenders", "unwilling": "others"}
 _ASKED_AS = {"namespace": "live_namespace", "placed": "placed_in"}
-_HOOKS = ("__new__", "__init__", "__prepare__", "__init_subclass__")
-_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
-_making = threading.RLock()
-
-
-@contextlib.contextmanager
-def _unobserved(above: list[type]) -> Iterator[None]:
-    """Keep the notebook's metaclasses and base classes from hearing of a class: they did when it was defined."""
-    heard: list[tuple[type, str, Any]] = []
-    with _making:
-        for cls in {each: None for one in above for each in type.mro(one)}:
-            if classes.by_reference(cls) or cls.__module__ == "builtins" or cls.__flags__ & _IMMUTABLE:
-                continue
-            names = _HOOKS if issubclass(cls, type) else _HOOKS[-1:]
-            heard += [(cls, name, vars(cls)[name]) for name in names if name in vars(cls)]
-        for cls, name, _ in heard:
-            type.__delattr__(cls, name)
-        try:
-            yield
-        finally:
-            for cls, name, hook in heard:
-                type.__setattr__(cls, name, hook)
-
-
-_CONTAINERS = (list, dict, set, bytearray, collections.deque)
-_ALONE = 3  # the attributes of the class hold it, the loop below, and who counts
-
-
-def _bring_up_to_date(cls: type, attributes: dict[str, Any]) -> None:
-    """Give a living class the attributes that differ from its own; what is equal keeps its identity."""
-    for name in attributes:  # noqa: PLC0206 - items() would hold the value, too
-        value = attributes[name]
-        if name in ("__dict__", "__weakref__", "_abc_impl", "__module__", "__qualname__", "__doc__", "__slots__"):
-            continue
-        known = name in cls.__dict__ and _same(cls.__dict__[name], value)
-        # what others that were loaded hold, too, is theirs, or they would part
-        if known and (not isinstance(value, _CONTAINERS) or sys.getrefcount(value) <= _ALONE):
-            continue
-        setattr(cls, name, value)
-    if isinstance(cls, enum.EnumMeta):
-        return  # what is left are its members and their tables, which Python made with the class
-    for name in [name for name in list(vars(cls)) if name not in attributes and not name.startswith("__")]:
-        if name != "_abc_impl" and not isinstance(vars(cls)[name], types.MemberDescriptorType):
-            delattr(cls, name)
-
-
-def _same(mine: Any, theirs: Any) -> bool:
-    if mine is theirs:
-        return True
-    if isinstance(mine, types.FunctionType) and isinstance(theirs, types.FunctionType):
-        return classes.code_of(mine) == classes.code_of(theirs) and mine.__defaults__ == theirs.__defaults__
-    if type(mine) is not type(theirs):
-        return False
-    if isinstance(mine, staticmethod | classmethod):
-        return _same(mine.__func__, theirs.__func__)
-    if isinstance(mine, property):
-        return all(_same(getattr(mine, part), getattr(theirs, part)) for part in ("fget", "fset", "fdel"))
-    try:
-        return bool(mine == theirs)
-    except Exception:
-        return False
 
 
 def _reason(error: Exception) -> str:

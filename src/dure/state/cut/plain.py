@@ -211,7 +211,7 @@ def dumps(
     is not asked where in memory they are, which another thread may change at any moment. What is `outside` stands there
     as a token, by its id.
     """
-    pickler, stream = _dumped(_Pickler, elements, token_of, outside)
+    pickler, stream = _dumped(_LinkedPickler if outside else _Pickler, elements, token_of, outside)
     if nans.inside(stream):
         pickler, stream = _dumped(_NansPickler, elements, token_of, outside)
     found = _reached(pickler, elements, located=located)
@@ -226,7 +226,8 @@ def _dumped(
 ) -> tuple[_Pickler, bytes]:
     stream = _Stream()
     pickler = kind(stream, token_of)
-    pickler.ask(outside)
+    if isinstance(pickler, _LinkedPickler):
+        pickler.outside = outside
     try:
         pickler.dump(elements)
     except NotPlainError:
@@ -267,12 +268,6 @@ class _Pickler(pickle.Pickler):
         self.made: list[int] = []  # ids of what was made here in their place
         self._plain = _Plain()
         self._token_of = token_of
-
-    def ask(self, outside: Mapping[int, str]) -> None:
-        """Let tokens stand for some objects, by their ids."""
-        if outside:
-            get = outside.get
-            self.persistent_id = lambda obj: get(id(obj))  # type: ignore[method-assign]
 
     def reducer_override(self, obj: Any) -> Any:
         """Leave what is plain to pickle, and refuse all else."""
@@ -359,16 +354,23 @@ def _reduce_container(kind: Any, obj: Any) -> Any:
     return copyreg.__newobj__, (kind,), None, None, iter(kind.items(obj))  # type: ignore[attr-defined]
 
 
-class _NansPickler(_Pickler):
-    __slots__ = ("_outside",)
+class _LinkedPickler(_Pickler):
+    """Asks of each object whether it is outside; a method, since from Python 3.13 on only a class may have that."""
 
-    def ask(self, outside: Mapping[int, str]) -> None:
-        self._outside = outside
+    __slots__ = ("outside",)
+    outside: Mapping[int, str]
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return self.outside.get(id(obj))
+
+
+class _NansPickler(_LinkedPickler):
+    __slots__ = ()
 
     def persistent_id(self, obj: Any) -> str | None:
         if type(obj) is float:
             return nans.token_of(obj) if obj != obj else None  # noqa: PLR0124 - as NaN does
-        return self._outside.get(id(obj))
+        return self.outside.get(id(obj))
 
 
 def array(data: bytes, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled

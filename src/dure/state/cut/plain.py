@@ -417,7 +417,15 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: boo
 
     met = _memo(pickler)
     ids = layout.ids(met)
-    mine = (pickler.modules, pickler.classes, pickler.simple, pickler.slotted, pickler.arrays, pickler.dtypes)
+    mine: list[Any] = [
+        pickler.modules,
+        pickler.classes,
+        pickler.simple,
+        pickler.slotted,
+        pickler.arrays,
+        pickler.dtypes,
+    ]
+    mine += [pickler.outside] if isinstance(pickler, _LinkedPickler) else []
     for own in (*map(id, (*elements, *mine, pickler.made)), *pickler.made):
         ids = ids[ids != own]
     kinds = layout.words(ids + np.uint64(8))

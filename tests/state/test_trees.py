@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed
-from dure.state.cut import remembered
+from dure.state.cut import parts, remembered
 from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, save
@@ -156,9 +156,11 @@ def mutate(scope, chance):
             one.popitem()
 
 
-@settings(max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("dear_bytes", [2 * 1024 * 1024, 64])
+@settings(max_examples=examples(7), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
-def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, seed):
+def test_no_change_is_missed_and_no_alias_is_lost(tmp_path_factory, monkeypatch, dear_bytes, seed):
+    monkeypatch.setattr(parts, "_DEAR_BYTES", dear_bytes)
     chance = random.Random(seed)
     blobs = FolderBlobs(tmp_path_factory.mktemp("store"))
     scope: dict[str, Any] = {"a": trees(chance), "b": trees(chance), "n": 1}
@@ -291,3 +293,28 @@ def test_where_it_was_restored_only_what_changed_is_told(tmp_path, kind):
     assert found.changed == ("n", "tree")
     assert found.snapshot is not None
     assert shape(loaded(found.snapshot, blobs)) == shape(again)
+
+
+@needs_marks
+def test_a_deque_of_several_chunks_is_not_pickled_again_while_it_is_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PART_WEIGHT", 32_768)
+    monkeypatch.setattr(parts, "LARGE_WEIGHT", 65_536)
+    blobs = FolderBlobs(tmp_path)
+    scope: dict[str, Any] = {"queue": deque({"n": n, "text": f"{n:0100}"} for n in range(50_000)), "n": 0}
+    base = None
+    for number in range(4):
+        scope["n"] = number
+        before, base = base, save(scope, base, blobs)
+    (part,) = group_of("queue", base).parts
+    assert len(part.chunks) == 2
+    assert part == group_of("queue", before).parts[0]
+    assert [each.saved for root in remembered.every() for each in root.parts.values()] == [part]
+    scope["queue"][30_000]["n"] = -1
+    scope["queue"].rotate(1)
+    now = save(scope, base, blobs)
+    assert loaded(now, blobs) == scope
+    again = loaded(save(scope, now, blobs), blobs)
+    assert again == scope
+    assert changed(again, now, blobs=blobs).changed == ()
+    again["queue"][7]["text"] = "other"
+    assert changed(again, now, blobs=blobs).changed == ("queue",)

@@ -26,7 +26,7 @@ from dure.state.memory.held import Held
 from dure.state.memory.regions import MAPPED_BYTES, spoiled
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
 from dure.state.store.blobs import Blobs, digest_of
-from dure.state.store.sealing import CHUNK_BYTES, scratch
+from dure.state.store.sealing import CHUNK_BYTES, chunks_of, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -365,8 +365,9 @@ class Writer:
         """Return the group's entry for the manifest; its runs are settled."""
         pickled = taken.gathered.pickled
         stream, *buffers = [self._entry(run) for run in taken.runs]
-        for part, digest in zip(taken.fresh, taken.parts.digests, strict=True):
-            part.wrote(str(digest))
+        digests = map(str, taken.parts.digests)
+        for part in taken.fresh:
+            part.wrote(tuple(itertools.islice(digests, _chunks(part.size_bytes))))
         return Group(
             names=taken.gathered.names,
             stream=stream,
@@ -416,8 +417,8 @@ def snapshot_of(
 def taken_of(gathered: Gathered, watched: written.Watched) -> Taken:
     """Return the group with its bytes as they lie in memory, and the digests that are known of them."""
     fresh = [part for part in gathered.pickled.parts if part.stream is not None]
-    streams = [part.stream for part in fresh]
-    parts = Run(sum(part.size_bytes for part in fresh), [None] * len(fresh), streams.__getitem__, apart=True)
+    chunks = [chunk for part in fresh for chunk in chunks_of(part.stream or b"")]
+    parts = Run(sum(part.size_bytes for part in fresh), [None] * len(chunks), chunks.__getitem__, apart=True)
     return Taken(gathered, _runs_of(gathered, watched), fresh, parts)
 
 

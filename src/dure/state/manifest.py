@@ -8,10 +8,12 @@ claim.
 from __future__ import annotations
 
 import functools
+import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -43,11 +45,17 @@ class Buffer:
     inline: str | None = None
     digest: str = ""  # of the whole where it is inline, else of the chunks' digests joined
 
+    @classmethod
+    def of_part(cls, size_bytes: int, chunks: tuple[str, ...]) -> Self:
+        """Return a part that is in the store, by at least one chunk."""
+        whole = chunks[0] if len(chunks) == 1 else hashlib.sha256("".join(chunks).encode()).hexdigest()
+        return cls(size_bytes, chunks, None, whole)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Variables that share mutable objects, in one pickle; `names` and `classes` say which slot holds
-    which. What is large and plain in it is in pickles of its own, the `parts`, each of one chunk.
+    which. What is large and plain in it is in pickles of its own, the `parts`.
     """
 
     names: dict[str, int]
@@ -328,8 +336,9 @@ def _buffer(item: dict[str, Any]) -> Buffer:
 
 
 def _parts(items: list[Any]) -> Iterator[Buffer]:
-    for size, digest in zip(items[::2], _digests(items[1::2]), strict=True):
-        yield Buffer(_count(size), (digest,), None, digest)
+    begins = [at for at, item in enumerate(items) if type(item) is int]  # its bytes, before the digests of its chunks
+    for begin, end in itertools.pairwise(sorted({0, *begins, len(items)})):
+        yield Buffer.of_part(_count(items[begin]), tuple(_digests(items[begin + 1 : end] or [None])))
 
 
 def _digests(items: Iterable[Any]) -> Iterator[str]:

@@ -20,15 +20,19 @@ from dure.state.cut.pieces import Branches, Cut, Part, StandIn, made_of, reader,
 from dure.state.cut.plain import NotPlainError
 from dure.state.memory import layout, written
 from dure.state.objects import classes
+from dure.state.store.blobs import digest_of
+from dure.state.store.sealing import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dure.state.manifest import Buffer
 
 PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
 LARGE_WEIGHT = 65_536
 _TOP = 8192  # objects above the branches of a tree, at most
 _TOP_EACH = 16  # and for each branch as many more
+_DEAR_BYTES = 2 * 1024 * 1024  # of a pickle; where so much changes each time, noting where it is would be as dear
 _ROUNDS = 3  # in which a tree is looked at again
 _PARTS = 1024  # of one container, at most, or the manifest would be large
 
@@ -323,7 +327,7 @@ class Cutter:
         part = known.get(place)
         above = _sorted(top)
         if part is None or len(sharing.common(above, part.ids)) or any(key not in top for _, key in part.outside):
-            part = self._part_of(values, top, linked=linked, again=place in before)
+            part = self._part_of(values, top, linked=linked, before=before.get(place))
         if part is None:
             if place in before:
                 remembered.leave_on(root.form[0])
@@ -337,13 +341,19 @@ class Cutter:
         self.stand_ins.update({id(each): made.stand_in(at) for at, each in enumerate(values)})
         return made
 
-    def _part_of(self, values: list[Any], top: dict[int, Any], *, linked: bool, again: bool) -> Part | None:
+    def _part_of(self, values: list[Any], top: dict[int, Any], *, linked: bool, before: Buffer | None) -> Part | None:
         """Return the part of some branches, in which tokens stand for what is above; None where it is not plain."""
         tokens = {key: f"{plain.OUTSIDE}{number}" for number, key in enumerate(top)}
         made = None
         for outside in ({}, tokens) if not linked else (tokens,):
             try:
-                made = plain.dumps((values,), self.token_of, located=self._alone, outside=outside)
+                made = plain.dumps(
+                    (values,),
+                    self.token_of,
+                    located=self._alone,
+                    outside=outside,
+                    most_bytes=plain.MOST_TREE_BYTES,
+                )
             except (NotPlainError, LookupError, RuntimeError):
                 made = None
                 continue
@@ -354,7 +364,10 @@ class Cutter:
         ids = {token: key for key, token in tokens.items() if token in made.outside}
         if any(isinstance(type(top[key]).__hash__, types.FunctionType) for key in ids.values()):
             return None  # it has its hash when it is whole, which is later
-        part = made_of(made, *(made.pages_with(None, again=again) if self._alone else (None, None)))
+        again = before is not None
+        is_dear = len(made.stream) >= _DEAR_BYTES
+        noted = not is_dear or (before and tuple(map(digest_of, chunks_of(made.stream))) == before.chunks)
+        part = made_of(made, *(made.pages_with(None, again=again) if self._alone and noted else (None, None)))
         part.outside = tuple(sorted(ids.items()))
         self._fresh.add(id(part))
         return part

@@ -55,10 +55,10 @@ class Part:
         columns = loaded(_Unpickler(io.BytesIO(self.stream or b"")))
         return columns[0] if len(columns) == 1 else dict(zip(*columns, strict=True))
 
-    def wrote(self, digest: str) -> None:
+    def wrote(self, digests: tuple[str, ...]) -> None:
         """Note that it is in the store."""
-        same = self.before is not None and self.before.digest == digest
-        self.saved = self.before if same else Buffer(self.size_bytes, (digest,), None, digest)
+        same = self.before is not None and self.before.chunks == digests
+        self.saved = self.before if same else Buffer.of_part(self.size_bytes, digests)
 
 
 Numbering = Callable[["Part"], int]

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 OUTSIDE = "up:"  # begins a token of what is not in a part, but referred to
 BIG_BYTES = 64 * 1024  # text and bytes above this are shared rather than written twice
-MOST_BYTES = 4 * 1024 * 1024  # of one pickle: a part is one chunk
+MOST_BYTES = 4 * 1024 * 1024  # of the pickle of a part of a container, which is one chunk
+MOST_TREE_BYTES = 128 * 1024 * 1024  # and of what is cut off a tree
 ARRAY_BYTES = 1024 * 1024  # an array of more is watched by itself
 FEW = 256  # elements; a tuple of more may be cut
 _TEXT = 64  # bytes of text that weigh as much as an object
@@ -84,7 +85,7 @@ class Made:
     classes: dict[str, type]  # of the notebook, by token
     ids: Any  # of what can be shared and change, and of long texts, sorted
     arrays: Any  # where the memory of arrays begins and ends, sorted; None where there are none
-    _contents: Contents | None  # the memory that tells what all that holds; None where it is not known
+    _locate: Callable[[], Contents | None]  # finds the memory that tells what all that holds, if it can be
     _known: Known | None  # types of it; None where not all can be compared
     _scattered: bool  # attributes of instances are in it, which lie among other small objects
     outside: frozenset[str]  # tokens that stand in it
@@ -95,16 +96,17 @@ class Made:
         pays: it doubles the time of a first save, so for what lies alone on its pages it waits until they were written
         (`again`).
         """
-        if self._contents is None:
+        contents = self._locate()
+        if contents is None:
             return None, None
         if slots is not None:
-            self._contents.add_table(*slots)
-        pages = layout.pages(*self._contents.runs())
+            contents.add_table(*slots)
+        pages = layout.pages(*contents.runs())
         if not again and not self._scattered:
             return pages, None
         if self._known is None or not len(self.ids):  # where there is but the table, only changes write its pages
             return pages, None
-        return pages, Same.noted(self._contents, pages, self._known)
+        return pages, Same.noted(contents, pages, self._known)
 
 
 def is_atom(value: Any) -> bool:
@@ -206,14 +208,16 @@ def dumps(
     *,
     located: bool = True,
     outside: Mapping[int, str] = _NOTHING,
+    most_bytes: int = MOST_BYTES,
 ) -> Made:
     """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
     is not asked where in memory they are, which another thread may change at any moment. What is `outside` stands there
     as a token, by its id.
     """
-    pickler, stream = _dumped(_LinkedPickler if outside else _Pickler, elements, token_of, outside)
+    kind = _LinkedPickler if outside else _Pickler
+    pickler, stream = _dumped(kind(_Stream(most_bytes), token_of), elements, outside)
     if nans.inside(stream):
-        pickler, stream = _dumped(_NansPickler, elements, token_of, outside)
+        pickler, stream = _dumped(_NansPickler(_Stream(most_bytes), token_of), elements, outside)
     found = _reached(pickler, elements, located=located)
     scattered = any(cls.__dictoffset__ for cls, is_simple in pickler.simple.items() if is_simple)
     tokens = set(outside.values())
@@ -221,11 +225,7 @@ def dumps(
     return Made(stream, frozenset(pickler.modules), pickler.classes, *found, scattered, frozenset(met))
 
 
-def _dumped(
-    kind: type[_Pickler], elements: tuple[list[Any], ...], token_of: Callable[[type], str], outside: Mapping[int, str]
-) -> tuple[_Pickler, bytes]:
-    stream = _Stream()
-    pickler = kind(stream, token_of)
+def _dumped(pickler: _Pickler, elements: tuple[list[Any], ...], outside: Mapping[int, str]) -> tuple[_Pickler, bytes]:
     if isinstance(pickler, _LinkedPickler):
         pickler.outside = outside
     try:
@@ -234,31 +234,33 @@ def _dumped(
         raise
     except Exception as error:  # it is nested too deep
         raise NotPlainError from error
-    return pickler, b"".join(stream.pieces)
+    return pickler, b"".join(pickler.stream.pieces)
 
 
 class _Stream:
     """What a pickle is written to; ends one that grows beyond what a part may have."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.pieces: list[bytes] = []
+        self._most_bytes = most_bytes
         self._size_bytes = 0
 
     def write(self, piece: Any) -> int:
         """Take what the pickler gives, which may use the memory again."""
         data = bytes(piece)
         self._size_bytes += len(data)
-        if self._size_bytes > MOST_BYTES:
+        if self._size_bytes > self._most_bytes:
             raise NotPlainError
         self.pieces.append(data)
         return len(data)
 
 
 class _Pickler(pickle.Pickler):
-    __slots__ = ("_plain", "_token_of", "arrays", "classes", "dtypes", "made", "modules", "simple", "slotted")
+    __slots__ = ("_plain", "_token_of", "arrays", "classes", "dtypes", "made", "modules", "simple", "slotted", "stream")
 
     def __init__(self, stream: _Stream, token_of: Callable[[type], str] = classes.token_of) -> None:
         super().__init__(stream, protocol=5)
+        self.stream = stream
         self.modules: set[str] = set()
         self.classes: dict[str, type] = {}
         self.simple: dict[type, bool] = {}  # classes of instances that it met
@@ -445,14 +447,19 @@ def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: boo
         order = np.argsort(runs[0])
         memory = runs[0][order], runs[1][order]
     if not located:
-        return reached, memory, None, None
+        return reached, memory, lambda: None, None
+    locate = functools.partial(_located, changing, instances, arrays, memory)
+    return reached, memory, locate, _types(pickler, instances)
+
+
+def _located(changing: list[Any], instances: list[tuple[type, Any]], arrays: Any, memory: Any) -> Contents | None:
     contents = Contents()
     known = all(contents.add(kind, of) for kind, of in zip(_CHANGE, changing, strict=True))
     for cls, of in instances:
         contents.add_instances(cls, of)
     if memory is not None:
         contents.add_arrays(arrays, memory)
-    return reached, memory, contents if known else None, _types(pickler, instances)
+    return contents if known else None
 
 
 def _types(pickler: _Pickler, instances: list[tuple[type, Any]]) -> Known | None:

@@ -38,6 +38,7 @@ class Root:
     form: tuple[int, ...] = ()  # of its table, for which the parts hold
     parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
     saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
+    made: dict[tuple[int, int], Part] = field(default_factory=dict)  # of which nothing is known but what will be saved
 
 
 roots: dict[int, Root] = {}  # by id of the container
@@ -129,11 +130,12 @@ def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> Non
     """
     found: list[tuple[Root, tuple[int, int], Part]] = []
     for root in every():
-        for place, part in root.parts.items():
+        for place, part in [*root.made.items(), *root.parts.items()]:
             if part.saved is not None:
                 root.saved[place] = part.saved
-            if part.pages is not None and refused is not None:
-                found.append((root, place, part))
+        root.made = {place: part for place, part in root.parts.items() if part.pages is None and part.saved is None}
+        if refused is not None:
+            found += [(root, place, part) for place, part in root.parts.items() if part.pages is not None]
         root.parts = {}
     if refused is None:
         return

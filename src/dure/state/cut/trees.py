@@ -26,7 +26,7 @@ _STRANGE = 1000  # of which are not plain, and may hold plain ones
 _TOGETHER = 256  # branches in a part, at most
 _WIDE = 1024  # elements; what has more is no place to cut branches off
 _LEAST = 8  # to what part of a part it may be left
-_WHOLE = 16  # parts; what is not cut may weigh as much
+_WHOLE = 128  # parts; what is not cut may weigh as much
 NEVER = (type, types.ModuleType, types.FunctionType)
 
 

@@ -41,6 +41,12 @@ _own = threading.local()
 _TAG = 16  # bytes, as AES-GCM's
 
 
+def chunks_of(data: bytes) -> list[memoryview]:
+    """Return the chunks of some bytes, of none an empty one."""
+    view = memoryview(data)
+    return [view[low : low + CHUNK_BYTES] for low in range(0, max(len(view), 1), CHUNK_BYTES)]
+
+
 class SealError(Exception):
     """These bytes cannot be opened; the text is why, as part of a sentence."""
 

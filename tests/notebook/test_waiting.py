@@ -96,6 +96,16 @@ def test_children_are_interrupted_too(kernel: NotebookKernel):
     cell.wait()  # the deadline is far below 600 s
 
 
+def test_an_interrupt_as_a_command_starts_is_not_lost(kernel: NotebookKernel):
+    """It struck in what libraries do around a fork, where Python drops exceptions, and the command ran on."""
+    around = "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))"
+    shown = kernel.run(
+        f"%%gpu\nimport os, signal\n{around}\nif os.fork() == 0: os._exit(0)\nimport time; time.sleep(600)"
+    )
+    assert shown.error is not None
+    assert shown.error["ename"] == "RemoteInterrupt"
+
+
 def test_a_second_interrupt_kills_and_the_next_cell_does_not_wait(kernel: NotebookKernel):
     stubborn = (
         "%%gpu\nimport time\nprint('on')\nwhile True:\n    try:\n        time.sleep(600)\n"

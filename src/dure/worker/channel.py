@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from dure.worker import processes
 HEADER = struct.Struct("!cI")
 MESSAGE, BARRIER, READY, CELL_END, END, TOO_LARGE, ASK, ACK = b"M", b"B", b"R", b"C", b"E", b"L", b"A", b"K"
 COMM = b"W"
+_AGAIN_S = 0.01  # until an interrupt that Python dropped strikes again
 
 
 def frame(kind: bytes, content: Any = None) -> bytes:
@@ -58,11 +60,22 @@ class Interrupts:
         self._depth = 0
         self._pending = False
         self._main = threading.get_ident()
+        self._unraisable = sys.unraisablehook
 
     def install(self) -> None:
         """Take SIGINT over; call it in the main thread."""
         signal.signal(signal.SIGINT, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_dropped
+
+    def _on_dropped(self, dropped: Any) -> None:
+        # what is raised in finalizers, and in what libraries do around a fork (`!command`), reaches nobody
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            self._unraisable(dropped)
+            return
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         if self._depth:

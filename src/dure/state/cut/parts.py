@@ -60,6 +60,7 @@ class Cutter:
         self.contents: dict[int, StandIn] = {}  # the same of those of other types, for what these hold
         self._seen: set[int] = set()  # values that were looked at
         self._cuts: dict[int, Cut | Branches] = {}  # by their ids
+        self._given_up: dict[int, Cut | Branches] = {}  # since some pickles were made that have them
         self._fresh: set[int] = set()  # ids of parts
         self._stops: tuple[tuple[int, ...], frozenset[int]] = (), frozenset()
         self.sharing: list[tuple[int, int]] = []  # ids of cuts that share something
@@ -68,6 +69,7 @@ class Cutter:
         """Cut what is large in some values; called before a capture runs any code of the person's."""
         found: dict[int, tuple[Any, dict[int, str]]] = {}
         new: list[Any] = []
+        self._given_up.clear()  # all is pickled again
         with remembered.lock:
             for value in values:
                 if id(value) not in self._seen:
@@ -105,13 +107,13 @@ class Cutter:
         whether it has to be made again: what is in one part with such an object goes into the pickles that have its
         container. Those that the pickle itself has are `own`.
         """
-        if not self._cuts or not ids:
+        if not (self._cuts or self._given_up) or not ids:
             return [], False
         numpy = sys.modules["numpy"]
         asked = numpy.fromiter(ids, "u8", len(ids))
         asked.sort()
         mine = {id(one.cut) for one in own}
-        found, again = [], False
+        found, again = [key for key, cut in self._given_up.items() if _has_one(cut, asked)], False
         for key, cut in list(self._cuts.items()):
             holding = {index for index, part in enumerate(cut.parts) if len(sharing.common(asked, part.ids))}
             again = again or (key in mine and not holding <= cut.within)
@@ -120,6 +122,8 @@ class Cutter:
             cut.within.update(holding)
             if holding:
                 self._judge(key, cut)
+                if key not in self._cuts:
+                    self._given_up[key] = cut
                 found.append(key)
         return found, again
 
@@ -147,7 +151,7 @@ class Cutter:
     def let_go(self) -> None:
         """Keep no value alive: the capture is taken."""
         self.token_of = classes.token_of  # it knows the values, too
-        for cut in self._cuts.values():
+        for cut in (*self._cuts.values(), *self._given_up.values()):
             cut.let_go()
 
     def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
@@ -411,6 +415,10 @@ class Cutter:
     def _judge(self, key: int, cut: Cut | Branches) -> None:
         if len(cut.within) > len(cut.parts) // 2:
             self.uncut(key)
+
+
+def _has_one(cut: Cut | Branches, ids: Any) -> bool:
+    return any(len(sharing.common(ids, part.ids)) for part in cut.parts)
 
 
 def _may_be_tree(value: Any) -> bool:

@@ -46,14 +46,17 @@ class Walk:
             self.nodes = []
             self.stopped[id(value)] = value, -1
             return
-        self._look(stops)
+        for at in self._in_circles(self._look(stops)):
+            self._clean[at] = False
         for at in range(len(self.nodes) - 1, 0, -1):
             above = self.above[at]
             self._weights[above] += self._weights[at]
             self._clean[above] &= self._clean[at]
         self._first.append(len(self.nodes))
 
-    def _look(self, stops: Container[int]) -> None:
+    def _look(self, stops: Container[int]) -> list[tuple[int, Any]]:
+        """Look at all; return the tuples that were met again, and the places of what holds them."""
+        again: list[tuple[int, Any]] = []
         ids = {id(self.nodes[0])}
         nodes, above, atoms, strange = self.nodes, self.above, plain.ATOMS, 0
         for at, node in enumerate(nodes):  # it grows
@@ -76,7 +79,10 @@ class Walk:
                     continue
                 key = id(child)
                 if key in ids:
-                    self.meet = self.meet or of is not tuple
+                    if of is tuple:
+                        again += [(at, child)] if child else []
+                    else:
+                        self.meet = True
                 elif key in stops:
                     self.stopped[key] = child, at
                     clean = False
@@ -90,6 +96,22 @@ class Walk:
             self._clean.append(clean)
             if len(nodes) > _MOST:
                 raise LookupError
+        return again
+
+    def _in_circles(self, again: list[tuple[int, Any]]) -> Iterable[int]:
+        """Yield the places of what holds a tuple that it is in: a part with it would have another such tuple."""
+        if not again:
+            return
+        places = {id(node): at for at, node in enumerate(self.nodes) if type(node) is tuple}
+        outside: dict[int, set[int]] = {}  # of each tuple, what is known not to be in it
+        for holder, met in again:
+            place, seen, at = places[id(met)], outside.setdefault(id(met), set()), holder
+            while at > place and at not in seen:
+                seen.add(at)
+                at = self.above[at]
+            if at == place:
+                yield holder
+                seen.clear()
 
     def branches(self, part: float) -> tuple[list[list[Any]], list[Any]]:
         """Return what is to be cut off: branches that weigh about `part` together, or alone up to twice as much; and

@@ -14,6 +14,16 @@ ALTERED_ROWS = [
             "d.__setitem__('z',3) or x.z==3",
         ),
         (
+            "attributes of a Counter, as a dictionary, none yet",
+            "from collections import Counter\nx=Counter('a'); d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
+            "attributes of a list of an own class, as a dictionary, none yet",
+            "class I(list): pass\nx=I(); d=vars(x)",
+            "d.__setitem__('z',3) or x.z==3",
+        ),
+        (
             "attributes of an exception with an __init__, as a dictionary",
             "class E(Exception):\n    def __init__(s,a,*,b): super().__init__(a); s.b=b\nx=E('a',b=2); d=vars(x)",
             "d.__setitem__('z',3) or x.z==3",

@@ -8,7 +8,10 @@ lie, too, so contents are read and put back by the methods of the built-in type.
 from __future__ import annotations
 
 import collections
+import sys
 from typing import TYPE_CHECKING, Any
+
+from dure.state.objects.instances import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +41,7 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
 
     def reduce_cut(pickler: Any, value: Any) -> Any:
         cut = pickler.shared.cutter.contents.get(id(value))
-        plain = cut is None and not getattr(value, "__dict__", None)
+        plain = cut is None and not getattr(value, "__dict__", None) and not _is_held(value)
         return NotImplemented if plain else _reduce(kind, base, value, cut)
 
     return reduce_cut
@@ -77,7 +80,14 @@ def _reduce(kind: type, base: Any, value: Any, cut: Any) -> Any:
 def _state(value: Any) -> tuple[Any, dict[str, Any]]:
     state = object.__getstate__(value)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
-    return attributes or None, slots or {}
+    if not attributes:
+        attributes = value.__dict__ if _is_held(value) else None
+    return attributes, slots or {}
+
+
+def _is_held(value: Any) -> bool:
+    """Tell whether somebody else has the dictionary of an object's attributes, which may be empty still."""
+    return hasattr(value, "__dict__") and sys.getrefcount(value.__dict__) > ALONE
 
 
 def empty(kind: type, base: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -164,6 +166,7 @@ class NotebookKernel:
     def kill(self) -> None:
         """End it as a crash or a closed laptop does: without a word."""
         self.client.stop_channels()
+        os.kill(self.manager.provisioner.process.pid, signal.SIGKILL)  # the manager would interrupt the cell first
         self.manager.shutdown_kernel(now=True)
         shutil.rmtree(self.sockets, ignore_errors=True)
 

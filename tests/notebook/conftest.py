@@ -166,7 +166,9 @@ class NotebookKernel:
     def kill(self) -> None:
         """End it as a crash or a closed laptop does: without a word."""
         self.client.stop_channels()
-        os.kill(self.manager.provisioner.process.pid, signal.SIGKILL)  # the manager would interrupt the cell first
+        provisioner: Any = self.manager.provisioner
+        if provisioner.process is not None:  # it is not gone already
+            os.kill(provisioner.process.pid, signal.SIGKILL)  # the manager would interrupt the cell first
         self.manager.shutdown_kernel(now=True)
         shutil.rmtree(self.sockets, ignore_errors=True)
 

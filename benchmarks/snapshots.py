@@ -233,11 +233,12 @@ class Keeper:
     """Saves after cells that follow at once as a session does, and has a thread write what was frozen."""
 
     def __init__(self, scope: dict[str, Any], folder: Path) -> None:
+        from dure.notebook.sessions.history import History
         from dure.notebook.sessions.journal import Journal
         from dure.notebook.sessions.saving import Facts, Saver
         from dure.state import FolderBlobs
 
-        self._facts = Facts(0, {}, [""])
+        self._facts = Facts(0, {}, History([""]), {})
         self._blobs = FolderBlobs(folder / "cells")
         self._saver = Saver(scope, Journal("cells", "", ""), self._blobs)
         threading.Thread(target=self._write, daemon=True).start()

@@ -61,6 +61,7 @@ class Cutter:
         self._seen: set[int] = set()  # values that were looked at
         self._cuts: dict[int, Cut | Branches] = {}  # by their ids
         self._given_up: dict[int, Cut | Branches] = {}  # since some pickles were made that have them
+        self._bounds: dict[int, tuple[Cut | Branches, Any]] = {}  # of their parts: number, first and last id
         self._fresh: set[int] = set()  # ids of parts
         self._stops: tuple[tuple[int, ...], frozenset[int]] = (), frozenset()
         self.sharing: list[tuple[int, int]] = []  # ids of cuts that share something
@@ -70,6 +71,7 @@ class Cutter:
         found: dict[int, tuple[Any, dict[int, str]]] = {}
         new: list[Any] = []
         self._given_up.clear()  # all is pickled again
+        self._bounds.clear()
         with remembered.lock:
             for value in values:
                 if id(value) not in self._seen:
@@ -113,9 +115,9 @@ class Cutter:
         asked = numpy.fromiter(ids, "u8", len(ids))
         asked.sort()
         mine = {id(one.cut) for one in own}
-        found, again = [key for key, cut in self._given_up.items() if _has_one(cut, asked)], False
+        found, again = [key for key, cut in self._given_up.items() if self._holding(cut, asked)], False
         for key, cut in list(self._cuts.items()):
-            holding = {index for index, part in enumerate(cut.parts) if len(sharing.common(asked, part.ids))}
+            holding = self._holding(cut, asked)
             again = again or (key in mine and not holding <= cut.within)
             if key in mine:
                 holding -= cut.within
@@ -126,6 +128,16 @@ class Cutter:
                     self._given_up[key] = cut
                 found.append(key)
         return found, again
+
+    def _holding(self, cut: Cut | Branches, asked: Any) -> set[int]:
+        """Return which parts have one of some sorted ids; most have not even one between their first and last."""
+        if id(cut) not in self._bounds:
+            numpy = sys.modules["numpy"]
+            held = [(index, part.ids[0], part.ids[-1]) for index, part in enumerate(cut.parts) if len(part.ids)]
+            self._bounds[id(cut)] = cut, numpy.array(held, "u8").reshape(-1, 3).T
+        _, (indexes, lows, highs) = self._bounds[id(cut)]
+        near = asked.searchsorted(lows) < asked.searchsorted(highs, "right")
+        return {index for index in indexes[near].tolist() if len(sharing.common(asked, cut.parts[index].ids))}
 
     def uncut(self, key: int) -> None:
         """Leave what has this id uncut: what it holds is shared."""
@@ -153,6 +165,7 @@ class Cutter:
         self.token_of = classes.token_of  # it knows the values, too
         for cut in (*self._cuts.values(), *self._given_up.values()):
             cut.let_go()
+        self._bounds.clear()
 
     def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
         kind = large.kind_of(type(container))
@@ -415,10 +428,6 @@ class Cutter:
     def _judge(self, key: int, cut: Cut | Branches) -> None:
         if len(cut.within) > len(cut.parts) // 2:
             self.uncut(key)
-
-
-def _has_one(cut: Cut | Branches, ids: Any) -> bool:
-    return any(len(sharing.common(ids, part.ids)) for part in cut.parts)
 
 
 def _may_be_tree(value: Any) -> bool:

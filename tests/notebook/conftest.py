@@ -167,7 +167,7 @@ class NotebookKernel:
         """End it as a crash or a closed laptop does: without a word."""
         self.client.stop_channels()
         provisioner: Any = self.manager.provisioner
-        if provisioner.process is not None:  # it is not gone already
+        if provisioner.process is not None and self.manager.is_alive():
             os.kill(provisioner.process.pid, signal.SIGKILL)  # the manager would interrupt the cell first
         self.manager.shutdown_kernel(now=True)
         shutil.rmtree(self.sockets, ignore_errors=True)

@@ -316,7 +316,7 @@ from dure.state.cut import same; from dure.state.memory import written
 sbrk = ctypes.pythonapi.sbrk
 sbrk.restype, sbrk.argtypes = ctypes.c_size_t, (ctypes.c_ssize_t,)
 low = (sbrk(1 << 20) + 4095) & -4096
-memory = same.Memory(functools.partial(written.areas, "r"))
+memory = same.Memory(written.readable)
 page = np.array([low >> 12], "u8")
 reads = [lambda: memory.pages(page), lambda: memory.at(page << 12), lambda: memory.words(page << 12, (page << 12) + 64)]
 for read in reads:

@@ -242,7 +242,7 @@ def _everything(
         beside[EXTRA + "In"] = [None if number in secret else cell for number, cell in enumerate(extras["In"])]
     while True:
         found: dict[str, str] = {}
-        look = functools.partial(_look, found, {**namespace, **beside}, allow)
+        look = functools.partial(_look, found, allow)
         names = [name for name in chosen if name not in unsaved]
         groups, refused = _gathered(namespace, names, ignore, beside, unsaved, cutter=cutter, look=look)
         if not found:
@@ -251,7 +251,7 @@ def _everything(
         beside = {name: value for name, value in beside.items() if name not in found}
 
 
-def _look(found: dict[str, str], values: dict[str, Any], allow: Container[str], group: Gathered) -> None:
+def _look(found: dict[str, str], allow: Container[str], group: Gathered, values: dict[str, Any]) -> None:
     found |= secrets_inside({name: values[name] for name in group.names if name not in allow}, group.pickled)
 
 
@@ -280,7 +280,7 @@ def _gathered(
     unsaved: Container[str],
     *,
     cutter: Cutter,
-    look: Callable[[Gathered], None] | None = None,
+    look: Callable[[Gathered, dict[str, Any]], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     reads: set[str] = set()
     groups, refused = gather(namespace, chosen, cutter, reads=reads, extras=beside, look=look)

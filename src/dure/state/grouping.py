@@ -95,13 +95,13 @@ def gather(
     *,
     reads: set[str] | None = None,
     extras: Mapping[str, Any] | None = None,
-    look: Callable[[Gathered], None] | None = None,
+    look: Callable[[Gathered, dict[str, Any]], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of the named variables, and for each that cannot be saved `path: reason`.
 
     `cutter` is one for the whole capture, which may call this several times. Into `reads` go the globals that notebook
     functions inside the values may look up. `extras` are saved with them, under names that no variable can have. `look`
-    is given each group as long as its texts can be asked for.
+    is given each group as long as its texts can be asked for, with the values of all names.
     """
     shared = Shared(namespace, cutter)
     shared.reads = set() if reads is None else reads
@@ -115,7 +115,7 @@ def gather(
             found = _gather(shared, chosen, cutter)
         for group in found[0]:
             if look is not None:
-                look(group)
+                look(group, chosen)
             group.pickled.pickler = None
         return found
 

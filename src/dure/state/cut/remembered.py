@@ -8,6 +8,7 @@ believed only after the kernel said that none of its pages was written, or what 
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import sys
 import threading
@@ -151,9 +152,7 @@ def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bo
     if not parts:
         refused(numpy.empty(0, "u8"))  # what was taken until now concerns none
         return []
-    every = layout.distinct(numpy.concatenate([part.pages for part in parts]))
-    index = numpy.concatenate([numpy.searchsorted(every, part.pages) for part in parts])
-    begins = numpy.cumsum([0, *(len(part.pages) for part in parts)])
+    every, index, begins = _places([part.pages for part in parts])
     # small objects lie where others of their size do, also on the parts' pages: few are made or freed from here on
     marked = refused(every)[index]
     found: list[bool] = (~numpy.logical_or.reduceat(marked, begins[:-1])).tolist()
@@ -165,6 +164,20 @@ def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bo
     for number, is_same in zip(asked, same.still([*asked.values()]) if asked else [], strict=True):
         found[number] = is_same
     return found
+
+
+_placed: list[Any] = [[], None]  # pages of parts, and what was found for them last: most captures change none
+
+
+def _places(pages: list[Any]) -> Any:
+    """Return all pages of some parts, sorted, and where among them those of each are, and begin."""
+    numpy = sys.modules["numpy"]
+    if len(pages) != len(_placed[0]) or any(map(operator.is_not, pages, _placed[0])):
+        joined = numpy.concatenate(pages)
+        every = layout.distinct(joined)
+        begins = numpy.cumsum([0, *map(len, pages)])
+        _placed[:] = pages, (every, numpy.searchsorted(every, joined), begins)
+    return _placed[1]
 
 
 def _after_fork() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
-import functools
 import itertools
 import sys
 import weakref
@@ -130,7 +129,7 @@ class Asked:
 
 def still(asked: list[Asked]) -> list[bool]:
     """Tell which of some parts are as they were."""
-    memory = Memory(functools.partial(written.areas, "r"))
+    memory = Memory(written.readable)
     found = [all(cls() is not None for cls in each.same.known.classes) for each in asked]
     alike: dict[Any, list[int]] = {}
     for index, each in enumerate(asked):
@@ -191,11 +190,11 @@ def _places(pages: Any, addresses: Any) -> Any:
 
 
 class Memory:
-    """This process's memory, as far as it is there; all of it without `areas`."""
+    """This process's memory, as far as it is there; all of it without `areas`, which returns those of addresses."""
 
-    def __init__(self, areas: Callable[[], list[tuple[int, int]]] | None) -> None:
-        self._areas_now = areas
-        self._areas: Any = None
+    def __init__(self, areas: Callable[[Any], list[tuple[int, int]]] | None) -> None:
+        self._areas_of = areas
+        self._areas: list[tuple[int, int]] = []  # that were found so far
         self._end = 0  # of the heap, when it was asked what is there
         self._left_bytes = _MOST_BYTES
 
@@ -235,7 +234,7 @@ class Memory:
 
     def _ask(self, starts: Any, ends: Any) -> None:
         """_UnknownError where some runs are not there, or are too much to read."""
-        if self._areas_now is None or not len(starts):
+        if self._areas_of is None or not len(starts):
             return
         if (ends < starts).any() or (starts & 7).any() or int((ends - starts).max()) > _MOST_BYTES:
             raise _UnknownError
@@ -248,18 +247,25 @@ class Memory:
         """The same right before they are read: what was made since they were asked for may have been at the end of the
         heap, and malloc gives that back with all that is free before it.
         """
-        while self._areas_now is not None and len(starts) and _heap_end() < self._end:
-            self._areas = None
+        while self._areas_of is not None and len(starts) and _heap_end() < self._end:
+            self._areas = []
             self._check(starts, ends)
 
     def _check(self, starts: Any, ends: Any) -> None:
         numpy = sys.modules["numpy"]
-        if self._areas is None and self._areas_now is not None:
-            self._end = _heap_end()
-            self._areas = numpy.array(self._areas_now(), "u8").reshape(-1, 2)
-        index = numpy.searchsorted(self._areas[:, 0], starts, "right").astype("i8") - 1
-        if (index < 0).any() or (ends > self._areas[index, 1]).any():
+        outside = self._outside(starts, ends)
+        if outside.any() and self._areas_of is not None:
+            if not self._areas:
+                self._end = _heap_end()
+            self._areas = sorted({*self._areas, *self._areas_of(numpy.sort(starts[outside]))})
+            outside = self._outside(starts, ends)
+        if outside.any():
             raise _UnknownError
+
+    def _outside(self, starts: Any, ends: Any) -> Any:
+        numpy = sys.modules["numpy"]
+        lows, highs = numpy.array([(0, 0), *self._areas], "u8").T
+        return ends > highs[numpy.searchsorted(lows, starts, "right") - 1]
 
 
 def _heap_end() -> int:

@@ -56,7 +56,7 @@ _SCAN_MASKS = (0, 0, 0, 0, _WRITTEN | _PRESENT | _SWAPPED)
 
 _IOCTL_QUERY = 0xC0686611  # PROCMAP_QUERY of Linux 6.11: one mapping, where the text of all takes a millisecond
 _QUERY_BYTES, _NAME_BYTES = 104, 4096
-_SHARED, _NEXT, _OF_A_FILE = 8, 16, 32
+_READABLE, _SHARED, _NEXT, _OF_A_FILE = 1, 8, 16, 32
 
 # a device or the kernel's own threads may hold pages of ours and write them past the page table; drivers share mappings
 _DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
@@ -105,6 +105,7 @@ class Watch:
         # what looks found written, or first watched, since `pages_written`; None as long as nobody asked that
         self._taken: list[tuple[int, int]] | None = None
         self._broken = False  # an interrupt came between the kernel's answer and what is kept of it
+        self._areas: list[tuple[int, int]] = []  # as they were; where they changed, the kernel refuses to tell
         self._vector = (ctypes.c_uint64 * (3 * _REGIONS))()
         self._at = ctypes.addressof(self._vector)
 
@@ -206,7 +207,7 @@ class Watch:
         taken, self._taken = self._taken or [], []
         found_rows = [numpy.array(taken, "u8").reshape(-1, 2)]
         refused = numpy.ones(len(pages), bool)
-        for begin, end in _runs(numpy, pages, areas()):
+        for begin, end in self._runs(numpy, pages):
             low, high = int(pages[begin]) * _PAGE, (int(pages[end - 1]) + 1) * _PAGE
             try:
                 found = self._scan(low, high)
@@ -216,6 +217,7 @@ class Watch:
             except OSError:
                 found = None
             if found is None:
+                self._areas = []
                 self._forget(low, high)
                 continue
             refused[begin:end] = False
@@ -231,6 +233,13 @@ class Watch:
             numpy.add.at(steps, last, -1)
             refused |= numpy.cumsum(steps[:-1]) > 0
         return refused
+
+    def _runs(self, numpy: Any, pages: Any) -> list[tuple[int, int]]:
+        found = _runs(numpy, pages, self._areas)
+        if found is None:  # to read all areas takes milliseconds
+            self._areas = areas()
+            found = _runs(numpy, pages, self._areas, known=True)
+        return found or []
 
     def forget(self) -> None:
         """Remember nothing."""
@@ -350,6 +359,7 @@ def _covered(low: int, high: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Mapping:
+    low: int
     high: int
     shared: bool
     inode: int
@@ -368,8 +378,8 @@ def _mapping(handle: int, address: int, which: int) -> _Mapping | None:
         fcntl.ioctl(handle, _IOCTL_QUERY, asked)
     except FileNotFoundError:
         return None
-    _, high, flags, _, _, inode = struct.unpack_from("6Q", asked, 24)
-    return _Mapping(high, bool(flags & _SHARED), inode, os.fsdecode(name.value))
+    low, high, flags, _, _, inode = struct.unpack_from("6Q", asked, 24)
+    return _Mapping(low, high, bool(flags & _SHARED), inode, os.fsdecode(name.value))
 
 
 def _shared_files() -> list[str] | None:
@@ -463,16 +473,38 @@ def areas(rights: str = "") -> list[tuple[int, int]]:
     return [(int(low, 16), int(high, 16)) for low, high, has, _, _ in found if has.startswith(rights)]
 
 
-def _runs(numpy: Any, pages: Any, areas: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return runs of near pages of one area, each as indices from and to; pages outside all areas are in none."""
-    if not areas or not len(pages):
+def readable(addresses: Any) -> list[tuple[int, int]]:
+    """Return the areas that can be read and have one of some sorted addresses, up to the first that is in none; all
+    areas where the kernel does not tell one by one.
+    """
+    found, at = [], 0
+    try:
+        with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
+            while at < len(addresses):
+                one = _mapping(handle.fileno(), int(addresses[at]), _READABLE)
+                if one is None:
+                    break
+                found.append((one.low, one.high))
+                at = int(addresses.searchsorted(sys.modules["numpy"].uint64(one.high)))
+    except OSError:
+        return areas("r")
+    return found
+
+
+def _runs(numpy: Any, pages: Any, areas: list[tuple[int, int]], *, known: bool = False) -> list[tuple[int, int]] | None:
+    """Return runs of near pages of one area, each as indices from and to. Where all areas are `known`, pages outside
+    are in none; else None is returned if there are such pages.
+    """
+    if not len(pages):
         return []
     lows = numpy.array([low // _PAGE for low, _ in areas], "u8")
-    highs = numpy.array([high // _PAGE for _, high in areas], "u8")
-    area = numpy.searchsorted(lows, pages, "right").astype("i8") - 1
-    inside = (area >= 0) & (pages < highs[area])
+    highs = numpy.array([0, *(high // _PAGE for _, high in areas)], "u8")
+    area = numpy.searchsorted(lows, pages, "right")
+    inside = pages < highs[area]
+    if not (known or inside.all()):
+        return None
     cut = (numpy.diff(pages) > _NEAR) | (numpy.diff(area) != 0) | (numpy.diff(inside) != 0)
-    edges = [0, *(int(at) + 1 for at in cut.nonzero()[0]), len(pages)]
+    edges = [0, *(cut.nonzero()[0] + 1).tolist(), len(pages)]
     return [(begin, end) for begin, end in itertools.pairwise(edges) if inside[begin]]
 
 

@@ -162,32 +162,23 @@ def _digest(file: str, modified_ns: int, size_bytes: int) -> str:  # noqa: ARG00
 
 class _Table:
     """What imported modules have under names that can change, by id. Those of installed packages are looked at when
-    another module was imported, and for containers only; a person's own each time.
+    they are new or have more or fewer names than before, and for containers only; a person's own each time.
     """
 
     def __init__(self) -> None:
-        self._modules = 0
+        self._known: dict[str, tuple[int, int]] = {}  # by module: its id and how many names it has
         self._own: list[str] = []
-        self._installed: dict[int, tuple[str, str]] = {}
+        self._installed: dict[str, dict[int, tuple[str, str]]] = {}
+        self._joined: dict[int, tuple[str, str]] = {}
 
     def own(self) -> list[str]:
         """Return the modules of a person's own."""
-        if self._modules != len(sys.modules):
-            self.places({}, lambda _: False)
-        return [module for module in self._own if module in sys.modules]
+        self._look({})
+        return self._own
 
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
         """Return module and name of each."""
-        if self._modules != len(sys.modules):
-            self._modules = len(sys.modules)
-            self._own, installed = _told_apart()
-            found = [(module, _names_of(module, namespace) or {}) for module in installed]
-            self._installed = {
-                id(value): (module, name)
-                for module, names in found
-                for name, value in names.items()
-                if type(value) in _CONTAINERS and name[:2] != "__"
-            }
+        self._look(namespace)
         own = {
             id(value): (module, name)
             for module in self._own
@@ -195,18 +186,36 @@ class _Table:
             if name[:2] != "__" and not issubclass(type(value), _NO_VALUES) and matters(type(value))
         }
         copies = {key: it.places[0] for key, (held, it) in list(_COPIES.items()) if held() is not None}
-        return {**self._installed, **own, **copies} if own or copies else self._installed
+        return {**self._joined, **own, **copies} if own or copies else self._joined
+
+    def _look(self, namespace: dict[str, Any]) -> None:
+        modules = list(sys.modules.items())
+        now = {name: (id(module), len(getattr(module, "__dict__", ()))) for name, module in modules}
+        changed = [name for name, known in now.items() if self._known.get(name) != known]
+        if not changed and len(now) == len(self._known):
+            return
+        for name in changed:
+            self._installed[name] = {}
+            if not _is_python(name) and not _is_own(name):
+                self._installed[name] = {
+                    id(value): (name, key)
+                    for key, value in (_names_of(name, namespace) or {}).items()
+                    if type(value) in _CONTAINERS and key[:2] != "__"
+                }
+        self._known = now
+        self._own = [name for name in now if not _is_python(name) and _is_own(name)]
+        self._installed = {name: found for name, found in self._installed.items() if name in now}
+        self._joined = {key: place for found in self._installed.values() for key, place in found.items()}
 
 
-def _told_apart() -> tuple[list[str], list[str]]:
-    """Return the modules of a person's own and those of installed packages, but for Python's."""
-    own: list[str] = []
-    installed: list[str] = []
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in sys.stdlib_module_names:
-            file = getattr(module, "__file__", None)
-            (own if type(file) is str and "-packages" not in file else installed).append(name)
-    return own, installed
+def _is_python(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _is_own(module: str) -> bool:
+    """Tell whether a module is a person's own, and of no installed package."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return type(file) is str and "-packages" not in file
 
 
 _TABLE = _Table()

@@ -122,7 +122,7 @@ def test_a_snapshot_keeps_all_that_it_is_made_of(stores):
     assert snapshot.references()
     rest = blobs.put(b"of no snapshot")
     assert stores.collect({"vision": frozenset({manifest})}, 0.0) == 1
-    assert not blobs.missing({manifest, *snapshot.references()})
+    assert all(map(blobs.has, {manifest, *snapshot.references()}))
     assert not blobs.has(rest)
 
 
@@ -132,7 +132,7 @@ def test_manifests_keep_what_manifests_name_whatever_their_format(stores):
     inner = blobs.put(json.dumps({"format": "of the next version", "parts": [[leaf]]}).encode())
     outer = blobs.put(json.dumps({"session": {"snapshot": inner}}).encode())
     assert stores.collect({"vision": frozenset({outer})}, 0.0) == 0
-    assert not blobs.missing({leaf, inner, outer})
+    assert all(map(blobs.has, {leaf, inner, outer}))
 
 
 def test_digits_in_other_blobs_keep_nothing(stores):

@@ -28,7 +28,6 @@ from dure.state.store.sealing import (
     Seal,
     SealError,
     scratch,
-    sealed_size,
     sealed_whole,
 )
 
@@ -89,17 +88,11 @@ class Blobs(Protocol):
     def has(self, digest: str) -> bool:
         """Tell whether the blob is there."""
 
-    def missing(self, digests: Iterable[str]) -> set[str]:
-        """Return those of `digests` that are not there."""
-
     def claim(self, digests: Iterable[str]) -> set[str]:
         """Return those that must be put: absent, or so old that garbage collection might take them.
 
         It spares the others for half an hour at least, which is the time to refer to them in a submission.
         """
-
-    def size(self, digest: str) -> int:
-        """Return the blob's size in bytes. BlobMissing where there is none."""
 
 
 def digest_of(data: Any) -> str:
@@ -242,22 +235,9 @@ class FolderBlobs:
         """Tell whether the blob is there."""
         return self._there(digest).exists()
 
-    def missing(self, digests: Iterable[str]) -> set[str]:
-        """Return those of `digests` that are not there."""
-        return {digest for digest in digests if not self.has(digest)}
-
     def claim(self, digests: Iterable[str]) -> set[str]:
         """Date those that are there to now, and return those that must be put."""
         return {digest for digest in digests if not self._freshened(self._file(digest))}
-
-    def size(self, digest: str) -> int:
-        """Return the blob's size in bytes."""
-        try:
-            with self._there(digest).open("rb") as handle:
-                sealed = sealed_size(handle.read(HEADER_BYTES))
-                return os.fstat(handle.fileno()).st_size if sealed is None else sealed
-        except FileNotFoundError:
-            raise missing(digest, str(self.root), self._seal) from None
 
     def _file(self, digest: str) -> Path:
         name = self._seal.name(checked(digest))

@@ -29,7 +29,7 @@ from dure.state.store.blobs import (
     unsealed,
     unsealed_into,
 )
-from dure.state.store.sealing import CHUNK_BYTES, HEADER_BYTES, Seal, sealed_size
+from dure.state.store.sealing import CHUNK_BYTES, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -144,33 +144,19 @@ class S3Blobs:
     def has(self, digest: str) -> bool:
         """Tell whether the blob is there."""
         try:
-            self.size(digest)
+            with self._asked(digest):
+                self._first(digest, self._store.head)
         except BlobMissing:
             return False
         return True
 
-    def missing(self, digests: Iterable[str]) -> set[str]:
-        """Return those of `digests` that are not there, asked for several at once."""
-        return self._those_not(self.has, digests)
-
     def claim(self, digests: Iterable[str]) -> set[str]:
         """Return those that must be put: only putting it anew gives an object a new date."""
-        return self._those_not(self._fresh, digests)
-
-    @staticmethod
-    def _those_not(holds: Callable[[str], bool], digests: Iterable[str]) -> set[str]:
         asked = list(set(digests))
         if len(asked) <= 1:
-            return {digest for digest in asked if not holds(digest)}
+            return {digest for digest in asked if not self._fresh(digest)}
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="dure-blobs") as pool:
-            return {digest for digest, held in zip(asked, pool.map(holds, asked), strict=True) if not held}
-
-    def size(self, digest: str) -> int:
-        """Return the blob's size in bytes."""
-        with self._asked(digest):
-            whole = int(self._first(digest, self._store.head)["size"])
-            begin = self._first(digest, lambda key: bytes(self._store.get_range(key, start=0, end=HEADER_BYTES)))
-        return sealed_size(begin) or whole
+            return {digest for digest, fresh in zip(asked, pool.map(self._fresh, asked), strict=True) if not fresh}
 
     def _first(self, digest: str, ask: Callable[[str], Any]) -> Any:
         """Ask for a blob by its name, or where it was written before the team had a key, by its digest."""

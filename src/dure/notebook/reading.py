@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DYNAMIC_CALLS = {"eval": "eval(…)", "exec": "exec(…)", "globals": "globals()"}
+_DYNAMIC_CALLS = {"eval", "exec", "globals"}
 _WHOLE = {"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"}  # attributes that are all names
-_HERE_CALLS = {"locals": "locals()", "vars": "vars()"}  # without arguments, at the cell's own level
+_HERE_CALLS = {"locals", "vars"}  # without arguments, at the cell's own level
 _DYNAMIC_MAGICS = {"run", "load", "pylab", "macro", "recall", "rerun", "store"}
 _CODE_MAGICS = {"time", "timeit", "prun", "memit", "mprun", "lprun", "debug"}
 _BODY_MAGICS = _CODE_MAGICS | {"capture"}
@@ -58,7 +58,7 @@ class Names:
     def __init__(self) -> None:
         self.loads: set[str] = set()
         self.bound: set[str] = set()  # at the cell's own top level
-        self.reasons: set[str] = set()
+        self.dynamic = False  # code may look names up that reading it cannot tell
         self.shell: set[str] = set()  # `$name` in a shell line: the notebook's where it has one, else the shell's
 
 
@@ -77,10 +77,9 @@ def code_names(code: types.CodeType, found: Names) -> None:
             name = str(instruction.argval)
             if name not in own:
                 found.loads.add(name)
-                if name in _DYNAMIC_CALLS:
-                    found.reasons.add(_DYNAMIC_CALLS[name])
+                found.dynamic |= name in _DYNAMIC_CALLS
         elif instruction.argval in _WHOLE:
-            found.reasons.add(str(instruction.argval))
+            found.dynamic = True
     if code.co_name == "<module>":
         found.bound |= own
     for item in code.co_consts:
@@ -146,8 +145,7 @@ class _Reader(ast.NodeVisitor):
         """Count a name as read, unless the cell has bound it for certain."""
         if name not in self.certain:
             self.found.loads.add(name)
-            if name in _DYNAMIC_CALLS:
-                self.found.reasons.add(_DYNAMIC_CALLS[name])
+            self.found.dynamic |= name in _DYNAMIC_CALLS
 
     def bind(self, name: str) -> None:
         """Count a name as bound from here on."""
@@ -199,7 +197,7 @@ class _Reader(ast.NodeVisitor):
         """Bind the imported names; a star may bind anything."""
         for alias in node.names:
             if alias.name == "*":
-                self.found.reasons.add(f"from {node.module or '.'} import *")
+                self.found.dynamic = True
             else:
                 self.bind(alias.asname or alias.name)
 
@@ -320,10 +318,8 @@ class _Reader(ast.NodeVisitor):
     def _call(self, node: ast.Call) -> None:
         func = node.func
         if isinstance(func, ast.Name):
-            if func.id in _HERE_CALLS and not node.args:
-                self.found.reasons.add(_HERE_CALLS[func.id])
-            if func.id == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant):
-                self.found.reasons.add("getattr(…) by a computed name")
+            computed = func.id == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant)
+            self.found.dynamic |= computed or (func.id in _HERE_CALLS and not node.args)
             return
         ours = (
             isinstance(func, ast.Attribute)
@@ -344,8 +340,7 @@ class _Reader(ast.NodeVisitor):
             self._magic(texts[0], texts[1] if len(texts) > 1 else "", texts[2] if len(texts) > 2 else "")
 
     def _magic(self, name: str, line: str, body: str | None) -> None:
-        if name in _DYNAMIC_MAGICS:
-            self.found.reasons.add(f"%{name}")
+        self.found.dynamic |= name in _DYNAMIC_MAGICS
         if name in _LOOK_MAGICS:
             self.load(line.strip(" ?").partition(".")[0])
             return
@@ -360,7 +355,7 @@ class _Reader(ast.NodeVisitor):
             read_cell(body, self.found, self.certain)
         else:
             # someone's own magic: its body may be code that reads the notebook, or another language
-            self.found.reasons.add(f"%%{name}")
+            self.found.dynamic = True
             self._code(body, "")
 
     def _code(self, code: str, otherwise: str) -> None:

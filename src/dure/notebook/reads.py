@@ -9,7 +9,6 @@ rather than too little.
 
 from __future__ import annotations
 
-import builtins
 import functools
 import itertools
 import types
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _MEMBERS = 10_000  # functions and classes followed from one cell
 _CONTAINER_ITEMS = 1000  # items looked at in one container
-_BUILTIN_NAMES = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__", "get_ipython", "display", "__class__"}
 _NOT_DATA = {"__name__", "__file__", "__doc__", "__builtins__", "__builtin__", "get_ipython", "exit", "quit"}
 
 
@@ -36,8 +34,6 @@ class Reads:
     writes: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     dynamic: bool = False
-    why_dynamic: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
 
 
 def cell_reads(code: str, namespace: Mapping[str, Any]) -> Reads:
@@ -82,15 +78,13 @@ def _followed(found: Names, namespace: Mapping[str, Any], pending: Iterable[Any]
         while queue:
             _members(queue.pop(), found, queue, seen)
             if len(seen) > _MEMBERS:
-                found.reasons.add("more functions and classes than are followed")
+                found.dynamic = True  # more than are followed
                 queue.clear()
     return Reads(
         reads=tuple(sorted(name for name in seen_names if name in namespace and name not in _NOT_DATA)),
         writes=tuple(sorted(found.bound)),
         calls=tuple(sorted(calls)),
-        dynamic=bool(found.reasons),
-        why_dynamic=tuple(sorted(found.reasons)),
-        unknown=tuple(sorted(seen_names - set(namespace) - _BUILTIN_NAMES - found.bound)),
+        dynamic=found.dynamic,
     )
 
 
@@ -142,7 +136,7 @@ def _function_members(function: types.FunctionType, found: Names) -> list[Any]:
         inside = Names()
         code_names(function.__code__, inside)
         found.loads |= inside.loads
-        found.reasons |= inside.reasons
+        found.dynamic |= inside.dynamic
     # a library's function may still wrap one of the notebook's
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return [*_cells(function), *defaults, *vars(function).values()]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dure.state import FolderBlobs, Snapshot, capture, restore
+from dure.state.store.blobs import BlobError
 from dure.state.store.sealing import Seal
 
 NAMES = ("array", "view", "table", "instance", "number")
@@ -98,6 +99,35 @@ def test_a_blob_that_is_gone_is_named_stays_and_is_tried_again(blobs, tmp_path):
         path.write_bytes(content)
     later.ask(["view"])
     assert later.wait(["view"], 60)
+    later.install()
+    assert is_whole(into)
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["it has ended", "it goes on"])
+def test_a_load_that_fails_as_somebody_asks_is_tried_again(blobs, monkeypatch, ended):
+    into, later = opened(capture(a_namespace(), blobs=blobs), blobs)
+    read, go_on, whole, plain = threading.Event(), threading.Event(), threading.Event(), FolderBlobs.get_into
+
+    def get_into(self, digest, memory):
+        if whole.is_set():
+            return plain(self, digest, memory)
+        read.set()
+        assert go_on.wait(60)
+        raise BlobError("it was away for a moment")
+
+    monkeypatch.setattr(FolderBlobs, "get_into", get_into)
+    rest = threading.Thread(target=later.run)
+    rest.start()
+    assert read.wait(60)
+    if ended:
+        go_on.set()
+        rest.join(60)
+    whole.set()
+    later.ask(["view"])
+    go_on.set()
+    assert later.wait(["view"], 60)
+    assert not later.install().failed
+    rest.join(60)
     later.install()
     assert is_whole(into)
 

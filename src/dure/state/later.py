@@ -43,7 +43,7 @@ class Later:
         self._loader = loader
         self._waiting = waiting  # groups in the order in which they are loaded, each with its names and slots
         self._changed = threading.Condition()
-        self._wanted: set[int] = set()
+        self._wanted: dict[int, list[int]] = {}  # groups that were asked for, each with the last who did
         self._ended: set[int] = set()  # loaded or failed, and not installed yet
         self._refused: set[int] = set()  # what the store did not give, or lacks another; tried again for who names it
         self.then: Callable[[], None] = lambda: None  # called when `run` is done, on its thread
@@ -66,13 +66,18 @@ class Later:
         self.then()
 
     def ask(self, names: Collection[str]) -> None:
-        """Have the variables loaded before all others."""
-        with self._changed:
-            under_way = self._wanted | self._ended
-            groups = [index for index in self._groups(names) if index not in under_way]
-            self._wanted.update(groups)
+        """Have the variables loaded before all others; what failed until now, or fails that began before, is tried
+        again.
+        """
+        groups = self._groups(names)
         if groups:
-            threading.Thread(target=self._load_all, args=(groups,), name="dure-restore-now", daemon=True).start()
+            thread = threading.Thread(
+                target=self._load_all, args=(groups, groups), name="dure-restore-now", daemon=True
+            )
+            with self._changed:
+                thread.start()
+                self._wanted.update(dict.fromkeys(groups, groups))
+                self._ended.difference_update(groups)
 
     def wait(self, names: Collection[str], timeout_s: float) -> bool:
         """Wait for variables that were asked for; whether all of them were loaded or failed."""
@@ -159,18 +164,20 @@ class Later:
         asked = frozenset(names)
         return [index for index, own in self._waiting.items() if not asked.isdisjoint(own)]
 
-    def _load_all(self, groups: list[int]) -> None:
-        for_each(self._load, groups, min(len(groups), max(1, self._loader.reader.blobs.parallel)))
+    def _load_all(self, groups: list[int], asked: list[int] | None = None) -> None:
+        threads = min(len(groups), max(1, self._loader.reader.blobs.parallel))
+        for_each(lambda index: self._load(index, asked), groups, threads)
 
-    def _load(self, index: int) -> None:
+    def _load(self, index: int, asked: list[int] | None) -> None:
         if index in self._waiting:  # else it came meanwhile, or is not wanted any more
             with contextlib.suppress(BaseException):  # `install` tells it
                 self._loader.load(index)
         with self._changed:
-            self._wanted.discard(index)
-            if index in self._waiting:
-                self._ended.add(index)
-            self._changed.notify_all()
+            if self._wanted.get(index) is asked:  # else who asked since is at it, and knows what the store has now
+                self._wanted.pop(index, None)
+                if index in self._waiting:
+                    self._ended.add(index)
+                self._changed.notify_all()
 
     def _turn(self, index: int) -> None:
         if self._wanted and index not in self._wanted:

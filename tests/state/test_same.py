@@ -202,15 +202,20 @@ def noted(data):
     table = layout.table_of(data, type(data))
     assert table is not None
     made = plain.dumps((data,) if type(data) is list else (list(data), list(data.values())))
-    pages, found = made.pages_with((table, 0, table.slots), again=True)
+    slots = table, 0, table.slots
+    pages, found = made.pages_with(slots, made.pages_with(slots, None)[0])
     return table, pages, found
 
 
 def is_same(data, before):
     table, pages, found = before
-    return layout.table_of(data, type(data)) == table and same.still(
-        [same.Asked.of(found, pages, np.arange(len(pages)))]
-    ) == [True]
+    return layout.table_of(data, type(data)) == table and same.still([all_of(pages, found)]) == [True]
+
+
+def all_of(pages, found) -> same.Asked:
+    asked = same.Asked.of(found, pages, np.arange(len(pages)))
+    assert asked is not None
+    return asked
 
 
 @settings(max_examples=examples(60))
@@ -234,6 +239,34 @@ def test_each_change_is_told_and_nothing_else(seed):
         if not is_told or not is_same(data, before):
             before, was = noted(data), told(data)
     assert is_same(data, before)
+
+
+def test_of_pages_that_were_written_it_is_known_what_was_there_and_of_no_others():
+    data = [[number, f"text {number}"] for number in range(20_000)]
+    table = layout.table_of(data, list)
+    assert table is not None
+    made = plain.dumps((data,))
+    slots = table, 0, table.slots
+    pages, _ = made.pages_with(slots, None)
+    at = np.array([1, 2, 40, len(pages) - 1])
+    pages, found = made.pages_with(slots, pages[at])
+    assert found is not None
+    assert set(at) <= set(found.at)
+    assert len(found.at) < 20
+    asked = same.Asked.of(found, pages, at)
+    assert asked is not None
+    assert same.still([asked]) == [True]
+    assert same.Asked.of(found, pages, np.array([1, 20])) is None
+    noted_pages = set(pages[found.at].tolist())
+    items = {
+        index: layout.word_at(id(each) + layout.LIST_ITEMS_AT) // layout.PAGE_BYTES for index, each in enumerate(data)
+    }
+    on = [data[index] for index, page in items.items() if page in noted_pages]
+    off = [data[index] for index, page in items.items() if page not in noted_pages]
+    off[0][0] = object()
+    assert same.still([asked]) == [True]
+    on[0][0] = -1
+    assert same.still([asked]) == [False]
 
 
 NEW = (
@@ -306,7 +339,7 @@ def test_a_class_that_is_gone_and_memory_that_is_gone_are_no_longer_the_same():
     _, pages, found = noted(data[:])
     data.clear()
     gc.collect()
-    assert same.still([same.Asked.of(found, pages, np.arange(len(pages)))]) == [False]
+    assert same.still([all_of(pages, found)]) == [False]
 
 
 HEAP = """

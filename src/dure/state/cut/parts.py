@@ -207,11 +207,12 @@ class Cutter:
         made = Cut(container, kind, table, ways)
         read = reader(container, table)
         before, root.saved = root.saved, {}
+        written, root.written = root.written, {}
         for low, high in itertools.pairwise([*root.cuts, table.slots]):
             place = low, high
             part = known.get(place)
             if part is None:
-                part = self._made(table, low, high, read(low, high), again=place in before)
+                part = self._made(table, low, high, read(low, high), written.get(place))
                 part.before = before.get(place)
             part.table = table
             root.parts[place] = part
@@ -226,9 +227,9 @@ class Cutter:
             return layout.ids(plain.in_memory(container).tolist())
         return layout.ids(list(dict.values(container) if kind is dict else kind.__iter__(container)))
 
-    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...], *, again: bool) -> Part:
+    def _made(self, table: layout.Table, low: int, high: int, elements: tuple[list[Any], ...], written: Any) -> Part:
         made = plain.dumps(elements, self.token_of, located=self._alone)
-        part = made_of(made, *(made.pages_with((table, low, high), again=again) if self._alone else (None, None)))
+        part = made_of(made, *(made.pages_with((table, low, high), written) if self._alone else (None, None)))
         part.low, part.high = low, high
         part.searched = plain.is_array(table.kind)  # its elements are data
         self._fresh.add(id(part))
@@ -341,10 +342,11 @@ class Cutter:
         place = 0, len(values)
         known, root.parts = self._saved_of(root), {}
         before, root.saved = root.saved, {}
+        written, root.written = root.written, {}
         part = known.get(place)
         above = _sorted(top)
         if part is None or len(sharing.common(above, part.ids)) or any(key not in top for _, key in part.outside):
-            part = self._part_of(values, top, linked=linked, before=before.get(place))
+            part = self._part_of(values, top, before.get(place), written.get(place), linked=linked)
         if part is None:
             if place in before:
                 remembered.leave_on(root.form[0])
@@ -358,7 +360,9 @@ class Cutter:
         self.stand_ins.update({id(each): made.stand_in(at) for at, each in enumerate(values)})
         return made
 
-    def _part_of(self, values: list[Any], top: dict[int, Any], *, linked: bool, before: Buffer | None) -> Part | None:
+    def _part_of(
+        self, values: list[Any], top: dict[int, Any], before: Buffer | None, written: Any, *, linked: bool
+    ) -> Part | None:
         """Return the part of some branches, in which tokens stand for what is above; None where it is not plain."""
         tokens = {key: f"{plain.OUTSIDE}{number}" for number, key in enumerate(top)}
         made = None
@@ -381,10 +385,9 @@ class Cutter:
         ids = {token: key for key, token in tokens.items() if token in made.outside}
         if any(isinstance(type(top[key]).__hash__, types.FunctionType) for key in ids.values()):
             return None  # it has its hash when it is whole, which is later
-        again = before is not None
         is_dear = len(made.stream) >= _DEAR_BYTES
         noted = not is_dear or (before and tuple(map(digest_of, chunks_of(made.stream))) == before.chunks)
-        part = made_of(made, *(made.pages_with(None, again=again) if self._alone and noted else (None, None)))
+        part = made_of(made, *(made.pages_with(None, written) if self._alone and noted else (None, None)))
         part.outside = tuple(sorted(ids.items()))
         self._fresh.add(id(part))
         return part

@@ -90,11 +90,11 @@ class Made:
     _scattered: bool  # attributes of instances are in it, which lie among other small objects
     outside: frozenset[str]  # tokens that stand in it
 
-    def pages_with(self, slots: Slots | None, *, again: bool) -> tuple[Any, Same | None]:
+    def pages_with(self, slots: Slots | None, written: Any) -> tuple[Any, Same | None]:
         """Return the sorted numbers of the pages of all that memory and of some slots of a container (the first, and
         the one after the last), None where it is not known; and what is there, as far as it can be compared, where that
-        pays: it doubles the time of a first save, so for what lies alone on its pages it waits until they were written
-        (`again`).
+        pays. To note all doubles the time of a first save, so for what lies alone on its pages only those are noted
+        that were `written` since they were looked at: what comes and goes there does so again.
         """
         contents = self._locate()
         if contents is None:
@@ -102,11 +102,11 @@ class Made:
         if slots is not None:
             contents.add_table(*slots)
         pages = layout.pages(*contents.runs())
-        if not again and not self._scattered:
+        if written is None and not self._scattered:
             return pages, None
         if self._known is None or not len(self.ids):  # where there is but the table, only changes write its pages
             return pages, None
-        return pages, Same.noted(contents, pages, self._known)
+        return pages, Same.noted(contents, pages, self._known, None if self._scattered else written)
 
 
 def is_atom(value: Any) -> bool:

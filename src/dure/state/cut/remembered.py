@@ -39,6 +39,7 @@ class Root:
     form: tuple[int, ...] = ()  # of its table, for which the parts hold
     parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
     saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
+    written: dict[tuple[int, int], Any] = field(default_factory=dict)  # on which pages each was, last and before
     made: dict[tuple[int, int], Part] = field(default_factory=dict)  # of which nothing is known but what will be saved
 
 
@@ -140,14 +141,17 @@ def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> Non
         root.parts = {}
     if refused is None:
         return
-    kept = _unwritten([part for *_, part in found], refused, compared=compared)
-    for (root, place, part), is_kept in zip(found, kept, strict=True):
-        if is_kept:
+    for (root, place, part), at in zip(found, _written([each[2] for each in found], refused, compared), strict=True):
+        if at is None:
             root.parts[place] = part
+        else:
+            numpy = sys.modules["numpy"]
+            places = at if part.same is None else numpy.concatenate([at, part.same.at])
+            root.written[place] = layout.distinct(part.pages[places])
 
 
-def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bool) -> list[bool]:
-    """Tell which parts have no page that is refused, or are compared and the same."""
+def _written(parts: list[Part], refused: Callable[[Any], Any], compared: bool) -> list[Any]:  # noqa: FBT001 - private
+    """Return for each part which of its pages are refused; None where none is, or it is compared and the same."""
     numpy = sys.modules["numpy"]
     if not parts:
         refused(numpy.empty(0, "u8"))  # what was taken until now concerns none
@@ -155,14 +159,15 @@ def _unwritten(parts: list[Part], refused: Callable[[Any], Any], *, compared: bo
     every, index, begins = _places([part.pages for part in parts])
     # small objects lie where others of their size do, also on the parts' pages: few are made or freed from here on
     marked = refused(every)[index]
-    found: list[bool] = (~numpy.logical_or.reduceat(marked, begins[:-1])).tolist()
-    asked = {
-        number: same.Asked.of(part.same, part.pages, marked[begin:end].nonzero()[0])
-        for number, (part, (begin, end)) in enumerate(zip(parts, itertools.pairwise(begins.tolist()), strict=True))
-        if compared and not found[number] and part.same is not None
-    }
+    found: list[Any] = [None] * len(parts)
+    asked = {}
+    for number in numpy.logical_or.reduceat(marked, begins[:-1]).nonzero()[0].tolist():
+        part, at = parts[number], marked[begins[number] : begins[number + 1]].nonzero()[0]
+        found[number] = at
+        if compared and part.same is not None and (one := same.Asked.of(part.same, part.pages, at)) is not None:
+            asked[number] = one
     for number, is_same in zip(asked, same.still([*asked.values()]) if asked else [], strict=True):
-        found[number] = is_same
+        found[number] = None if is_same else found[number]
     return found
 
 

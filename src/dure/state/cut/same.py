@@ -76,36 +76,46 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """What was on the pages of a part."""
+    """What was on some pages of a part, in groups of `_NEAR`."""
 
     known: Known
-    words: Any  # which words of each page are compared, in bits
+    at: Any  # the places of these pages among the part's, sorted
+    words: Any  # which words of each are compared, in bits
     held: Any  # and which of those refer to objects
-    digests: bytes  # of each few pages
+    digests: bytes  # of each group
     names: dict[int, tuple[int, bytes]]  # of tables of names: how many, and their digest
 
     @classmethod
-    def noted(cls, contents: Contents, pages: Any, known: Known) -> Same | None:
-        """Return what is there now; None where something cannot be compared."""
+    def noted(cls, contents: Contents, pages: Any, known: Known, written: Any = None) -> Same | None:
+        """Return what is there now, near those pages that were `written`, or on all; None where something cannot be
+        compared.
+        """
         numpy = sys.modules["numpy"]
         if not WORKS or len(contents.keys) > _NAMES:
             return None
-        starts, ends = contents.runs()
-        mask = _marked(pages, starts, ((ends + numpy.uint64(7)) >> 3) - (starts >> 3))
-        first, counts = contents.held_runs()
-        held = _marked(pages, first, counts)
-        held.reshape(-1)[_places(pages, contents.held())] = True
+        runs, (first, counts), single = contents.runs(), contents.held_runs(), contents.held()
+        held_runs = first, first + counts * 8
+        at = numpy.arange(len(pages))
+        if written is not None:
+            _, at = _near(numpy.isin(pages, written, assume_unique=True).nonzero()[0], len(pages))
+            pages = pages[at]
+            runs, held_runs = _on(pages, *runs), _on(pages, *held_runs)
+            single = _on(pages, single, single + 8)[0]
+        mask, held = _marked(pages, *runs), _marked(pages, *held_runs)
+        held.reshape(-1)[_places(pages, single)] = True
+        groups = numpy.concatenate([[0], numpy.cumsum(numpy.diff(at // _NEAR) > 0)])[: len(at)]
         try:
-            digests = _digests(Memory(None), pages, numpy.arange(len(pages)) // _NEAR, (mask, held), known)
+            digests = _digests(Memory(None), pages, groups, (mask, held), known) if len(at) else []
             names = {key: _names_in(Memory(None), key, None) for key in contents.keys}
         except _UnknownError:
             return None
         bits = [numpy.packbits(each, axis=1) for each in (mask, held)]
-        return cls(known, bits[0], bits[1], b"".join(digests), names)
+        return cls(known, at, bits[0], bits[1], b"".join(digests), names)
 
     def digests_of(self, groups: Any) -> list[bytes]:
-        """Return the digests of some groups of pages, by number."""
-        return [self.digests[each * _DIGEST_BYTES : (each + 1) * _DIGEST_BYTES] for each in groups.tolist()]
+        """Return the digests of some of the groups, by number."""
+        begins = (layout.distinct(self.at // _NEAR).searchsorted(groups) * _DIGEST_BYTES).tolist()
+        return [self.digests[begin : begin + _DIGEST_BYTES] for begin in begins]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +125,26 @@ class Asked:
     same: Same
     groups: Any
     at: Any  # the places of all their pages among the part's
+    rows: Any  # and among those of which it is known what was there
     pages: Any
 
     @classmethod
-    def of(cls, same: Same, pages: Any, written_at: Any) -> Asked:
-        """Return it for a part whose pages were written at some places, and nowhere else."""
+    def of(cls, same: Same, pages: Any, written_at: Any) -> Asked | None:
+        """Return it for a part whose pages were written at some places, and nowhere else; None where it is not known
+        what was at all of these.
+        """
         numpy = sys.modules["numpy"]
-        groups = layout.distinct(written_at // _NEAR)
-        at = spread(groups * _NEAR, numpy.full(len(groups), _NEAR), 1).astype("i8")
-        at = at[at < len(pages)]
-        return cls(same, groups, at, pages[at])
+        if not numpy.isin(written_at, same.at, assume_unique=True).all():
+            return None
+        groups, at = _near(written_at, len(pages))
+        return cls(same, groups, at, same.at.searchsorted(at), pages[at])
+
+
+def _near(at: Any, count: int) -> tuple[Any, Any]:
+    """Return the numbers of the groups in which some places are, of so many pages, and all places in these."""
+    groups = layout.distinct(at // _NEAR)
+    every = spread(groups * _NEAR, sys.modules["numpy"].full(len(groups), _NEAR), 1).astype("i8")
+    return groups, every[every < count]
 
 
 def still(asked: list[Asked]) -> list[bool]:
@@ -151,8 +171,8 @@ def _still(asked: list[Asked], memory: Memory) -> list[bool]:
         begin + numpy.searchsorted(each.groups, each.at // _NEAR)
         for begin, each in zip(begins[:-1], asked, strict=True)
     ]
-    mask = _unpacked([each.same.words[each.at] for each in asked])
-    held = _unpacked([each.same.held[each.at] for each in asked])
+    mask = _unpacked([each.same.words[each.rows] for each in asked])
+    held = _unpacked([each.same.held[each.rows] for each in asked])
     pages, known = numpy.concatenate([each.pages for each in asked]), asked[0].same.known
     try:
         digests = _digests(memory, pages, numpy.concatenate(numbers), (mask, held), known)
@@ -172,9 +192,22 @@ def _unpacked(bits: list[Any]) -> Any:
     return numpy.unpackbits(numpy.concatenate(bits), axis=1).view(bool)
 
 
-def _marked(pages: Any, starts: Any, counts: Any) -> Any:
-    """Return for each word of some pages whether it is one of so many from one of the starts, none of them in two."""
+def _on(pages: Any, starts: Any, ends: Any) -> tuple[Any, Any]:
+    """Return what of some runs of memory is on some of their pages: for each page where that begins and ends."""
     numpy = sys.modules["numpy"]
+    low = numpy.searchsorted(pages, starts // layout.PAGE_BYTES)
+    high = numpy.searchsorted(pages, (ends - 1) // layout.PAGE_BYTES, "right")
+    some = (high > low).nonzero()[0]
+    counts = (high - low)[some]
+    on = pages[spread(low[some].astype("u8"), counts, 1)] * layout.PAGE_BYTES
+    starts, ends = numpy.repeat(starts[some], counts), numpy.repeat(ends[some], counts)
+    return numpy.maximum(starts, on), numpy.minimum(ends, on + layout.PAGE_BYTES)
+
+
+def _marked(pages: Any, starts: Any, ends: Any) -> Any:
+    """Return for each word of some pages whether it has a byte of one of some runs, of which none have the same."""
+    numpy = sys.modules["numpy"]
+    counts = (ends + numpy.uint64(7) >> 3) - (starts >> 3)
     steps = numpy.zeros(len(pages) * _PAGE_WORDS + 1, "i1")
     at = _places(pages, starts)
     steps[at] = 1

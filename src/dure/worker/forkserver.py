@@ -1,4 +1,4 @@
-"""`python -m dure.worker.forkserver`: imports what jobs need once, then forks a runner per attempt.
+"""`python -m dure.worker.forkserver`: imports what jobs need once, then forks a runner per attempt, the next one ahead.
 
 One request a connection, a line of JSON: {"op": "start", "folder": …}, {"op": "hello"}, "retire" or "exit" likewise. It
 keeps no state: runners outlive it, and starting an attempt twice starts it once. The trap: it must stay a process with
@@ -23,6 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ ALREADY_SERVED = 75
 # By this variable whoever started us finds us again, also after a crash (dure.adapters.processes.MARK).
 RUN_MARK = "DURE_RUN_MARK"
 _PADDED = "DURE_FORKSERVER_PADDING"
+_AHEAD_S = 0.1  # after a start: the job that has just begun is first
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +97,8 @@ class ForkServer:
         self._options = options
         self._selector = selectors.DefaultSelector()
         self._runners: set[int] = set()
+        self._spare: Spare | None = None
+        self._ahead_at = 0.0
         self._leaving = False
         self._retired = False
         self._loaded = Loaded()
@@ -124,10 +128,13 @@ class ForkServer:
         gc.collect()
         gc.freeze()  # a collection in a fork would touch, and so copy, every page
         while not self._leaving:
+            if self._spare is None and not self._retired and time.monotonic() >= self._ahead_at:
+                self._spare = self._fork()
             for key, _ in self._selector.select(self._wait_s()):
                 key.data()
             if self._is_idle() or (self._retired and not self._runners):
                 break
+        self._dismiss()
         if not self._retired:
             self._hide()
 
@@ -139,14 +146,18 @@ class ForkServer:
         """Leave the socket's place to a server with what is installed now."""
         if not self._retired:
             self._retired = True
+            self._dismiss()
             self._hide()
             self._selector.unregister(self._server)
             self._server.close()
             os.close(self._lock)
 
     def _wait_s(self) -> float | None:
-        timeout_s = self._options.idle_timeout
-        return max(0.05, timeout_s - (time.monotonic() - self._idle_since)) if timeout_s else None
+        timeout_s, now = self._options.idle_timeout, time.monotonic()
+        waits = [max(0.05, timeout_s - (now - self._idle_since))] if timeout_s else []
+        if self._spare is None and not self._retired:
+            waits.append(max(0.0, self._ahead_at - now))
+        return min(waits, default=None)
 
     def _is_idle(self) -> bool:
         timeout_s = self._options.idle_timeout
@@ -167,14 +178,18 @@ class ForkServer:
                 break
             if pid == 0:
                 break
-            self._runners.discard(pid)
+            if pid in self._runners:
+                self._runners.discard(pid)
+                self._ahead_at = 0.0  # its job is over: now is the time to prepare for the next
+            if self._spare is not None and pid == self._spare.pid:
+                self._dismiss()
             died |= status != 0
             self._idle_since = time.monotonic()
         if died:  # a killed runner's children came to us, and nobody else will end them
             self._kill_orphans()
 
     def _kill_orphans(self) -> None:
-        orphans = processes.own_children() - self._runners
+        orphans = processes.own_children() - self._runners - ({self._spare.pid} if self._spare else set())
         for pid in orphans | processes.descendants(orphans, processes.table()):
             processes.kill(pid)
 
@@ -215,15 +230,32 @@ class ForkServer:
         claim = processes.read_record(folder / "runner.json")
         if claim:
             return {"ok": True, "pid": claim["pid"], "again": True}
+        spare, self._spare = self._spare or self._fork(), None
+        while not spare.give(folder):
+            spare = self._fork()
+        self._runners.add(spare.pid)
+        self._ahead_at = time.monotonic() + _AHEAD_S
+        return {"ok": True, "pid": spare.pid}
+
+    def _fork(self) -> Spare:
+        """Fork a runner that has no attempt yet. There is no other such one, whose pipe it would inherit."""
+        reader, writer = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of C threads, which are fork-aware
             pid = os.fork()
         if pid == 0:
-            self._become_runner(folder)
-        self._runners.add(pid)
-        return {"ok": True, "pid": pid}
+            os.close(writer)
+            self._become_runner(reader)
+        os.close(reader)
+        return Spare(pid, writer)
 
-    def _become_runner(self, folder: Path) -> NoReturn:
+    def _dismiss(self) -> None:
+        """Let the runner that has no attempt go."""
+        if self._spare is not None:
+            os.close(self._spare.order)
+            self._spare = None
+
+    def _become_runner(self, order: int) -> NoReturn:
         from dure.worker.runner import run_attempt
 
         try:
@@ -234,12 +266,29 @@ class ForkServer:
             for end in (*self._inherited, *self._door.sockets()):
                 end.close()
             os.close(self._lock)
-            run_attempt(folder, self._prepared)
+            run_attempt(order, self._prepared)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
         os._exit(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A runner that waits for an attempt's folder on a pipe, and ends when that is closed without one."""
+
+    pid: int
+    order: int
+
+    def give(self, folder: Path) -> bool:
+        """Let it run the attempt in `folder`; False when it is dead."""
+        try:
+            with open(self.order, "wb", buffering=0) as pipe:  # noqa: PTH123 -- a descriptor
+                pipe.write(os.fsencode(folder))
+        except BrokenPipeError:
+            return False
+        return True
 
 
 def _import_all(modules: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The user processes of an attempt: one for each node of its lease, forked together; rank 0 is on the first node.
+"""The user processes of an attempt: one for each node of its lease; rank 0, forked ahead, is on the first node.
 
 All nodes of a local cluster are this machine, so one runner has them all. The trap: no rank's code begins before all
 are ready, and none outlives the first that fails, so whoever waits for the others waits for somebody.
@@ -7,10 +7,12 @@ are ready, and none outlives the first that fails, so whoever waits for the othe
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
+import pickle
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,20 +30,80 @@ ANSWER_S = 2.0
 LINE_CHARS = 8192  # a longer line of a rank is written in pieces
 
 
-@dataclass(slots=True, eq=False)
-class Rank:
-    """One user process as its runner sees it. `outputs` are the read ends of stdout and stderr, by name."""
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A user process and the runner's ends of what joins them. It is forked before anybody knows for what, and reads
+    its order from a pipe. `outputs` are the read ends of stdout and stderr, by name.
+    """
 
-    spec: AttemptSpec
     pid: int
-    memory: MemoryLimit | None
+    order: int
     outputs: dict[str, int]
     messages: socket.socket
     questions: socket.socket
     incoming: socket.socket
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What no other user process may have."""
+        return [*self.outputs.values(), *(end.fileno() for end in (self.messages, self.questions, self.incoming))]
+
+    def give(self, order: UserOrder) -> bool:
+        """Tell it what to do, once; False when somebody has ended it meanwhile."""
+        try:
+            with open(self.order, "wb") as pipe:  # noqa: PTH123 -- a descriptor
+                pickle.dump(order, pipe)
+        except BrokenPipeError:
+            self.end()
+            return False
+        return True
+
+    def end(self) -> None:
+        """End it: there is nothing to do for it."""
+        processes.kill(self.pid)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        for fd in self.descriptors:
+            os.close(fd)
+
+
+def fork(prepared: Prepared, not_theirs: Sequence[int]) -> Forked:
+    """Return a new user process, which waits for its order and has none of the descriptors in `not_theirs`."""
+    order = os.pipe()
+    outputs = [os.pipe() for _ in STREAMS]
+    messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
+    ends = UserEnds(order[0], [writer for _, writer in outputs], messages[1], questions[1], incoming[1])
+    readers = {name: reader for (reader, _), name in zip(outputs, STREAMS, strict=True)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    runner = os.getpid()
+    pid = os.fork()
+    forked = Forked(pid, order[1], readers, messages[0], questions[0], incoming[0])
+    if pid == 0:
+        for fd in (order[1], *forked.descriptors, *not_theirs):
+            os.close(fd)
+        become_user_process(runner, prepared, ends)
+    for fd in (order[0], *ends.outputs):
+        os.close(fd)
+    for pair in (messages, questions, incoming):
+        pair[1].close()
+    return forked
+
+
+@dataclass(slots=True, eq=False)
+class Rank:
+    """One user process as its runner sees it."""
+
+    spec: AttemptSpec
+    process: Forked
+    memory: MemoryLimit | None
     meeting: Meeting | None
     frames: dict[str, Frames] = field(default_factory=lambda: {"messages": Frames(), "questions": Frames()})
     ready: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.process.pid
 
     @property
     def record(self) -> dict[str, Any]:
@@ -53,10 +115,11 @@ class Rank:
 
     def answer(self, told: dict[str, Any]) -> bool:
         """Answer what the process asked; False when it does not take it."""
+        questions = self.process.questions
         try:
-            self.questions.settimeout(ANSWER_S)
-            self.questions.sendall(frame(ACK, told))
-            self.questions.setblocking(False)
+            questions.settimeout(ANSWER_S)
+            questions.sendall(frame(ACK, told))
+            questions.setblocking(False)
         except OSError:
             return False
         return True
@@ -64,19 +127,25 @@ class Rank:
     def hear(self, said: dict[str, Any]) -> bool:
         """Give the process what a widget's end in the browser said; False when it does not listen."""
         try:
-            self.incoming.settimeout(ANSWER_S)
-            self.incoming.sendall(frame(COMM, said))
+            self.process.incoming.settimeout(ANSWER_S)
+            self.process.incoming.sendall(frame(COMM, said))
         except OSError:
             return False
         return True
 
 
-def start(spec: AttemptSpec, folder: Path, prepared: Prepared) -> list[Rank]:
-    """Fork the user processes of an attempt and return them in order of rank."""
+def start(spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked) -> list[Rank]:
+    """Give the user processes of an attempt, `first` and those forked now, their orders; return them by rank."""
     meeting = arrange() if spec.others else None
+    hold = [meeting.hold.fileno()] if meeting else []
     found: list[Rank] = []
     for one in of_nodes(spec, meeting.port if meeting else 0):
-        found.append(_forked(one, folder, prepared, found, meeting))
+        memory = _memory_limit(one, prepared)
+        theirs = [fd for rank in found for fd in rank.process.descriptors]
+        process = fork(prepared, [*theirs, *hold]) if found else first
+        while not process.give(UserOrder(folder, one, memory)):
+            process = fork(prepared, [*theirs, *hold])
+        found.append(Rank(one, process, memory, meeting))
     return found
 
 
@@ -95,32 +164,11 @@ def of_nodes(spec: AttemptSpec, port: int) -> list[AttemptSpec]:
     ]
 
 
-def _forked(spec: AttemptSpec, folder: Path, prepared: Prepared, before: list[Rank], meeting: Meeting | None) -> Rank:
-    memory = None
-    if spec.limits.memory_bytes:
-        name = f"dure-{spec.job}.{spec.attempt}" + (f"-{spec.rank}" if meeting else "")
-        memory = limit_memory(name, spec.limits.memory_bytes, cgroups=prepared.cgroups)
-    outputs = [os.pipe() for _ in STREAMS]
-    messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
-    ours = [*(reader for reader, _ in outputs), *(pair[0].fileno() for pair in (messages, questions, incoming))]
-    for rank in before:
-        ours += [*rank.outputs.values(), *(end.fileno() for end in (rank.messages, rank.questions, rank.incoming))]
-    if meeting:
-        ours.append(meeting.hold.fileno())
-    ends = UserEnds([writer for _, writer in outputs], messages[1], questions[1], incoming[1])
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    runner = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        for fd in ours:
-            os.close(fd)
-        become_user_process(UserOrder(folder, spec, prepared, runner, memory), ends)
-    for fd in ends.outputs:
-        os.close(fd)
-    for pair in (messages, questions, incoming):
-        pair[1].close()
-    readers = {name: reader for (reader, _), name in zip(outputs, STREAMS, strict=True)}
-    return Rank(spec, pid, memory, readers, messages[0], questions[0], incoming[0], meeting)
+def _memory_limit(spec: AttemptSpec, prepared: Prepared) -> MemoryLimit | None:
+    if not spec.limits.memory_bytes:
+        return None
+    name = f"dure-{spec.job}.{spec.attempt}" + (f"-{spec.rank}" if spec.nodes else "")
+    return limit_memory(name, spec.limits.memory_bytes, cgroups=prepared.cgroups)
 
 
 class Merged:

@@ -53,21 +53,28 @@ _MESSAGES = frozenset(
 )
 
 
-def run_attempt(folder: Path, prepared: Prepared) -> None:
-    """Claim the attempt in `folder` and see it through; returns when it has ended or when another runner has it."""
+def run_attempt(order: int, prepared: Prepared) -> None:
+    """Fork a user process, wait until the pipe `order` names an attempt's folder, claim it and see it through.
+
+    Returns when it has ended, when another runner has it, and when the fork server goes without having named one.
+    """
     os.setsid()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if not _claim(folder):
+    process = ranks.fork(prepared, [order])
+    folder = Path(os.fsdecode(os.read(order, 4096)))  # PATH_MAX, which a pipe takes and gives as one
+    if not folder.is_absolute() or not _claim(folder):
+        process.end()
         return
     try:
         spec = read_spec(folder)
     except SpecError as error:
+        process.end()
         job, _, attempt = folder.name.rpartition(".")
         spec = AttemptSpec(job=job, attempt=int(attempt) if attempt.isdigit() else 0, kind="command")
         Spool(folder, spec).end(outcome(Facts(refusal=str(error))))
         return
-    Runner(folder, spec, prepared).run()
+    Runner(folder, spec, prepared, process).run()
 
 
 def _claim(folder: Path) -> bool:
@@ -87,10 +94,11 @@ def _claim(folder: Path) -> bool:
 class Runner:
     """The loop. Its callbacks note what happened; `_tick` acts on time; `outcome` makes the result of the notes."""
 
-    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared) -> None:
+    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared, process: ranks.Forked) -> None:
         self._folder = folder
         self._spec = spec
         self._prepared = prepared
+        self._process = process
         self._spool = Spool(folder, spec)
         self._facts = Facts(kind=spec.kind, limits=spec.limits)
         self._selector = selectors.DefaultSelector()
@@ -114,7 +122,7 @@ class Runner:
         try:
             self._spec.check_python()
             self._listen()
-            self._fork()
+            self._order()
             while self._running or self._pipes.open:
                 for key, _ in self._selector.select(self._wait_s()):
                     key.data()
@@ -145,16 +153,16 @@ class Runner:
         self._selector.register(wakeup_r, selectors.EVENT_READ, self._on_signal)
         self._door = Door(listen(self._folder / "control.sock"), self._selector, self._obey)
 
-    def _fork(self) -> None:
-        self._ranks = ranks.start(self._spec, self._folder, self._prepared)
+    def _order(self) -> None:
+        self._ranks = ranks.start(self._spec, self._folder, self._prepared, self._process)
         self._running = {rank.pid: rank for rank in self._ranks}
         merged = ranks.Merged(self._batch.text)
         for rank in self._ranks:
-            for name, reader in rank.outputs.items():
+            for name, reader in rank.process.outputs.items():
                 alone = len(self._ranks) == 1
                 writer = partial(self._batch.text, name) if alone else merged.writer(rank.spec.rank, name)
                 self._pipes.add(reader, writer)
-            for channel, end in (("messages", rank.messages), ("questions", rank.questions)):
+            for channel, end in (("messages", rank.process.messages), ("questions", rank.process.questions)):
                 end.setblocking(False)
                 self._selector.register(end, selectors.EVENT_READ, partial(self._on_frames, rank, channel, end))
         first, *others = (rank.record for rank in self._ranks)
@@ -204,7 +212,7 @@ class Runner:
         self._check_spool()
         for one in self._ranks if kind == READY else (rank,):
             with contextlib.suppress(OSError):
-                one.messages.send(ACK)
+                one.process.messages.send(ACK)
         if kind == READY and self._facts.interrupts:  # it came while a kept process took the cell, deaf to signals
             self._signal(signal.SIGINT)
 

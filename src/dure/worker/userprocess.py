@@ -1,7 +1,8 @@
 """Turns a fork of the runner into the process in which a person's code runs, and never returns.
 
-Own session, dies with its runner, scrubbed environment, fresh randomness, output through the runner. The trap: it is
-a fork, so whatever the fork server holds (exit handlers, seeds, signal settings, sys.path) is here until replaced.
+Own session, dies with its runner, scrubbed environment, fresh randomness, output through the runner. What needs no
+order is done before it comes. The trap: it is a fork, so whatever the fork server holds (exit handlers, seeds, signal
+settings, sys.path) is here until replaced.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import faulthandler
 import getpass
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -21,7 +23,7 @@ import traceback
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from dure.worker import cell, command, environ, function, processes
 from dure.worker.channel import END, Outlet, input_from, replace_streams
@@ -33,8 +35,11 @@ from dure.worker.spec import AttemptSpec, SpecError
 
 @dataclass(frozen=True, slots=True)
 class UserEnds:
-    """The user process's ends: write ends of stdout and stderr, sockets for messages, questions, what comes in."""
+    """The user process's ends: where its order comes from, write ends of stdout and stderr, sockets for messages,
+    questions, what comes in.
+    """
 
+    order: int
     outputs: list[int]
     messages: socket.socket
     questions: socket.socket
@@ -43,22 +48,25 @@ class UserEnds:
 
 @dataclass(frozen=True, slots=True)
 class UserOrder:
-    """What the user process is to do, and whose child it is."""
+    """What the user process is to do, where, and with how much memory."""
 
     folder: Path
     spec: AttemptSpec
-    prepared: Prepared
-    runner: int
     memory: MemoryLimit | None
 
 
-def become_user_process(order: UserOrder, ends: UserEnds) -> NoReturn:
-    """Run the job in this process and exit; called right after the fork."""
+def become_user_process(runner: int, prepared: Prepared, ends: UserEnds) -> NoReturn:
+    """Wait for an order, do it in this process and exit; called right after the fork."""
     try:
-        _settle(order, ends)
+        _get_ready(runner, ends)
+        with open(ends.order, "rb") as pipe:  # noqa: PTH123 -- a descriptor
+            order = _read_order(pipe)
+        if order is None:
+            os._exit(0)
+        _settle(order, prepared)
         outlet = Outlet(ends.messages, ends.questions, order.spec.limits.output_bytes, ends.incoming)
         try:
-            report = _work(order.folder, order.spec, order.prepared, outlet)
+            report = _work(order.folder, order.spec, prepared, outlet)
         except SpecError as error:
             report = _refusal(outlet, "NotStarted", str(error))
         except KeyboardInterrupt:
@@ -112,17 +120,12 @@ def _enter_folder(spec: AttemptSpec, folder: Path) -> None:
         os.chdir(folder / "work")
 
 
-def _settle(order: UserOrder, ends: UserEnds) -> None:
-    spec = order.spec
-    processes.die_with(order.runner)
+def _get_ready(runner: int, ends: UserEnds) -> None:
+    processes.die_with(runner)
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")  # the kernel shall rather take us than the fork server
-    if order.memory:
-        order.memory.join()
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (ends.outputs[0], 1), (ends.outputs[1], 2)):
         os.dup2(source, target)
@@ -130,12 +133,27 @@ def _settle(order: UserOrder, ends: UserEnds) -> None:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- lives as long as the process
     processes.print_by_lines()
     faulthandler.enable(2)
+    _renew()
+
+
+def _read_order(pipe: BinaryIO) -> UserOrder | None:
+    """Return the order; None when the runner has gone without giving one."""
+    data = pipe.read()
+    order: UserOrder | None = pickle.loads(data) if data else None
+    return order
+
+
+def _settle(order: UserOrder, prepared: Prepared) -> None:
+    spec = order.spec
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # the kernel shall rather take us than the fork server
+    if order.memory:
+        order.memory.join()
     os.umask(spec.umask)
     marks = {"DURE_JOB": spec.job, "DURE_ATTEMPT_ID": processes.attempt_id(order.folder)}
-    environ.replace_environment(environ.user_environment(spec, order.folder, order.prepared.environ), marks)
+    environ.replace_environment(environ.user_environment(spec, order.folder, prepared.environ), marks)
     time.tzset()
     if spec.kind != "command":
-        _renew()
         _add_own_packages(spec)
 
 

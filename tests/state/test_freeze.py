@@ -17,8 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, out_of, process_extras, restore
-from dure.state.extras import history_extras
+from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, process_extras, restore
 from dure.state.libraries.settings import read_settings, take_settings
 from dure.state.memory.held import Held
 from tests.examples import examples
@@ -190,16 +189,16 @@ def test_how_matplotlib_draws_comes_back(blobs, tmp_path):
     take_settings({"matplotlib": ({}, ["no.such"])})
 
 
-def test_history_comes_back_and_what_cannot_is_named_by_itself(blobs):
+def test_extras_come_back_and_what_cannot_is_named_by_itself(blobs):
     items = [1, 2]
-    scope = {"items": items, "In": ["", "items", "1"], "Out": {1: items, 2: 1, 3: (i for i in items)}, "_": items}
-    snapshot = Snapshot.from_json(capture(scope, blobs=blobs, extras=history_extras(scope)).to_json())
+    history = {"In": ["", "items", "1"], "Out[1]": items, "Out[2]": 1, "Out[3]": (i for i in items), "_": items}
+    snapshot = Snapshot.from_json(capture({"items": items}, blobs=blobs, extras=history).to_json())
     assert snapshot.names == ("items",)
     assert list(snapshot.unsaved) == ["Out[3]"]
     assert snapshot.unsaved["Out[3]"].startswith("Out[3]: a generator")
     again: dict[str, Any] = {}
     report = restore(snapshot, blobs, into=again)
-    assert out_of(report.extras) == {1: [1, 2], 2: 1}
-    assert out_of(report.extras)[1] is again["items"] is report.extras["_"]
-    assert report.extras["In"] == scope["In"]
+    assert report.extras["Out[1]"] is again["items"] is report.extras["_"]
+    assert again == {"items": [1, 2]}
+    assert (report.extras["Out[2]"], report.extras["In"]) == (1, history["In"])
     assert snapshot.without({"items"}).extras.keys() == snapshot.extras.keys()

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from dure.state import FolderBlobs, capture, freeze, secrecy
-from dure.state.extras import history_extras
 
 TOKEN = "ghp_" + "a1B2" * 9
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abcdefghijklmnop"
@@ -86,7 +85,7 @@ def test_what_getpass_gave_is_named_even_if_its_name_says_nothing(tmp_path):
         "login": "hunter2",
         "x": 1,
     }
-    snapshot = capture(scope, blobs=FolderBlobs(tmp_path), extras=history_extras(scope))
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path), extras={"In": scope["In"]})
     assert snapshot.names == ("x",)
     assert snapshot.unsaved["login"].startswith("login: it was typed into getpass")
     assert snapshot.unsaved["In[2]"].startswith("In[2]: its text holds")
@@ -94,8 +93,8 @@ def test_what_getpass_gave_is_named_even_if_its_name_says_nothing(tmp_path):
 
 
 def test_a_secret_in_a_result_is_named_by_its_number(tmp_path):
-    scope = {"x": 1, "Out": {1: {"password": "hunter2"}, 2: "fine"}}
-    snapshot = capture(scope, blobs=FolderBlobs(tmp_path), extras=history_extras(scope))
+    extras = {"Out[1]": {"password": "hunter2"}, "Out[2]": "fine"}
+    snapshot = capture({"x": 1}, blobs=FolderBlobs(tmp_path), extras=extras)
     assert list(snapshot.unsaved) == ["Out[1]"]
     assert snapshot.unsaved["Out[1]"].startswith("Out[1]['password']")
     assert list(snapshot.extras) == ["Out[2]"]

@@ -3,7 +3,7 @@ altered.
 
 Saving while cells run, from any thread, without stopping the person:
 
-    frozen = freeze(namespace, base=last, blobs=blobs, extras={**process_extras(), **history_extras(namespace)})
+    frozen = freeze(namespace, base=last, blobs=blobs, extras=process_extras())
     …the next cell may begin…
     last = frozen.save()        # on a background thread; exactly the state at `freeze`, whatever runs meanwhile
     digest = last.store(blobs)  # the manifest, after all that it names
@@ -13,7 +13,7 @@ objects, about 0.1 s for 100,000 of them and less than 10 ms for few, and keeps 
 of changed bytes are copied, more is kept by a forked process that holds the pages until `save` or `close` ends (some
 10 ms per GB). Where a fork is not possible it saves at once and `save` only returns what is done. One `Frozen` after
 the other: save or close before the next `freeze`, and give the last snapshot as `base`, or all is read again.
-After a restore: `report.extras`, `apply_extras(report.extras)` for random states and the folder, `out_of(...)` for Out.
+After a restore: `apply_extras(report.extras)` for random states and the folder.
 
 A library of its own, shared by the notebook kernel and the worker; it imports nothing else of Dure. Names are
 loaded when first used, because the server side imports `dure.state.manifest` and must not pull in pickling
@@ -26,77 +26,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dure.state.capturing import Frozen, capture, freeze
-    from dure.state.changes import Changes, changed
-    from dure.state.extras import apply_extras, history_extras, out_of, process_extras
-    from dure.state.identity import fingerprint, fingerprint_problems
-    from dure.state.inspection import Diff, describe, diff, verify
-    from dure.state.manifest import ManifestError, Snapshot, Variable
-    from dure.state.restoring import Report, restore
-    from dure.state.store.blobs import BlobError, BlobMissing, Blobs, FolderBlobs, open_blobs
-    from dure.state.store.s3blobs import S3Blobs
+    from dure.state.capturing import Frozen as Frozen
+    from dure.state.capturing import capture as capture
+    from dure.state.capturing import freeze as freeze
+    from dure.state.changes import Changes as Changes
+    from dure.state.changes import changed as changed
+    from dure.state.extras import apply_extras as apply_extras
+    from dure.state.extras import process_extras as process_extras
+    from dure.state.identity import fingerprint as fingerprint
+    from dure.state.inspection import diff as diff
+    from dure.state.inspection import verify as verify
+    from dure.state.manifest import ManifestError as ManifestError
+    from dure.state.manifest import Snapshot as Snapshot
+    from dure.state.restoring import Report as Report
+    from dure.state.restoring import restore as restore
+    from dure.state.store.blobs import BlobError as BlobError
+    from dure.state.store.blobs import BlobMissing as BlobMissing
+    from dure.state.store.blobs import Blobs as Blobs
+    from dure.state.store.blobs import FolderBlobs as FolderBlobs
+    from dure.state.store.blobs import open_blobs as open_blobs
 
-__all__ = [
-    "BlobError",
-    "BlobMissing",
-    "Blobs",
-    "Changes",
-    "Diff",
-    "FolderBlobs",
-    "Frozen",
-    "ManifestError",
-    "Report",
-    "S3Blobs",
-    "Snapshot",
-    "Variable",
-    "apply_extras",
-    "capture",
-    "changed",
-    "describe",
-    "diff",
-    "fingerprint",
-    "fingerprint_problems",
-    "freeze",
-    "history_extras",
-    "open_blobs",
-    "out_of",
-    "process_extras",
-    "restore",
-    "verify",
-]
-
-_HOME = {
-    "BlobError": "store.blobs",
-    "BlobMissing": "store.blobs",
-    "Blobs": "store.blobs",
-    "FolderBlobs": "store.blobs",
-    "S3Blobs": "store.s3blobs",
-    "open_blobs": "store.blobs",
-    "Frozen": "capturing",
-    "capture": "capturing",
-    "freeze": "capturing",
-    "Changes": "changes",
-    "changed": "changes",
-    "apply_extras": "extras",
-    "history_extras": "extras",
-    "out_of": "extras",
-    "process_extras": "extras",
-    "fingerprint": "identity",
-    "fingerprint_problems": "identity",
-    "Diff": "inspection",
-    "describe": "inspection",
-    "diff": "inspection",
-    "verify": "inspection",
-    "ManifestError": "manifest",
-    "Snapshot": "manifest",
-    "Variable": "manifest",
-    "Report": "restoring",
-    "restore": "restoring",
+_NAMES = {
+    "capturing": ("Frozen", "capture", "freeze"),
+    "changes": ("Changes", "changed"),
+    "extras": ("apply_extras", "process_extras"),
+    "identity": ("fingerprint",),
+    "inspection": ("diff", "verify"),
+    "manifest": ("ManifestError", "Snapshot"),
+    "restoring": ("Report", "restore"),
+    "store.blobs": ("BlobError", "BlobMissing", "Blobs", "FolderBlobs", "open_blobs"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
+    home = next((module for module, names in _NAMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{home}"), name)

@@ -1,9 +1,9 @@
-"""What belongs to a session besides its variables: states of random generators, the folder, the history, and settings
-of libraries (`sns.set_theme()` is no variable, and figures look otherwise without it).
+"""What a process has besides variables: the states of random generators, the current folder, and settings of libraries
+(`sns.set_theme()` is no variable, and figures look otherwise without it).
 
-`capture(…, extras=session_extras(…))` saves them, `Report.extras` brings them back, `apply_extras` puts the
-process's part in force. What goes along with each cell is one small blob, `packed`. The one trap: nothing is imported
-to save it, since the state of what nobody has loaded is nobody's state.
+`freeze(…, extras=process_extras())` saves them, `Report.extras` brings them back, `apply_extras` puts them in force.
+What goes along with each cell is one small blob, `packed`. The one trap: nothing is imported to save it, since the
+state of what nobody has loaded is nobody's state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import os
 import pickle
 import random
-import re
 import sys
 from array import array
 from pathlib import Path
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from dure.state.manifest import Snapshot
     from dure.state.store.blobs import Blobs
 
-_OUT = re.compile(r"Out\[(\d+)\]")
-_LAST = ("_", "__", "___")
 SETTINGS = "settings"
 T = TypeVar("T")
 _PLAIN = (str, bytes, bool, int, float, type(None))
@@ -110,26 +107,6 @@ def _is_plain(value: Any) -> bool:
     if type(value) in {list, tuple}:
         return all(map(_is_plain, value))
     return type(value) in _PLAIN
-
-
-def history_extras(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return IPython's history as extras: `In` as one list, each of `Out` and the last three results by itself, so that
-    one which cannot be saved is named and the others are.
-    """
-    found: dict[str, Any] = {}
-    if isinstance(namespace.get("In"), list):
-        found["In"] = [str(cell) for cell in namespace["In"]]
-    out = namespace.get("Out")
-    if isinstance(out, dict):
-        found |= {f"Out[{number}]": value for number, value in out.items() if isinstance(number, int)}
-    found |= {name: namespace[name] for name in _LAST if name in namespace and not isinstance(namespace[name], str)}
-    return found
-
-
-def out_of(extras: Mapping[str, Any]) -> dict[int, Any]:
-    """Return `Out` as it was, from a report's extras."""
-    found = {int(match[1]): value for name, value in extras.items() if (match := _OUT.fullmatch(name))}
-    return dict(sorted(found.items()))
 
 
 def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:

@@ -48,31 +48,19 @@ _SECRET_NAME = re.compile(
     r"|credentials?|auth_token|bearer)($|_)",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(
-    r"AKIA[0-9A-Z]{16}"  # AWS
-    r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
-    r"|glpat-[A-Za-z0-9_-]{20,}"
-    r"|hf_[A-Za-z0-9]{30,}"
-    r"|(?<![A-Za-z]{2})sk-[A-Za-z0-9_-]{32,}"  # no task-of-many-words in an address
-    r"|xox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"  # a signed JSON web token
-)
-_TOKENS = [
-    (mark.encode(), re.compile(pattern.encode()))
-    for mark, pattern in (
-        ("AKIA", r"AKIA[0-9A-Z]{16}"),
-        ("gh", r"gh[pousr]_[A-Za-z0-9]{30}"),
-        ("github_pat_", r"github_pat_[A-Za-z0-9_]{30}"),
-        ("glpat-", r"glpat-[A-Za-z0-9_-]{20}"),
-        ("hf_", r"hf_[A-Za-z0-9]{30}"),
-        ("sk-", r"(?<![A-Za-z]{2})sk-[A-Za-z0-9_-]{32}"),
-        ("xox", r"xox[abprs]-[A-Za-z0-9-]{10}"),
-        ("PRIVATE KEY-----", r"PRIVATE KEY-----"),
-        ("eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ"),
-    )
-]
-_MARKS = [mark.decode() for mark, _ in _TOKENS]
+_TOKENS = {  # what looks like an access key, by a mark that is found sooner
+    "AKIA": r"AKIA[0-9A-Z]{16}",  # AWS
+    "gh": r"gh[pousr]_[A-Za-z0-9]{30,}",
+    "github_pat_": r"github_pat_[A-Za-z0-9_]{30,}",
+    "glpat-": r"glpat-[A-Za-z0-9_-]{20,}",
+    "hf_": r"hf_[A-Za-z0-9]{30,}",
+    "sk-": r"(?<![A-Za-z]{2})sk-[A-Za-z0-9_-]{32,}",  # no task-of-many-words in an address
+    "xox": r"xox[abprs]-[A-Za-z0-9-]{10,}",
+    "PRIVATE KEY-----": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "eyJ": r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # a signed JSON web token
+}
+_SECRET_VALUE = re.compile("|".join(_TOKENS.values()))
+_IN_PICKLES = [(mark.encode(), re.compile(pattern.encode())) for mark, pattern in _TOKENS.items()]
 _WORDS = (b"passw", b"passphrase", b"secret", b"token", b"credential", b"bearer", b"basicauth")
 _KEYS = (b"apikey", b"api_key", b"access_key", b"accesskey", b"private_key")
 _ENVIRONMENT = (b"\x8c\x04PATH", b"\0PATH\0")  # the key of a copy of the environment, in a pickle and among texts
@@ -186,7 +174,7 @@ def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bo
     if digest in _CLEAN:
         return {}
     texts = texts_of() if digest else stream
-    token = any(pattern.search(texts) for mark, pattern in _TOKENS if mark in texts)
+    token = any(pattern.search(texts) for mark, pattern in _IN_PICKLES if mark in texts)
     lowered = texts.lower()
     words = (*_WORDS, *(_KEYS if b"key" in lowered else ()))
     found = {}
@@ -284,7 +272,7 @@ def _text(value: Any) -> str | None:
 
 
 def _looks_secret(text: str) -> bool:
-    return any(mark in text for mark in _MARKS) and _SECRET_VALUE.search(text) is not None
+    return any(mark in text for mark in _TOKENS) and _SECRET_VALUE.search(text) is not None
 
 
 def _named_secret(step: str, text: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import os
 import struct
 import threading
@@ -99,9 +100,8 @@ class Seal:
         """Return the plain bytes, not yet compared with the digest. SealError where they cannot be opened."""
         if not data.startswith(MARK):
             return data
-        source = _Bytes(data)
         try:
-            return b"".join(self.opened(source, digest))
+            return b"".join(self.opened(io.BytesIO(data), digest))
         except SealError:
             if blake3(data).hexdigest() == digest:  # plain bytes that begin so by chance
                 return data
@@ -218,16 +218,6 @@ def _reader(data: memoryview) -> Any:
         return data[at - size_bytes : at]
 
     return read
-
-
-class _Bytes:
-    """Bytes that are read like a file."""
-
-    def __init__(self, data: bytes) -> None:
-        self._read = _reader(memoryview(data))
-
-    def read(self, size_bytes: int) -> bytes:
-        return bytes(self._read(size_bytes))
 
 
 # --- zstd: Python's own from 3.14, else the package of that name

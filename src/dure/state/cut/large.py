@@ -12,6 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import plain
+from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import containers, elements
 from dure.state.objects.refusals import step_of
 
@@ -22,7 +23,6 @@ FEW = plain.FEW
 _SHRUNK = 4  # to what part of it a large one may shrink; less is another one, where a large one was before
 _DEPTH = 8
 _LOOKED_AT = 1000  # objects of one value
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 _EXACT = (list, dict, tuple, set)
 _NOT_LOOKED_INTO = (type, types.ModuleType, types.FunctionType)
 _SLOTS = (types.GetSetDescriptorType, types.MemberDescriptorType)  # where Python itself keeps what is asked for
@@ -184,7 +184,7 @@ def attributes(value: Any) -> Iterator[tuple[Any, Any]]:
     """Return the attributes of an object, by names."""
     has_dict = False
     for cls in _mro(type(value)):
-        if not cls.__flags__ & _HEAP and cls is not types.SimpleNamespace:
+        if not cls.__flags__ & HEAP_TYPE and cls is not types.SimpleNamespace:
             continue
         for name, member in list(_vars(cls).items()):
             if name == "__dict__":

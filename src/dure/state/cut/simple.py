@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _METACLASSES = (type, abc.ABCMeta)
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 # with one of these a class has its own way of being pickled, or of being asked for an attribute
 _OWN_WAYS = {
     *("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
@@ -110,7 +109,7 @@ def _holds_leaves(kind: Any, value: Any) -> bool:
 
 
 def _is_of_python(cls: type) -> bool:
-    return bool(cls.__flags__ & _HEAP) and type(cls) in _METACLASSES
+    return bool(cls.__flags__ & layout.HEAP_TYPE) and type(cls) in _METACLASSES
 
 
 def _is_of_slots(way: Any) -> bool:

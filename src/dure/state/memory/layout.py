@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 PAGE_BYTES = mmap.PAGESIZE
+TYPE_AT = 8  # of every object
 SIZE_AT = 16  # of a list, tuple, text, bytes and byte array: how many elements; of a dictionary: how many items
 LIST_ITEMS_AT = 24
 _ITEM_BYTES = 8
 DICT_KEYS_AT, DICT_VALUES_AT = 32, 40
 KEYS_FORM_AT, KEYS_USABLE_AT, KEYS_ENTRIES_AT, KEYS_INDEX_AT = 8, 16, 24, 32
 _BEFORE = 48  # bytes before an object, in which Python keeps what belongs to it
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT: where its attributes are is noted there
 INLINE_VALUES = sys.version_info >= (3, 13)  # values of attributes begin with how many there are
 KEYS_GENERAL, KEYS_TEXT = 0, 1  # entries of hash, key and value, or of key and value; the others have no values
@@ -195,6 +197,7 @@ def _works() -> bool:
     apart, within = set(range(1000)), {1, 2}
     return (
         word_at(id(some) + SIZE_AT) == len(some)
+        and all(word_at(id(each) + TYPE_AT) == id(type(each)) for each in (*some, some, few, object))
         and [word_at(word_at(id(some) + LIST_ITEMS_AT) + 8 * index) for index in range(3)] == list(map(id, some))
         and all(map(_dict_holds, (few, mixed, many)))
         and word_at(id({}) + DICT_KEYS_AT) == NO_KEYS

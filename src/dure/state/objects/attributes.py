@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import classes, containers, marks, rebuild
 from dure.state.objects.instances import ALONE, HASH, LEAVES, is_held, is_leaf
 from dure.state.objects.refusals import RefusedError, children
@@ -26,7 +27,6 @@ from dure.state.objects.refusals import RefusedError, children
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _WAYS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _STEPS = 200_000  # objects that are looked through for those of one type that hold themselves
 HELD = "an object whose attributes are held as a dictionary, too; dict(…) of that can be saved"
@@ -179,7 +179,7 @@ def settled(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[An
     """Return `route` with care for instances that are in a set, or a key, of what they hold themselves."""
     if not isinstance(kind.__hash__, types.FunctionType) or _OF_IDENTITY.issuperset(kind.__hash__.__code__.co_names):
         return route
-    if not kind.__flags__ & _HEAP_TYPE or issubclass(kind, (*LEAVES, type)) or classes.by_reference(kind):
+    if not kind.__flags__ & HEAP_TYPE or issubclass(kind, (*LEAVES, type)) or classes.by_reference(kind):
         return route
     return _Settled(kind, route)
 

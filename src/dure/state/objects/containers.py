@@ -11,6 +11,7 @@ import collections
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects.instances import ALONE
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _BUILT_IN: tuple[Any, ...] = (
 )
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _PICKLED = {collections.defaultdict, collections.Counter}  # as pickle does it, where they are not cut
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 def route(kind: type) -> Callable[[Any, Any], Any] | None:
@@ -53,7 +53,7 @@ def base_of(kind: type) -> Any:
     if base is None or kind in _PICKLED or kind in _BUILT_IN:
         return base if kind in _PICKLED else None
     own = kind.__mro__[: kind.__mro__.index(base)]
-    if not all(cls.__flags__ & _HEAP_TYPE for cls in own):
+    if not all(cls.__flags__ & HEAP_TYPE for cls in own):
         return None
     if any(way in vars(cls) for cls in own if cls is not collections.Counter for way in _WAYS):
         return None

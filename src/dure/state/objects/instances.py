@@ -22,13 +22,13 @@ import types
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects.refusals import RefusedError, children
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getattribute__")
 _OTHER_WAYS = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 LEAVES = (
@@ -54,7 +54,7 @@ def route(kind: type) -> Callable[[Any, Any], Any] | None:
 
 def pickled_as_pickle(kind: type) -> bool:
     """Tell whether a class leaves to pickle how its instances are saved: by their class, attributes and slots."""
-    if not kind.__flags__ & _HEAP_TYPE or any(getattr(kind, way) is not getattr(object, way) for way in _WAYS):
+    if not kind.__flags__ & HEAP_TYPE or any(getattr(kind, way) is not getattr(object, way) for way in _WAYS):
         return False
     return not any(hasattr(kind, way) for way in _OTHER_WAYS) and kind not in copyreg.dispatch_table
 

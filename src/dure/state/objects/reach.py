@@ -1,13 +1,12 @@
 """What a pickle reached whose sharing matters: the mutable objects in a pickler's memo.
 
 A memo may have hundreds of thousands of objects, nearly all of them texts, so their types are read from memory at once
-where numpy is loaded. The one trap: that rests on how CPython lays out lists and objects, so it is tried out when this
-is loaded, and every object is asked by itself where it does not hold.
+where numpy is loaded. The one trap: that rests on how CPython lays out objects (`dure.state.memory.layout`), so every
+object is asked by itself where that is not known.
 """
 
 from __future__ import annotations
 
-import ctypes
 import datetime as dt
 import decimal
 import enum
@@ -25,7 +24,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dure.state.cut.plain import BIG_BYTES
-from dure.state.memory.layout import words_at
+from dure.state.memory import layout
 from dure.state.objects import classes
 from dure.state.objects.marks import NamespaceMark
 from dure.state.objects.pickling import CuttingPickler, GroupPickler, Shared
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 PLAIN = (int, float, complex, bool, type(None))
 _MANY = 1000  # objects; fewer are asked one by one
 _KINDS = 100
-_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
-_ITEMS_AT = 24  # in a list: where the address of its items is
 _OWN = 16  # what a pickler refers to besides its memo is among so many
 _VALUE = operator.itemgetter(1)  # of a memo's entries
 _FROZEN_KINDS = (
@@ -76,15 +73,13 @@ class Met:
     def __init__(self, pickler: GroupPickler) -> None:
         self._long = pickler.file.long
         self._values = _memo(pickler)
-        self._laid_out = len(self._values) > _MANY and _LAID_OUT and "numpy" in sys.modules
+        self._laid_out = len(self._values) > _MANY and layout.WORKS and "numpy" in sys.modules
 
     @functools.cached_property
     def _addresses(self) -> tuple[Any, Any]:
         """Addresses of the objects and of their types, as arrays."""
-        ids = words_at(ctypes.c_size_t.from_address(id(self._values) + _ITEMS_AT).value, len(self._values))
-        low = int(ids.min())
-        memory = words_at(low, (int(ids.max()) - low) // 8 + 2)  # most of which is nobody's, and is not read
-        return ids, memory[(ids - ids.dtype.type(low)) // 8 + 1]
+        ids = layout.ids(self._values)
+        return ids, layout.words(ids + layout.TYPE_AT)
 
     def shared(self, kinds: Kinds) -> set[int]:
         """Return the ids of those whose sharing matters: what can change and is not found again by name, or is big."""
@@ -160,7 +155,7 @@ class Kinds:
 
 def _takes_attributes(kind: type) -> bool:
     """Tell whether instances of a class of the notebook may be given attributes, though what is below is frozen."""
-    if not kind.__flags__ & _HEAP or issubclass(kind, _ONE_EACH) or classes.by_reference(kind):
+    if not kind.__flags__ & layout.HEAP_TYPE or issubclass(kind, _ONE_EACH) or classes.by_reference(kind):
         return False
     return bool(kind.__dictoffset__) or any(type(each) is types.MemberDescriptorType for each in vars(kind).values())
 
@@ -195,20 +190,4 @@ def _memo_shows() -> bool:
     return shown.issuperset(map(id, probe)) and not late & own
 
 
-def _laid_out() -> bool:
-    """Tell whether lists and objects lie in memory as is thought here, without reading anything that is not theirs."""
-    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return False
-    probe: list[Any] = [object(), "text", 1.5, [], {}]
-    if object.__basicsize__ != 16 or list.__basicsize__ != _ITEMS_AT + 16:
-        return False
-    items = ctypes.c_size_t.from_address(id(probe) + _ITEMS_AT).value
-    if not items or items % 8:
-        return False
-    if list((ctypes.c_size_t * len(probe)).from_address(items)) != list(map(id, probe)):
-        return False
-    return all(ctypes.c_size_t.from_address(id(each) + 8).value == id(type(each)) for each in probe)
-
-
 _MEMO_SHOWS = _memo_shows()
-_LAID_OUT = _laid_out()

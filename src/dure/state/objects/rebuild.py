@@ -18,13 +18,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects.codenames import kept_name, live_name, renamed
 
 # Version 2 has neither references nor interning marks, which differ from one run to the next and look like changes.
 # From Python 3.14 constants may be slices, which need version 5.
 _MARSHAL = 2 if sys.version_info < (3, 14) else 5
 _OF_PYTHON = (staticmethod, types.FunctionType)
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 def dump_code(code: types.CodeType) -> tuple[str, bytes]:
@@ -108,7 +108,7 @@ def exception(kind: Any, arguments: tuple[Any, ...], group: tuple[Any, ...] | No
 
     `group` are the message and the exceptions of a group.
     """
-    below: Any = next(cls for cls in kind.__mro__ if not cls.__flags__ & _HEAP_TYPE)
+    below: Any = next(cls for cls in kind.__mro__ if not cls.__flags__ & HEAP_TYPE)
     made = below.__new__(kind, *(group or arguments))
     made.args = arguments
     return made

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import context, keeping
-from dure.notebook.delivery import FOLDER, RANDOM, SETTINGS, Before
+from dure.notebook.delivery import Before
 from dure.notebook.failures import QuietError, RemoteInterrupt, syntax_error, told_plainly
 from dure.notebook.finishing import finish
 from dure.notebook.fitting import check
@@ -155,7 +155,7 @@ def prepare(
     """
     from dure.client.options import job_request
     from dure.notebook.reads import cell_reads
-    from dure.state.extras import packed, parted
+    from dure.state.extras import FOLDER, RANDOM, SETTINGS, packed, parted
     from dure.state.libraries.settings import read_settings
     from dure.wire.messages import MAX_INPUTS
 

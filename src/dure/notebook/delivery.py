@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.holders import holders
 from dure.notebook.words import say, without_name
+from dure.state.extras import FOLDER, LAST, RANDOM, SETTINGS
 
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
-RANDOM, SETTINGS, FOLDER, LAST = (
-    "random",
-    "settings",
-    "folder",
-    "last",
-)  # parts of what goes along with a cell, and comes back
 SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
-LAST_VALUE = (
-    "last_value_of_cell__"  # under this name the worker sends the last expression's value where it is no number
-)
+LAST_VALUE = "last_value_of_cell__"  # and the last expression's value where it is no number
 LEFT_HERE = ("environment", "logging", "locale", "folder")  # what a worker tells by name; a newer one may tell more
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dure.state.manifest import Snapshot
     from dure.state.store.blobs import Blobs
 
-SETTINGS = "settings"
+RANDOM, SETTINGS, FOLDER, LAST = "random", "settings", "folder", "last"  # parts of `packed`; LAST: the last value
 T = TypeVar("T")
 _PLAIN = (str, bytes, bool, int, float, type(None))
 

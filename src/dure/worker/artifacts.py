@@ -7,6 +7,7 @@ and the count is bounded.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,7 @@ def collect(folder: Path, access: Mapping[str, Any]) -> Artifacts:
         from dure.worker.patience import Patience
 
         blobs, patience = open_blobs(access), Patience(0.0)
-        for number, path in enumerate(_chain(first, files)):
+        for number, path in enumerate(itertools.chain([first], files)):
             name = str(path.relative_to(folder))
             if number >= MAX_FILES:
                 found.failed["…"] = f"More than {MAX_FILES} files under $DURE_OUTPUT_DIR: pack them into one archive."
@@ -51,11 +52,6 @@ def collect(folder: Path, access: Mapping[str, Any]) -> Artifacts:
     except Exception as error:
         found.failed["…"] = str(error)
     return found
-
-
-def _chain(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
-    yield first
-    yield from rest
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dure.state.extras import parted, random_states, take_random
+from dure.state.extras import FOLDER, RANDOM, SETTINGS, parted, random_states, take_random
 from dure.state.libraries.settings import (
     Difference,
     Settings,
@@ -29,7 +29,6 @@ from dure.state.libraries.settings import (
     take_settings,
 )
 
-RANDOM, SETTINGS, FOLDER, LAST = "random", "settings", "folder", "last"  # parts of `dure.state.extras.packed`
 MAX_TOLD = 20
 # Whose functions set such things for those who call them: `os.environ.update`, `logging.basicConfig`, `%env`.
 _FOR_OTHERS = frozenset({"os", "collections", "logging", "IPython", "dotenv"})

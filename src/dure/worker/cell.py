@@ -20,9 +20,9 @@ from typing import Any
 from IPython.core import async_helpers
 
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
-from dure.state.extras import packed, unpacked
+from dure.state.extras import LAST, SETTINGS, packed, unpacked
 from dure.state.manifest import EXTRA
-from dure.worker.besides import LAST, SETTINGS, Besides
+from dure.worker.besides import Besides
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
@@ -203,7 +203,7 @@ class _Session:
         try:
             tree = self.shell.parse(code)
         except (SyntaxError, ValueError):
-            return Misses(hook=False, spoken=())  # the run will show it
+            return Misses()  # the run will show it
         return misses(tree, known)
 
     @property

@@ -282,8 +282,6 @@ def input_from(outlet: Outlet) -> tuple[Callable[..., str], Callable[..., str]]:
 
 def replace_streams(outlet: Outlet) -> contextlib.ExitStack:
     """Install the live streams as sys.stdout and sys.stderr; closing the result puts the old ones back."""
-    import sys
-
     stack = contextlib.ExitStack()
     for fd, name in ((1, "stdout"), (2, "stderr")):
         stack.callback(setattr, sys, name, getattr(sys, name))

@@ -63,11 +63,6 @@ def peer_uid(connection: socket.socket) -> int:
     return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
 
 
-def may_ask(connection: socket.socket) -> bool:
-    """Return whether the peer is this account or root."""
-    return peer_uid(connection) in {os.geteuid(), 0}
-
-
 def request(path: Path, message: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
     """Send one request to the socket at `path` and return the answer; raises ControlError when none comes in time."""
     deadline = time.monotonic() + timeout_s
@@ -154,7 +149,7 @@ class Door:
     def _on_connect(self) -> None:
         with contextlib.suppress(OSError):
             accepted, _ = self.server.accept()
-            if not may_ask(accepted):
+            if peer_uid(accepted) not in {os.geteuid(), 0}:  # neither this account nor root
                 accepted.close()
                 return
             if len(self._connections) >= MAX_CONNECTIONS:  # the oldest says nothing: its place is free

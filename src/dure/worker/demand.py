@@ -31,8 +31,7 @@ _WHOLE_MAGICS = frozenset({"who", "who_ls", "whos", "psearch"})
 _SPEAKING = frozenset({"query", "eval", "system", "getoutput", "run_line_magic", "run_cell_magic"})
 _NAMES_IN_TEXT = re.compile(r"@([A-Za-z]\w*)|\{([A-Za-z]\w*)|\$([A-Za-z]\w*)")
 _WORDS = re.compile(r"(?<![\w.])([A-Za-z]\w*)()()")
-_PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "lprun"})
-_TEXT_MAGICS = frozenset({"matplotlib", "pip", "conda", "cd", "pwd", "ls", "env", "config", "load_ext"})
+_PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "run"})
 
 
 _NEED, _PLAIN_GLOBALS = "__dure_need__", "__dure_globals__"
@@ -191,13 +190,12 @@ def _asked(key: ast.expr) -> ast.expr:
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """What a cell may lack: `hook` when it may look for an unknown name, `spoken` names that stand in its texts.
-
-    `whole`: it looks at the namespace as a whole where no hook can see it.
+    """What code may lack: `hook` when it may look for a name that is not known beforehand, `spoken` names that stand in
+    its texts, `whole` when it looks at the namespace as a whole where no hook can see it.
     """
 
-    hook: bool
-    spoken: tuple[str, ...]
+    hook: bool = False
+    spoken: tuple[str, ...] = ()
     whole: bool = False
 
 
@@ -214,24 +212,14 @@ def misses(tree: ast.AST, known: Iterable[str]) -> Misses:
     return Misses(hook, tuple(sorted(reader.spoken - have)), reader.whole)
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """What the functions of a namespace do that cannot be read: run code or look at names (`hook`), or look at the
-    namespace as a whole where no hook sees it (`whole`).
-    """
-
-    hook: bool = False
-    whole: bool = False
-
-
-def unread_code(namespace: Mapping[str, Any]) -> Unread:
-    """Return what the notebook's functions in `namespace` do that no reading foresees."""
+def unread_code(namespace: Mapping[str, Any]) -> Misses:
+    """Return what the notebook's functions in `namespace` may lack when they run, by code or names in texts, say."""
     used: set[str] = set()
     for value in namespace.values():
         for code in _codes(value):
             _use(code, used)
     hook = bool(used & (DYNAMIC | _RUNNING)) or any(map(_is_unread, namespace.values()))
-    return Unread(hook, _is_whole(used))
+    return Misses(hook, whole=_is_whole(used))
 
 
 def _is_unread(value: Any) -> bool:
@@ -309,7 +297,7 @@ class _Reader(ast.NodeVisitor):
     def _magic(self, texts: list[Any]) -> None:
         name, code = str(texts[0]) if texts else "", "\n".join(str(text) for text in texts[1:])
         self._shows_all |= name in _WHOLE_MAGICS
-        if name in _TEXT_MAGICS or not _takes_python(name):
+        if name not in _PYTHON_MAGICS:
             return
         try:
             self.visit(ast.parse(str(texts[-1])))
@@ -336,7 +324,3 @@ class _Reader(ast.NodeVisitor):
         if node.rest:
             self.bound.add(node.rest)
         self.generic_visit(node)
-
-
-def _takes_python(magic: str) -> bool:
-    return magic in _PYTHON_MAGICS or magic == "run"

@@ -6,6 +6,7 @@ along and make them count as changed. So only what is small is sent, and it is c
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def small_copy(value: Any) -> Any:
         small = not isinstance(value, str | bytes) or len(value) <= COPY_BYTES
         return value if small else None
     if type(value) in {list, tuple, dict, set, frozenset}:
-        return _copied(value) if _is_plain(value, [_MEMBERS], _DEPTH) else None
+        return copy.deepcopy(value) if _is_plain(value, [_MEMBERS], _DEPTH) else None
     module = type(value).__module__.partition(".")[0]
     if module == "numpy" and getattr(value, "nbytes", COPY_BYTES + 1) <= COPY_BYTES:
         return None if value.dtype.hasobject else value.copy()
@@ -43,12 +44,6 @@ def small_copy(value: Any) -> Any:
         used = value.memory_usage(deep=False)
         return value.copy(deep=True) if int(getattr(used, "sum", lambda: used)()) <= COPY_BYTES else None
     return None
-
-
-def _copied(value: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(value)
 
 
 def _is_plain(value: Any, left: list[int], depth: int) -> bool:

@@ -57,52 +57,45 @@ class MemoryLimit:
 
 def limit_memory(name: str, limit_bytes: int, *, cgroups: bool = True) -> MemoryLimit:
     """Return the limit of a user process, by a cgroup of this name where this account may make one."""
-    for make in (_cgroup_v2, _cgroup_v1) if cgroups else ():
+    for version in (_version_2, _version_1) if cgroups else ():
         with contextlib.suppress(OSError):
-            limit = make(name, limit_bytes)
-            if limit:
-                return limit
+            return version(name, limit_bytes)
     return MemoryLimit(limit_bytes, None)
 
 
-def _own_group(controller: str) -> str | None:
+def _version_2(name: str, limit_bytes: int) -> MemoryLimit:
+    group = _CGROUPS / _own_group("") / name
+    if not (_CGROUPS / "cgroup.controllers").exists():
+        raise FileNotFoundError(group)
+    _make(group, "memory.max", limit_bytes, "memory.swap.max", 0)
+    return MemoryLimit(limit_bytes, group, "memory.events")
+
+
+def _version_1(name: str, limit_bytes: int) -> MemoryLimit:
+    group = _CGROUPS / "memory" / _own_group("memory") / name
+    _make(group, "memory.limit_in_bytes", limit_bytes, "memory.memsw.limit_in_bytes", limit_bytes)
+    return MemoryLimit(limit_bytes, group, "memory.oom_control")
+
+
+def _own_group(controller: str) -> str:
+    """Return the cgroup of this process, of version 2 without a controller's name. OSError where there is none."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(",") if controller else controllers == "":
             return path.lstrip("/")
-    return None
+    raise FileNotFoundError(controller)
 
 
-def _cgroup_v2(name: str, limit_bytes: int) -> MemoryLimit | None:
-    path = _own_group("")
-    if path is None or not (_CGROUPS / "cgroup.controllers").exists():
-        return None
-    group = _CGROUPS / path / name
+def _make(group: Path, limit: str, limit_bytes: int, swap: str, swap_bytes: int) -> None:
+    """Make a cgroup with a limit in each of two files, by name; OSError where it cannot be limited."""
     group.mkdir(exist_ok=True)
     try:
-        (group / "memory.max").write_text(str(limit_bytes))
+        (group / limit).write_text(str(limit_bytes))
     except OSError:  # the controller is not handed down to us
         group.rmdir()
         raise
     with contextlib.suppress(OSError):
-        (group / "memory.swap.max").write_text("0")
-    return MemoryLimit(limit_bytes, group, "memory.events")
-
-
-def _cgroup_v1(name: str, limit_bytes: int) -> MemoryLimit | None:
-    path = _own_group("memory")
-    if path is None:
-        return None
-    group = _CGROUPS / "memory" / path / name
-    group.mkdir(exist_ok=True)
-    try:
-        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
-    except OSError:
-        group.rmdir()
-        raise
-    with contextlib.suppress(OSError):
-        (group / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
-    return MemoryLimit(limit_bytes, group, "memory.oom_control")
+        (group / swap).write_text(str(swap_bytes))
 
 
 def _oom_kills(events: Path) -> int:

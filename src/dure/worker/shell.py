@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import contextlib
 import importlib
 import linecache
 import re
@@ -18,7 +17,6 @@ import traceback
 import types
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from IPython.core import page
@@ -262,23 +260,13 @@ def make_shell() -> CellShell:
     config = Config()
     config.HistoryManager.enabled = False
     config.IPKernelApp = Config()  # where tqdm.auto and others look whether they are in a notebook
-    folder = tempfile.mkdtemp(prefix="dure-ipython-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="dure-ipython-", ignore_cleanup_errors=True) as folder:
         shell: CellShell = CellShell.instance(config=config, ipython_dir=folder)
-    finally:
-        with contextlib.suppress(OSError):
-            _remove(Path(folder))
     warnings.filterwarnings("ignore", message="To exit: use")
     sys.modules.setdefault(_KERNELS_SHELL, _KernelsShell(_KERNELS_SHELL))
     shown_in(shell)
     _warm(shell)
     return shell
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _warm(shell: CellShell) -> None:

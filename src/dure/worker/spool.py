@@ -122,7 +122,7 @@ class Spool:
     def _cut(self, dropped: int) -> None:
         if not self.is_cut and not self.failure:
             self.dropped_bytes = max(1, dropped)
-            self._append("cut", {"dropped_bytes": self.dropped_bytes})
+            self._put(self._line("cut", {"dropped_bytes": self.dropped_bytes}))
 
     def message(self, kind: str, content: Mapping[str, Any]) -> bool:
         """Append a message; output beyond the bound is dropped (False), control messages are not."""
@@ -152,9 +152,6 @@ class Spool:
             return False
         self._budget -= len(line)
         return self._put(line)
-
-    def _append(self, kind: str, content: Mapping[str, Any]) -> bool:
-        return self._put(self._line(kind, content))
 
     def _line(self, kind: str, content: Mapping[str, Any]) -> bytes:
         head = {"seq": self._seq + 1, "at": round(time.time(), 6), "type": kind}

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, NoReturn
 from dure.worker import cell, command, environ, function, processes
 from dure.worker.channel import END, Outlet, input_from, replace_streams
 from dure.worker.environ import own_packages
+from dure.worker.failing import failed
 from dure.worker.memory import MemoryLimit
 from dure.worker.prepared import Prepared
 from dure.worker.spec import AttemptSpec, SpecError
@@ -70,7 +71,7 @@ def become_user_process(runner: int, prepared: Prepared, ends: UserEnds) -> NoRe
         except SpecError as error:
             report = _refusal(outlet, "NotStarted", str(error))
         except KeyboardInterrupt:
-            report = ended("interrupted", 130, "KeyboardInterrupt", "The job was interrupted.")
+            report = failed("interrupted", 130, "KeyboardInterrupt", "The job was interrupted.")
         except Exception as error:
             report = _refusal(outlet, type(error).__name__, str(error))
         with outlet.interrupts:  # from here on an interrupt comes too late
@@ -85,15 +86,9 @@ def become_user_process(runner: int, prepared: Prepared, ends: UserEnds) -> NoRe
     os._exit(0)
 
 
-def ended(status: str, exit_code: int, ename: str = "", evalue: str = "") -> dict[str, Any]:
-    """Return a report of an end that changed nothing."""
-    error = {"ename": ename, "evalue": evalue} if ename else None
-    return {"status": status, "exit_code": exit_code, "error": error}
-
-
 def _refusal(outlet: Outlet, ename: str, sentence: str) -> dict[str, Any]:
     outlet.message("error", {"ename": ename, "evalue": sentence, "traceback": [f"{ename}: {sentence}"]})
-    return ended("error", 1, ename, sentence)
+    return failed("error", 1, ename, sentence)
 
 
 def _work(folder: Path, spec: AttemptSpec, prepared: Prepared, outlet: Outlet) -> dict[str, Any]:

@@ -4,7 +4,17 @@ The trap: `import dure` must stay light, so the names below are imported at thei
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dure.client.client import Client as Client
+    from dure.client.config import Login as Login
+    from dure.client.config import find_login as find_login
+    from dure.client.config import language as language
+    from dure.client.errors import DureError as DureError
+    from dure.client.streams import JobChanged as JobChanged
+    from dure.client.streams import Output as Output
+    from dure.client.transport import Retry as Retry
 
 _FOUND_IN = {
     "Client": "dure.client.client",
@@ -16,9 +26,6 @@ _FOUND_IN = {
     "find_login": "dure.client.config",
     "language": "dure.client.config",
 }
-__all__ = [  # noqa: PLE0604 - the names are found at their first use
-    *_FOUND_IN
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -110,7 +110,7 @@ def _why(kernel: Kernel, rest: Sequence[str]) -> None:
     from dure.client.words import why_lines
 
     client = context.client()
-    job_id = rest[0] if rest else _latest(kernel, "why")
+    job_id = rest[0] if rest else _latest(kernel)
     story = client.why(job_id)
     job = story.job
     sentence = own_times(job.verdict.sentence if job.verdict else job.reason_sentence or _phase(job))
@@ -164,13 +164,16 @@ def _conflict_option(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Return the jobs, and what `--on-conflict` says."""
     from dure.client.options import parse_words
 
-    flag = "--on-conflict"
-    at = next((index for index, word in enumerate(words) if word.partition("=")[0] == flag), None)
-    if at is None:
-        return [word for word in words if not word.startswith("-")], None
-    taken = 1 if "=" in words[at] else 2
-    choice = parse_words(words[at : at + taken], lang=context.language(), program="%gpu attach").on_conflict
-    return [word for word in (*words[:at], *words[at + taken :]) if not word.startswith("-")], choice
+    rest, option = _taken_out("--on-conflict", words)
+    choice = parse_words(option, lang=context.language(), program="%gpu attach").on_conflict if option else None
+    return [word for word in rest if not word.startswith("-")], choice
+
+
+def _taken_out(flag: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without an option and its value, and these two."""
+    begin = next((index for index, word in enumerate(words) if word.partition("=")[0] == flag), len(words))
+    end = begin + (1 if begin < len(words) and "=" in words[begin] else 2)
+    return [*words[:begin], *words[end:]], list(words[begin:end])
 
 
 def _lines(error: Exception) -> list[str]:
@@ -181,11 +184,8 @@ def _lines(error: Exception) -> list[str]:
 def _install(kernel: Kernel, rest: Sequence[str]) -> None:
     from dure.client.options import parse_words
 
-    at = next((index for index, word in enumerate(rest) if word.partition("=")[0] == "--env"), len(rest))
-    taken = 1 if at < len(rest) and "=" in rest[at] else 2
-    words = rest[at : at + taken]
-    environment = parse_words(words, lang=context.language(), program="%gpu install").env if words else None
-    packages = [*rest[:at], *rest[at + taken :]]
+    packages, option = _taken_out("--env", rest)
+    environment = parse_words(option, lang=context.language(), program="%gpu install").env if option else None
     if not packages or any(word.startswith("-") for word in packages):
         raise QuietError(say("packages_needed"))
     fitting.install(kernel, context.client(), packages, environment)
@@ -216,27 +216,25 @@ COMMANDS: Mapping[str, Callable[[Kernel, Sequence[str]], None]] = {
 }
 
 
-def _latest(kernel: Kernel, command: str) -> str:
+def _latest(kernel: Kernel) -> str:
     if kernel.sent:
         return list(kernel.sent)[-1]
     client = context.client()
     jobs = client.jobs(user=client.me().name, limit=1).jobs
     if not jobs:
-        raise QuietError(say("job_needed", command=command))
-    latest: str = jobs[0].id
-    return latest
+        raise QuietError(say("job_needed", command="why"))
+    return jobs[0].id
 
 
 def _phase(job: JobView) -> str:
     from dure.client.words import state_word
 
-    word: str = state_word(job, context.language())
-    return word
+    return state_word(job, context.language())
 
 
 def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
     from dure.amounts import duration, money
-    from dure.client.words import gpus_word
+    from dure.client.words import gpus_word, told
 
     lang = context.language()
     keys = ("job", "name", "phase", "who", "gpus", "tier", "where", "waited", "ran", "cost", "why")
@@ -254,17 +252,11 @@ def _job_table(title: str, jobs: Sequence[JobView], empty: str) -> Table:
             duration(job.waited_s, lang),
             duration(job.ran_s, lang) if job.ran_s else "",
             money(job.cost, job.currency, lang) if job.cost else "",
-            _told(job),
+            told(job, lang),
         )
         for job in jobs
     ]
     return Table(title, columns, rows, numbers, empty)
-
-
-def _told(job: JobView) -> str:
-    from dure.client.words import told
-
-    return told(job, context.language())
 
 
 def _place(job: JobView) -> str:

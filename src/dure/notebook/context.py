@@ -33,8 +33,7 @@ def language() -> str:
     """Return "en" or "ko": `%gpu lang`, else the locale."""
     from dure.client import language as chosen
 
-    lang: str = chosen()
-    return lang
+    return chosen()
 
 
 def set_language(lang: str) -> None:
@@ -102,9 +101,9 @@ class PlatformCache:
             self._at = time.monotonic()
 
 
-def notebook_id(namespace: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> str:
+def notebook_id(namespace: Mapping[str, Any]) -> str:
     """Return what tells this notebook from others when it is opened again: its path, else the folder."""
-    server, renamed = server_name(namespace, environ)
+    server, renamed = server_name(namespace)
     code = namespace.get("__vsc_ipynb_file__")
     for found in (code, server) if renamed else (server, code):
         if isinstance(found, str) and found:
@@ -112,12 +111,11 @@ def notebook_id(namespace: Mapping[str, Any], environ: Mapping[str, str] | None 
     return str(Path.cwd())
 
 
-def server_name(namespace: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> tuple[str | None, bool]:
+def server_name(namespace: Mapping[str, Any]) -> tuple[str | None, bool]:
     """Return what the Jupyter server calls the notebook, and whether VS Code made that name up (`a-jvsc-UUID.ipynb`,
     another one at each opening), of which then only the notebook's part is returned.
     """
-    environ = os.environ if environ is None else environ
-    for found in (namespace.get("__session__"), environ.get("JPY_SESSION_NAME")):
+    for found in (namespace.get("__session__"), os.environ.get("JPY_SESSION_NAME")):
         if isinstance(found, str) and found:
             name = _VSCODE.sub(r"\1", found)
             return name, name != found

@@ -166,7 +166,8 @@ def _line_of(job: JobView) -> str:
 
     if job.phase in ENDED:
         return end_line(job, context.language())
-    return " ".join(part for parts in [progress_text(job)] for part in (parts[0], *parts[1]))
+    line, details = progress_text(job)
+    return " ".join([line, *details])
 
 
 def detach(kernel: Kernel, client: Client, request: JobRequest, sent: Sent) -> CellJob:

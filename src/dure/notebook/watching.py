@@ -100,9 +100,11 @@ class Follower:
             for item in self.client.stream(job_id, self._cursor):
                 if self._abandoned:
                     return
-                is_job = hasattr(item, "job")
-                self.inbox.put(("job", item.job) if is_job else ("message", item))
-                if not is_job and self._last(item):
+                if hasattr(item, "job"):
+                    self.inbox.put(("job", item.job))
+                    continue
+                self.inbox.put(("message", item))
+                if self._last(item):
                     return
         except BaseException as error:
             self.inbox.put(("failed", error))
@@ -140,7 +142,6 @@ class Watch:
         self._comms: Comms | None = None
         self._attempt = 0
         self._leave_at: float | None = None
-        self._may_interrupt = False
         self.outcome = Outcome()
 
     def run(self, timeout_s: float | None = None) -> Outcome:
@@ -234,19 +235,13 @@ class Watch:
         if self._watching_only or self.outcome.interrupts > 2:
             self.outcome.left = True
             return
-        job, client = self.outcome.job, self._follower.client
-        if self.outcome.interrupts == 1:
-            self._leave_at = time.monotonic() + FIRST_INTERRUPT_WAIT_S
-            self._line.show(say("interrupting"))
-            if job is not None:
-                _aside(self._follower.inbox, lambda: client.interrupt(job.id))
-            else:
-                self.outcome.left = True
+        job, client, first = self.outcome.job, self._follower.client, self.outcome.interrupts == 1
+        self._leave_at = time.monotonic() + (FIRST_INTERRUPT_WAIT_S if first else SECOND_INTERRUPT_WAIT_S)
+        self._line.show(say("interrupting" if first else "killing"))
+        if job is not None:
+            _aside(self._follower.inbox, lambda: client.interrupt(job.id))
         else:
-            self._leave_at = time.monotonic() + SECOND_INTERRUPT_WAIT_S
-            self._line.show(say("killing"))
-            if job is not None:
-                _aside(self._follower.inbox, lambda: client.interrupt(job.id))
+            self.outcome.left = True
 
     def _ask(self, message: dict[str, Any]) -> None:
         job, client = self.outcome.job, self._follower.client
@@ -314,7 +309,7 @@ def progress_text(job: JobView) -> tuple[str, tuple[str, ...]]:
     """Return the line of a job that has not ended, and what would help it, below."""
     from dure.client.words import waiting_line
 
-    line: str = waiting_line(job, context.language())
+    line = waiting_line(job, context.language())
     helps = job.verdict.helps if job.verdict is not None and job.phase == "queued" else []
     more = [told for told in helps if told.rstrip(".").lower() not in line.lower()]  # the line has the first already
     return line, (say("helps", helps=" ".join(more)),) if more else ()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _AGE_S = 60.0
 _SMALLEST_SHARE = 0.05
 _OWN_WAYS = ("pip install", "sys.path", "%load_ext", "conda install")
+_RECORD = "installed.json"
 _MODULES = "modules"  # the file in which the job says what can be imported now
 _known: dict[str, tuple[float, list[Any]]] = {}
 
@@ -134,20 +135,16 @@ sys.exit(code)
 """
 
 
-def _record() -> Path:
-    return records.folder().with_name("installed.json")
-
-
 def _installed(client: Client, environment: str) -> Iterable[str]:
     try:
-        found = json.loads(_record().read_text())
+        found = json.loads((records.state_folder() / _RECORD).read_text())
         return list(found.get(f"{client.login.url} {environment}", ()))
     except (OSError, ValueError, AttributeError):
         return ()
 
 
 def _remember(client: Client, environment: str, modules: Sequence[str]) -> None:
-    path = _record()
+    path = records.state_folder() / _RECORD
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -205,9 +205,14 @@ def tell_left(kernel: Kernel, client: Client, kept: Kept) -> None:
     """Say what only the kept process had when its time was over."""
     if kept.url == client.login.url:
         with contextlib.suppress(Exception):  # this cell runs whatever became of that job
-            left = ", ".join((client.job(kept.job.id).result or {}).get("left", {}).get("changed", ()))
-            if left:
-                kernel.note(say("left_there", names=left, job=kept.job.id))
+            if told := _left_there(client.job(kept.job.id)):
+                kernel.note(told)
+
+
+def _left_there(job: JobView) -> str:
+    """Return the sentence on what only a kept process had as it ended; "" where it had nothing of its own."""
+    left = ", ".join((job.result or {}).get("left", {}).get("changed", ()))
+    return say("left_there", names=left, job=job.id) if left else ""
 
 
 def free(kernel: Kernel) -> str:
@@ -227,9 +232,7 @@ def free(kernel: Kernel) -> str:
     for item in client.stream(kept.job.id, kept.cursor):
         found = getattr(item, "job", None)
         if found is not None and found.phase in ENDED:
-            line: str = end_line(found, context.language())
-            left = ", ".join((found.result or {}).get("left", {}).get("changed", ()))
-            return f"{line}\n{say('left_there', names=left, job=kept.job.id)}" if left else line
+            return f"{end_line(found, context.language())}\n{_left_there(found)}".rstrip()
     return say("asked_to_free", job=kept.job.id)
 
 

@@ -235,15 +235,13 @@ class _Reader(ast.NodeVisitor):
 
     visit_AsyncFor = visit_For  # noqa: N815 - the name that ast.NodeVisitor looks up
 
-    def visit_Try(self, node: ast.Try) -> None:
+    def visit_Try(self, node: Any) -> None:
         """A handler may start anywhere in the body; `finally` always runs."""
         bodies: list[list[Any]] = [[*node.body, *node.orelse]]
         self._branches([*bodies, *([handler] for handler in node.handlers)])
         self._all(node.finalbody)
 
-    def visit_TryStar(self, node: Any) -> None:
-        """As try."""
-        self.visit_Try(node)
+    visit_TryStar = visit_Try  # noqa: N815 - as above
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         """The handler's name is bound inside it and deleted after it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,11 +29,14 @@ class Record:
     pid_ticks: int
 
 
-def folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Return where the records are kept, `$XDG_STATE_HOME/dure/undelivered`."""
-    environ = os.environ if environ is None else environ
-    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "dure" / "undelivered"
+def state_folder() -> Path:
+    """Return where a person's machine keeps what Dure notes on it, `$XDG_STATE_HOME/dure`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "dure"
+
+
+def folder() -> Path:
+    """Return where the records are kept."""
+    return state_folder() / "undelivered"
 
 
 def own_ticks(pid: int | None = None) -> int:

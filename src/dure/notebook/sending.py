@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import records
@@ -45,18 +45,14 @@ def capture_names(
     snapshot = capture(namespace, names, blobs=blobs, extras=beside)
     refused = {name: reason for name, reason in snapshot.unsaved.items() if name in names and name not in may_lack}
     if refused:
-        reasons = [
-            say("unpicklable_reason", name=name, reason=without_name(name, reason))
-            for name, reason in sorted(refused.items())
-        ]
-        raise QuietError(say(refusal, names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
+        raise QuietError(_told(refusal, refused))
     digest = snapshot.store(blobs)
     return digest, [digest, *sorted(snapshot.references())], snapshot
 
 
 def submit(kernel: Kernel, client: Client, request: JobRequest, sent: Sent, *, detached: bool) -> JobView:
     """Queue the job and note on disk that its results are not here yet."""
-    job: JobView = client.submit(request, uuid.uuid4().hex)
+    job = client.submit(request, uuid.uuid4().hex)
     remember(kernel, client, job, request, sent, detached=detached)
     return job
 
@@ -123,9 +119,14 @@ def _everything(
         except Exception as error:  # as above: the cell must get an answer
             refused = {EVERYTHING: str(error) or type(error).__name__}
     if refused and replay is not None:
-        reasons = [
-            say("unpicklable_reason", name=name, reason=without_name(name, reason))
-            for name, reason in sorted(refused.items())
-        ]
-        replay.note(say("need_all_refused", names=", ".join(sorted(refused)), reasons="\n".join(reasons)))
+        replay.note(_told("need_all_refused", refused))
     return {EVERYTHING: digest}, digest
+
+
+def _told(key: str, refused: Mapping[str, str]) -> str:
+    """Return the sentence on names that cannot be sent, with a line for each that says why."""
+    reasons = [
+        say("unpicklable_reason", name=name, reason=without_name(name, reason))
+        for name, reason in sorted(refused.items())
+    ]
+    return say(key, names=", ".join(sorted(refused)), reasons="\n".join(reasons))

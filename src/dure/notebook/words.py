@@ -436,10 +436,13 @@ def without_name(name: str, reason: str) -> str:
     return reason.removeprefix(f"{name}: ")
 
 
-def say(key: str, /, lang: str | None = None, **data: Any) -> str:
-    """Return the sentence `key` in `lang`, by default the person's language; a `reason` is said in it, too."""
-    chosen = lang or context.language()
-    english, korean = SENTENCES[key]
-    if "reason" in data:
-        data["reason"] = retold(str(data["reason"]), chosen)
-    return (korean if chosen == "ko" else english).format(**data)
+def say(key: str, /, **data: Any) -> str:
+    """Return the sentence `key` in the person's language; a `reason` is said in it, too."""
+    return said(SENTENCES[key], data)
+
+
+def said(sentence: tuple[str, str], data: dict[str, Any]) -> str:
+    """Return a sentence, of which English and Korean are given, in the person's language with `data` in it."""
+    lang = context.language()
+    told = {name: retold(str(value), lang) if name == "reason" else value for name, value in data.items()}
+    return sentence[lang == "ko"].format(**told)

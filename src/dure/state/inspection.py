@@ -24,6 +24,9 @@ class Diff:
     removed: tuple[str, ...]
     changed: tuple[str, ...]
 
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
 
 def diff(before: Snapshot, after: Snapshot) -> Diff:
     """Return which names came, went and differ; a name whose group's bytes differ counts as changed, but a module only

@@ -39,7 +39,6 @@ from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
     from dure.notebook.sessions.opening import Saved
-    from dure.notebook.sessions.saving import Saver
     from dure.notebook.sessions.session import NotebookSession
     from dure.wire.sessions import SessionView
 
@@ -200,7 +199,8 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
         reference, names = Reference(), words  # `%session restore df` means the name
     if notebook.saver is not None:
         if not reference.name:
-            _chosen(notebook.saver)
+            # what is here goes into the session that `%session on` named, as a version before the one that is restored
+            notebook.saver.paused = notebook.saver.journal.off
         nothing_lost(notebook, notebook.saver)
     saved, blobs, theirs = _content(notebook, reference, trusted)
     absent = [name for name in names if name not in saved.snapshot.variables]
@@ -262,9 +262,8 @@ def _named(notebook: NotebookSession, name: str) -> SessionView:
     try:
         return found(context.client(), name)
     except DureError as error:
-        if error.code == "session_not_found" and name.isidentifier() and _has(notebook):
-            number = notebook.saver.journal.number if notebook.saver is not None else 0
-            raise QuietError(say("neither_held", name=name, number=number)) from None
+        if error.code == "session_not_found" and name.isidentifier() and notebook.saver and notebook.saver.base:
+            raise QuietError(say("neither_held", name=name, number=notebook.saver.journal.number)) from None
         raise
 
 
@@ -403,11 +402,6 @@ def _choice(notebook: NotebookSession) -> str:
     return say("on_existing", name=short(notebook.name or ""), number=saved.number, at=clock(saved.at))
 
 
-def _chosen(saver: Saver) -> None:
-    """What is here goes into the session that `%session on` named, as a version before the one that is restored."""
-    saver.paused = saver.journal.off
-
-
 COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
     "status": _status,
     "save": _save,
@@ -425,10 +419,6 @@ COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
 # what may follow a command: at most so many words, and this option; without a number any
 _WORDS: Mapping[str, int] = {"status": 0, "list": 0, "diff": 2, "undo": 0, "rerun": 0, "fork": 1, "off": 0, "on": 1}
 _OPTIONS: Mapping[str, str] = {"list": "--all", "restore": "--trust", "share": "--team"}
-
-
-def _has(notebook: NotebookSession) -> bool:
-    return notebook.saver is not None and notebook.saver.base is not None
 
 
 def _known_names(notebook: NotebookSession) -> frozenset[str]:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.failures import QuietError
-from dure.notebook.sessions.lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of, snapshot_of
-from dure.notebook.sessions.restoring import bring_back, clock, differences, lost_names
+from dure.notebook.sessions.lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of
+from dure.notebook.sessions.restoring import bring_back, clock, lost_names
 from dure.notebook.sessions.words import say
 from dure.notebook.tables import Table, show
+from dure.state.inspection import diff as difference
 from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
         raise QuietError(say("no_session"))
     first = meant(rest[0], detail) if rest else detail.versions[:2][-1]
     second = meant(rest[1], detail) if len(rest) > 1 else None
-    before = snapshot_of(notebook, first)
-    after = snapshot_of(notebook, second) if second is not None else saver.base
+    before = saved_version(notebook, first).snapshot
+    after = saved_version(notebook, second).snapshot if second is not None else saver.base
     told = {
         "before": say("version_word", number=first.number, at=clock(first.at)),
         "after": say("version_word", number=second.number, at=clock(second.at)) if second else say("now_word"),
@@ -67,26 +68,26 @@ def undo(notebook: NotebookSession, _: Sequence[str]) -> None:
             before = saved_version(notebook, earlier)
         except (BlobError, ManifestError, ValueError):  # damaged: the one before it
             continue
-        added, removed, changed = differences(before.snapshot, saver.base)
-        if not (added or removed or changed):
+        found = difference(before.snapshot, saver.base)
+        if not found:
             continue
-        names = [*removed, *changed]
+        names = [*found.removed, *found.changed]
         brought = bring_back(notebook.shell.user_ns, before, saver.blobs, names=names, beside=False)
-        for name in (*added, *brought.lost):
+        for name in (*found.added, *brought.lost):
             notebook.shell.user_ns.pop(name, None)
         notebook.took(brought)
         notebook.origin = earlier.number
         first = min(_origin(earlier, versions).cell + 1, undone.cell)
         lost = [say("lost", names=lost_names(brought.lost))] if brought.lost else []
-        notebook.show(" ".join([_undone(first, undone.cell, [*names, *added]), *lost]))
+        notebook.show(" ".join([_undone(first, undone.cell, [*names, *found.added]), *lost]))
         return
     notebook.show(say("nothing_to_undo"))
 
 
 def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> Table:
-    added, removed, changed = differences(before, after)
+    found = difference(before, after)
     rows: list[tuple[Any, ...]] = []
-    for what, names in (("added", added), ("changed", changed), ("removed", removed)):
+    for what, names in (("added", found.added), ("changed", found.changed), ("removed", found.removed)):
         for name in names:
             held = (before if what == "removed" else after).variables[name]
             rows.append((name, say(f"what_{what}"), held.type, size_text(held.size_bytes), made.get(name, "")))

@@ -12,12 +12,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dure.notebook.records import own_ticks
+from dure.notebook.records import own_ticks, state_folder
 
 MAX_PENDING = 200
 _MAX_AGE_S = 90 * 24 * 3600.0
@@ -113,20 +112,18 @@ class Journal:
 
 def ended_file(kernel: str) -> Path:
     """Return where a kernel notes the cells that have ended."""
-    return state_folder() / "ended" / f"{kernel}.jsonl"
+    return sessions_folder() / "ended" / f"{kernel}.jsonl"
 
 
-def folder(name: str, url: str, environ: Mapping[str, str] | None = None) -> Path:
-    """Return where a notebook's journals lie, below `$XDG_STATE_HOME/dure/sessions`."""
+def folder(name: str, url: str) -> Path:
+    """Return where a notebook's journals lie."""
     digest = hashlib.blake2b(f"{url}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return state_folder(environ) / digest
+    return sessions_folder() / digest
 
 
-def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+def sessions_folder() -> Path:
     """Return where the folders of all notebooks lie."""
-    environ = os.environ if environ is None else environ
-    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "dure" / "sessions"
+    return state_folder() / "sessions"
 
 
 def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:

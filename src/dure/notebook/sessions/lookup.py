@@ -16,11 +16,9 @@ from dure.notebook.sessions.restoring import short
 from dure.notebook.sessions.words import say
 
 if TYPE_CHECKING:
-    from dure.client import Client
     from dure.notebook.sessions.opening import Saved
     from dure.notebook.sessions.saving import Saver
     from dure.notebook.sessions.session import NotebookSession
-    from dure.state import Snapshot
     from dure.wire.sessions import SessionDetail, VersionView
 
 
@@ -69,15 +67,14 @@ def nothing_lost(notebook: NotebookSession, saver: Saver) -> None:
 
 def detail_of(notebook: NotebookSession) -> SessionDetail:
     """Return this notebook's session as the platform has it."""
-    client: Client = context.client()
+    client = context.client()
     session_id = notebook.journal.session if notebook.journal is not None else None
     if session_id is None:
         mine = client.sessions(user=client.me().name, name=notebook.name).sessions if notebook.name else []
         if not mine:
             raise QuietError(say("no_session"))
         session_id = mine[0].id
-    detail: SessionDetail = client.session(session_id)
-    return detail
+    return client.session(session_id)
 
 
 def numbered(detail: SessionDetail, number: int | None) -> VersionView:
@@ -111,11 +108,6 @@ def saved_version(notebook: NotebookSession, version: VersionView) -> Saved:
     assert notebook.saver is not None
     assert version.document is not None
     return load(notebook.saver.blobs, version.document, version.number, version.at)
-
-
-def snapshot_of(notebook: NotebookSession, version: VersionView) -> Snapshot:
-    """Return the snapshot of a version."""
-    return saved_version(notebook, version).snapshot
 
 
 def untold(failure: BaseException) -> str:

@@ -229,14 +229,6 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:_TOGETHER]) + more
 
 
-def differences(before: Snapshot, after: Snapshot) -> tuple[list[str], list[str], list[str]]:
-    """Return which variables came, went and differ."""
-    from dure.state import diff
-
-    found = diff(before, after)
-    return list(found.added), list(found.removed), list(found.changed)
-
-
 def moved(before: Mapping[str, Any]) -> list[str]:
     """Return what of the environment that saved is different here: `torch 2.3.0 → 2.6.0`; what came since is not."""
     from dure.state import fingerprint

@@ -227,6 +227,7 @@ class Saver:
             self.problem = _told(error)
 
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
+        from dure.state import diff
         from dure.wire.sessions import SaveRequest, SessionDocument
 
         if self.fenced:  # frozen before that was known
@@ -236,7 +237,7 @@ class Saver:
             self.checks[0]()  # what turns out to be damaged is left out, and named
             del self.checks[0]
         snapshot = frozen.save() if rest is None else rest.merged(frozen.save())
-        if facts.if_changed and self.base is not None and not _differ(self.base, snapshot):
+        if facts.if_changed and self.base is not None and not diff(self.base, snapshot):
             return
         unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
         known = {*snapshot.variables, *snapshot.unsaved}
@@ -329,13 +330,6 @@ def _told(error: Exception) -> str:
     if isinstance(error, StoreAwayError):
         return say("store_away", reason=error)
     return str(error) if isinstance(error, BlobError) else f"{type(error).__name__}: {error}"
-
-
-def _differ(before: Snapshot, after: Snapshot) -> bool:
-    from dure.state import diff
-
-    found = diff(before, after)
-    return bool(found.added or found.removed or found.changed)
 
 
 def _made_by(facts: Facts, known: set[str], unsaved: set[str]) -> tuple[dict[str, int], dict[int, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from dure.notebook.sessions.journal import state_folder
+from dure.notebook.sessions.journal import sessions_folder
 from dure.notebook.sessions.lookup import untold
 from dure.notebook.sessions.restoring import lost_names, short
 from dure.notebook.sessions.words import say
@@ -52,7 +52,7 @@ class Telling:
         """Say, once, that this machine cannot note what is saved."""
         if (refused := journal.refused) is not None:
             problem = refused.strerror or type(refused).__name__
-            self.once(say("home_refuses", where=state_folder(), problem=problem))
+            self.once(say("home_refuses", where=sessions_folder(), problem=problem))
 
     def not_waited_for(
         self, name: str, opened: Opened | None, failure: BaseException | None, *, expected: bool

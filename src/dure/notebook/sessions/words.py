@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dure.notebook import context
-from dure.wire.retold import retold
+from dure.notebook.words import said
 
 SENTENCES: Mapping[str, tuple[str, str]] = {
     "restored": (
@@ -450,8 +449,4 @@ HELP: Mapping[str, str] = {
 
 def say(key: str, /, **data: Any) -> str:
     """Return the sentence `key` in the person's language; a `reason` is said in it, too."""
-    chosen = context.language()
-    english, korean = SENTENCES[key]
-    if "reason" in data:
-        data["reason"] = retold(str(data["reason"]), chosen)
-    return (korean if chosen == "ko" else english).format(**data)
+    return said(SENTENCES[key], data)

@@ -20,6 +20,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+from dure.state import Blobs, capture, open_blobs
+
 DEADLINE_S = 90.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -171,6 +173,17 @@ class NotebookKernel:
             os.kill(provisioner.process.pid, signal.SIGKILL)  # the manager would interrupt the cell first
         self.manager.shutdown_kernel(now=True)
         shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
+
+
+def end_of(blobs: Blobs, **values: Any) -> dict[str, Any]:
+    """What a worker says at the end of a cell that made these variables."""
+    snapshot = capture(dict(values), list(values), blobs=blobs)
+    return {"snapshot": snapshot.store(blobs), "changed": list(values), "deleted": [], "unsaved": {}}
 
 
 @pytest.fixture(scope="session")

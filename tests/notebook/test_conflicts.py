@@ -8,24 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from dure.notebook.delivery import Before, deliver
 from dure.notebook.holders import holders
-from dure.state import Blobs, capture, open_blobs
-from tests.notebook.conftest import NotebookKernel
+from dure.state import Blobs, capture
+from tests.notebook.conftest import NotebookKernel, end_of
 
 WAIT = "import os, time\nwhile not os.path.exists({gate!r}): time.sleep(0.01)\n"
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
-
-
-def end_of(blobs: Blobs, **values: Any) -> dict[str, Any]:
-    snapshot = capture(dict(values), list(values), blobs=blobs)
-    return {"snapshot": snapshot.store(blobs), "changed": list(values), "deleted": [], "unsaved": {}}
 
 
 def left(namespace: dict[str, Any], blobs: Blobs, *reads: str, unread: tuple[str, ...] = ()) -> Before:

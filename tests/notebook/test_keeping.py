@@ -16,7 +16,7 @@ from dure.client import Client, DureError
 from dure.client.config import Login
 from dure.client.options import JobOptions
 from dure.notebook import keeping
-from dure.state import Blobs, capture, open_blobs
+from dure.state import Blobs, capture
 from dure.wire.messages import JobView, NextCell
 from tests.notebook.conftest import DEADLINE_S, NotebookKernel
 
@@ -225,11 +225,6 @@ def test_what_cannot_be_kept_is_one_sentence(kernel: NotebookKernel, line: str, 
     shown = kernel.run(f"%%gpu {line}\n1")
     assert sentence in shown.traceback
     assert len(shown.traceback.splitlines()) == 1
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
 
 
 def test_only_what_differs_from_what_is_held_is_sent(blobs: Blobs):

@@ -18,8 +18,9 @@ from dure.notebook.ending import package_hint
 from dure.notebook.sessions.restoring import Lost, lost_names
 from dure.notebook.tables import Table, unbroken
 from dure.notebook.words import SENTENCES, say
-from dure.state import Blobs, capture, open_blobs
+from dure.state import Blobs
 from dure.worker import last_value
+from tests.notebook.conftest import end_of
 
 
 @pytest.mark.parametrize("key", SENTENCES)
@@ -100,16 +101,6 @@ def test_a_folder_that_cannot_be_written_is_no_trouble(record: records.Record, m
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     records.remember(record)
     assert records.undelivered("/n.ipynb", "http://here", 200.0) == []
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return open_blobs({"kind": "folder", "root": str(tmp_path / "blobs")})
-
-
-def end_of(blobs: Blobs, **values: object) -> dict[str, object]:
-    snapshot = capture(dict(values), list(values), blobs=blobs)
-    return {"snapshot": snapshot.store(blobs), "changed": list(values), "deleted": [], "unsaved": {}}
 
 
 def test_names_are_committed_deleted_and_the_last_value_is_apart(blobs: Blobs):

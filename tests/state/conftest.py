@@ -7,6 +7,7 @@ import pytest
 from dure.state import FolderBlobs
 from dure.state.cut import plain
 from tests.s3server import program, s3_server
+from tests.state import cutting
 from tests.state.cutting import records
 
 
@@ -28,6 +29,11 @@ def s3_prefix(s3_access):
 @pytest.fixture
 def blobs(tmp_path):
     return FolderBlobs(tmp_path)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    cutting.small_parts(monkeypatch)
 
 
 @pytest.fixture

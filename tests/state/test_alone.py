@@ -12,42 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, freeze, restore
+from dure.state import FolderBlobs
 from dure.state.cut import alone, parts, plain, remembered
-from dure.state.manifest import Snapshot
-from dure.state.memory import layout, written
 from tests.examples import examples
+from tests.state.cutting import loaded, needs_marks, records, save
 
-needs_marks = pytest.mark.skipif(
-    written.current() is None or not layout.WORKS, reason="this kernel, sandbox or Python has no asynchronous marks"
-)
+pytestmark = pytest.mark.usefixtures("small_parts")
 DEADLINE_S = 20
-
-
-@pytest.fixture(autouse=True)
-def of_the_tests(monkeypatch):
-    """Let be what the test runner itself runs, and cut what has a few hundred objects."""
-    monkeypatch.setattr(alone, "HARMLESS", {*alone.HARMLESS, "execnet.gateway_base"})
-    monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
-    monkeypatch.setattr(parts, "PART_WEIGHT", 128)
-    monkeypatch.setattr(parts, "LARGE_WEIGHT", 128)
-    remembered.roots.clear()
-    remembered.uncut.clear()
-
-
-def records(count=600):
-    return [{"id": n, "name": f"record {n}", "tags": [n, n + 1]} for n in range(count)]
-
-
-def save(scope, base, blobs):
-    with freeze(scope, base=base, blobs=blobs) as frozen:
-        return frozen.save()
-
-
-def loaded(snapshot, blobs):
-    again: dict = {}
-    assert restore(Snapshot.from_json(snapshot.to_json()), blobs, into=again).failed == {}
-    return again
 
 
 def comes(true):

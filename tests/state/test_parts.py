@@ -13,13 +13,9 @@ import pytest
 
 from dure.state import FolderBlobs, capture, changed, freeze
 from dure.state.cut import parts, plain, remembered
-from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, records, save
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @needs_marks

@@ -16,13 +16,9 @@ from dure.state import capture, changed, freeze, restore
 from dure.state.cut import parts, remembered
 from dure.state.memory import written
 from dure.state.objects.loading import Loader
-from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, records, save
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def test_a_large_value_of_leaves_inside_another_one_stays_one_object(blobs):

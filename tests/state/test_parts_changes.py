@@ -18,10 +18,7 @@ from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import loaded, needs_marks, save
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 LEAVES = st.one_of(

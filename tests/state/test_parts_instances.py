@@ -13,10 +13,7 @@ from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, save
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 PERSON = """

@@ -56,9 +56,7 @@ class Index(dict):
 NAMES = ("Holder", "Slotted", "Frozen", "Plain", "Below", "Row", "Table", "Index")
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def classes():

@@ -15,10 +15,7 @@ from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, save
 
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    cutting.small_parts(monkeypatch)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 class Node:

@@ -24,7 +24,7 @@ def rate(): return SETTINGS["lr"]
 BEGIN = "import config\nfrom config import SETTINGS, NAMES, SEEN, ORDER, COUNTS, BEST\n"
 RESTORE = """
 import json, sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], sys.argv[2] + '/site-packages']
 from dure.state import FolderBlobs, Snapshot, restore, changed
 blobs = FolderBlobs(sys.argv[1])
 scope = {'__name__': '__main__', '__builtins__': __builtins__}
@@ -145,6 +145,97 @@ def test_a_variable_that_is_inside_what_a_person_s_module_has_is_its_own_again(t
     _, digest, _, _ = _saved("import inside; " + cell, tmp_path / "store")
     sys.modules.pop("inside")
     assert _back(tmp_path / "store", digest, config, check) == [True, {}, []]
+
+
+PACKAGE = """
+import collections, functools
+class Options:
+    def __init__(self): self.width = 3
+DEFAULTS, MISSING, COUNTS = Options(), object(), collections.Counter(a=1)
+binary = functools.partial(int, base=2)
+Text = int | str
+class One:
+    _one = None
+    def __new__(cls):
+        cls._one = cls._one or super().__new__(cls)
+        return cls._one
+ONE = One()
+"""
+
+
+@pytest.fixture
+def others(config, monkeypatch):
+    """A person's own module with something inside, and one of an installed package."""
+    config.with_name("inside.py").write_text(INSIDE)
+    folder = config.parent / "site-packages"
+    folder.mkdir()
+    (folder / "package.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(folder)
+    yield config
+    for name in ("inside", "package"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "check"),
+    [
+        ("box = [inside.SETTINGS['inner']]; box[0]['y'] = 2", "inside.rate() is box[0] and box[0]['y'] == 2"),
+        (
+            "m = [inside.SETTINGS['inner']]; n = {'x': inside.SETTINGS['inner']['x']}; n['x'].append(7)",
+            "m[0] is inside.rate() and n['x'] is m[0]['x'] and n['x'] == [1, 7]",
+        ),
+        (
+            "class Job: pass\njob = Job(); job.items = inside.REGISTRY.items; Job.seen = inside.Registry.shared",
+            "job.items is inside.REGISTRY.items and Job.seen is inside.REGISTRY.shared",
+        ),
+        (
+            "a = inside.SETTINGS['inner']; box = [a]; a['y'] = 2",
+            "box[0] is a is inside.rate() and a['y'] == 2",
+        ),
+        (
+            "class Job: settings = inside.SETTINGS\njobs = [Job()]; Job.settings['lr'] = 5",
+            "jobs[0].settings is inside.SETTINGS and inside.SETTINGS['lr'] == 5",
+        ),
+        (
+            "m = [{'at': at} for at in range(70_000)]; m[7] = inside.SETTINGS; m[9]['of'] = inside.REGISTRY.items",
+            "m[7] is inside.SETTINGS and m[9]['of'] is inside.REGISTRY.items",
+        ),
+        (
+            "p = package; h = {'o': p.DEFAULTS, 'm': [p.MISSING, p.COUNTS, p.binary]}",
+            "h['o'] is p.DEFAULTS and [h['m'][0], h['m'][2]] == [p.MISSING, p.binary] and h['m'][1] is p.COUNTS",
+        ),
+        (
+            "p = package; h = [p.ONE]; g = [p.ONE]\ndef f(a: p.Text): pass\ndef k(a: p.Text): pass",
+            "h[0] is p.ONE and f.__annotations__ == k.__annotations__ == {'a': p.Text}",
+        ),
+    ],
+)
+def test_what_modules_have_inside_is_that_again_where_other_objects_hold_it(tmp_path, others, cell, check):
+    _, digest, snapshot, _ = _saved("import inside, package\n" + cell, tmp_path / "store")
+    sys.modules.pop("inside")
+    assert _back(tmp_path / "store", digest, others, check) == [True, {}, []]
+    if "def k" in cell:  # what finds itself again is not saved apart, and what never changes joins nobody
+        groups = [sorted(group.names) for group in snapshot.groups]
+        assert ["h"] in groups or ["g", "h"] in groups
+        assert ["f"] in groups
+
+
+def test_an_instance_of_a_package_that_was_changed_is_a_copy_and_told(tmp_path, others):
+    cell = "import package; h = {'o': package.DEFAULTS}; h['o'].width = 4"
+    _, digest, _, _ = _saved(cell, tmp_path / "store")
+    own, told, again = _back(tmp_path / "store", digest, others, "h['o'].width == 4")
+    assert own
+    assert told == {"h": "a copy of what package.DEFAULTS was: that is another object here"}
+    assert again == []
+
+
+def test_two_objects_never_become_one_of_a_module(tmp_path, others):
+    cell = "import inside; h = [inside.SETTINGS['inner']]; inside.SETTINGS['inner'] = {'x': [1]}; inside.other = h[0]"
+    _, digest, _, _ = _saved(cell + "; g = [inside.SETTINGS['inner']]", tmp_path / "store")
+    sys.modules.pop("inside")
+    own, told, _ = _back(tmp_path / "store", digest, others, "h[0] is not g[0] and g[0] is inside.rate()")
+    assert own
+    assert list(told) == ["h"]
 
 
 def test_what_the_module_does_not_have_inside_any_more_is_a_copy_and_told(tmp_path, config):

@@ -123,10 +123,11 @@ def gather(
 def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
     nodes = _nodes(shared, chosen)
     kinds = Kinds()
-    unions = _Unions(shared.living, owned.places(shared.namespace, kinds.matters))
+    unions = _Unions(shared.living, _places(shared, kinds))
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
+    cutter.leave_in(lambda: {*unions.modules, *(id(value) for *_, value in owned.nested(nodes, shared.namespace))})
     shared.living.update(standard.names_of_modules(node.value for node in queue))
     if not shared.living.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
         shared.met_living = shared.living
@@ -142,7 +143,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
                 known = nodes[id(cls)] = Node(cls, id(cls), [], token)
                 queue.append(known)
             known.token = token
-            if node.token and (issubclass(type(node.value), type) or not issubclass(type(cls), type)):
+            if node.token and issubclass(type(node.value), type) and issubclass(type(cls), type):
                 # classes that define each other are one group, so that groups never need each other in a circle
                 unions.join(node.key, id(cls))
         if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
@@ -166,6 +167,13 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
         name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
     }
     return [group for group in groups if group is not None], unsaved
+
+
+def _places(shared: Shared, kinds: Kinds) -> dict[int, tuple[str, str]]:
+    """Return where in modules values are, by id."""
+    found = owned.places(shared.namespace, kinds.matters)
+    variables = {key: it.places[0] for key, it in shared.placed.items()}
+    return {**found, **variables} if variables else found
 
 
 def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
@@ -200,15 +208,17 @@ def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool
     """
     failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
-    wanted = owned.found_at(unions.held - shared.inline - shared.held.keys(), unions.modules)
-    found = bool(failed or wanted)
-    if found:
-        shared.placed |= owned.known_of(wanted, shared.namespace)
-        held = (shared.held.keys() | wanted.keys()) - failed
-        shared.stand_for(
-            {key: OF_MODULE + ".".join(shared.placed[key].places[0]) for key in held if key in shared.placed}
-        )
-        shared.placed = owned.but_inside(shared.placed, shared.held)
+    known = shared.held.keys() | shared.inline
+    wanted = owned.found_at(unions.held - known, unions.modules)
+    known = {*nodes, *known, *wanted}
+    inside = {key: it for key, it in owned.inside(unions, known, shared.namespace).items() if key not in known}
+    before = shared.held.keys()
+    if failed or wanted or inside:
+        held = (before | wanted.keys() | inside.keys()) - failed
+        placed = {**owned.known_of(wanted, shared.namespace), **shared.placed, **inside}
+        shared.placed = owned.but_inside(placed, held)
+        shared.stand_for(_tokens(held, shared))
+    found = bool(failed or shared.held.keys() - before)
     seen: dict[int, int] = {}
     for node in nodes.values():
         for index in node.pickled.pickler.labels if node.pickled and node.pickled.pickler else ():
@@ -377,8 +387,10 @@ def _slot(node: Node, members: list[Node], shared: Shared) -> Any:
     placed = shared.placed.get(node.key)
     if placed is None:
         return node.value
-    met_by = [other.pickled.pickler for other in members if other is not node and other.pickled]
-    nested = any(id(node.value) in met(pickler).ids for pickler in met_by if pickler is not None)
+    others = [other.pickled for other in members if other is not node and other.pickled]
+    nested = any(
+        node.token in each.needs or (each.pickler and id(node.value) in met(each.pickler).ids) for each in others
+    )
     return placed.among(alone=False, nested=nested)
 
 

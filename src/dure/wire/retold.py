@@ -16,6 +16,9 @@ _VALUES: Mapping[str, str] = {
     "a copy of {place}, which is not there now or is of another type": (
         "지금은 {place}이(가) 없거나 형(type)이 달라 복사본으로 복원했습니다"
     ),
+    "a copy of {place}, which is the same object as another one here": (
+        "저장할 때는 서로 다른 객체였던 것이 여기서는 하나여서 {place}의 복사본으로 복원했습니다"
+    ),
     "a copy of what {place} was: that is another object here": (
         "여기의 {place}은(는) 저장할 때와 내용이 달라 저장된 것을 복사본으로 복원했습니다"
     ),

@@ -104,6 +104,16 @@ class Cutter:
         found = {id(one.cut): one.cut for one in stand_ins}
         return [cut for key, cut in found.items() if cut is not None and key in self._cuts]
 
+    def leave_in(self, ids: Callable[[], set[int]]) -> None:
+        """Have what is in one part with one of some objects pickled with what has its container; called before anything
+        is pickled, so that nobody is joined with that for it.
+        """
+        asked = _sorted(ids()) if self._cuts else None
+        for key, cut in list(self._cuts.items()):
+            cut.left_in = self._holding(cut, asked)
+            cut.within |= cut.left_in
+            self._judge(key, cut)
+
     def met(self, ids: set[int], own: Iterable[StandIn]) -> tuple[list[int], bool]:
         """Return the ids of what stands in for the containers that hold one of some objects which a pickle reached, and
         whether it has to be made again: what is in one part with such an object goes into the pickles that have its
@@ -111,13 +121,11 @@ class Cutter:
         """
         if not (self._cuts or self._given_up) or not ids:
             return [], False
-        numpy = sys.modules["numpy"]
-        asked = numpy.fromiter(ids, "u8", len(ids))
-        asked.sort()
+        asked = _sorted(ids)
         mine = {id(one.cut) for one in own}
         found, again = [key for key, cut in self._given_up.items() if self._holding(cut, asked)], False
         for key, cut in list(self._cuts.items()):
-            holding = self._holding(cut, asked)
+            holding = self._holding(cut, asked) - cut.left_in
             again = again or (key in mine and not holding <= cut.within)
             if key in mine:
                 holding -= cut.within

@@ -88,6 +88,7 @@ class Cut:
     ways: dict[int, str] = field(default_factory=dict)  # to it from values, by their ids
     parts: list[Part] = field(default_factory=list)
     within: set[int] = field(default_factory=set)
+    left_in: set[int] = field(default_factory=set)  # of these, what was there before anything was pickled
     moved: bool = False  # whether code that ran meanwhile changed what a part within has to be read from
     stand_in: StandIn = field(init=False)
 
@@ -136,6 +137,7 @@ class Branches:
     ways: dict[int, str] = field(default_factory=dict)  # of values, by their ids: all begin there
     walks: list[trees.Walk] = field(default_factory=list)
     within: set[int] = field(default_factory=set)
+    left_in: set[int] = field(default_factory=set)  # of these, what was there before anything was pickled
     moved: bool = False  # whether what is outside cannot come before it
     opened: bool = False  # whether what is outside is being pickled
 

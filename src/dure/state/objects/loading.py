@@ -74,6 +74,7 @@ class Loader:
         self._locks: dict[int, threading.RLock] = {}
         self._here = threading.local()
         self.placed: dict[int, dict[int, owned.Placed]] = {}  # by group and slot: what modules have, too
+        self.taken: dict[int, tuple[owned.Placed, Any]] = {}  # of what modules have, by id
         self.told: dict[str, str] = {}  # of variables that modules have
         self.codes: dict[int, list[types.CodeType]] = {}  # of the functions that a group made
         self.lends = True
@@ -144,7 +145,7 @@ class Loader:
                 users = {name for token in tokens for name in self.snapshot.needing(token) if name in values}
                 if names or users:
                     del found[slot]
-                    value, told = owned.settled(it, self.namespace)
+                    value, told = owned.settled(it, self.namespace, self.taken)
                     values.update(dict.fromkeys(names, value))
                     self.told.update(dict.fromkeys({*names, *users}, told) if told else {})
 
@@ -197,7 +198,7 @@ class Loader:
         return found
 
     def _placed_value(self, it: owned.Placed) -> Any:
-        return it.value if self.fresh else owned.of_module(it, self.namespace)
+        return it.value if self.fresh else owned.of_module(it, self.namespace, self.taken)
 
     def _unpickled(self, index: int, group: Group, stream: Any, buffers: list[Any]) -> Any:
         unpickler = _Unpickler(self, index, stream, buffers)

@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import itertools
 import logging
+import os
 import re
 import sys
 import types
@@ -34,6 +35,7 @@ _NO_VALUES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionT
 _NOT_ASKED = {"__main__", "__mp_main__", "builtins", "sys", "dure"}  # what these have for a while is nobody's own
 _DEEP, _MOST, _LEAST = 4, 4_000, 100  # steps into what a module has, objects met in all modules, and yet in each
 _PLACES = 4  # of one object; several modules may have imported it
+_PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - compared with the texts of other files
 _ATOMS = (int, float, bool, str, bytes, type(None))
 
 
@@ -73,19 +75,32 @@ def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[
     wanted = _held_elsewhere(namespace, names, matters)
     found = known_of(wanted, namespace)
     left = {key: value for key, value in wanted.items() if key not in found}
-    own = _TABLE.own() if left else []
-    return (
-        {**_inside(frozenset(own), left, {id(namespace[name]) for name in names}, namespace), **found} if own else found
-    )
+    if not left:
+        return found
+    _TABLE.look(namespace, matters)
+    return {**inside(left, {id(namespace[name]) for name in names}, namespace), **found}
 
 
 def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]]) -> dict[int, Any]:
-    """Return the values with these ids that modules still have where a table says, by their ids."""
+    """Return the values with these ids that modules still have where a table says, by their ids; not those of which
+    Python or their class finds the same object again.
+    """
     found = {}
     for key in keys:
         module, name = table[key]
-        found[key] = _COPIES[key][0]() if key in _COPIES else vars(sys.modules[module]).get(name)
-    return {key: value for key, value in found.items() if id(value) == key}
+        found[key] = _COPIES[key][0]() if key in _COPIES else _reached(vars(sys.modules[module]), name)
+    return {key: value for key, value in found.items() if id(value) == key and not _finds_itself(value)}
+
+
+def _finds_itself(value: Any) -> bool:
+    """Tell whether a pickle of it is loaded as the same object: it is saved by its name, or its class has but one."""
+    if type(value) in _CONTAINERS:
+        return False
+    try:
+        made = value.__reduce_ex__(5)
+        return type(made) is str or made[0](*made[1]) is value
+    except Exception:  # whatever its class does: what cannot be saved is told
+        return False
 
 
 def known_of(wanted: dict[int, Any], namespace: dict[str, Any]) -> dict[int, Placed]:
@@ -162,91 +177,101 @@ def _digest(file: str, modified_ns: int, size_bytes: int) -> str:  # noqa: ARG00
 
 class _Table:
     """What imported modules have under names that can change, by id. Those of installed packages are looked at when
-    they are new or have more or fewer names than before, and for containers only; a person's own each time.
+    they are new or have more or fewer names than before; a person's own each time.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int]] = {}  # by module: its id and how many names it has
-        self._own: list[str] = []
+        self.own: list[str] = []  # modules, when they were looked at last
         self._installed: dict[str, dict[int, tuple[str, str]]] = {}
         self._joined: dict[int, tuple[str, str]] = {}
 
-    def own(self) -> list[str]:
-        """Return the modules of a person's own."""
-        self._look({})
-        return self._own
-
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
         """Return module and name of each."""
-        self._look(namespace)
-        own = {
-            id(value): (module, name)
-            for module in self._own
-            for name, value in (_names_of(module, namespace) or {}).items()
-            if name[:2] != "__" and not issubclass(type(value), _NO_VALUES) and matters(type(value))
-        }
+        self.look(namespace, matters)
+        own = [_places_in(module, namespace, matters) for module in self.own]
         copies = {key: it.places[0] for key, (held, it) in list(_COPIES.items()) if held() is not None}
-        return {**self._joined, **own, **copies} if own or copies else self._joined
+        joined = dict(self._joined) if any(own) or copies else self._joined
+        for found in (*own, copies) if joined is not self._joined else ():
+            joined.update(found)
+        return joined
 
-    def _look(self, namespace: dict[str, Any]) -> None:
+    def look(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> None:
+        """Look at the modules that are new or have other names."""
         modules = list(sys.modules.items())
         now = {name: (id(module), len(getattr(module, "__dict__", ()))) for name, module in modules}
         changed = [name for name, known in now.items() if self._known.get(name) != known]
         if not changed and len(now) == len(self._known):
             return
         for name in changed:
-            self._installed[name] = {}
-            if not _is_python(name) and not _is_own(name):
-                self._installed[name] = {
-                    id(value): (name, key)
-                    for key, value in (_names_of(name, namespace) or {}).items()
-                    if type(value) in _CONTAINERS and key[:2] != "__"
-                }
+            is_installed = _is_asked(name) and not _is_own(name)
+            self._installed[name] = _places_in(name, namespace, matters) if is_installed else {}
         self._known = now
-        self._own = [name for name in now if not _is_python(name) and _is_own(name)]
+        self.own = [name for name in now if _is_asked(name) and _is_own(name)]
         self._installed = {name: found for name, found in self._installed.items() if name in now}
         self._joined = {key: place for found in self._installed.values() for key, place in found.items()}
 
 
-def _is_python(module: str) -> bool:
-    return module.partition(".")[0] in sys.stdlib_module_names
+def _places_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
+    return {
+        id(value): (module, name)
+        for name, value in (_names_of(module, namespace) or {}).items()
+        if name[:2] != "__" and not issubclass(type(value), _NO_VALUES) and matters(type(value))
+    }
+
+
+def _is_asked(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top not in sys.stdlib_module_names and top not in _NOT_ASKED
 
 
 def _is_own(module: str) -> bool:
     """Tell whether a module is a person's own, and of no installed package."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    return type(file) is str and "-packages" not in file
+    return type(file) is str and "-packages" not in file and not file.startswith(_PYTHON)
 
 
 _TABLE = _Table()
 places = _TABLE.places
 
 
-def _inside(
-    modules: frozenset[str], wanted: dict[int, Any], variables: set[int], namespace: dict[str, Any]
-) -> dict[int, Placed]:
-    """Return what is known of values that are inside what modules have and no variable is: `config.SETTINGS["inner"]`,
-    `config.REGISTRY.items`, `Model.shared`.
+def inside(wanted: Container[int], saved: Iterable[int], namespace: dict[str, Any]) -> dict[int, Placed]:
+    """Return what is known of values that are inside what a person's own modules have, but not inside what is saved by
+    itself: `config.SETTINGS["inner"]`, `config.REGISTRY.items`, `Model.shared`.
     """
     found: dict[int, Placed] = {}
-    met = set(variables)
+    for module, way, value in nested(saved, namespace):
+        if id(value) in wanted and id(value) not in found:
+            found[id(value)] = Placed(((module, _written(way)),), (_digest_of(module),), value)
+    return found
+
+
+def nested(saved: Iterable[int], namespace: dict[str, Any]) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+    """Yield the values inside what a person's own modules have, but not inside what is saved by itself, each with the
+    module and the way to it, the shortest first: the way to what holds it, how a step is written, and to which.
+    """
+    modules = frozenset(_TABLE.own)
+    met = set(saved)
     for module in sorted(modules):
         most = max(_LEAST, _MOST // len(modules))
-        level = [(name, value) for name, value in (_names_of(module, namespace) or {}).items() if name[:2] != "__"]
+        names = _names_of(module, namespace) or {}
+        level: list[tuple[Any, Any]] = [(((), "{}", name), names[name]) for name in names if name[:2] != "__"]
         for _ in range(_DEEP):
             below = []
-            for path, value in level:
+            for way, value in level:
                 if id(value) in met or most <= 0:
                     continue
                 met.add(id(value))
-                held = list(itertools.islice(_steps(value, module, modules), most))
-                below += [(path + step, item) for step, item in held]
+                form, steps = _steps(value, module, modules)
+                held = list(itertools.islice(steps, most))
+                below += [((way, form, step), item) for step, item in held if type(item) not in _ATOMS]
                 most -= len(held)
-            for path, value in below:
-                if id(value) in wanted:
-                    found.setdefault(id(value), Placed(((module, path),), (_digest_of(module),), value))
+            yield from ((module, way, value) for way, value in below)
             level = below
-    return found
+
+
+def _written(way: tuple[Any, ...]) -> str:
+    return _written(way[0]) + way[1].format(way[2]) if way else ""
 
 
 def but_inside(known: dict[int, Placed], held: Container[int]) -> dict[int, Placed]:
@@ -260,26 +285,26 @@ def but_inside(known: dict[int, Placed], held: Container[int]) -> dict[int, Plac
     return {key: it for key, it in known.items() if not is_inside(it)}
 
 
-def _steps(value: Any, module: str, modules: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Yield what is in a container, or is an attribute of a class or instance of a module, with the way there."""
+def _steps(value: Any, module: str, modules: frozenset[str]) -> tuple[str, Iterable[tuple[Any, Any]]]:
+    """Return how a step to what is in a value is written, and what that is: elements of containers, attributes of
+    classes and instances of a module.
+    """
     kind = type(value)
+    if kind in _ATOMS:
+        return "", ()
     if kind is dict or kind is collections.OrderedDict or kind is collections.defaultdict:
-        for key, item in list(itertools.islice(value.items(), _MOST)):
-            if type(key) in (str, int):
-                yield f"[{key!r}]", item
-    elif kind is list or kind is tuple:
-        for at, item in enumerate(value[:_MOST]):
-            yield f"[{at}]", item
-    elif kind is types.FunctionType:
-        if value.__module__ == module and value.__defaults__:
-            yield ".__defaults__", value.__defaults__
-    elif value.__module__ == module if issubclass(kind, type) else kind.__module__ in modules:
-        own: dict[str, Any] = {}
+        items = list(itertools.islice(value.items(), _MOST))
+        return "[{!r}]", [(key, item) for key, item in items if type(key) in (str, int)]
+    if kind is list or kind is tuple:
+        return "[{}]", enumerate(value[:_MOST])
+    if kind is types.FunctionType:
+        own = value.__module__ == module and value.__defaults__
+        return ".{}", [("__defaults__", own)] if own else ()
+    if value.__module__ == module if issubclass(kind, type) else kind.__module__ in modules:
         with contextlib.suppress(Exception):  # whatever a class does where it is asked for what it has not
-            own = dict(itertools.islice(vars(value).items(), _MOST))
-        for name, item in own.items():
-            if name[:2] != "__" and name.isidentifier():
-                yield f".{name}", item
+            held = list(itertools.islice(vars(value).items(), _MOST))
+            return ".{}", [(name, item) for name, item in held if name[:2] != "__" and name.isidentifier()]
+    return "", ()
 
 
 def _reached(names: dict[str, Any], path: str) -> Any:
@@ -303,11 +328,11 @@ def _at(names: dict[str, Any], node: ast.expr) -> Any:
     return None
 
 
-def of_module(it: Placed, namespace: dict[str, Any]) -> Any:
+def of_module(it: Placed, namespace: dict[str, Any], taken: dict[int, tuple[Placed, Any]]) -> Any:
     """Return what whoever holds a value that a module has will hold: the module's own, which gets what was in it when
-    it is `settled`, or the one that was saved.
+    it is `settled`, or the one that was saved. What is `taken` already is not taken for another one.
     """
-    own, _ = _own(it)
+    own, _ = _own(it, taken)
     if type(own) in _CONTAINERS and not it.nested:
         return own
     if own is it.value or (own is not None and it.alone and _same(own, it.value, namespace)):
@@ -322,9 +347,11 @@ def of_module(it: Placed, namespace: dict[str, Any]) -> Any:
 _COPIES: dict[int, tuple[weakref.ref[Any], Placed]] = {}  # that were restored in place of what modules have, by id
 
 
-def settled(it: Placed, namespace: dict[str, Any]) -> tuple[Any, str]:
+def settled(it: Placed, namespace: dict[str, Any], taken: dict[int, tuple[Placed, Any]]) -> tuple[Any, str]:
     """Return what a variable is from now on, and what a person has to know of that, which may be nothing."""
-    own, (module, name) = _own(it)
+    own, (module, name) = _own(it, taken)
+    if own is None and _own(it, {})[0] is not None:
+        return it.value, f"a copy of {module}.{name}, which is the same object as another one here"
     if own is None:
         return it.value, f"a copy of {module}.{name}, which is not there now or is of another type"
     if own is it.value or (it.alone and _same(own, it.value, namespace)):
@@ -339,14 +366,16 @@ def settled(it: Placed, namespace: dict[str, Any]) -> tuple[Any, str]:
     return own, ""
 
 
-def _own(it: Placed) -> tuple[Any, tuple[str, str]]:
-    """Return what the first module that has it has under the name, and where; None where none has it."""
+def _own(it: Placed, taken: dict[int, tuple[Placed, Any]]) -> tuple[Any, tuple[str, str]]:
+    """Return what the first module that has it has under the name, and where; None where none has it, or it is taken
+    for another one that was saved.
+    """
     for module, name in it.places:
         try:
             found = _reached(vars(importlib.import_module(module)), name)
         except Exception:  # noqa: S112 - whatever its code raises: another module may have it
             continue
-        if type(found) is type(it.value):
+        if type(found) is type(it.value) and taken.setdefault(id(found), (it, found))[0] is it:
             return found, (module, name)
     return None, it.places[0]
 
@@ -362,6 +391,8 @@ def _same(own: Any, saved: Any, namespace: dict[str, Any]) -> bool:
     from dure.state.objects.pickling import Shared, dumped, pickler_for
 
     try:
+        for each in (own, saved):
+            getattr(each, "__dict__", None)  # some have one from the first question on, and tell it in their pickle
         with figures.unseen():
             one, other = (dumped(pickler_for(Shared(namespace), {}), (each,)) for each in (own, saved))
     except Exception:  # what cannot be pickled cannot be shown to be the same

@@ -20,6 +20,7 @@ import pathlib
 import re
 import sys
 import types
+import typing
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,9 @@ _FROZEN_KINDS = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
     types.MethodWrapperType,
+    types.GenericAlias,
+    types.UnionType,
+    type(typing.List[int]),  # noqa: UP006 - of this class are those of typing
     enum.Enum,
     dt.date,
     dt.time,

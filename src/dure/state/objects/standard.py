@@ -138,7 +138,7 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
             others = route or (lambda *_: NotImplemented)
             changed = _CHANGED.get(attribute)
             if changed is None:
-                return lambda pickler, value: place if value is one else others(pickler, value)
+                return lambda pickler, value: _found(pickler, one, place) if value is one else others(pickler, value)
             return lambda pickler, value: (
                 (*place, changed(value), None, None, put_back) if value is one else others(pickler, value)
             )
@@ -146,6 +146,11 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
         ways = route or (lambda *_: NotImplemented)
         return lambda pickler, value: _place(pickler, value) or ways(pickler, value)
     return route
+
+
+def _found(pickler: Any, one: Any, place: Any) -> Any:
+    pickler.referenced.add(id(one))
+    return place
 
 
 def _place(pickler: Any, one: Any) -> Any:

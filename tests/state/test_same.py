@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state.cut import plain, same
-from dure.state.memory import layout
+from dure.state.memory import layout, written
 from dure.state.objects import nans
 from tests.examples import examples
 
@@ -267,6 +267,16 @@ def test_of_pages_that_were_written_it_is_known_what_was_there_and_of_no_others(
     assert same.still([asked]) == [True]
     on[0][0] = -1
     assert same.still([asked]) == [False]
+
+
+def test_what_lies_in_two_areas_of_memory_is_found():
+    watch, _ = written.current() or pytest.skip("this system watches nothing")
+    data = [[f"{n}" * 20_000] for n in range(9)]
+    before = noted(data)
+    for [text] in data:
+        page = id(text) // layout.PAGE_BYTES + 2
+        assert not watch.watch_pages(np.array([page], "u8")).any()
+    assert is_same(data, before)
 
 
 NEW = (

@@ -227,7 +227,7 @@ class Memory:
 
     def __init__(self, areas: Callable[[Any], list[tuple[int, int]]] | None) -> None:
         self._areas_of = areas
-        self._areas: list[tuple[int, int]] = []  # that were found so far
+        self._areas: list[tuple[int, int]] = []  # that were found so far, next to each other as one
         self._end = 0  # of the heap, when it was asked what is there
         self._left_bytes = _MOST_BYTES
 
@@ -286,19 +286,32 @@ class Memory:
 
     def _check(self, starts: Any, ends: Any) -> None:
         numpy = sys.modules["numpy"]
-        outside = self._outside(starts, ends)
-        if outside.any() and self._areas_of is not None:
+        reached = self._reached(starts)
+        while self._areas_of is not None and (outside := ends > reached).any():
             if not self._areas:
                 self._end = _heap_end()
-            self._areas = sorted({*self._areas, *self._areas_of(numpy.sort(starts[outside]))})
-            outside = self._outside(starts, ends)
-        if outside.any():
-            raise _UnknownError
+            before, found = self._areas, self._areas_of(numpy.sort(reached[outside]))
+            self._areas = _joined([*before, *found])
+            if self._areas == before:
+                raise _UnknownError
+            reached = self._reached(starts)
 
-    def _outside(self, starts: Any, ends: Any) -> Any:
+    def _reached(self, starts: Any) -> Any:
+        """Return up to where memory was found from each start."""
         numpy = sys.modules["numpy"]
         lows, highs = numpy.array([(0, 0), *self._areas], "u8").T
-        return ends > highs[numpy.searchsorted(lows, starts, "right") - 1]
+        return numpy.maximum(starts, highs[numpy.searchsorted(lows, starts, "right") - 1])
+
+
+def _joined(areas: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the areas with those as one that lie next to each other: what is watched of a heap is one of its own."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(areas):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
 
 
 def _heap_end() -> int:

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -229,3 +231,27 @@ def test_death_at_any_moment_leaves_an_end_or_nothing_running(new_server, victim
             assert attempt.result()["status"] in {"ok", "killed"}
         processes.sweep(attempt.folder)
         gone(attempt)
+
+
+def test_an_interrupt_that_python_drops_strikes_again_however_busy_the_machine_is():
+    """The one that strikes again came while the first was being dropped still, and was dropped with it."""
+    program = """
+import os, signal, threading, time
+from dure.worker.channel import Interrupts
+
+Interrupts().install()
+start = threading.Thread.start
+threading.Thread.start = lambda thread: (start(thread), time.sleep(0.1))
+
+class Drops:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    Drops()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=90)
+    assert done.stdout == "heard\n", done.stderr

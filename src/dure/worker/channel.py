@@ -18,6 +18,7 @@ import struct
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -73,9 +74,18 @@ class Interrupts:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             self._unraisable(dropped)
             return
-        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
-        again.daemon = True
-        again.start()
+        threading.Thread(target=self._strike_again, daemon=True).start()
+
+    def _strike_again(self) -> None:
+        """Interrupt the main thread once it has left `_on_dropped`: what is raised there is dropped without a word."""
+        while True:
+            time.sleep(_AGAIN_S)
+            frame: types.FrameType | None = sys._current_frames().get(self._main)  # noqa: SLF001 -- it has no other name
+            while frame is not None and frame.f_code is not Interrupts._on_dropped.__code__:
+                frame = frame.f_back
+            if frame is None:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         if self._depth:

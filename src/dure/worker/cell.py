@@ -98,7 +98,7 @@ class _Session:
         self._running = False
         self._before = frozenset(shell.user_ns)
         self._plain_builtins = shell.user_ns.get("__builtins__")
-        self._base: Snapshot | None = None
+        self._base = Snapshot()  # what the notebook and this process both have
         self._hidden: dict[str, Any] = {}
         self._told: dict[str, int] = {}
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
@@ -144,7 +144,7 @@ class _Session:
         if cell.get("snapshot"):
             self._base = self._load(cell["snapshot"])
         self._take_extras(cell, self._base)
-        known = {*self._before, *(self._base.names if self._base else ())}
+        known = {*self._before, *self._base.names}
         found = self._misses(code, known)
         if found.hook:
             self._install_hook()
@@ -182,7 +182,7 @@ class _Session:
             sys.stderr.write(f"dure: {what}: {reason}\n")
 
     def _restore_base(self) -> None:
-        if self._base is not None:
+        if self._base.groups:
             self._restore(self._base)
 
     def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
@@ -255,7 +255,7 @@ class _Session:
 
     def _deleted(self) -> set[str]:
         """The notebook's names that the cell has deleted here."""
-        known = set(self._base.names if self._base else ())
+        known = set(self._base.names)
         gone: set[str] = known - self.shell.user_ns.keys() - self._hidden.keys()
         return gone
 
@@ -282,7 +282,7 @@ class _Session:
                 self._restore(extra)
         except SpecError as error:
             raise NameError(str(error)) from error
-        self._base = extra if self._base is None else self._base.merged(extra)
+        self._base = self._base.merged(extra)
 
     # --- a kept process ----------------------------------------------------------------------------------------
 
@@ -322,7 +322,7 @@ class _Session:
 
     def _put_aside(self, vouched: set[str], others: set[str]) -> None:
         names = self.shell.user_ns
-        known = set(self._base.names if self._base else ())
+        known = set(self._base.names)
         self._forget(known - vouched - others)
         for name in others & names.keys() - self._before:
             value = names.pop(name)
@@ -331,7 +331,7 @@ class _Session:
 
     def _add(self, extra: Snapshot | None) -> None:
         if extra is not None:
-            self._base = extra if self._base is None else self._base.merged(extra)
+            self._base = self._base.merged(extra)
             self._restore(extra)
 
     def settle(self, report: dict[str, Any]) -> None:
@@ -355,7 +355,7 @@ class _Session:
 
         By now the cell has ended and its results are stored: nothing that fails here may cost them.
         """
-        if self._base is None:
+        if not self._base.groups:
             return None
         try:
             return self._base.store(self._blobs)
@@ -368,28 +368,22 @@ class _Session:
         self._hidden.clear()
 
     def _drop_doubtful(self) -> None:
-        if self._base is None:
-            return
         try:
-            changes = changed(self.shell.user_ns, self._base, blobs=self._blobs, ignore=self._everything())
+            changes = changed(self.shell.user_ns, self._base, blobs=self._blobs, ignore=frozenset(self.shell.user_ns))
             doubtful: Iterable[str] = {*changes.changed, *changes.deleted, *changes.unsaved}
         except Exception:  # what cannot be compared cannot be relied on
             doubtful = self._base.names
         self._forget(doubtful)
 
-    def _everything(self) -> frozenset[str]:
-        return frozenset(self.shell.user_ns)
-
     def _forget(self, names: Iterable[str]) -> None:
-        known = set(self._base.names if self._base else ()) & set(names)
+        known = set(self._base.names) & set(names)
         for name in known:
             self.shell.user_ns.pop(name, None)
-        if self._base is not None:
-            self._base = self._base.without(known)
+        self._base = self._base.without(known)
 
     def _spare(self) -> None:
         """Leave out of the base what garbage collection took meanwhile: no result may refer to it."""
-        if self._base is None or self._spec.keep_s <= 0:
+        if self._spec.keep_s <= 0:
             return
         lacking = self._blobs.claim(self._base.references())
         if lacking:
@@ -468,11 +462,9 @@ class _Session:
 
     def _hold(self, changes: Changes) -> None:
         """Note what the notebook will have of this process from now on: the base of the next cell."""
-        base = self._base or Snapshot()
         if changes.snapshot is not None and changes.changed:
-            base = base.merged(changes.snapshot)
-        gone = {*changes.deleted, *changes.unsaved, *_OURS}
-        self._base = base.without(gone)
+            self._base = self._base.merged(changes.snapshot)
+        self._base = self._base.without({*changes.deleted, *changes.unsaved, *_OURS})
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in changes.changed)
         self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}
 

@@ -156,8 +156,7 @@ def _ship(client: Client, options: JobOptions, limit_bytes: int, lang: str) -> s
         with tempfile.TemporaryDirectory(prefix="dure-") as scratch:
             archive = Path(scratch, "folder.zip")
             pack(folder, archive, lang)
-            digest: str = client.blobs(options.team).put_file(archive)
-            return digest
+            return client.blobs(options.team).put_file(archive)
     except BlobError as error:
         raise failure("blobs_failed", lang, problem=str(error)) from error
     except OSError as error:

@@ -89,8 +89,7 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
     if saver.base is None:
         notebook.show(saver.problem or say("status_none" if written else "being_saved", name=name))
         return
-    last = saver.last
-    at = clock(last.at) if last else say("none_yet")
+    at = clock(saver.saved_at) if saver.saved_at else say("none_yet")
     days = notebook.opened.policy.ttl_days if notebook.opened and notebook.opened.policy else 0
     text = say("status", name=name, number=saver.journal.number, at=at, days=f"{days:g}")
     held = {name: each for name, each in saver.base.variables.items() if name not in notebook.names.lost}

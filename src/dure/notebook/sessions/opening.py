@@ -64,7 +64,6 @@ class Opened:
     """What was found: how to reach the blobs, the session's newest version, and whether to bring it back unasked."""
 
     name: str
-    me: str
     team: str | None
     session: str | None
     newest: int
@@ -173,12 +172,12 @@ def _asked(client: Client, name: str, own: str | None, left: list[Journal]) -> O
     name = found.name if found is not None else name
     team = found.team if found is not None else next(iter(me.teams), None)
     if team is None or not listing.policy.save:
-        return Opened(name, me.name, team, None, 0, None, None, listing.policy)
+        return Opened(name, team, None, 0, None, None, listing.policy)
     access = client.blob_access(team).model_dump(exclude_none=True, exclude_defaults=True)
     if access.pop("key_changed", False):
         raise KeyChangedError
     blobs = open_blobs(access)
-    opened = Opened(name, me.name, team, None, 0, blobs, access, listing.policy)
+    opened = Opened(name, team, None, 0, blobs, access, listing.policy)
     if detail is not None:
         newest = detail.versions[0]
         opened.session, opened.newest, opened.versions = detail.session.id, newest.number, detail.versions
@@ -293,7 +292,7 @@ def _remembered(left: list[Journal]) -> Opened | None:
     assert last.access is not None
     assert last.document is not None
     blobs = open_blobs(last.access)
-    opened = Opened(last.name, "", last.team, last.session, last.newest, blobs, last.access, None)
+    opened = Opened(last.name, last.team, last.session, last.newest, blobs, last.access, None)
     opened.saved = load(blobs, last.document, last.number, last.at)
     opened.taken, opened.pending = [last], last.pending
     opened.ended = unsaved(last, max([last.ended, *last.covers]))

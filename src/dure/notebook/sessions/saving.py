@@ -63,18 +63,6 @@ class Facts:
 
 
 @dataclass(slots=True)
-class Kept:
-    """A version that is saved: its number (as long as no other kernel saves), its document, its snapshot."""
-
-    number: int
-    at: float
-    document: str
-    snapshot: Snapshot
-    origin: int | None
-    cell: int
-
-
-@dataclass(slots=True)
 class Saver:
     """The saving half of a notebook's session. `take` is for the thread that runs cells, the rest for any."""
 
@@ -82,7 +70,7 @@ class Saver:
     journal: Journal
     blobs: Blobs
     base: Snapshot | None = None
-    last: Kept | None = None
+    saved_at: float | None = None  # when a version was written last
     problem: str = ""  # why nothing is saved now, "" when all is well
     fenced: bool = False
     paused: bool = False
@@ -266,7 +254,7 @@ class Saver:
         journal.write()
         self._kept_last = facts
         self.base, self.unsaved, self.problem = snapshot, unsaved, self.refused or self._skew
-        self.last = Kept(journal.number, time.time(), digest, snapshot, facts.origin, facts.cell)
+        self.saved_at = time.time()
 
     def _send(self) -> None:
         from dure.client import DureError

@@ -7,13 +7,30 @@ shared memory stays shared: a write to one frame would show in another.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _KNOWN = ("_mgr", "_attrs", "_flags", "_name")
 
 
-def reduce_block(pickler: Any, block: Any) -> Any:
-    """Return the reduction of a pandas Block with its references."""
+def route(kind: type) -> Callable[[Any, Any], Any] | None:
+    """Return what reduces pandas' frames and what is in them; None for other types."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return None
+    internals = sys.modules["pandas._libs.internals"]
+    routes: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
+        (internals.Block, _block),
+        (sys.modules["pandas.core.internals.managers"].SingleBlockManager, _series_manager),
+        (internals.BlockValuesRefs, lambda *_: (new_refs, ())),  # the blocks enter it again
+        (pandas.DataFrame | pandas.Series, _frame),
+    )
+    return next((reduce for kinds, reduce in routes if issubclass(kind, kinds)), None)
+
+
+def _block(pickler: Any, block: Any) -> Any:
     refs = getattr(block, "refs", None)
     if refs is None:
         return NotImplemented
@@ -21,14 +38,12 @@ def reduce_block(pickler: Any, block: Any) -> Any:
     return restore_block, (block.values, block.mgr_locs.indexer, block.ndim, refs)
 
 
-def reduce_series_manager(manager: Any) -> Any:
-    """Return the reduction of a Series' manager by its block, since its own would leave the references
-    out.
-    """
+def _series_manager(_: Any, manager: Any) -> Any:
+    # by its block: its own way would leave the references out
     return restore_series_manager, (manager.blocks[0], manager.axes[0])
 
 
-def reduce_frame(frame: Any) -> Any:
+def _frame(_: Any, frame: Any) -> Any:
     """Return the reduction of a DataFrame or Series with the attributes that a person gave it."""
     made = frame.__reduce_ex__(5)
     known = {*_KNOWN, *frame._internal_names, *frame._metadata}  # noqa: SLF001 - what pandas itself keeps there
@@ -50,13 +65,6 @@ def fill_frame(frame: Any, state: tuple[Any, dict[str, Any]]) -> None:
     own, more = state
     frame.__setstate__(own)
     vars(frame).update(more)
-
-
-def reduce_refs(_: Any) -> Any:
-    """Return the reduction of pandas' record of who shares memory: an empty one, which the blocks enter
-    again.
-    """
-    return new_refs, ()
 
 
 def reduce_index(index: Any) -> Any:

@@ -26,11 +26,24 @@ from dure.state.objects.lenders import EXPORTERS, memory_below, span_of
 from dure.state.objects.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dure.state.objects.pickling import Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
 _BYTES_IO = type(io.BytesIO().getbuffer().obj)
 _BASES = 64  # how far down to look for a file
+
+
+def route(kind: type) -> Callable[[Any, Any], Any] | None:
+    """Return what reduces numpy's arrays, iterators over them and records; None for other types."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    if issubclass(kind, numpy.void):
+        return lambda _, record: reduce_record(record)
+    array = issubclass(kind, numpy.ndarray | numpy.flatiter)
+    return (lambda pickler, array: reduce_array(array, pickler.shared)) if array else None
 
 
 def reduce_array(array: Any, shared: Shared) -> Any:

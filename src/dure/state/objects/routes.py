@@ -63,41 +63,8 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     """Return what reduces instances of `kind`, or None for pickle's own way."""
     if issubclass(kind, type):
         return lambda pickler, cls: pickler.reduce_class(cls)
-    simple: dict[type, Callable[[GroupPickler, Any], Any]] = {
-        types.FunctionType: lambda pickler, function: pickler.reduce_function(function),
-        types.CellType: lambda pickler, cell: pickler.reduce_cell(cell),
-        types.ModuleType: lambda pickler, module: pickler.reduce_module(module),
-        types.MethodType: _method,
-        types.BuiltinFunctionType: _builtin,
-        types.CodeType: lambda _, code: (rebuild.code_object, rebuild.dump_code(code)),
-        memoryview: _memory_view,
-        functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
-        type(os.environ): _environment,
-        marks.NamespaceMark: lambda *_: (marks.namespace, ()),
-        StandIn: lambda pickler, it: pickler.reduce_stand_in(it),
-        Closing: lambda _, it: it.reduced(),
-        **deep.ROUTES,
-        standard.Living: standard.reduce_living,
-        owned.Placed: owned.reduced,
-        owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
-        functools.cached_property: _cached_property,
-        typing.NewType: _new_type,
-        **typed.ROUTES,
-        itertools.count: standard.endless,
-        itertools.repeat: standard.endless,
-        itertools.cycle: standard.cycle,
-        weakref.WeakSet: lambda _, held: (weakref.WeakSet, (list(held),)),
-        struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
-        weakref.WeakKeyDictionary: _weak_dict,
-        weakref.WeakValueDictionary: _weak_dict,
-        types.MappingProxyType: standard.proxy,
-        type({}.keys()): _dict_view,
-        type({}.values()): _dict_view,
-        type({}.items()): _dict_view,
-        **dict.fromkeys(map(type, (_ORDERED.keys(), _ORDERED.values(), _ORDERED.items())), _dict_view),
-    }
-    if kind in simple:
-        return simple[kind]
+    if kind in _ROUTES:
+        return _ROUTES[kind]
     if kind in _SINGLETONS:
         return lambda *_: (getattr, (dataclasses, _SINGLETONS[kind]))
     if issubclass(kind, io.IOBase) and not issubclass(kind, io.StringIO | io.BytesIO):
@@ -187,25 +154,8 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
 
 
 def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and issubclass(kind, numpy.void):
-        return lambda _, record: arrays.reduce_record(record)
-    if numpy is not None and issubclass(kind, numpy.ndarray | numpy.flatiter):
-        return lambda pickler, array: arrays.reduce_array(array, pickler.shared)
-    pandas = sys.modules.get("pandas")
-    if pandas is not None:
-        internals = sys.modules["pandas._libs.internals"]
-        if issubclass(kind, internals.Block):
-            return frames.reduce_block
-        if issubclass(kind, sys.modules["pandas.core.internals.managers"].SingleBlockManager):
-            return lambda _, manager: frames.reduce_series_manager(manager)
-        if issubclass(kind, internals.BlockValuesRefs):
-            return lambda _, refs: frames.reduce_refs(refs)
-        if issubclass(kind, pandas.Index):
-            return labels.reduced
-        if issubclass(kind, pandas.DataFrame | pandas.Series):
-            return lambda _, frame: frames.reduce_frame(frame)
-    return figures.route(kind) or tensors.route(kind) or lenders.route(kind) or others.route(kind)
+    libraries = (arrays, labels, frames, figures, tensors, lenders, others)
+    return next((found for each in libraries if (found := each.route(kind)) is not None), None)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:
@@ -307,3 +257,38 @@ def _plain_subclass(kind: type) -> type | None:
 def _value_of(below: Any, value: Any) -> tuple[Any, ...]:
     # by the built-in type's own method, since the subclass may have its own __str__, __int__ or __iter__
     return (frozenset.copy(value),) if below is frozenset else tuple(below.__getnewargs__(value))
+
+
+_ROUTES: dict[type, Callable[[GroupPickler, Any], Any]] = {
+    types.FunctionType: lambda pickler, function: pickler.reduce_function(function),
+    types.CellType: lambda pickler, cell: pickler.reduce_cell(cell),
+    types.ModuleType: lambda pickler, module: pickler.reduce_module(module),
+    types.MethodType: _method,
+    types.BuiltinFunctionType: _builtin,
+    types.CodeType: lambda _, code: (rebuild.code_object, rebuild.dump_code(code)),
+    memoryview: _memory_view,
+    functools._lru_cache_wrapper: _lru_cache,  # noqa: SLF001 - the type has no public name
+    type(os.environ): _environment,
+    marks.NamespaceMark: lambda *_: (marks.namespace, ()),
+    StandIn: lambda pickler, it: pickler.reduce_stand_in(it),
+    Closing: lambda _, it: it.reduced(),
+    **deep.ROUTES,
+    standard.Living: standard.reduce_living,
+    owned.Placed: owned.reduced,
+    owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
+    functools.cached_property: _cached_property,
+    typing.NewType: _new_type,
+    **typed.ROUTES,
+    itertools.count: standard.endless,
+    itertools.repeat: standard.endless,
+    itertools.cycle: standard.cycle,
+    weakref.WeakSet: lambda _, held: (weakref.WeakSet, (list(held),)),
+    struct.Struct: lambda _, layout: (struct.Struct, (layout.format,)),
+    weakref.WeakKeyDictionary: _weak_dict,
+    weakref.WeakValueDictionary: _weak_dict,
+    types.MappingProxyType: standard.proxy,
+    type({}.keys()): _dict_view,
+    type({}.values()): _dict_view,
+    type({}.items()): _dict_view,
+    **dict.fromkeys(map(type, (_ORDERED.keys(), _ORDERED.values(), _ORDERED.items())), _dict_view),
+}

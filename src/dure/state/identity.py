@@ -70,7 +70,7 @@ def fingerprint() -> dict[str, Any]:
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": f"{sys.platform}-{platform.machine()}",
-        "packages": dict(_packages()),
+        "packages": _packages(),
     }
 
 
@@ -110,10 +110,7 @@ def fingerprint_problems(
             f"{worker.get('implementation')} {there}: functions and classes cannot cross between minor versions; "
             f"choose an environment with Python {'.'.join(here.split('.')[:2])}."
         )
-    used = set(modules)
-    for name in _BINARY:
-        if (name if name != "scikit-learn" else "sklearn") not in used:
-            continue
+    for name in _used(modules):
         mine, theirs = kernel.get("packages", {}).get(name), worker.get("packages", {}).get(name)
         if mine and not theirs:
             problems.append(
@@ -133,10 +130,13 @@ def differing(saved: Mapping[str, Any], modules: Iterable[str]) -> str:
 
     `saved` is the fingerprint of the Python that wrote it.
     """
-    used = set(modules)
-    told = []
-    for name in _BINARY:
-        then, now = saved.get("packages", {}).get(name), _packages().get(name)
-        if (name if name != "scikit-learn" else "sklearn") in used and then and then != now:
-            told.append(f"saved with {name} {then}, here is {now or 'none'}")
-    return "; ".join(told)
+    pairs = ((name, saved.get("packages", {}).get(name), _packages().get(name)) for name in _used(modules))
+    return "; ".join(
+        f"saved with {name} {then}, here is {now or 'none'}" for name, then, now in pairs if then not in {None, now}
+    )
+
+
+def _used(modules: Iterable[str]) -> list[str]:
+    """Return those of the packages in `_BINARY` of which a module is among these."""
+    found = set(modules)
+    return [name for name in _BINARY if name.replace("scikit-learn", "sklearn") in found]

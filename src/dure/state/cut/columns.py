@@ -19,7 +19,7 @@ from dure.state.cut.plain import NotPlainError
 from dure.state.memory import layout
 from dure.state.memory.layout import words_at
 from dure.state.objects import marks
-from dure.state.objects.elements import MANY
+from dure.state.objects.elements import MANY, empty_elements
 from dure.state.objects.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def reduce_cut(array: Any, elements: StandIn) -> Any:
 
 def _reduced(array: Any, elements: StandIn) -> Any:
     order = "C" if array.flags.c_contiguous else "F"
-    return empty_column, (array.shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
+    return empty_elements, (array.shape, order), (elements, bool(array.flags.writeable)), None, None, fill_column
 
 
 def _new(key: tuple[int, int, str], flat: Any) -> _Column:
@@ -148,11 +148,7 @@ def _parts(flat: Any, column: _Column, known: dict[int, Part], check: Callable[[
     return found
 
 
-def empty_column(shape: tuple[int, ...], order: Any) -> Any:
-    """Return an object array, to be filled."""
-    import numpy as np
-
-    return np.empty(shape, object, order)
+empty_column = empty_elements  # as earlier snapshots call it
 
 
 def fill_column(array: Any, state: tuple[list[Any], bool]) -> None:

@@ -1,5 +1,5 @@
-"""Which of many sorted runs of ids have one in common. They are mostly far from each other: each part of a value was
-made at its own time. Needs numpy to be loaded.
+"""Finds which of many sorted arrays of ids have an id in common: parts of values that share an object must be pickled
+together. Most are far from each other, since each part was made at its own time. Needs numpy to be loaded.
 """
 
 from __future__ import annotations

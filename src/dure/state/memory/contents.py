@@ -16,7 +16,6 @@ from dure.state.memory import layout
 from dure.state.memory.layout import words
 
 _DEFAULT_AT = 48
-_NONE = ((), ())
 
 
 class Contents:
@@ -30,17 +29,11 @@ class Contents:
 
     def runs(self) -> tuple[Any, Any]:
         """Return where the runs of memory begin and end."""
-        numpy = sys.modules["numpy"]
-        starts, ends = zip(*self._runs, strict=True) if self._runs else _NONE
-        none = numpy.empty(0, "u8")
-        return numpy.concatenate([none, *starts]), numpy.concatenate([none, *ends])
+        return _joined(self._runs)
 
     def held_runs(self) -> tuple[Any, Any]:
         """Return where words in a row begin that refer to objects, or to none, and how many they are."""
-        numpy = sys.modules["numpy"]
-        starts, counts = zip(*self._held_runs, strict=True) if self._held_runs else _NONE
-        none = numpy.empty(0, "u8")
-        return numpy.concatenate([none, *starts]), numpy.concatenate([none, *counts])
+        return _joined(self._held_runs)
 
     def held(self) -> Any:
         """Return the addresses of the other words that do."""
@@ -190,6 +183,14 @@ class Contents:
         before = words(values - numpy.uint64(8)) >> 56  # bytes, of which the last tells how many they are
         self._add(values - before, values + 8 * counts)
         self._hold(values, counts, 8)
+
+
+def _joined(pairs: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Return all first arrays of some pairs in one, and all second ones."""
+    numpy = sys.modules["numpy"]
+    first, second = zip(*pairs, strict=True) if pairs else ((), ())
+    none = numpy.empty(0, "u8")
+    return numpy.concatenate([none, *first]), numpy.concatenate([none, *second])
 
 
 @functools.cache

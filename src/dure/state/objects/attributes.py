@@ -1,10 +1,10 @@
-"""Objects that are pickled in a way of their own, which may part them from their attributes.
+"""Keeps the attributes of objects whose class has a way of its own to be pickled, which may copy or forget them.
 
-Their `__setstate__`, or pickle itself, copies the dictionary of attributes, so who holds that besides (as with
-`d = vars(model)`) would not see what changes: it is kept as it is where that can be done, and named elsewhere. What a
-class of the person's inherits from Python (a date, a random generator) is pickled without the attributes that it adds:
-they are added. And an object with a hash of the person's may be asked for it before it has what that comes from. The
-one trap: as in `dure.state.objects.instances`, who holds a dictionary is counted.
+Three cases. A `__setstate__`, or pickle itself, copies the dictionary of attributes, so whoever holds that dictionary,
+too (`d = vars(model)`), would not see later changes: the dictionary itself is kept where that is possible, else the
+object is refused by name. A person's class below one of Python's (a date, a random generator) is pickled without the
+attributes that it adds: they are added. And an object with a `__hash__` of the person's may be asked for it before it
+has what the hash is made of. The one trap: as in `dure.state.objects.instances`, holders of a dictionary are counted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Objects that pickle makes again from their class and attributes, where its own way would alter them.
+"""Ordinary objects, which pickle makes again from their class and attributes, where that would alter them.
 
-Pickle gives each object attributes of its own, so a dictionary that is the `__dict__` of two, or that is held besides
-(`settings = vars(options)`), would part from it. And it gives an object its attributes last, so that an object which is
-in a set that it holds itself would lie there under the hash that the defaults of its class say. The one trap: who
-holds a dictionary is counted, and pickling an object counts, too, so what was alone when first met stays so.
+Pickle gives each object a new dictionary of attributes, so one that is the `__dict__` of two objects, or that a
+variable holds, too (`settings = vars(options)`), would no longer be the same. And pickle sets attributes last, so an
+object in a set that it holds itself would lie there under a hash computed without them. The one trap: the holders of a
+dictionary are counted, and pickling an object adds one, so what was alone when it was first met stays so.
 """
 
 from __future__ import annotations

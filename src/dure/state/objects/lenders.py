@@ -1,8 +1,9 @@
-"""Whose memory is whose, among all that one capture meets: arrays, storages of torch, values of C, Arrow's buffers.
+"""Finds which objects lie on the same memory, so that a view is saved as a view and comes back as one.
 
-What is on memory of its own without telling whose that is shows only by its address, which is looked for in the memory
-of all others; of several on memory that nobody owns the largest stands for it. The one trap: that is known when all was
-pickled once, so that what was told otherwise meanwhile is pickled again.
+numpy's arrays, torch's storages, values of ctypes and Arrow's buffers may all use the memory of another object. Many
+name that object (`array.base`); of the others only the address is known, which is looked up among the memory of all
+objects that the capture has met. Where nobody owns the memory, the largest object on it stands for the owner. The one
+trap: all objects are known only when everything was pickled once, so a capture may have to pickle everything again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What objects hold that their own way of being pickled copies or leaves out, where that is saved elsewhere, too.
+"""Keeps objects shared that a class's own `__reduce__` or `__getstate__` would copy or leave out.
 
-Such an object comes back without it, or with a copy, and what is changed through one name is not seen through the
-other. What it really holds is asked of the garbage collector and compared with what its reduction names. Attributes
-that lost something so are given to it again from what is saved; what cannot be given is named. The one trap: the
-collector knows what is held, not why, so nothing is followed through modules, classes, the notebook's names and what
-cannot be saved.
+A library's object may be pickled with a copy of a dictionary that another variable holds, too: after a restore, what is
+changed through one name is then not seen through the other. What an object really holds is asked of the garbage
+collector and compared with what its reduction names. Attributes that lost something so are set again from what is
+saved; what cannot be set is named. The one trap: the collector knows what is held, not why, so nothing is followed
+through modules, classes, the notebook's names and what cannot be saved.
 """
 
 from __future__ import annotations

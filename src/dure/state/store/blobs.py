@@ -192,25 +192,16 @@ class FolderBlobs:
     def get(self, digest: str) -> bytes:
         """Return the verified bytes."""
         target = self._there(digest)
-        try:
+        with self._asked(digest):
             data = target.read_bytes()
-        except FileNotFoundError:
-            raise missing(digest, str(self.root), self._seal) from None
-        except OSError as error:
-            raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
         return unsealed(self._seal, data, digest, str(target))
 
     def get_into(self, digest: str, memory: memoryview) -> int:
         """Put the verified bytes into `memory` and return their number."""
         target = self._there(digest)
-        try:
-            with target.open("rb", buffering=0) as handle:
-                stored = scratch(os.fstat(handle.fileno()).st_size, "stored")
-                stored = stored[: handle.readinto(stored) or 0]
-        except FileNotFoundError:
-            raise missing(digest, str(self.root), self._seal) from None
-        except OSError as error:
-            raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
+        with self._asked(digest), target.open("rb", buffering=0) as handle:
+            stored = scratch(os.fstat(handle.fileno()).st_size, "stored")
+            stored = stored[: handle.readinto(stored) or 0]
         return unsealed_into(self._seal, stored, digest, memory, str(target))
 
     def get_file(self, digest: str, path: str | os.PathLike[str]) -> int:
@@ -250,6 +241,16 @@ class FolderBlobs:
             plain = self._blobs / digest[:2] / digest
             return plain if plain.exists() else target
         return target
+
+    @contextlib.contextmanager
+    def _asked(self, digest: str) -> Iterator[None]:
+        """Turn the operating system's refusals to read a blob into the store's own errors."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise missing(digest, str(self.root), self._seal) from None
+        except OSError as error:
+            raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
 
     def _freshened(self, target: Path) -> bool:
         with told(self._blobs):

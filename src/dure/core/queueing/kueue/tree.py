@@ -120,10 +120,6 @@ class Account:
         """Return whether the node would use more than its subtree owns, with so much more."""
         return self.subtree < self.usage + amount
 
-    def lacking(self, value: int) -> int:
-        """Return how much more than what is free the value is."""
-        return sub(value, max(0, self.free()))
-
     def settle(self, lending_limit: int | None) -> None:
         """Compute what is kept and what could be used, the accounts above being settled."""
         self.local = 0 if lending_limit is None else max(0, sub(self.subtree, lending_limit))

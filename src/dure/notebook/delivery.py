@@ -8,7 +8,7 @@ of a job's names or all that can be had.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
 SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
+LABELS_MADE = "labels_of_cell__"  # and labels of pandas that the cell called otherwise, with who had them
 LAST_VALUE = "last_value_of_cell__"  # and the last expression's value where it is no number
 LEFT_HERE = ("environment", "logging", "locale", "folder")  # what a worker tells by name; a newer one may tell more
 _MISSING = object()
@@ -169,6 +170,7 @@ def deliver(
         result.last_value = Stayed(str(kind))
     result.random, result.folder = extras.get(RANDOM), extras.get(FOLDER)
     result.settings = {**extras.get(SETTINGS, {}), **values.pop(SETTINGS_MADE, {})}
+    relabelled = values.pop(LABELS_MADE, ())
     gone = [name for name in end.get("deleted") or () if name in namespace]
     if on_conflict != "take":
         conflicts = before.changed(namespace, [*values, *gone], blobs)
@@ -179,7 +181,9 @@ def deliver(
         return result
     aside = {name: values.pop(name) for name in result.conflicts if name in values}
     twins = {name: _free_name(f"{name}_from_gpu", namespace, values) for name in aside} if on_conflict == "both" else {}
-    aside |= _labels_settled(report, str(end.get("snapshot")), blobs, namespace, twins)
+    had = {id(index): names for index, names in relabelled}
+    _relabel(report, had, {*values, *gone}.difference(result.conflicts))
+    aside |= _labels_apart(report, str(end.get("snapshot")), blobs, namespace, twins)
     values.update({twins[name]: aside[name] for name in twins})
     if report is not None:
         report.commit()
@@ -244,19 +248,24 @@ def _extras(digest: str | None, blobs: Blobs | None) -> dict[str, Any]:
     return unpacked(blobs.get(digest))
 
 
-def _labels_settled(
-    report: Report | None, digest: str, blobs: Blobs | None, namespace: dict[str, Any], twins: Mapping[str, str]
-) -> dict[str, Any]:
-    """Rename labels of pandas here as the cell did, where who holds them is to be committed; return the values that are
-    kept beside, with labels of their own.
+def _relabel(report: Report | None, had: Mapping[int, Collection[str]], taken: Collection[str]) -> None:
+    """Rename labels of pandas here as the cell did, where a variable that holds them, or `had` them when the cell left,
+    is `taken`.
     """
-    from dure.state import Snapshot, restore
     from dure.state.objects import labels
 
-    renamed = report.renamed if report is not None else []
-    for here, saved, users in renamed:
-        if report is not None and not users.isdisjoint(report.values):
+    for here, saved, users in report.renamed if report is not None else ():
+        if not users.union(had.get(id(here), ())).isdisjoint(taken):
             labels.told_as(here, saved)
+
+
+def _labels_apart(
+    report: Report | None, digest: str, blobs: Blobs | None, namespace: dict[str, Any], twins: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the values that are kept beside, with labels of their own where the cell renamed these."""
+    from dure.state import Snapshot, restore
+
+    renamed = report.renamed if report is not None else []
     apart = {name for *_, users in renamed for name in users & twins.keys()}
     if blobs is None or not apart:
         return {}

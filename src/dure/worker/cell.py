@@ -30,12 +30,13 @@ from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Miss
 from dure.worker.failing import failed, failure, interrupted
 from dure.worker.last_value import LAST_VALUE, SETTINGS_MADE, holder_of, is_number, small_copy
 from dure.worker.patience import Patience
+from dure.worker.relabelled import LABELS_MADE, Relabelled
 from dure.worker.shell import CellShell
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
 PROVIDE_TIMEOUT_S = 30.0
-_OURS = frozenset({LAST_VALUE, SETTINGS_MADE})
+_OURS = frozenset({LAST_VALUE, SETTINGS_MADE, LABELS_MADE})
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 
 
@@ -102,6 +103,7 @@ class _Session:
         self._hidden: dict[str, Any] = {}
         self._told: dict[str, int] = {}
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
+        self._relabelled = Relabelled()
         self._absent: set[str] = set()
         self._besides = Besides(shell.user_ns)
         self._whole = False  # all that the notebook has is here
@@ -197,6 +199,7 @@ class _Session:
         for name, reason in {**report.failed, **report.told}.items():
             sys.stderr.write(f"dure: {name}: {reason}\n")
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in snapshot.names)
+        self._relabelled.came(snapshot, report.renamed, running=self._running)
         return set(report.failed)
 
     def _misses(self, code: str, known: set[str]) -> Misses:
@@ -423,6 +426,8 @@ class _Session:
             stays = type(value).__qualname__
         if others:
             names[SETTINGS_MADE] = others
+        if relabelled := self._relabelled.found(self._base):
+            names[LABELS_MADE] = relabelled
         changes = patience(lambda: changed(names, self._base, blobs=self._blobs, ignore=self._before))
         if aside:
             changes = self._without_aside(changes, {name for name, held in aside.items() if names.get(name) is held})
@@ -465,6 +470,7 @@ class _Session:
         if changes.snapshot is not None and changes.changed:
             self._base = self._base.merged(changes.snapshot)
         self._base = self._base.without({*changes.deleted, *changes.unsaved, *_OURS})
+        self._relabelled.renew(self._base)
         self._brought.update((name, id(self.shell.user_ns.get(name))) for name in changes.changed)
         self._told = {name: id(self.shell.user_ns[name]) for name in changes.unsaved if name in self.shell.user_ns}
 

@@ -107,14 +107,19 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one.dtype == other.dtype and bool(one.equals(other))
 
 
-def same_told(one: Any, other: Any) -> bool:
+def told(index: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Return the names of labels, with their types, and the attributes that a person gave them."""
+    return [(type(name), name) for name in index.names], dict(frames.given_to(index))
+
+
+def same_told(one: tuple[list[Any], dict[str, Any]], other: tuple[list[Any], dict[str, Any]]) -> bool:
     """Tell whether two have the same names, and the same attributes from a person."""
-    mine, theirs = frames.given_to(one), frames.given_to(other)
+    (names, mine), (others, theirs) = one, other
     try:
         given = mine.keys() == theirs.keys() and all(bool(mine[name] == theirs[name]) for name in mine)
     except Exception:  # what cannot be compared, such as arrays, is not known to be the same
         return False
-    return given and [(type(name), name) for name in one.names] == [(type(name), name) for name in other.names]
+    return given and names == others
 
 
 def told_as(index: Any, other: Any) -> None:

@@ -265,7 +265,7 @@ class Loader:
         found = make(*arguments)
         living = None if self.follow is None else labels.living(token)
         if living is not None and labels.same(living, found):
-            named = labels.same_told(living, found)
+            named = labels.same_told(labels.told(living), labels.told(found))
             if named or self.follow:
                 if not named:
                     self.renamed[token] = living, found

@@ -31,7 +31,7 @@ LOOK_EVERY_S = 1.0
 KEEP_ALIVE_S = 15.0
 PAGE = 200
 CHUNK_BYTES = 64 * 1024
-_SETTLE_S = 0.005  # many wakes in a burst become one read
+_BETWEEN_S = 0.005  # two reads: many wakes in a burst become one, and the first of them waits for nothing
 _READERS = 8
 
 
@@ -74,8 +74,9 @@ class Streams:
 
     async def look_again(self, generation: int) -> None:
         """Wait until something changed after `generation`, a second at most."""
+        read_at = anyio.current_time()
         await self._hints.wait(generation, LOOK_EVERY_S)
-        await anyio.sleep(_SETTLE_S)
+        await anyio.sleep(max(0.0, read_at + _BETWEEN_S - anyio.current_time()))
 
     @property
     def generation(self) -> int:

@@ -40,6 +40,7 @@ from dure.ports import (
 log = logging.getLogger("dure.loop")
 
 _LONG_TICK_S = 0.02
+_STARTING_S = 0.05  # in which most jobs begin, and say so: until then there is nothing to tell of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,10 @@ class Loop:
             self._changed()
         for act in acts:
             self._do(act)
-        if plan is not None and (plan.admissions or plan.preemptions):
-            return 0.0  # what changed may let another one start, or let one be stopped: the next plan tells
         due = [self._settings.idle_s]
+        if plan is not None and (plan.admissions or plan.preemptions):
+            # What changed may let another one start, or let one be stopped: the next plan tells.
+            due.append(0.0 if any(job.phase is Phase.QUEUED for job in self._image.jobs.values()) else _STARTING_S)
         plan = self._planner.plan
         if plan is not None and plan.wake_at is not None:
             due.append(max(0.0, plan.wake_at - now))

@@ -102,6 +102,8 @@ class Follower:
                     return
                 if hasattr(item, "job"):
                     self.inbox.put(("job", item.job))
+                    if item.job.phase in ENDED:  # nothing follows, and the stream's own end is nobody's to wait for
+                        self.inbox.put(("closed", None))
                     continue
                 self.inbox.put(("message", item))
                 if self._last(item):

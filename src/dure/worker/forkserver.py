@@ -310,6 +310,7 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
     from dure.state.identity import installed_modules
     from dure.state.libraries import settings
     from dure.state.store import verified
+    from dure.state.store.blobs import BlobError
     from dure.worker import besides, runner  # noqa: F401 -- and with it all of the worker
     from dure.worker.prepared import Prepared
 
@@ -317,9 +318,27 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
         importlib.import_module("comm.base_comm")
     settings.look()
     besides.watch()
+    with contextlib.suppress(OSError, BlobError):  # a full disk is no reason not to serve
+        _rehearse()
     verified.share()
     _forget_absent_folders()
     return {**fingerprint(), "modules": installed_modules()}, Prepared(shell, dict(os.environ), cgroups=cgroups)
+
+
+def _rehearse() -> None:
+    """Save, restore and compare some values: what is looked up once in a process is then known in all forks."""
+    import tempfile
+
+    from dure.state import Snapshot, capture, changed, open_blobs, restore
+
+    numpy = sys.modules.get("numpy")
+    values = {"few": [1, {"two": 3.0}], "many": numpy.zeros(1000) if numpy is not None else None}
+    with tempfile.TemporaryDirectory(prefix="dure-rehearsal-") as folder:
+        blobs = open_blobs({"kind": "folder", "root": folder})
+        snapshot = Snapshot.load(capture(values, blobs=blobs).store(blobs), blobs)
+        restored: dict[str, Any] = {}
+        restore(snapshot, blobs, into=restored)
+        changed(restored, snapshot, blobs=blobs)
 
 
 def _forget_absent_folders() -> None:

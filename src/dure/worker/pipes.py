@@ -94,7 +94,7 @@ class Pipes:
                 left -= size
 
     def finish(self) -> None:
-        """Read the rest without pauses: the process that printed it has ended."""
+        """Read the rest without pauses: the process that printed it is ending."""
         self._hurried = True
         self.resume()
 

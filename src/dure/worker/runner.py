@@ -206,6 +206,7 @@ class Runner:
             self._rest(dict(content))
         elif kind == END:
             self._facts.report = dict(content)
+            self._pipes.finish()
             self._kill_at = min(self._kill_at, time.monotonic() + EXIT_S)
             self._timeout_at = float("inf")
             self._end_others(rank)

@@ -205,6 +205,10 @@ def others(config, monkeypatch):
             "h['o'] is p.DEFAULTS and [h['m'][0], h['m'][2]] == [p.MISSING, p.binary] and h['m'][1] is p.COUNTS",
         ),
         (
+            "import decimal, http.client; h = {'codes': http.client.responses, 'as': [decimal.ExtendedContext]}",
+            "h['codes'] is http.client.responses and h['as'][0] is decimal.ExtendedContext",
+        ),
+        (
             "p = package; h = [p.ONE]; g = [p.ONE]\ndef f(a: p.Text): pass\ndef k(a: p.Text): pass",
             "h[0] is p.ONE and f.__annotations__ == k.__annotations__ == {'a': p.Text}",
         ),

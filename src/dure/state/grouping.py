@@ -209,7 +209,7 @@ def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool
     failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
     known = shared.held.keys() | shared.inline
-    wanted = owned.found_at(unions.held - known, unions.modules)
+    wanted = owned.found_at(unions.held - known - shared.living.keys(), unions.modules, shared.namespace)
     known = {*nodes, *known, *wanted}
     inside = {key: it for key, it in owned.inside(unions, known, shared.namespace).items() if key not in known}
     before = shared.held.keys()

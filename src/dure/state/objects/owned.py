@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict)
 _NO_VALUES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, logging.Logger)
+_NOT_APART = (*_NO_VALUES, types.MethodType)  # which is made at each question, and equal
 _NOT_ASKED = {"__main__", "__mp_main__", "builtins", "sys", "dure"}  # what these have for a while is nobody's own
 _DEEP, _MOST, _LEAST = 4, 4_000, 100  # steps into what a module has, objects met in all modules, and yet in each
 _PLACES = 4  # of one object; several modules may have imported it
@@ -81,23 +82,27 @@ def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[
     return {**inside(left, {id(namespace[name]) for name in names}, namespace), **found}
 
 
-def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]]) -> dict[int, Any]:
-    """Return the values with these ids that modules still have where a table says, by their ids; not those of which
-    Python or their class finds the same object again.
+def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]], namespace: dict[str, Any]) -> dict[int, Any]:
+    """Return the values with these ids that modules still have where a table says, by their ids; not those of which a
+    load finds the same object again.
     """
     found = {}
     for key in keys:
         module, name = table[key]
         found[key] = _COPIES[key][0]() if key in _COPIES else _reached(vars(sys.modules[module]), name)
-    return {key: value for key, value in found.items() if id(value) == key and not _finds_itself(value)}
+    return {key: one for key, one in found.items() if id(one) == key and not _finds_itself(one, namespace)}
 
 
-def _finds_itself(value: Any) -> bool:
-    """Tell whether a pickle of it is loaded as the same object: it is saved by its name, or its class has but one."""
+def _finds_itself(value: Any, namespace: dict[str, Any]) -> bool:
+    """Tell whether it is saved by its name, or its class has but one."""
     if type(value) in _CONTAINERS:
         return False
+    from dure.state.objects.pickling import Shared, pickler_for
+
     try:
-        made = value.__reduce_ex__(5)
+        made = pickler_for(Shared(namespace), {}).reducer_override(value)
+        if made is NotImplemented:
+            made = value.__reduce_ex__(5)
         return type(made) is str or made[0](*made[1]) is value
     except Exception:  # whatever its class does: what cannot be saved is told
         return False
@@ -213,16 +218,17 @@ class _Table:
 
 
 def _places_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
+    # what Python's own modules have for themselves is for their own code to find again, as `dataclasses._FIELD` is
+    private = "_" if module.partition(".")[0] in sys.stdlib_module_names else "__"
     return {
         id(value): (module, name)
         for name, value in (_names_of(module, namespace) or {}).items()
-        if name[:2] != "__" and not issubclass(type(value), _NO_VALUES) and matters(type(value))
+        if not name.startswith(private) and not issubclass(type(value), _NOT_APART) and matters(type(value))
     }
 
 
 def _is_asked(module: str) -> bool:
-    top = module.partition(".")[0]
-    return top not in sys.stdlib_module_names and top not in _NOT_ASKED
+    return module.partition(".")[0] not in _NOT_ASKED
 
 
 def _is_own(module: str) -> bool:

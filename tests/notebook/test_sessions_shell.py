@@ -136,3 +136,24 @@ def test_a_hook_finds_what_it_needs_also_in_the_first_cell(desk):
     again = desk.open()
     assert "Error in callback" not in again.loaded.stream() + again.loaded.stream("stderr")
     assert again.value("set(seen)") == "{400000}"
+
+
+def test_results_of_cells_come_back_where_that_was_asked_for(desk):
+    kernel = desk.open()
+    kernel.run("items = [1, 2]; holder = [items]")
+    number = kernel.run("items").reply["execution_count"]
+    kernel.run("(each for each in items)")
+    assert "without `Out`" in told(kernel.run("%session outputs"))
+    assert not kernel.run("%session outputs maybe").ok
+    shown = [kernel.run(code) for code in ("%session outputs on", "len(items) + 5", "%session save", "%session")]
+    last = shown[1].reply["execution_count"]
+    assert f"Out[{number + 1}], __ (a generator" in told(shown[3])
+    desk.crash(kernel)
+    again = desk.open()
+    assert f"Out[{number + 1}] (a generator" in told(again.loaded), told(again.loaded)
+    assert again.value(f"(Out[{number}] is items, _{number} is holder[0], _)") == "(True, True, 7)"
+    assert again.value(f"sorted(Out)[:2] == [{number}, {last}]") == "True"
+    assert "saved with `Out`" in told(again.run("%session outputs"))
+    again.run("%session outputs off")
+    desk.crash(again)
+    assert desk.open().value(f"{number} in Out") == "False"

@@ -17,7 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, Snapshot, apply_extras, capture, capturing, freeze, process_extras, restore
+from dure.state import (
+    FolderBlobs,
+    Snapshot,
+    apply_extras,
+    capture,
+    capturing,
+    freeze,
+    process_extras,
+    restore,
+    result_extras,
+    results_in,
+)
 from dure.state.libraries.settings import read_settings, take_settings
 from dure.state.memory.held import Held
 from tests.examples import examples
@@ -189,16 +200,21 @@ def test_how_matplotlib_draws_comes_back(blobs, tmp_path):
     take_settings({"matplotlib": ({}, ["no.such"])})
 
 
-def test_extras_come_back_and_what_cannot_is_named_by_itself(blobs):
+def test_results_come_back_and_what_cannot_is_named_by_itself(blobs):
     items = [1, 2]
-    history = {"In": ["", "items", "1"], "Out[1]": items, "Out[2]": 1, "Out[3]": (i for i in items), "_": items}
-    snapshot = Snapshot.from_json(capture({"items": items}, blobs=blobs, extras=history).to_json())
+    scope = {"items": items, "Out": {1: items, 2: 1, 3: (i for i in items)}, "_": items}
+    extras = {"In": ["", "items", "1"], **result_extras(scope)}
+    snapshot = Snapshot.from_json(capture(scope, blobs=blobs, extras=extras).to_json())
     assert snapshot.names == ("items",)
     assert list(snapshot.unsaved) == ["Out[3]"]
     assert snapshot.unsaved["Out[3]"].startswith("Out[3]: a generator")
     again: dict[str, Any] = {}
     report = restore(snapshot, blobs, into=again)
-    assert report.extras["Out[1]"] is again["items"] is report.extras["_"]
+    found = results_in(report.extras)
+    assert found is not None
+    assert found == ({1: [1, 2], 2: 1}, {"_": [1, 2]})
+    assert found[0][1] is again["items"] is found[1]["_"]
+    assert report.extras["In"] == extras["In"]
     assert again == {"items": [1, 2]}
-    assert (report.extras["Out[2]"], report.extras["In"]) == (1, history["In"])
     assert snapshot.without({"items"}).extras.keys() == snapshot.extras.keys()
+    assert results_in({"In": []}) is None

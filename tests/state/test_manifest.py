@@ -18,6 +18,7 @@ from dure.state import (
     ManifestError,
     Snapshot,
     capture,
+    describe,
     diff,
     fingerprint,
     verify,
@@ -121,13 +122,14 @@ def test_verify_names_what_is_missing(blobs):
     assert verify(snapshot, blobs)[0].startswith("big: Blob")
 
 
-def test_a_diff_has_what_came_went_and_changed(blobs):
+def test_diff_and_describe(blobs):
     shared = [1]
     before = capture({"a": 1, "b": shared, "c": shared, "gone": 1}, blobs=blobs)
     shared.append(2)
     after = capture({"a": 1, "b": shared, "c": shared, "new": 1}, blobs=blobs)
     found = diff(before, after)
     assert (found.added, found.removed, found.changed) == (("new",), ("gone",), ("b", "c"))
+    assert "4 variables in 3 groups" in describe(after)
 
 
 def test_a_module_differs_only_where_it_is_another_one(tmp_path):

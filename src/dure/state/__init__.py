@@ -13,7 +13,8 @@ objects, about 0.1 s for 100,000 of them and less than 10 ms for few, and keeps 
 of changed bytes are copied, more is kept by a forked process that holds the pages until `save` or `close` ends (some
 10 ms per GB). Where a fork is not possible it saves at once and `save` only returns what is done. One `Frozen` after
 the other: save or close before the next `freeze`, and give the last snapshot as `base`, or all is read again.
-After a restore: `apply_extras(report.extras)` for random states and the folder.
+After a restore: `apply_extras(report.extras)` for random states and the folder. With `result_extras(namespace)` among
+the extras IPython's `Out` and `_` are saved, too, for `results_in(report.extras)`.
 
 A library of its own, shared by the notebook kernel and the worker; it imports nothing else of Dure. Names are
 loaded when first used, because the server side imports `dure.state.manifest` and must not pull in pickling
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from dure.state.changes import changed as changed
     from dure.state.extras import apply_extras as apply_extras
     from dure.state.extras import process_extras as process_extras
+    from dure.state.extras import result_extras as result_extras
+    from dure.state.extras import results_in as results_in
     from dure.state.identity import fingerprint as fingerprint
+    from dure.state.inspection import describe as describe
     from dure.state.inspection import diff as diff
     from dure.state.inspection import verify as verify
     from dure.state.manifest import ManifestError as ManifestError
@@ -49,9 +53,9 @@ if TYPE_CHECKING:
 _NAMES = {
     "capturing": ("Frozen", "capture", "freeze"),
     "changes": ("Changes", "changed"),
-    "extras": ("apply_extras", "process_extras"),
+    "extras": ("apply_extras", "process_extras", "result_extras", "results_in"),
     "identity": ("fingerprint",),
-    "inspection": ("diff", "verify"),
+    "inspection": ("describe", "diff", "verify"),
     "manifest": ("ManifestError", "Snapshot"),
     "restoring": ("Report", "restore"),
     "store.blobs": ("BlobError", "BlobMissing", "Blobs", "FolderBlobs", "open_blobs"),

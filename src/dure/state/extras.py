@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dure.state.store.blobs import Blobs
 
 RANDOM, SETTINGS, FOLDER, LAST = "random", "settings", "folder", "last"  # parts of `packed`; LAST: the last value
+RESULTS, _LAST_RESULTS = "Out", ("_", "__", "___")
 T = TypeVar("T")
 _PLAIN = (str, bytes, bool, int, float, type(None))
 
@@ -107,6 +108,25 @@ def _is_plain(value: Any) -> bool:
     if type(value) in {list, tuple}:
         return all(map(_is_plain, value))
     return type(value) in _PLAIN
+
+
+def result_extras(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return IPython's results as extras: each of `Out` and the last three by itself, so that one which cannot be saved
+    is named and the others are; under `RESULTS` the numbers of all.
+    """
+    out = namespace.get("Out")
+    numbered = {number: value for number, value in out.items() if type(number) is int} if isinstance(out, dict) else {}
+    last = {name: namespace[name] for name in _LAST_RESULTS if name in namespace}
+    return {RESULTS: [*numbered], **{f"{RESULTS}[{number}]": value for number, value in numbered.items()}, **last}
+
+
+def results_in(extras: Mapping[str, Any]) -> tuple[dict[int, Any], dict[str, Any]] | None:
+    """Return `Out` and the last results from a report's extras; None where they were not saved."""
+    if RESULTS not in extras:
+        return None
+    numbered = {number: f"{RESULTS}[{number}]" for number in extras[RESULTS]}
+    last = {name: extras[name] for name in _LAST_RESULTS if name in extras}
+    return {number: extras[name] for number, name in numbered.items() if name in extras}, last
 
 
 def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Look at snapshots without loading them: how two differ, and whether their bytes are all there and whole."""
+"""Look at snapshots without loading them: what they hold, how two differ, whether their bytes are all there."""
 
 from __future__ import annotations
 
@@ -67,6 +67,17 @@ def _says_the_same(name: str, before: Snapshot, after: Snapshot) -> bool:
     if [run.digest for run in (*old.buffers, *old.parts)] != [run.digest for run in (*new.buffers, *new.parts)]:
         return False
     return same_but_for_texts(base64.b64decode(one), base64.b64decode(other))
+
+
+def describe(snapshot: Snapshot) -> str:
+    """Return a table of the variables, largest first, and what could not be saved."""
+    rows = sorted(snapshot.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"{name:<{width}}  {size_text(variable.size_bytes):>9}  {variable.type}" for name, variable in rows]
+    lines.append(f"{len(rows)} variables in {len(snapshot.groups)} groups, {size_text(snapshot.size_bytes)}.")
+    if snapshot.unsaved:
+        lines += ["Not saved:", *(f"  {reason}" for _, reason in sorted(snapshot.unsaved.items()))]
+    return "\n".join(lines)
 
 
 def size_text(size_bytes: int) -> str:

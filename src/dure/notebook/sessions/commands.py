@@ -401,6 +401,17 @@ def _choice(notebook: NotebookSession) -> str:
     return say("on_existing", name=short(notebook.name or ""), number=saved.number, at=clock(saved.at))
 
 
+def _outputs(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    saver = saver_of(notebook)
+    if rest and rest[0] not in {"on", "off"}:
+        raise QuietError(say("outputs_choice", word=rest[0]))
+    if rest:
+        flushed(notebook)
+        saver.outputs = rest[0] == "on"
+        notebook.take()
+    notebook.show(say("outputs_on" if saver.outputs else "outputs_off", name=short(notebook.name or "")))
+
+
 COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
     "status": _status,
     "save": _save,
@@ -412,11 +423,22 @@ COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
     "fork": _fork,
     "share": _share,
     "unshare": _unshare,
+    "outputs": _outputs,
     "off": _off,
     "on": _on,
 }
 # what may follow a command: at most so many words, and this option; without a number any
-_WORDS: Mapping[str, int] = {"status": 0, "list": 0, "diff": 2, "undo": 0, "rerun": 0, "fork": 1, "off": 0, "on": 1}
+_WORDS: Mapping[str, int] = {
+    "status": 0,
+    "list": 0,
+    "diff": 2,
+    "undo": 0,
+    "rerun": 0,
+    "fork": 1,
+    "outputs": 1,
+    "off": 0,
+    "on": 1,
+}
 _OPTIONS: Mapping[str, str] = {"list": "--all", "restore": "--trust", "share": "--team"}
 
 

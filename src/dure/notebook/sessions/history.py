@@ -131,6 +131,24 @@ def put_history(shell: Any, history: History, ended: Sequence[Ended]) -> int:
     return moved
 
 
+def is_result(name: str) -> bool:
+    """Tell whether a name in a snapshot is of a cell's result, and no variable's."""
+    return name.startswith("Out[")
+
+
+def put_results(shell: Any, numbered: Mapping[int, Any], last: Mapping[str, Any]) -> None:
+    """Make `Out` and the last results what they were; what this kernel has given by now stays."""
+    display, namespace = shell.displayhook, shell.user_ns
+    is_first = not namespace["_oh"]
+    for number, value in numbered.items():
+        namespace["_oh"].setdefault(number, value)
+        namespace.setdefault(f"_{number}", value)
+    for name, value in last.items() if is_first else ():
+        if namespace.get(name) is getattr(display, name, None):  # else it is a variable of the person's
+            setattr(display, name, value)
+            namespace[name] = value
+
+
 def _number_on(compiler: Any, ran: int, moved: int) -> None:
     """Have the cell that is about to be compiled go by its new number: IPython took the former before this began."""
     cache = compiler.cache

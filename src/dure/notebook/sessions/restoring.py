@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.context import language
 from dure.notebook.own_modules import OWN_MODULES
 from dure.notebook.sessions.ended import ended_text, rerun_text
-from dure.notebook.sessions.history import History, history_of
+from dure.notebook.sessions.history import History, history_of, is_result
 from dure.notebook.sessions.words import say
 from dure.wire.retold import retold
 
@@ -67,6 +67,7 @@ class Brought:
     own_modules: dict[str, str] = field(default_factory=dict)  # as they were when it was saved
     edited: dict[str, list[str]] = field(default_factory=dict)  # modules that are not, with the variables
     ended: Sequence[Ended] = ()  # cells after it that no version holds
+    results: tuple[dict[int, Any], dict[str, Any]] | None = None  # `Out` and the last ones, where they were saved
 
     @property
     def cells(self) -> list[int]:
@@ -89,7 +90,7 @@ def bring_back(
     folder, too. What does not load is in `lost`; everything else is there in one step. With `lazily` what takes long
     comes `later`, and the caller has each cell wait for what it needs of that.
     """
-    from dure.state import apply_extras, restore
+    from dure.state import apply_extras, restore, results_in
     from dure.state.extras import apply_settings
     from dure.state.libraries.registered import ABOUT, register_again
 
@@ -110,7 +111,8 @@ def bring_back(
     extras = report.extras
     history = history_of(extras)
     inputs = history.inputs
-    reasons = {name: reason for name, reason in report.failed.items() if name not in saved.snapshot.extras}
+    beside_names = {name for name in saved.snapshot.extras if not is_result(name)}
+    reasons = {name: reason for name, reason in report.failed.items() if name not in beside_names}
     unloadable = bool(reasons)
     if names is None:
         reasons |= {name: reason for name, reason in saved.snapshot.unsaved.items() if name not in namespace}
@@ -121,6 +123,7 @@ def bring_back(
     brought.kept = saved.snapshot.only(brought.lost)
     brought.own_modules = extras.get(OWN_MODULES) or {}
     if beside:
+        brought.results = results_in(extras)
         brought.registered = {name: value for name, value in extras.items() if name.startswith(ABOUT)}
         brought.lost |= {
             label: Lost(reason, cell, inputs[cell] if cell is not None and cell < len(inputs) else "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.own_modules import OWN_MODULES
-from dure.notebook.sessions.history import GONE
+from dure.notebook.sessions.history import GONE, is_result
 from dure.notebook.sessions.journal import Journal
 from dure.notebook.sessions.opening import AWAY, Opened, a_client
 from dure.wire.skew import SKEW
@@ -93,6 +93,7 @@ class Saver:
     registered: Registered = field(default_factory=_registered)
     shell_settings: ShellSettings | None = None
     own_modules: OwnModules | None = None
+    outputs: bool = False  # whether `Out` is saved, too
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -127,7 +128,7 @@ class Saver:
 
         `waited_for`: a cell cannot begin meanwhile.
         """
-        from dure.state import freeze, process_extras
+        from dure.state import freeze, process_extras, result_extras
 
         began, spares = time.perf_counter(), waited_for and not self._earned
         try:
@@ -135,6 +136,7 @@ class Saver:
             of_shell = self.shell_settings.made(cells) if self.shell_settings is not None else None
             registered = self.registered.extras(self.namespace, cells, of_shell)
             extras = {**process_extras(), **facts.history.extras(), **registered}
+            extras |= result_extras(self.namespace) if self.outputs else {}
             if self.own_modules is not None:
                 reloading = self.shell_settings is not None and self.shell_settings.reloading
                 extras |= {OWN_MODULES: own} if (own := self.own_modules.digests(reloading=reloading)) else {}
@@ -227,7 +229,7 @@ class Saver:
         snapshot = frozen.save() if rest is None else rest.merged(frozen.save())
         if facts.if_changed and self.base is not None and not diff(self.base, snapshot):
             return
-        unsaved = {name: reason for name, reason in snapshot.unsaved.items() if name in self.namespace}
+        unsaved = {name: why for name, why in snapshot.unsaved.items() if name in self.namespace or is_result(name)}
         known = {*snapshot.variables, *snapshot.unsaved}
         made, sources = _made_by(facts, known, set(snapshot.unsaved))
         document = SessionDocument(snapshot=snapshot.store(self.blobs), cell=facts.cell, made=made, sources=sources)

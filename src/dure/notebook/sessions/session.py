@@ -17,7 +17,7 @@ from dure.notebook.context import cell_under_way, connection, notebook_name
 from dure.notebook.own_modules import OwnModules
 from dure.notebook.sessions.ended import EndedCells, ended_line, source_of
 from dure.notebook.sessions.ending import GRACE_S, Uncut, watch_shutdown, watch_sigterm
-from dure.notebook.sessions.history import CellFiles, know_files, put_history
+from dure.notebook.sessions.history import CellFiles, know_files, put_history, put_results
 from dure.notebook.sessions.journal import Journal, folder, left_behind
 from dure.notebook.sessions.names import Names
 from dure.notebook.sessions.restoring import Brought, bring_back, clock, earlier_text, restored_line, short
@@ -344,9 +344,12 @@ class NotebookSession:
         """Remember where the restored names are from, and which ones are missing."""
         self.names.restored(brought)
         know_files(self.shell, brought.history)
+        if brought.results is not None:
+            put_results(self.shell, *brought.results)
         brought.edited = self._modules.edited(brought.own_modules, brought.saved.snapshot)
         if self.saver is not None:
             self.saver.checks.append(brought.check)
+            self.saver.outputs = self.saver.outputs or brought.results is not None
             if brought.registered is not None:
                 self.saver.registered.carry_on(brought.registered, brought.history.inputs, brought.lost)
             if brought.lost and brought.kept is not None:

@@ -225,6 +225,18 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Saving is off for {name}: `%session on` switches it on.",
         "{name}의 저장이 꺼져 있습니다. `%session on`으로 켤 수 있습니다.",
     ),
+    "outputs_on": (
+        "{name} is saved with `Out` and `_`, the results of its cells. `%session outputs off` ends that.",
+        "{name}은(는) 셀의 결과인 `Out`과 `_`도 함께 저장합니다. `%session outputs off`로 끌 수 있습니다.",
+    ),
+    "outputs_off": (
+        "{name} is saved without `Out` and `_`, the results of its cells. `%session outputs on` saves them, too.",
+        "{name}은(는) 셀의 결과인 `Out`과 `_` 없이 저장합니다. `%session outputs on`으로 함께 저장할 수 있습니다.",
+    ),
+    "outputs_choice": (
+        "`%session outputs` is followed by on or off, not by {word}.",
+        "`%session outputs` 뒤에는 {word}이(가) 아니라 on이나 off를 쓰세요.",
+    ),
     "switched_on": ("{name} is saved after each cell from now on.", "이제 셀을 실행할 때마다 {name}을(를) 저장합니다."),
     "switched_off": (
         (
@@ -431,6 +443,7 @@ HELP: Mapping[str, str] = {
 %session fork NAME           keep the state as a session of its own
 %session share PERSON …|--team
                              let people of your team read it; `%session unshare [PERSON …]` ends that
+%session outputs [on|off]    save `Out` and `_` with the variables, too
 %session off | on [NAME]     stop saving this notebook, or begin""",
     "ko": """%session                     이 노트북의 저장 상태와 저장되지 않은 변수
 %session save [이름표]       지금 저장
@@ -443,6 +456,7 @@ HELP: Mapping[str, str] = {
 %session fork NAME           현재 상태를 별도의 세션으로 보관
 %session share 사람 …|--team
                              같은 팀에 읽기 전용으로 공유. `%session unshare [사람 …]`으로 해제
+%session outputs [on|off]    셀의 결과인 `Out`과 `_`도 함께 저장
 %session off | on [NAME]     이 노트북 저장을 끄거나 켜기""",
 }
 

@@ -348,6 +348,16 @@ ROWS = [
         ("names of a star import", "from math import *\nx = sqrt", "x(4) == 2 and pi > 3"),
         ("module made by hand", "import types; x = types.ModuleType('made'); x.a = 3", "x.a == 3"),
         ("the namespace itself", "x = globals()", "x is globals()"),
+        (
+            "dictionary of a module inside an object",
+            "import http.client; x = {'codes': [http.client.responses]}",
+            "x['codes'][0] is __import__('http.client').client.responses",
+        ),
+        (
+            "instance that a package has, inside an object",
+            "import scipy.stats; x = {'one': scipy.stats.norm, 'other': [scipy.stats.gamma]}",
+            "x['one'] is __import__('scipy.stats').stats.norm and x['other'][0] is __import__('scipy.stats').stats.gamma",
+        ),
     ),
     *SCIENCE_ROWS,
     *rows(

@@ -127,7 +127,7 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
-    cutter.leave_in(lambda: {*unions.modules, *(id(value) for *_, value in owned.nested(nodes, shared.namespace))})
+    cutter.leave_in(*_of_modules(nodes, unions.modules, shared))
     shared.living.update(standard.names_of_modules(node.value for node in queue))
     if not shared.living.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
         shared.met_living = shared.living
@@ -174,6 +174,20 @@ def _places(shared: Shared, kinds: Kinds) -> dict[int, tuple[str, str]]:
     found = owned.places(shared.namespace, kinds.matters)
     variables = {key: it.places[0] for key, it in shared.placed.items()}
     return {**found, **variables} if variables else found
+
+
+def _of_modules(
+    nodes: dict[int, Node], places: dict[int, tuple[str, str]], shared: Shared
+) -> tuple[Callable[[], set[int]], Callable[[set[int]], set[int]]]:
+    """Return what tells the ids of what modules have, as far as is known, and of which of them they have it still."""
+
+    def inside() -> set[int]:
+        return {id(value) for *_, value in owned.nested(nodes, shared.namespace)}
+
+    def still(keys: set[int]) -> set[int]:
+        return {*owned.found_at(keys & places.keys(), places, shared.namespace), *(keys & inside())}
+
+    return lambda: {*places, *inside()}, still
 
 
 def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:

@@ -104,11 +104,16 @@ class Cutter:
         found = {id(one.cut): one.cut for one in stand_ins}
         return [cut for key, cut in found.items() if cut is not None and key in self._cuts]
 
-    def leave_in(self, ids: Callable[[], set[int]]) -> None:
+    def leave_in(self, ids: Callable[[], set[int]], still: Callable[[set[int]], set[int]]) -> None:
         """Have what is in one part with one of some objects pickled with what has its container; called before anything
-        is pickled, so that nobody is joined with that for it.
+        is pickled, so that nobody is joined with that for it. `still` tells of which of these ids the objects live.
         """
-        asked = _sorted(ids()) if self._cuts else None
+        if not self._cuts:
+            return
+        asked = _sorted(ids())
+        found = [(cut, index) for cut in self._cuts.values() for index in self._holding(cut, asked)]
+        held = {key for cut, at in found for key in asked[sharing.common(asked, cut.parts[at].ids)].tolist()}
+        asked = _sorted(still(held) if held else held)
         for key, cut in list(self._cuts.items()):
             cut.left_in = self._holding(cut, asked)
             cut.within |= cut.left_in

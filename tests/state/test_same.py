@@ -248,7 +248,8 @@ def test_of_pages_that_were_written_it_is_known_what_was_there_and_of_no_others(
     made = plain.dumps((data,))
     slots = table, 0, table.slots
     pages, _ = made.pages_with(slots, None)
-    at = np.array([1, 2, 40, len(pages) - 1])
+    items = [layout.word_at(id(each) + layout.LIST_ITEMS_AT) // layout.PAGE_BYTES for each in data]
+    at = layout.distinct(np.searchsorted(pages, [items[0], items[7000], items[-1]]))
     pages, found = made.pages_with(slots, pages[at])
     assert found is not None
     assert set(at) <= set(found.at)
@@ -256,16 +257,11 @@ def test_of_pages_that_were_written_it_is_known_what_was_there_and_of_no_others(
     asked = same.Asked.of(found, pages, at)
     assert asked is not None
     assert same.still([asked]) == [True]
-    assert same.Asked.of(found, pages, np.array([1, 20])) is None
-    noted_pages = set(pages[found.at].tolist())
-    items = {
-        index: layout.word_at(id(each) + layout.LIST_ITEMS_AT) // layout.PAGE_BYTES for index, each in enumerate(data)
-    }
-    on = [data[index] for index, page in items.items() if page in noted_pages]
-    off = [data[index] for index, page in items.items() if page not in noted_pages]
-    off[0][0] = object()
+    others = np.setdiff1d(np.arange(len(pages)), found.at)
+    assert same.Asked.of(found, pages, np.sort(np.append(at, others[0]))) is None
+    next(each for each, page in zip(data, items, strict=True) if page not in pages[found.at])[0] = object()
     assert same.still([asked]) == [True]
-    on[0][0] = -1
+    data[7000][0] = -1
     assert same.still([asked]) == [False]
 
 

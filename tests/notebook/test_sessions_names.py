@@ -26,7 +26,7 @@ def test_as_vs_code_opens_notebooks_the_same_file_is_the_same_session(desk):
         kernel = desk.open(name, PYTHONSTARTUP=str(STARTUP), before=told_path)
         if at == 0:
             kernel.run("x = 41")
-            until(lambda: desk.saved("deep/train.ipynb") >= 2)
+            settled(desk, "deep/train.ipynb")
             os.kill(pid_of(kernel), signal.SIGKILL)
     assert "Restored 1 variable of train.ipynb" in told(kernel.loaded)
     assert kernel.value("x") == "41"
@@ -35,7 +35,7 @@ def test_as_vs_code_opens_notebooks_the_same_file_is_the_same_session(desk):
 def test_where_vs_code_tells_no_file_the_name_on_the_server_counts_without_its_number(desk):
     kernel = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
     kernel.run("y = 5")
-    until(lambda: desk.saved("other.ipynb") >= 2)
+    settled(desk, "other.ipynb")
     os.kill(pid_of(kernel), signal.SIGKILL)
     again = desk.open(f"other-jvsc-{uuid.uuid4()}.ipynb", PYTHONSTARTUP=str(STARTUP), before="pass")
     assert "Restored 1 variable of other.ipynb" in told(again.loaded)

@@ -13,7 +13,7 @@ from dure.adapters.blobs import S3BlobStores
 from dure.adapters.s3keys import Keys, opened
 from dure.settings import S3Settings
 from tests.api.plane import Plane, served, until
-from tests.notebook.desk import Desk, told
+from tests.notebook.desk import Desk, settled, told
 from tests.s3server import program, s3_server
 
 pytestmark = pytest.mark.s3
@@ -56,9 +56,8 @@ def test_a_session_comes_back_from_an_encrypted_bucket_and_is_undone_and_forked(
     kernel.run(
         f"import numpy as np\nbig = np.arange(2_000_000.0); half = big[:10]; text = {NEEDLE!r}; rows = [[1]] * 3"
     )
-    until(lambda: desk.saved() >= 2)  # megabytes on their way to a bucket
+    settled(desk)  # megabytes on their way to a bucket
     kernel.run("big[7] = -1")
-    until(lambda: desk.saved() >= 3)
     desk.crash(kernel)
     again = desk.open()
     assert "Restored 5 variables of train.ipynb" in told(again.loaded)

@@ -426,3 +426,23 @@ def test_a_process_that_maps_a_device_hashes_all(monkeypatch):
     monkeypatch.setattr(written, "_shared_files", lambda: None)
     monkeypatch.setattr(written, "_maps", lambda: "7f0000000000-7f0000001000 rw-s 0 00:0e 12 anon_inode:[io_uring]\n")
     assert written.current() is None
+
+
+@needs_marks
+def test_marks_that_are_cleared_before_the_kernel_refuses_what_follows_are_not_lost():
+    watched = written.current()
+    assert watched is not None
+    watch, private = watched
+    array, page = pages(), mmap.PAGESIZE
+    start = array.__array_interface__["data"][0]
+    middle = start + 4 * 1024 * 1024
+    before = np.array([(start + BYTES) // page - 1], "u8")
+    watch.watch_pages(before)  # what is one area now is known
+    look = watch.look(start, middle - start, private)  # and two from here on
+    assert look is not None
+    watch.learn(look, ["known"])
+    array[middle - start - 1] = 9
+    watch.watch_pages(np.array([middle // page - 1, middle // page], "u8"))
+    look = watch.look(start, middle - start, private)
+    assert look is not None
+    assert look.digests == [None]

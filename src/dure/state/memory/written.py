@@ -212,6 +212,7 @@ class Watch:
             try:
                 found = self._scan(low, high)
                 if found is None and private is not None and private.covers(low, high):
+                    self._forget(low, high)  # marks are cleared up to where it was refused
                     _register(self._faults, low, high)
                     found = self._scan(low, high)
             except OSError:

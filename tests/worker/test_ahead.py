@@ -1,7 +1,9 @@
 """A runner and its user process are forked before their job comes: it starts in them, and their death costs no job."""
 
 import os
+import resource
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,44 @@ def test_jobs_that_come_at_once_each_have_processes_of_their_own(new_server):
     attempts = [server.cell("import os; print(os.getpid(), os.urandom(4).hex())") for _ in range(4)]
     assert {attempt.result()["status"] for attempt in attempts} == {"ok"}
     assert len({attempt.text().split()[0] for attempt in attempts}) == 4
+
+
+def replace_spare(server, descriptors):
+    """Kill the processes that wait, so that the server has to fork anew with this number of descriptors more."""
+    pids = waiting(server)
+    has = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (has + descriptors, before[1]))
+    os.kill(pids[0], signal.SIGKILL)
+    wait_until(lambda: not any(map(processes.process, pids)), "the server's notice")
+    return before
+
+
+def test_where_no_process_can_be_forked_ahead_the_server_lives_and_a_job_has_its_own(new_server):
+    server = new_server()
+    before = replace_spare(server, -1)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+    assert server.cell("print('ran')").result()["status"] == "ok"
+
+
+def test_a_runner_whose_user_process_cannot_be_forked_ahead_waits_for_its_job_nevertheless(new_server):
+    server = new_server()
+    before = replace_spare(server, 4)  # enough for a runner's pipe, too few for all that a user process needs
+
+    def waits():
+        alone = [processes.process(pid) for pid in processes.tree(server.process.pid) - {server.process.pid}]
+        return alone[0] if [one.session == one.pid and one.state == "S" for one in alone if one] == [True] else None
+
+    runner = wait_until(waits, "a runner that waits alone").pid
+    for pid in (server.process.pid, runner):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    attempt = server.cell("import os; print(os.getppid())")
+    assert attempt.result()["status"] == "ok"
+    assert attempt.text() == f"{runner}\n"
+
+
+def test_a_folder_for_temporary_files_counts_though_the_server_has_used_another(server, tmp_path):
+    code = f"import os, tempfile; os.environ['TMPDIR'] = {str(tmp_path)!r}; print(tempfile.gettempdir())"
+    attempt = server.cell(code)
+    attempt.result()
+    assert attempt.text() == f"{tmp_path}\n"

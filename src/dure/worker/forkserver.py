@@ -39,6 +39,7 @@ ALREADY_SERVED = 75
 RUN_MARK = "DURE_RUN_MARK"
 _PADDED = "DURE_FORKSERVER_PADDING"
 _AHEAD_S = 0.1  # after a start: the job that has just begun is first
+_AGAIN_S = 1.0  # until the next, when one cannot be forked or is killed at once
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,7 +130,9 @@ class ForkServer:
         gc.freeze()  # a collection in a fork would touch, and so copy, every page
         while not self._leaving:
             if self._spare is None and not self._retired and time.monotonic() >= self._ahead_at:
-                self._spare = self._fork()
+                self._ahead_at = time.monotonic() + _AGAIN_S
+                with contextlib.suppress(OSError):  # a job that finds no room either is told so
+                    self._spare = self._fork()
             for key, _ in self._selector.select(self._wait_s()):
                 key.data()
             if self._is_idle() or (self._retired and not self._runners):
@@ -186,7 +189,8 @@ class ForkServer:
             died |= status != 0
             self._idle_since = time.monotonic()
         if died:  # a killed runner's children came to us, and nobody else will end them
-            self._kill_orphans()
+            with contextlib.suppress(OSError):  # no descriptor is left to look; whoever asked for the job sweeps, too
+                self._kill_orphans()
 
     def _kill_orphans(self) -> None:
         orphans = processes.own_children() - self._runners - ({self._spare.pid} if self._spare else set())
@@ -242,7 +246,12 @@ class ForkServer:
         reader, writer = os.pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of C threads, which are fork-aware
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(reader)
+                os.close(writer)
+                raise
         if pid == 0:
             os.close(writer)
             self._become_runner(reader)

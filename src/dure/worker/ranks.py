@@ -134,7 +134,7 @@ class Rank:
         return True
 
 
-def start(spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked) -> list[Rank]:
+def start(spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked | None) -> list[Rank]:
     """Give the user processes of an attempt, `first` and those forked now, their orders; return them by rank."""
     meeting = arrange() if spec.others else None
     hold = [meeting.hold.fileno()] if meeting else []
@@ -142,8 +142,8 @@ def start(spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked) ->
     for one in of_nodes(spec, meeting.port if meeting else 0):
         memory = _memory_limit(one, prepared)
         theirs = [fd for rank in found for fd in rank.process.descriptors]
-        process = fork(prepared, [*theirs, *hold]) if found else first
-        while not process.give(UserOrder(folder, one, memory)):
+        process = None if found else first
+        while process is None or not process.give(UserOrder(folder, one, memory)):
             process = fork(prepared, [*theirs, *hold])
         found.append(Rank(one, process, memory, meeting))
     return found

@@ -61,15 +61,16 @@ def run_attempt(order: int, prepared: Prepared) -> None:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    process = ranks.fork(prepared, [order])
+    process = None
+    with contextlib.suppress(OSError):  # no room: it is forked, or told that it cannot be, once there is a job
+        process = ranks.fork(prepared, [order])
     folder = Path(os.fsdecode(os.read(order, 4096)))  # PATH_MAX, which a pipe takes and gives as one
+    os.close(order)
     if not folder.is_absolute() or not _claim(folder):
-        process.end()
-        return
+        return  # and with us ends the user process
     try:
         spec = read_spec(folder)
     except SpecError as error:
-        process.end()
         job, _, attempt = folder.name.rpartition(".")
         spec = AttemptSpec(job=job, attempt=int(attempt) if attempt.isdigit() else 0, kind="command")
         Spool(folder, spec).end(outcome(Facts(refusal=str(error))))
@@ -94,7 +95,7 @@ def _claim(folder: Path) -> bool:
 class Runner:
     """The loop. Its callbacks note what happened; `_tick` acts on time; `outcome` makes the result of the notes."""
 
-    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared, process: ranks.Forked) -> None:
+    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared, process: ranks.Forked | None) -> None:
         self._folder = folder
         self._spec = spec
         self._prepared = prepared
@@ -131,10 +132,9 @@ class Runner:
             self._facts.refusal = str(error)
         except Exception as error:
             traceback.print_exc()
-            sentence = (
+            self._facts.refusal = (
                 f"The runner of this job failed ({type(error).__name__}: {error}). See the log of the fork server."
             )
-            self._facts.refusal = sentence
         self._end()
 
     # --- beginning -------------------------------------------------------------------------------------------------

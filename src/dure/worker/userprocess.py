@@ -18,6 +18,7 @@ import pickle
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 import weakref
@@ -172,5 +173,6 @@ def _renew() -> None:
         sys.modules["numpy.random"].seed()
     if "torch" in sys.modules:
         sys.modules["torch"].seed()
+    tempfile.tempdir = None  # or TMPDIR would count for nothing
     sys.path[:] = ["", *(path for path in sys.path if path)]
     sys.argv = [""]

@@ -1,11 +1,13 @@
 """A command over several nodes: one process each, that find each other, print as one, and end together."""
 
 import functools
+import gc
 import json
 import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 import zipfile
@@ -15,7 +17,7 @@ import pytest
 
 from dure.worker import processes
 from dure.worker.meeting import arrange
-from dure.worker.ranks import Merged
+from dure.worker.ranks import Forked, Merged
 from dure.worker.spec import SpecError
 from tests.worker.conftest import leftovers, wait_until
 
@@ -292,3 +294,21 @@ def test_the_port_is_none_that_a_program_is_given_which_asks_for_any():
     assert not any(low <= port <= high for port in ports)
     for meeting in meetings:
         meeting.hold.close()
+
+
+def test_a_process_that_is_ended_before_its_order_leaves_the_next_one_its_ends():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    pairs = [socket.socketpair() for _ in range(3)]
+    order, *outputs = (os.dup(0) for _ in range(3))
+    ended = Forked(process.pid, order, {"stdout": outputs[0], "stderr": outputs[1]}, *(ours for ours, _ in pairs))
+    ended.end()
+    process.wait()
+    for _, theirs in pairs:
+        theirs.close()
+    next_ones = [os.dup(0) for _ in range(8)]  # under the numbers that are free now
+    pairs.clear()
+    del ended
+    gc.collect()
+    for fd in next_ones:
+        os.close(fd)
+    os.close(order)

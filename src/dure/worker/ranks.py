@@ -63,8 +63,10 @@ class Forked:
         processes.kill(self.pid)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        for fd in self.descriptors:
+        for fd in self.outputs.values():
             os.close(fd)
+        for end in (self.messages, self.questions, self.incoming):
+            end.close()
 
 
 def fork(prepared: Prepared, not_theirs: Sequence[int]) -> Forked:

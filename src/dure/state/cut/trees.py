@@ -95,7 +95,7 @@ class Walk:
             self._weights.append(weight + 1)
             self._clean.append(clean)
             if len(nodes) > _MOST:
-                raise LookupError
+                raise plain.NotPlainError
         return again
 
     def _in_circles(self, again: list[tuple[int, Any]]) -> Iterable[int]:

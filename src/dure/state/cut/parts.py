@@ -34,8 +34,8 @@ _TOP = 8192  # objects above the branches of a tree, at most
 _TOP_EACH = 16  # and for each branch as many more
 _DEAR_BYTES = 2 * 1024 * 1024  # of a pickle; where so much changes each time, noting where it is would be as dear
 _ROUNDS = 3  # in which a tree is looked at again
-# raised where another thread changes what is read, or it is nested too deep; tests without that catch less
-RACES: tuple[type[Exception], ...] = (LookupError, RuntimeError, AttributeError)
+# what leaves a value whole: but for the first it is raised where another thread changes it, so most tests let it pass
+UNCUT: tuple[type[Exception], ...] = (NotPlainError, RecursionError, RuntimeError, LookupError, AttributeError)
 _PARTS = 1024  # of one container, at most, or the manifest would be large
 
 
@@ -188,7 +188,7 @@ class Cutter:
             was_known = id(container) in remembered.roots
             try:
                 cut = None if kind is None else self._cut(container, kind, ways)
-            except (NotPlainError, *RACES):
+            except UNCUT:
                 cut = None
             if cut is not None:
                 self._cuts[id(cut)] = cut
@@ -269,7 +269,7 @@ class Cutter:
     def _planned_of(self, value: Any) -> list[tuple[Any, bool]]:
         try:
             walk = self._walked(value)
-        except (NotPlainError, *RACES):
+        except UNCUT:
             return []
         found, left = walk.branches(PART_WEIGHT)
         for one in left:
@@ -286,7 +286,7 @@ class Cutter:
         """Cut branches off a value, those of the last capture where they are."""
         try:
             walk = self._walked(value)
-        except (NotPlainError, *RACES):
+        except UNCUT:
             return
         if len(walk.nodes) > _TOP + _TOP_EACH * len(walk.stopped):
             for key in walk.stopped:
@@ -390,7 +390,7 @@ class Cutter:
                     outside=outside,
                     most_bytes=plain.MOST_TREE_BYTES,
                 )
-            except (NotPlainError, *RACES):
+            except UNCUT:
                 made = None
                 continue
             if not len(sharing.common(_sorted(top), made.ids)):
@@ -468,7 +468,7 @@ def _sorted(ids: Iterable[int]) -> Any:
 def _large_in(value: Any) -> list[tuple[Any, str]]:
     try:
         found = large.large_in(value, remembered.roots, LARGE_WEIGHT, PART_WEIGHT, remembered.branches)
-    except RACES:
+    except UNCUT:
         return []
     return [(container, way) for container, way in found if not remembered.left_alone(id(container))]
 

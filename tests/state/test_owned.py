@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dure.state import FolderBlobs, capture, changed, diff
+from dure.state.memory import layout
 
 CONFIG = """
 from collections import OrderedDict, defaultdict
@@ -302,3 +303,16 @@ def test_a_module_that_is_gone_leaves_copies_that_are_told(tmp_path, config):
     own, told, _ = _back(tmp_path / "store", digest, config, "NAMES == ['a', ['b']]")
     assert own
     assert told["NAMES"] == "a copy of config.NAMES, which is not there now or is of another type"
+
+
+@pytest.mark.skipif(not layout._CHANGES_COUNT, reason="this Python does not count changes of dictionaries")
+def test_what_an_installed_module_has_anew_under_an_old_name_is_that_again(others, tmp_path):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("import importlib, package\nbox = [package.DEFAULTS]", scope)
+    blobs = FolderBlobs(tmp_path / "store")
+    capture(scope, blobs=blobs)
+    exec("package.DEFAULTS = {'set': 'anew'}\nbox = [package.DEFAULTS]\nimportlib.reload(package)", scope)
+    exec("box.append(package.DEFAULTS)", scope)
+    digest = capture(scope, blobs=blobs).store(blobs)
+    check = "box[0] == {'set': 'anew'} and box[1] is package.DEFAULTS"
+    assert _back(tmp_path / "store", digest, others, check)[0] is True

@@ -20,7 +20,7 @@ TYPE_AT = 8  # of every object
 SIZE_AT = 16  # of a list, tuple, text, bytes and byte array: how many elements; of a dictionary: how many items
 LIST_ITEMS_AT = 24
 _ITEM_BYTES = 8
-DICT_KEYS_AT, DICT_VALUES_AT = 32, 40
+_DICT_CHANGES_AT, DICT_KEYS_AT, DICT_VALUES_AT = 24, 32, 40
 KEYS_FORM_AT, KEYS_USABLE_AT, KEYS_ENTRIES_AT, KEYS_INDEX_AT = 8, 16, 24, 32
 _BEFORE = 48  # bytes before an object, in which Python keeps what belongs to it
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
@@ -174,6 +174,18 @@ def distinct(numbers: Any) -> Any:
     return found[numpy.concatenate([[True], found[1:] != found[:-1]])] if len(found) else found
 
 
+def changes_of(dicts: list[dict[str, Any]]) -> list[int]:
+    """Return for each dictionary a number that is another one once something was put into it or taken out; where Python
+    does not count that, how many it has.
+    """
+    if not _CHANGES_COUNT:
+        return list(map(len, dicts))
+    if "numpy" not in sys.modules:
+        return [word_at(id(each) + _DICT_CHANGES_AT) for each in dicts]
+    found: list[int] = words(ids(dicts) + sys.modules["numpy"].uint64(_DICT_CHANGES_AT)).tolist()
+    return found
+
+
 def word_at(address: int) -> int:
     """Return the machine word at an address."""
     return ctypes.c_uint64.from_address(address).value
@@ -284,6 +296,15 @@ def arrays_work() -> bool:
     return True
 
 
+def _changes_count() -> bool:
+    probe: dict[str, Any] = {"a": None}
+    found = []
+    for value in (None, probe, None, probe):
+        probe["a"] = value
+        found += [word_at(id(probe) + _DICT_CHANGES_AT) for _ in range(2)]
+    return found[::2] == found[1::2] and len(set(found[2:])) == len(found[2:]) // 2
+
+
 class _Probe:
     def __init__(self) -> None:
         self.one, self.two, self.three = object(), "two", [3]
@@ -325,4 +346,5 @@ _EMPTY: dict[Any, Any] = {}
 NO_KEYS = word_at(id(_EMPTY) + DICT_KEYS_AT) if dict.__basicsize__ == _BASIC[dict] else 0
 NO_ELEMENT = _left_by_element()
 WORKS = _works()
+_CHANGES_COUNT = WORKS and _changes_count()
 INSTANCES = WORKS and _instances_work()

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dure.state.memory import layout
 from dure.state.objects import marks
 
 if TYPE_CHECKING:
@@ -182,13 +183,13 @@ def _digest(file: str, modified_ns: int, size_bytes: int) -> str:  # noqa: ARG00
 
 class _Table:
     """What imported modules have under names that can change, by id. Those of installed packages are looked at when
-    they are new or have more or fewer names than before; a person's own each time.
+    they are new or a name of theirs was set or taken away; a person's own each time.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, int]] = {}  # by module: its id and how many names it has
+        self._known: dict[str, tuple[int, int]] = {}  # by module: its id and the changes of its names
         self.own: list[str] = []  # modules, when they were looked at last
-        self._installed: dict[str, dict[int, tuple[str, str]]] = {}
+        self._installed: dict[str, dict[int, tuple[str, str]] | None] = {}  # by module; None: it is a person's own
         self._joined: dict[int, tuple[str, str]] = {}
 
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
@@ -202,19 +203,34 @@ class _Table:
         return joined
 
     def look(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> None:
-        """Look at the modules that are new or have other names."""
-        modules = list(sys.modules.items())
-        now = {name: (id(module), len(getattr(module, "__dict__", ()))) for name, module in modules}
+        """Look at the modules that are new or have something else under a name."""
+        modules = dict(sys.modules)
+        changes = layout.changes_of(list(map(_dict_of, modules.values())))
+        now = dict(zip(modules, zip(map(id, modules.values()), changes, strict=True), strict=True))
         changed = [name for name, known in now.items() if self._known.get(name) != known]
-        if not changed and len(now) == len(self._known):
-            return
-        for name in changed:
-            is_installed = _is_asked(name) and not _is_own(name)
-            self._installed[name] = _places_in(name, namespace, matters) if is_installed else {}
-        self._known = now
-        self.own = [name for name in now if _is_asked(name) and _is_own(name)]
-        self._installed = {name: found for name, found in self._installed.items() if name in now}
-        self._joined = {key: place for found in self._installed.values() for key, place in found.items()}
+        found = {name: _installed_in(name, namespace, matters) for name in changed}
+        before = self._installed
+        if len(now) != len(before) or any(name not in before or before[name] != found[name] for name in changed):
+            every = {**before, **found}
+            installed = {name: every.get(name) for name in now}
+            self.own = [name for name, places in installed.items() if places is None]
+            self._joined = {key: at for places in installed.values() for key, at in (places or {}).items()}
+            self._installed = installed
+        self._known = now  # at last: an interrupt may come before
+
+
+def _dict_of(module: Any) -> dict[str, Any]:
+    names = getattr(module, "__dict__", None)
+    return names if type(names) is dict else {}
+
+
+def _installed_in(
+    module: str, namespace: dict[str, Any], matters: Callable[[type], bool]
+) -> dict[int, tuple[str, str]] | None:
+    """Return module and name of what an installed package's module has; None of a person's own."""
+    if not _is_asked(module):
+        return {}
+    return None if _is_own(module) else _places_in(module, namespace, matters)
 
 
 def _places_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:

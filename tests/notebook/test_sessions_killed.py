@@ -79,9 +79,9 @@ def test_what_sets_a_secret_is_named_and_written_nowhere(desk):
     assert any(path.parent.name == "ended" for path in files)
     assert not any(b"hunter2" in path.read_bytes() for path in files)
     line = told(desk.open().loaded)
-    assert (
-        "Cell 2 finished, but the kernel ended before its result was saved. Run cell 2 again by hand: its code" in line
-    )
+    # on a busy machine the cell before it is named, too
+    assert "2 finished, but the kernel ended before" in line
+    assert "Run cell 2 again by hand: its code" in line
 
 
 def test_while_the_kernel_is_alone_and_after_a_save_nothing_is_named(desk):

@@ -26,6 +26,7 @@ from dure.wire.messages import JobRequest, JobView
 
 JOBS = 200
 KILLS = {"control": 6, "forkserver": 9, "worker": 24}
+LEAST = {"control": 3, "forkserver": 3, "worker": 5}  # come first: a quick machine is done before all have come
 END_S = 480.0
 SEED = int(os.environ.get("DURE_KILL_SEED", "20261122"))
 BODY = (
@@ -48,9 +49,11 @@ class Killer:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
-        plan = [what for what, times in self.plan.items() for _ in range(times)]
-        self.rng.shuffle(plan)
-        for what in plan:
+        first = [what for what, times in self.plan.items() for _ in range(min(times, LEAST[what]))]
+        rest = [what for what, times in self.plan.items() for _ in range(times - LEAST[what])]
+        self.rng.shuffle(first)
+        self.rng.shuffle(rest)
+        for what in [*first, *rest]:
             if self.stop.wait(self.rng.uniform(0.02, 0.4)):
                 return
             getattr(self, what)()
@@ -176,9 +179,7 @@ def test_two_hundred_jobs_survive_kill_nine(tmp_path: Path) -> None:
             killer.stop.set()
             killer.thread.join()
             told = f"{killer.kills}; repeat with DURE_KILL_SEED={SEED}"
-            assert killer.kills["control"] >= 3, told
-            assert killer.kills["forkserver"] >= 3, told
-            assert killer.kills["worker"] >= 5, told
+            assert all(killer.kills[what] >= times for what, times in LEAST.items()), told
             check_effects(jobs, log, killer)
             check_nothing_leaked(client, platform)
             left = [job_id for job_id in ids if client.artifacts(job_id)]

@@ -40,6 +40,13 @@ def test_labels_from_which_a_column_parts_are_renamed_here(kernel: NotebookKerne
     assert kernel.value("i.name, d.index is i, d.columns is c") == f"({name}, True, True)"
 
 
+def test_labels_that_cannot_be_brought_are_told(kernel: NotebookKernel):
+    assert kernel.run(BEGIN).ok
+    shown = kernel.run(CELL + "s.index.name = 'x'\ns.index.note = (n for n in ())\ns.iloc[0] = 9")
+    assert "are not renamed in this notebook; rename them here, too: a generator" in shown.stream("stderr")
+    assert kernel.value("i.name, s.index.name") == "(None, 'x')"
+
+
 def test_a_column_that_was_changed_here_meanwhile_keeps_its_labels_names(kernel: NotebookKernel, tmp_path: Path):
     gate = tmp_path / "gate"
     wait = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
 LABELS_MADE = "labels_of_cell__"  # and labels of pandas that the cell called otherwise, with who had them
 LAST_VALUE = "last_value_of_cell__"  # and the last expression's value where it is no number
+_UNBROUGHT = {SETTINGS_MADE: "settings_unsaved", LABELS_MADE: "labels_unsaved"}  # what is said of these
 LEFT_HERE = ("environment", "logging", "locale", "folder")  # what a worker tells by name; a newer one may tell more
 _MISSING = object()
 _IMPORTED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
@@ -229,8 +230,8 @@ def _left_there(end: Mapping[str, Any]) -> list[str]:
     """Return a sentence on each name that stayed behind, on threads, and on what was set besides variables."""
     notes = []
     for name, reason in (end.get("unsaved") or {}).items():
-        if name == SETTINGS_MADE:
-            notes.append(say("settings_unsaved", reason=reason))
+        if name in _UNBROUGHT:
+            notes.append(say(_UNBROUGHT[name], reason=reason.partition(": ")[2] or reason))
         elif name != LAST_VALUE:
             notes.append(say("unsaved", name=name, reason=without_name(name, reason)))
     if threads := end.get("threads"):
@@ -283,8 +284,8 @@ def _load(
     snapshot = Snapshot.load(digest, blobs)
     report = restore(snapshot, blobs, into=namespace, commit=False, follow=True)
     for name, reason in report.failed.items():
-        if name == SETTINGS_MADE:
-            result.notes.append(say("settings_unsaved", reason=reason))
+        if name in _UNBROUGHT:
+            result.notes.append(say(_UNBROUGHT[name], reason=reason))
         elif name != LAST_VALUE:
             result.notes.append(say("unloadable", name=name, reason=reason))
     return report, [set(group.names) for group in snapshot.groups if len(group.names) > 1]

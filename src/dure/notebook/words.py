@@ -155,6 +155,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Settings of libraries that the cell made were not brought: {reason}",
         "셀이 바꾼 라이브러리 설정을 가져오지 못했습니다: {reason}",
     ),
+    "labels_unsaved": (
+        "Labels of pandas that the cell renamed are not renamed in this notebook; rename them here, too: {reason}",
+        "셀이 바꾼 pandas 라벨의 이름을 이 노트북으로 가져오지 못했으니 여기서도 바꾸세요: {reason}",
+    ),
     "setting_failed": (
         "The cell's setting {name} is not in force here: {reason}. It goes along with the next cells.",
         "셀이 바꾼 설정 {name}은(는) 여기에 적용되지 않았습니다: {reason}. 다음 GPU 셀에는 전달됩니다.",

@@ -447,7 +447,7 @@ class _Session:
             "deleted": list(changes.deleted),
             "in_place": in_place,
             "threads": [] if self._spec.keep_s > 0 else _at_work()[:MAX_THREADS_TOLD],
-            "unsaved": {name: reason for name, reason in unsaved.items() if name not in _OURS - {SETTINGS_MADE}},
+            "unsaved": {name: reason for name, reason in unsaved.items() if name != LAST_VALUE},
             "last_name": holder,
             "last_stays": stays,
             "error": None,

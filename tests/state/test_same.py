@@ -378,3 +378,28 @@ for read in reads:
 def test_what_malloc_gives_back_while_it_is_looked_at_is_not_read():
     done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["told"] * 3, "")
+
+
+MAPPED = """
+import mmap
+import numpy as np
+from dure.state.cut import same; from dure.state.memory import written
+size = 1 << 20
+held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+held[:] = bytes(size)
+page = np.frombuffer(held, "u1").__array_interface__["data"][0] >> 12
+pages = np.arange(page, page + size // 4096, dtype="u8")
+memory = same.Memory(written.readable)
+memory.pages(pages)
+held.close()
+try:
+    memory.at(pages[100:101] << 12)
+except same._UnknownError:
+    print("told")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mappings of Linux")
+def test_what_was_given_back_since_memory_was_asked_for_is_not_read():
+    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "told\n", "")

@@ -31,6 +31,7 @@ _PAGE_WORDS = layout.PAGE_BYTES // 8
 _NEAR = 4  # pages that have one digest
 _DIGEST_BYTES = 16
 _MOST_BYTES = 1024 * 1024 * 1024  # of what is read; what is gone may claim any size
+_LEAST_MAPPED_BYTES = 128 * 1024  # what is smaller malloc takes from the heap
 _NAMES = 64  # tables of names
 _TOGETHER = 256  # parts
 _DEPTH = 8  # tuples in each other
@@ -274,6 +275,10 @@ class Memory:
         self._left_bytes -= int((ends - starts).sum())
         if self._left_bytes < 0:
             raise _UnknownError
+        if self._areas and _MOST_BYTES - self._left_bytes >= _LEAST_MAPPED_BYTES:
+            # arrays made by the reads before may have been in these areas, and are given back by now
+            self._end = _heap_end()
+            self._areas = _joined(self._areas_of(sys.modules["numpy"].array([low for low, _ in self._areas], "u8")))
         self._check(starts, ends)
 
     def _ask_again(self, starts: Any, ends: Any) -> None:

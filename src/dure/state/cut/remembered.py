@@ -144,10 +144,11 @@ def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> Non
     for (root, place, part), at in zip(found, _written([each[2] for each in found], refused, compared), strict=True):
         if at is None:
             root.parts[place] = part
-        else:
-            numpy = sys.modules["numpy"]
-            places = at if part.same is None else numpy.concatenate([at, part.same.at])
-            root.written[place] = layout.distinct(part.pages[places])
+        elif part.same is None:
+            root.written[place] = part.pages[at]
+        else:  # where other pages are written than before, all will be in time
+            is_known = sys.modules["numpy"].isin(at, part.same.at).all()
+            root.written[place] = part.pages[part.same.at] if is_known else part.pages
 
 
 def _written(parts: list[Part], refused: Callable[[Any], Any], compared: bool) -> list[Any]:  # noqa: FBT001 - private

@@ -11,6 +11,8 @@ from __future__ import annotations
 import ast
 import collections
 import contextlib
+import copyreg
+import enum
 import functools
 import hashlib
 import importlib
@@ -36,6 +38,7 @@ _NO_VALUES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionT
 _NOT_APART = (*_NO_VALUES, types.MethodType)  # which is made at each question, and equal
 _NOT_ASKED = {"__main__", "__mp_main__", "builtins", "sys", "dure"}  # what these have for a while is nobody's own
 _DEEP, _MOST, _LEAST = 4, 4_000, 100  # steps into what a module has, objects met in all modules, and yet in each
+_NEW = (copyreg.__newobj__, copyreg.__newobj_ex__)  # type: ignore[attr-defined]
 _PLACES = 4  # of one object; several modules may have imported it
 _PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - compared with the texts of other files
 _ATOMS = (int, float, bool, str, bytes, type(None))
@@ -96,15 +99,16 @@ def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]], namespace: 
 
 def _finds_itself(value: Any, namespace: dict[str, Any]) -> bool:
     """Tell whether it is saved by its name, or its class has but one."""
-    if type(value) in _CONTAINERS:
-        return False
+    if type(value) in _CONTAINERS or isinstance(value, enum.Enum):
+        return isinstance(value, enum.Enum)
     from dure.state.objects.pickling import Shared, pickler_for
 
     try:
         made = pickler_for(Shared(namespace), {}).reducer_override(value)
         if made is NotImplemented:
             made = value.__reduce_ex__(5)
-        return type(made) is str or made[0](*made[1]) is value
+        # what any other function does, such as to connect somewhere, is for a load only
+        return type(made) is str or (made[0] in _NEW and made[0](*made[1]) is value)
     except Exception:  # whatever its class does: what cannot be saved is told
         return False
 

@@ -2,10 +2,10 @@
 
 `python -m benchmarks.snapshots` from the repository's root prints a table; dill and kishu are installed outside of what
 Dure runs in, or taken from `--peers PYTHON`. Figures are medians of `--rounds` processes (one of a peer that is slow);
-`cells` is what saving after every cell adds to the CPU of the thread that runs cells, in one process. A step of a peer
-may take `--limit` seconds, and what has not begun after `TOTAL_S` is not run: all ends within eight minutes. The
-traps: files go to memory (/dev/shm), so that a disk's speed is no part of it; and what a process frees goes back to a
-virtual machine's host within two seconds, so that a new GB costs 0.1 to 2 s of CPU, and no cell here makes one.
+`cells` is what saving after every cell adds to the CPU of the thread that runs cells (of kishu in one process). A step
+of a peer may take `--limit` seconds, and what has not begun after `TOTAL_S` is not run: all ends within nine minutes.
+The traps: files go to memory (/dev/shm), so that a disk's speed is no part of it; and what a process frees goes back to
+a virtual machine's host within two seconds, so that a new GB costs 0.1 to 2 s of CPU, and no cell here makes one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def rounds_of(
             return found or [{"none": "not run: the program's time was up"}]
         if number and start - began > TOTAL_S / 3:
             break
-        steps = ["save", "load", *(["cells"] if method in ("dure", "kishu") and number == 0 else [])]
+        has_cells = method == "dure" or (method == "kishu" and number == 0)
+        steps = ["save", "load", *(["cells"] if has_cells else [])]
         left_s = None if method == "dure" else min(limit_s, TOTAL_S - (start - began))
         found.append(measured(method, name, python, steps, left_s))
         slow = method != "dure" and time.monotonic() - start > SLOW_S

@@ -351,11 +351,11 @@ def test_a_class_that_is_gone_and_memory_that_is_gone_are_no_longer_the_same():
 HEAP = """
 import ctypes, functools
 import numpy as np
-from dure.state.cut import same; from dure.state.memory import written
+from dure.state.cut import same; from dure.state.memory import mappings
 sbrk = ctypes.pythonapi.sbrk
 sbrk.restype, sbrk.argtypes = ctypes.c_size_t, (ctypes.c_ssize_t,)
 low = (sbrk(1 << 20) + 4095) & -4096
-memory = same.Memory(written.readable)
+memory = same.Memory(mappings.readable)
 page = np.array([low >> 12], "u8")
 reads = [lambda: memory.pages(page), lambda: memory.at(page << 12), lambda: memory.words(page << 12, (page << 12) + 64)]
 for read in reads:
@@ -383,13 +383,13 @@ def test_what_malloc_gives_back_while_it_is_looked_at_is_not_read():
 MAPPED = """
 import mmap
 import numpy as np
-from dure.state.cut import same; from dure.state.memory import written
+from dure.state.cut import same; from dure.state.memory import mappings
 size = 1 << 20
 held = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 held[:] = bytes(size)
 page = np.frombuffer(held, "u1").__array_interface__["data"][0] >> 12
 pages = np.arange(page, page + size // 4096, dtype="u8")
-memory = same.Memory(written.readable)
+memory = same.Memory(mappings.readable)
 memory.pages(pages)
 held.close()
 try:

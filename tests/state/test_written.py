@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, capturing, changed, restore
-from dure.state.memory import written
+from dure.state.memory import mappings, written
 from dure.state.store.blobs import digest_of
 from dure.state.store.sealing import CHUNK_BYTES
 from tests.examples import examples
@@ -396,7 +396,7 @@ def interrupted(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.skipif(written._shared_files() is None, reason="this kernel tells of all mappings only, as a text")
+@pytest.mark.skipif(mappings.shared_files() is None, reason="this kernel tells of all mappings only, as a text")
 def test_one_mapping_that_is_asked_for_is_told_as_in_the_text_of_all(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(bytes(BYTES))
@@ -404,27 +404,29 @@ def test_one_mapping_that_is_asked_for_is_told_as_in_the_text_of_all(tmp_path):
         of_file = mmap.mmap(handle.fileno(), BYTES)
         copied = mmap.mmap(handle.fileno(), BYTES, flags=mmap.MAP_PRIVATE)
     shared, private = mmap.mmap(-1, BYTES), mmap.mmap(-1, BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    text = written._maps()
-    of_text, asked = written.Private(text), written.Private(None)
-    areas = written.areas()
+    text = mappings.text_of_all()
+    of_text, asked = mappings.Private(text), mappings.Private(None)
+    areas = mappings.areas()
     wanted = [(low, high) for low, high in areas if high < 1 << 47]
     wanted += [(low, high + mmap.PAGESIZE) for low, high in wanted] + [(high, high + 1) for _, high in wanted]
     differ = [each for each in wanted if of_text.covers(*each) != asked.covers(*each)]
-    assert all(areas != written.areas() for _ in differ), differ  # unless it was mapped meanwhile
+    assert all(areas != mappings.areas() for _ in differ), differ  # unless it was mapped meanwhile
     for data, is_private in ((of_file, False), (copied, False), (shared, False), (private, True)):
         start = np.frombuffer(data, "u1").__array_interface__["data"][0]
         assert asked.covers(start, start + BYTES) is is_private
-    assert str(file) in (written._shared_files() or [])
-    assert {path for _, _, rights, inode, path in written._LINE.findall(text or "") if rights[3] == "s"} <= set(
-        written._shared_files() or []
+    assert str(file) in (mappings.shared_files() or [])
+    assert {path for _, _, rights, inode, path in mappings._LINE.findall(text or "") if rights[3] == "s"} <= set(
+        mappings.shared_files() or []
     )
 
 
 def test_a_process_that_maps_a_device_hashes_all(monkeypatch):
-    monkeypatch.setattr(written, "_shared_files", lambda: ["/dev/shm/some", "/dev/nvidia0"])
+    monkeypatch.setattr(mappings, "shared_files", lambda: ["/dev/shm/some", "/dev/nvidia0"])
     assert written.current() is None
-    monkeypatch.setattr(written, "_shared_files", lambda: None)
-    monkeypatch.setattr(written, "_maps", lambda: "7f0000000000-7f0000001000 rw-s 0 00:0e 12 anon_inode:[io_uring]\n")
+    monkeypatch.setattr(mappings, "shared_files", lambda: None)
+    monkeypatch.setattr(
+        mappings, "text_of_all", lambda: "7f0000000000-7f0000001000 rw-s 0 00:0e 12 anon_inode:[io_uring]\n"
+    )
     assert written.current() is None
 
 

@@ -21,7 +21,7 @@ from dure.state.cut.pieces import Part
 from dure.state.grouping import Gathered, gather
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
-from dure.state.memory import written
+from dure.state.memory import mappings, written
 from dure.state.memory.held import Held
 from dure.state.memory.regions import MAPPED_BYTES, spoiled
 from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
@@ -305,7 +305,7 @@ def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
 
 def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
     """Read the chunks from the process that keeps the memory; what others can write as well is copied here."""
-    private = written.private_memory()
+    private = mappings.private_memory()
     for run in (run for item in taken for run in item.runs[1:]):
         if run.address and private is not None and private.covers(run.address, run.address + run.size_bytes):
             run.chunk = functools.partial(_chunk_of, held, run.address, run.size_bytes)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from dure.state.memory import layout, written
+from dure.state.memory import layout, mappings
 from dure.state.memory.contents import Contents, spread
 from dure.state.memory.layout import words_at
 from dure.state.objects import nans
@@ -150,7 +150,7 @@ def _near(at: Any, count: int) -> tuple[Any, Any]:
 
 def still(asked: list[Asked]) -> list[bool]:
     """Tell which of some parts are as they were."""
-    memory = Memory(written.readable)
+    memory = Memory(mappings.readable)
     found = [all(cls() is not None for cls in each.same.known.classes) for each in asked]
     alike: dict[Any, list[int]] = {}
     for index, each in enumerate(asked):

@@ -9,7 +9,6 @@ mappings, memory that a device was given) is never watched.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import ctypes
 import fcntl
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from dure.state.memory import mappings
 from dure.state.store.sealing import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -53,16 +53,6 @@ _SCAN_CHECK = 2  # PM_SCAN_CHECK_WPASYNC: refuse memory that is not watched, suc
 _WRITTEN, _PRESENT, _SWAPPED = 1 << 1, 1 << 3, 1 << 4
 _SCAN_FLAGS = _SCAN_PROTECT | _SCAN_CHECK
 _SCAN_MASKS = (0, 0, 0, 0, _WRITTEN | _PRESENT | _SWAPPED)
-
-_IOCTL_QUERY = 0xC0686611  # PROCMAP_QUERY of Linux 6.11: one mapping, where the text of all takes a millisecond
-_QUERY_BYTES, _NAME_BYTES = 104, 4096
-_READABLE, _SHARED, _NEXT, _OF_A_FILE = 1, 8, 16, 32
-
-# a device or the kernel's own threads may hold pages of ours and write them past the page table; drivers share mappings
-_DEVICES = re.compile(r" /dev/(?!shm/|zero\b)|anon_inode:")
-# the only file whose private mapping nobody changes under us is a blob
-_BLOB = re.compile(r"/blobs/([0-9a-f]{2})/\1[0-9a-f]{62}( \(deleted\))?$")
-_LINE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -136,7 +126,12 @@ class Watch:
         os.close(self._pagemap)
 
     def look(
-        self, start: int, size_bytes: int, private: Private | None, kind: str = "bytes", chunk_bytes: int = CHUNK_BYTES
+        self,
+        start: int,
+        size_bytes: int,
+        private: mappings.Private | None,
+        kind: str = "bytes",
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> Look | None:
         """Return what is known of a run of memory, after clearing its marks; None where it cannot be watched.
 
@@ -195,13 +190,13 @@ class Watch:
         What was written until now must be the caller's own doing, while nobody else ran, since the last
         `pages_written` of these pages.
         """
-        private = private_memory()
+        private = mappings.private_memory()
         if private is None:
             return sys.modules["numpy"].ones(len(pages), bool)
         with self._unbroken():
             return self._marked(pages, private)
 
-    def _marked(self, pages: Any, private: Private | None) -> Any:
+    def _marked(self, pages: Any, private: mappings.Private | None) -> Any:
         """Return which pages are marked; with `private`, which cannot be watched or were taken by another look."""
         numpy = sys.modules["numpy"]
         taken, self._taken = self._taken or [], []
@@ -238,7 +233,7 @@ class Watch:
     def _runs(self, numpy: Any, pages: Any) -> list[tuple[int, int]]:
         found = _runs(numpy, pages, self._areas)
         if found is None:  # to read all areas takes milliseconds
-            self._areas = areas()
+            self._areas = mappings.areas()
             found = _runs(numpy, pages, self._areas, known=True)
         return found or []
 
@@ -313,93 +308,7 @@ class Watch:
         return numpy.concatenate(rows) if rows else numpy.empty((0, 2), "u8")
 
 
-class Private:
-    """The memory of this process that nobody else can write: as in the text of all mappings, or as the kernel tells
-    when it is asked.
-    """
-
-    def __init__(self, maps: str | None) -> None:
-        self._maps = maps  # read when first asked, which is for memory that is not watched yet
-        self._lows: list[int] = []
-        self._highs: list[int] = []
-
-    def _read(self, maps: str) -> None:
-        self._maps = ""
-        for low, high, rights, inode, path in _LINE.findall(maps):
-            if not _is_private(path, of_a_file=inode != "0", shared=rights[3] != "p"):
-                continue
-            if self._highs and self._highs[-1] == int(low, 16):
-                self._highs[-1] = int(high, 16)
-            else:
-                self._lows.append(int(low, 16))
-                self._highs.append(int(high, 16))
-
-    def covers(self, low: int, high: int) -> bool:
-        """Tell whether all between two addresses is private."""
-        if self._maps is None:
-            return _covered(low, high)
-        if self._maps:
-            self._read(self._maps)
-        index = bisect.bisect_right(self._lows, low) - 1
-        return index >= 0 and high <= self._highs[index]
-
-
-def _is_private(path: str, *, of_a_file: bool, shared: bool) -> bool:
-    return not shared and (not of_a_file or _BLOB.search(path) is not None) and not path.startswith("[v")
-
-
-def _covered(low: int, high: int) -> bool:
-    """Ask the kernel whether all between two addresses is private."""
-    with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
-        while low < high:
-            found = _mapping(handle.fileno(), low, 0)
-            if found is None or not _is_private(found.path, of_a_file=found.inode != 0, shared=found.shared):
-                return False
-            low = found.high
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapping:
-    low: int
-    high: int
-    shared: bool
-    inode: int
-    path: str
-
-
-def _mapping(handle: int, address: int, which: int) -> _Mapping | None:
-    """Return the mapping at an address, or with `_NEXT` the next one that is `which`; None where there is none. OSError
-    where this kernel does not tell.
-    """
-    name = ctypes.create_string_buffer(_NAME_BYTES)
-    asked = bytearray(_QUERY_BYTES)
-    struct.pack_into("3Q", asked, 0, _QUERY_BYTES, which, address)
-    struct.pack_into("IIQ", asked, 80, _NAME_BYTES, 0, ctypes.addressof(name))
-    try:
-        fcntl.ioctl(handle, _IOCTL_QUERY, asked)
-    except FileNotFoundError:
-        return None
-    low, high, flags, _, _, inode = struct.unpack_from("6Q", asked, 24)
-    return _Mapping(low, high, bool(flags & _SHARED), inode, os.fsdecode(name.value))
-
-
-def _shared_files() -> list[str] | None:
-    """Return the names of the files, devices among them, that this process maps and shares; None where the kernel does
-    not tell so.
-    """
-    names, address = [], 0
-    try:
-        with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
-            while (found := _mapping(handle.fileno(), address, _NEXT | _SHARED | _OF_A_FILE)) is not None:
-                names.append(found.path)
-                address = found.high
-    except OSError:
-        return None
-    return names
-
-
-Watched = tuple[Watch, Private | None] | None  # what may be watched now; None where every byte must be hashed
+Watched = tuple[Watch, mappings.Private | None] | None  # what may be watched now; None where every byte must be hashed
 _current: list[Watch | None] = []
 
 
@@ -434,13 +343,13 @@ def address_of(data: memoryview) -> int:
     return int(numpy.frombuffer(data, "u1").__array_interface__["data"][0])
 
 
-def current() -> tuple[Watch, Private] | None:
+def current() -> tuple[Watch, mappings.Private] | None:
     """Return this process's watch and what it may watch now; None where every byte must be hashed."""
-    files = _shared_files()
-    maps = _maps() if files is None else None
+    files = mappings.shared_files()
+    maps = mappings.text_of_all() if files is None else None
     if files is None and maps is None:
         return None
-    if any(_DEVICES.search(f" {each}") for each in files or [maps or ""]):
+    if any(mappings.DEVICES.search(f" {each}") for each in files or [maps or ""]):
         for watch in _current:
             if watch is not None:
                 watch.forget()
@@ -448,49 +357,7 @@ def current() -> tuple[Watch, Private] | None:
     if not _current:
         _current.append(Watch.open())
     watch = _current[0]
-    return None if watch is None else (watch, Private(maps))
-
-
-def private_memory() -> Private | None:
-    """Return which memory of this process nobody else writes; None where the system does not tell."""
-    if _shared_files() is not None:
-        return Private(None)
-    maps = _maps()
-    return None if maps is None else Private(maps)
-
-
-def _maps() -> str | None:
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as handle:  # noqa: PTH123 - not a Path's
-            return handle.read()
-    except OSError:
-        return None
-
-
-def areas(rights: str = "") -> list[tuple[int, int]]:
-    """Return the areas of this process's memory, each of which is watched as a whole or not at all; those with rights
-    that begin so.
-    """
-    found = _LINE.findall(_maps() or "")
-    return [(int(low, 16), int(high, 16)) for low, high, has, _, _ in found if has.startswith(rights)]
-
-
-def readable(addresses: Any) -> list[tuple[int, int]]:
-    """Return the areas that can be read and have one of some sorted addresses, up to the first that is in none; all
-    areas where the kernel does not tell one by one.
-    """
-    found, at = [], 0
-    try:
-        with open("/proc/self/maps", "rb", 0) as handle:  # noqa: PTH123 - not a Path's
-            while at < len(addresses):
-                one = _mapping(handle.fileno(), int(addresses[at]), _READABLE)
-                if one is None:
-                    break
-                found.append((one.low, one.high))
-                at = int(addresses.searchsorted(sys.modules["numpy"].uint64(one.high)))
-    except OSError:
-        return areas("r")
-    return found
+    return None if watch is None else (watch, mappings.Private(maps))
 
 
 def _runs(numpy: Any, pages: Any, areas: list[tuple[int, int]], *, known: bool = False) -> list[tuple[int, int]] | None:

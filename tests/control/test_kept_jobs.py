@@ -8,7 +8,7 @@ import pytest
 
 from dure.control.compare import Rules, compare
 from dure.ports import Observation
-from dure.wire.messages import MAX_KEEP_S
+from dure.wire.cells import MAX_KEEP_S
 from tests.core.builders import NOW, a_job, running
 
 RULES = Rules(grace_s=10, overtime_s=60, kept_session_s=1000)

@@ -13,12 +13,13 @@ import pytest
 
 from dure.notebook import records
 from dure.notebook.cell import numbered_as_shown
-from dure.notebook.delivery import LAST_VALUE, Before, FreshKernel, deliver
+from dure.notebook.delivery import Before, FreshKernel, deliver
 from dure.notebook.ending import package_hint
 from dure.notebook.sessions.restoring import Lost, lost_names
 from dure.notebook.tables import Table, unbroken
 from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs
+from dure.wire.cells import LAST_VALUE
 from dure.worker import last_value
 from tests.notebook.conftest import end_of
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dure.client.errors import failure
 from dure.client.times import deadline_of, number_of, parse_duration
+from dure.wire.cells import MAX_KEEP_S
 
 if TYPE_CHECKING:
     from dure.client.errors import DureError
@@ -28,7 +29,6 @@ MAX_GPUS = 1024
 MAX_NODES = 1024
 MAX_RETRIES = 10
 _COUNTS = {"nodes": (1, MAX_NODES), "retries": (0, MAX_RETRIES)}
-MAX_KEEP_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dure.core.lifecycle import Facts, Signal
 from dure.core.model import Goal, Job, Phase
 from dure.core.reasons import Ended
 from dure.ports import Observation
-from dure.wire.messages import MAX_KEEP_S, MAX_KEPT_SESSION_S
+from dure.wire.cells import MAX_KEEP_S
+from dure.wire.messages import MAX_KEPT_SESSION_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dure.main import cycles
 from dure.main.compose import Composition
 from dure.main.failing import Failing
 from dure.ports import BlobStoreError, Changes
-from dure.wire.messages import MAX_KEEP_S
+from dure.wire.cells import MAX_KEEP_S
 
 log = logging.getLogger("dure.watch")
 

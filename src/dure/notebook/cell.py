@@ -27,13 +27,13 @@ from dure.notebook.sources import sources_of
 from dure.notebook.tables import Table, show
 from dure.notebook.watching import Follower, Watch, at_cell_end, plain_interrupts
 from dure.notebook.words import say
+from dure.wire.cells import PROVIDE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from dure.client import Client
     from dure.client.options import JobOptions
     from dure.wire.messages import JobRequest
 
-PROVIDE_TIMEOUT_S = 30
 DETACHED_PROVIDE_TIMEOUT_S = 10
 
 

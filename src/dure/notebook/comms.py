@@ -14,10 +14,11 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dure.wire.cells import THE_CELL
+
 if TYPE_CHECKING:
     from dure.client import Client
 
-THE_CELL = "the-cell"  # what the worker calls the request that its Output widgets capture
 _KINDS = frozenset({"comm_open", "comm_msg", "comm_close"})
 _MAX_COMMS = 10_000
 _mirrors: dict[str, Mirror] = {}  # by comm id; a widget may be used again by a later cell of a kept process

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook.holders import holders
 from dure.notebook.words import say, without_name
 from dure.state.extras import FOLDER, LAST, RANDOM, SETTINGS
+from dure.wire.cells import LABELS_MADE, LAST_VALUE, SETTINGS_MADE
 
 if TYPE_CHECKING:
     from dure.state import Blobs, Report, Snapshot
 
-SETTINGS_MADE = "settings_of_cell__"  # under this name come settings that only a snapshot can hold
-LABELS_MADE = "labels_of_cell__"  # and labels of pandas that the cell called otherwise, with who had them
-LAST_VALUE = "last_value_of_cell__"  # and the last expression's value where it is no number
 _UNBROUGHT = {SETTINGS_MADE: "settings_unsaved", LABELS_MADE: "labels_unsaved"}  # what is said of these
 LEFT_HERE = ("environment", "logging", "locale", "folder")  # what a worker tells by name; a newer one may tell more
 _MISSING = object()

@@ -27,6 +27,7 @@ from dure.notebook.sending import capture_names
 from dure.notebook.sources import sources_of
 from dure.notebook.watching import Follower, Outcome, Watch
 from dure.notebook.words import say
+from dure.wire.cells import CALL, EXCEPTION, RESULT
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from dure.state import Snapshot
     from dure.wire.messages import JobRequest, JobView
 
-CALL, RESULT, EXCEPTION = "__call__", "__result__", "__exception__"  # names agreed on with the worker
 _SUBMITTERS = 8
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dure.notebook import records
 from dure.notebook.failures import QuietError
 from dure.notebook.words import say, without_name
+from dure.wire.cells import EVERYTHING
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from dure.notebook.watching import Answers
     from dure.state import Blobs, Snapshot
     from dure.wire.messages import JobRequest, JobView
-
-EVERYTHING = "*"  # a worker's question for all that the notebook has
 
 
 def capture_names(

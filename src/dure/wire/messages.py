@@ -1,4 +1,4 @@
-"""What goes over HTTP: requests, views, problems. Plain pydantic models; imports nothing else of Dure.
+"""What goes over HTTP: requests, views, problems. Plain pydantic models.
 
 Times are seconds since the epoch, GPUs a number (0.5 is half a GPU), money in the platform's currency. The trap:
 clients of other versions read these, so fields are only ever added, with a default.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from dure.wire.cells import MAX_KEEP_S
 
 Kind = Literal["cell", "command", "function"]
 Phase = Literal["queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled"]
@@ -21,8 +23,7 @@ MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 MAX_REFERENCES = 10_000
 MAX_INPUTS = 16
 MAX_INPUT_BYTES = 2**50
-MAX_KEEP_S = 3600.0  # a kept GPU waits at most this long for a next cell
-MAX_KEPT_SESSION_S = 12 * 3600.0  # and takes cells at most this long after its start
+MAX_KEPT_SESSION_S = 12 * 3600.0  # a kept GPU takes cells at most this long after its start
 
 
 class Wire(BaseModel):

@@ -22,20 +22,20 @@ from IPython.core import async_helpers
 from dure.state import BlobError, Blobs, Changes, Snapshot, changed, restore
 from dure.state.extras import LAST, SETTINGS, packed, unpacked
 from dure.state.manifest import EXTRA
+from dure.wire.cells import EVERYTHING, LABELS_MADE, LAST_VALUE, PROVIDE_TIMEOUT_S, SETTINGS_MADE
 from dure.worker.besides import Besides
 from dure.worker.cache import node_blobs
 from dure.worker.channel import CELL_END, READY, Outlet
 from dure.worker.comms import Comms
-from dure.worker.demand import EVERYTHING, AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
+from dure.worker.demand import AskingForKeys, FetchingBuiltins, Misses, misses, unread_code
 from dure.worker.failing import failed, failure, interrupted
-from dure.worker.last_value import LAST_VALUE, SETTINGS_MADE, holder_of, is_number, small_copy
+from dure.worker.last_value import holder_of, is_number, small_copy
 from dure.worker.patience import Patience
-from dure.worker.relabelled import LABELS_MADE, Relabelled
+from dure.worker.relabelled import Relabelled
 from dure.worker.shell import CellShell
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
 
 MAX_THREADS_TOLD = 8
-PROVIDE_TIMEOUT_S = 30.0
 _OURS = frozenset({LAST_VALUE, SETTINGS_MADE, LABELS_MADE})
 _SURVIVED = frozenset({"ok", "error", "interrupted"})
 

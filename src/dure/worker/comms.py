@@ -13,10 +13,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dure.wire.cells import THE_CELL
 from dure.worker.channel import Frames, Outlet
 from dure.worker.shell import json_ready
-
-THE_CELL = "the-cell"  # the notebook puts the id of its own request in the place of this
 
 
 class _Kernel:

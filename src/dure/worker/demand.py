@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-EVERYTHING = "*"  # asks the notebook for all that it has
 # Names through which code is run or names are looked up that no reading of the cell can foresee.
 DYNAMIC = frozenset({"eval", "exec", "compile", "globals", "locals", "vars", "dir", "builtins"})
 DYNAMIC |= {"ev", "ex", "safe_execfile", "run_cell", "run_cell_async", "magic"}

@@ -12,13 +12,12 @@ import time
 from typing import Any
 
 from dure.state import BlobError, Blobs, Snapshot, capture, open_blobs, restore
+from dure.wire.cells import CALL, EXCEPTION, RESULT
 from dure.worker.channel import READY, Outlet
 from dure.worker.failing import exit_code, failed
 from dure.worker.patience import Patience
 from dure.worker.shell import CellShell, safe_text
 from dure.worker.spec import MAX_OUTPUTS, AttemptSpec, SpecError
-
-RESULT, EXCEPTION, CALL = "__result__", "__exception__", "__call__"
 
 
 def run(spec: AttemptSpec, shell: CellShell, outlet: Outlet) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dure.wire.cells import MAX_KEEP_S
 from dure.worker.spec import AttemptSpec
 
-MAX_KEEP_S = 3600.0
 MAX_CELLS = 1000
 MAX_SPOOLS = 16  # output of all cells together, in bounds of one
 NOT_KEPT = "No process is kept here for a next cell."

@@ -10,8 +10,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-SETTINGS_MADE = "settings_of_cell__"  # settings that the cell made and only a snapshot can hold
-LAST_VALUE = "last_value_of_cell__"  # the name under which a copy travels; dure.notebook.delivery knows it
 COPY_BYTES = 1024 * 1024
 _MEMBERS = 10_000
 _DEPTH = 50

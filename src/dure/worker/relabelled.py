@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from dure.state import Snapshot
 
-LABELS_MADE = "labels_of_cell__"  # the name under which they travel; dure.notebook.delivery knows it
-
 
 class Relabelled:
     """The labels that came, and what they were called then."""

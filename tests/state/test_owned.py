@@ -305,7 +305,7 @@ def test_a_module_that_is_gone_leaves_copies_that_are_told(tmp_path, config):
     assert told["NAMES"] == "a copy of config.NAMES, which is not there now or is of another type"
 
 
-@pytest.mark.skipif(not layout._CHANGES_COUNT, reason="this Python does not count changes of dictionaries")
+@pytest.mark.skipif(not layout.CHANGES_COUNT, reason="this Python does not count changes of dictionaries")
 def test_what_an_installed_module_has_anew_under_an_old_name_is_that_again(others, tmp_path):
     scope: dict[str, Any] = {"__name__": "__main__"}
     exec("import importlib, package\nbox = [package.DEFAULTS]", scope)

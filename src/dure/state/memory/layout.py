@@ -178,7 +178,7 @@ def changes_of(dicts: list[dict[str, Any]]) -> list[int]:
     """Return for each dictionary a number that is another one once something was put into it or taken out; where Python
     does not count that, how many it has.
     """
-    if not _CHANGES_COUNT:
+    if not CHANGES_COUNT:
         return list(map(len, dicts))
     if "numpy" not in sys.modules:
         return [word_at(id(each) + _DICT_CHANGES_AT) for each in dicts]
@@ -346,5 +346,5 @@ _EMPTY: dict[Any, Any] = {}
 NO_KEYS = word_at(id(_EMPTY) + DICT_KEYS_AT) if dict.__basicsize__ == _BASIC[dict] else 0
 NO_ELEMENT = _left_by_element()
 WORKS = _works()
-_CHANGES_COUNT = WORKS and _changes_count()
+CHANGES_COUNT = WORKS and _changes_count()
 INSTANCES = WORKS and _instances_work()

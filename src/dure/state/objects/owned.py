@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 _CONTAINERS = (dict, list, set, collections.OrderedDict, collections.defaultdict)
 _NO_VALUES = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, logging.Logger)
-_NOT_APART = (*_NO_VALUES, types.MethodType)  # which is made at each question, and equal
 _NOT_ASKED = {"__main__", "__mp_main__", "builtins", "sys", "dure"}  # what these have for a while is nobody's own
 _DEEP, _MOST, _LEAST = 4, 4_000, 100  # steps into what a module has, objects met in all modules, and yet in each
 _NEW = (copyreg.__newobj__, copyreg.__newobj_ex__)  # type: ignore[attr-defined]
 _PLACES = 4  # of one object; several modules may have imported it
 _PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - compared with the texts of other files
 _ATOMS = (int, float, bool, str, bytes, type(None))
+_Has = tuple[dict[int, tuple[str, str]], frozenset[int]]  # module and name of values by id, and ids of hidden ones
 
 
 @dataclass(eq=False, slots=True)
@@ -77,13 +77,11 @@ def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[
     """Return what is known of the variables whose values modules have, by the ids of the values: under a name, or, of a
     person's own modules, inside what they have under one.
     """
+    _TABLE.look(namespace, matters)
     wanted = _held_elsewhere(namespace, names, matters)
     found = known_of(wanted, namespace)
     left = {key: value for key, value in wanted.items() if key not in found}
-    if not left:
-        return found
-    _TABLE.look(namespace, matters)
-    return {**inside(left, {id(namespace[name]) for name in names}, namespace), **found}
+    return {**inside(left, {id(namespace[name]) for name in names}, namespace), **found} if left else found
 
 
 def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]], namespace: dict[str, Any]) -> dict[int, Any]:
@@ -114,11 +112,9 @@ def _finds_itself(value: Any, namespace: dict[str, Any]) -> bool:
 
 
 def known_of(wanted: dict[int, Any], namespace: dict[str, Any]) -> dict[int, Placed]:
-    """Return what is known of values, given by id, that modules have."""
-    if not wanted:
-        return {}
+    """Return what is known of values, given by id, that modules had when they were looked at last."""
     held_at: dict[int, list[tuple[str, str]]] = {}
-    for module in list(sys.modules):
+    for module in _TABLE.that_may_have(wanted):
         names_of = _names_of(module, namespace)
         if names_of is None or wanted.keys().isdisjoint(map(id, names_of.values())):
             continue
@@ -191,60 +187,81 @@ class _Table:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, int]] = {}  # by module: its id and the changes of its names
+        self._seen: tuple[list[str], list[int], list[int]] = ([], [], [])  # modules, their ids, changes of their names
         self.own: list[str] = []  # modules, when they were looked at last
-        self._installed: dict[str, dict[int, tuple[str, str]] | None] = {}  # by module; None: it is a person's own
+        self._installed: dict[str, _Has | None] = {}  # by module; None: it is a person's own
         self._joined: dict[int, tuple[str, str]] = {}
+        self._hidden: frozenset[int] = frozenset()
 
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
         """Return module and name of each."""
         self.look(namespace, matters)
-        own = [_places_in(module, namespace, matters) for module in self.own]
+        own = [_had(module, namespace, matters)[0] for module in self.own]
         copies = {key: it.places[0] for key, (held, it) in list(_COPIES.items()) if held() is not None}
         joined = dict(self._joined) if any(own) or copies else self._joined
         for found in (*own, copies) if joined is not self._joined else ():
             joined.update(found)
         return joined
 
+    def that_may_have(self, wanted: dict[int, Any]) -> list[str]:
+        """Return the modules that may have one of the values, by id, under a name."""
+        if not wanted:
+            return []
+        known = layout.CHANGES_COUNT and self._joined.keys().isdisjoint(wanted) and self._hidden.isdisjoint(wanted)
+        return self.own if known else list(sys.modules)
+
     def look(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> None:
         """Look at the modules that are new or have something else under a name."""
         modules = dict(sys.modules)
-        changes = layout.changes_of(list(map(_dict_of, modules.values())))
-        now = dict(zip(modules, zip(map(id, modules.values()), changes, strict=True), strict=True))
-        changed = [name for name, known in now.items() if self._known.get(name) != known]
+        now = [*modules], [*map(id, modules.values())], layout.changes_of(_dicts_of(modules.values()))
+        if now == self._seen:
+            return
+        before = dict(zip(self._seen[0], zip(*self._seen[1:], strict=True), strict=True))
+        changed = [name for name, *it in zip(*now, strict=True) if before.get(name) != tuple(it)]
         found = {name: _installed_in(name, namespace, matters) for name in changed}
-        before = self._installed
-        if len(now) != len(before) or any(name not in before or before[name] != found[name] for name in changed):
-            every = {**before, **found}
-            installed = {name: every.get(name) for name in now}
-            self.own = [name for name, places in installed.items() if places is None]
-            self._joined = {key: at for places in installed.values() for key, at in (places or {}).items()}
+        known = self._installed
+        if len(modules) != len(known) or any(name not in known or known[name] != found[name] for name in changed):
+            every = {**known, **found}
+            installed = {name: every.get(name) for name in modules}
+            self.own = [name for name, has in installed.items() if has is None]
+            every_has = [has for has in installed.values() if has is not None]
+            self._joined = {key: at for places, _ in every_has for key, at in places.items()}
+            self._hidden = frozenset().union(*(hidden for _, hidden in every_has))
             self._installed = installed
-        self._known = now  # at last: an interrupt may come before
+        self._seen = now  # at last: an interrupt may come before
 
 
-def _dict_of(module: Any) -> dict[str, Any]:
-    names = getattr(module, "__dict__", None)
-    return names if type(names) is dict else {}
+_names: Callable[[Any], dict[str, Any]] = vars(types.ModuleType)["__dict__"].__get__  # loads nothing, as asking may
 
 
-def _installed_in(
-    module: str, namespace: dict[str, Any], matters: Callable[[type], bool]
-) -> dict[int, tuple[str, str]] | None:
-    """Return module and name of what an installed package's module has; None of a person's own."""
+def _dicts_of(modules: Collection[Any]) -> list[dict[str, Any]]:
+    try:
+        return list(map(_names, modules))
+    except TypeError:  # anything may be put there
+        return [_names(each) if isinstance(each, types.ModuleType) else {} for each in modules]
+
+
+def _installed_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> _Has | None:
+    """Return what an installed package's module has; None of a person's own."""
     if not _is_asked(module):
-        return {}
-    return None if _is_own(module) else _places_in(module, namespace, matters)
+        return {}, frozenset()
+    return None if _is_own(module) else _had(module, namespace, matters)
 
 
-def _places_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
+def _had(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> _Has:
     # what Python's own modules have for themselves is for their own code to find again, as `dataclasses._FIELD` is
     private = "_" if module.partition(".")[0] in sys.stdlib_module_names else "__"
-    return {
-        id(value): (module, name)
-        for name, value in (_names_of(module, namespace) or {}).items()
-        if not name.startswith(private) and not issubclass(type(value), _NOT_APART) and matters(type(value))
-    }
+    found: dict[int, tuple[str, str]] = {}
+    hidden = set()
+    for name, value in (_names_of(module, namespace) or {}).items():
+        if name[:2] == "__" or issubclass(type(value), _NO_VALUES) or not matters(type(value)):
+            continue
+        # a method is made at each question, and equal
+        if name.startswith(private) or issubclass(type(value), types.MethodType):
+            hidden.add(id(value))
+        else:
+            found[id(value)] = module, name
+    return found, frozenset(hidden)
 
 
 def _is_asked(module: str) -> bool:

@@ -198,6 +198,7 @@ def test_what_the_store_does_not_give_is_named_kept_and_tried_again(desk, gate, 
     for path, content in kept.items():
         path.write_bytes(content)
     assert again.value("big.size, half.size, small") == "(2000000, 1999995, 43)", "it is tried again for who names it"
+    assert "Not restored" not in told(again.run("%session"))
     os.kill(pid_of(again), signal.SIGKILL)
     assert desk.open().value("big.size, small") == "(2000000, 43)", "the save in between did not lose it"
 
@@ -222,7 +223,7 @@ def test_under_another_blob_key_the_opening_says_so_and_nothing_is_saved_over_wh
     with monkeypatch.context() as changed:
         changed.setattr(desk.plane.ports.blobs, "_key", wrong)
         kernel = desk.open(
-            before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._ASK_AGAIN_S = 0.5; del dure, session"
+            before=f"{WARM}\nfrom dure.notebook.sessions import session\nsession._ASK_AGAIN_S = 0.5; del session"
         )
         shown = [told(kernel.loaded), *(told(kernel.run(cell)) for cell in ("y = 2", "pass"))]
         assert [line for line in shown if line] == [shown[0]], "said once"

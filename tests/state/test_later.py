@@ -95,6 +95,11 @@ def test_a_blob_that_is_gone_is_named_stays_and_is_tried_again(blobs, tmp_path):
     assert "removed" in arrived.failed["array"]
     assert later.coming == frozenset()
     assert later.rest(into).names == ("array", "instance", "view")
+    later.run()
+    assert not later.install().failed, "it was told"
+    later.ask(["view"])
+    assert later.wait(["view"], 60)
+    assert later.install().failed.keys() == {"array", "view", "instance"}, "who asks again is told"
     for path, content in kept.items():
         path.write_bytes(content)
     later.ask(["view"])

@@ -45,7 +45,7 @@ class Later:
         self._changed = threading.Condition()
         self._wanted: dict[int, list[int]] = {}  # groups that were asked for, each with the last who did
         self._ended: set[int] = set()  # loaded or failed, and not installed yet
-        self._refused: set[int] = set()  # what the store did not give, or lacks another; tried again for who names it
+        self._refused: set[int] = set()  # told: the store did not give it, or another lacks; tried again for who asks
         self.then: Callable[[], None] = lambda: None  # called when `run` is done, on its thread
         loader.reader.turn = self._turn
 
@@ -78,6 +78,7 @@ class Later:
                 thread.start()
                 self._wanted.update(dict.fromkeys(groups, groups))
                 self._ended.difference_update(groups)
+            self._refused.difference_update(groups)
 
     def wait(self, names: Collection[str], timeout_s: float) -> bool:
         """Wait for variables that were asked for; whether all of them were loaded or failed."""
@@ -114,7 +115,8 @@ class Later:
             try:
                 slots = self._loader.loaded(index)
             except Exception as error:
-                arrived.failed.update(dict.fromkeys(names, self._loader.why(index, error)))
+                if index not in self._refused:  # else it was told, and nobody asked since
+                    arrived.failed.update(dict.fromkeys(names, self._loader.why(index, error)))
                 # its own code may look up what has not come yet
                 if isinstance(error, BlobError) or (isinstance(error, NameError) and error.name in self.names):
                     refused.add(index)

@@ -56,9 +56,10 @@ class Names:
         self.lost.pop(name, None)
         self._ids[name] = id(self._shell.user_ns[name])
 
-    def registered(self, cell: int) -> set[str]:
+    def registered(self, cell: Ended) -> set[str]:
         """Note that a cell ran again which had put something into a library, and return what that was."""
-        again = {name for name, lost in self.lost.items() if lost.cell == cell and not name.isidentifier()}
+        ran = (cell.cell, cell.source)
+        again = {name for name, it in self.lost.items() if (it.cell, it.source) == ran and not name.isidentifier()}
         for name in again:
             del self.lost[name]
         return again
@@ -77,7 +78,7 @@ class Names:
     def came_late(self, values: Mapping[str, Any], lost: Mapping[str, Lost]) -> None:
         """Note what came after the first cell had begun, which no cell has bound."""
         self._ids |= {name: id(value) for name, value in values.items()}
-        self.lost |= lost
+        self.lost = {name: each for name, each in self.lost.items() if name not in values} | lost
         self._told |= set(lost)
 
     def why_unsaved(self, unsaved: Mapping[str, str]) -> dict[str, Lost]:

@@ -117,6 +117,21 @@ def test_cells_of_a_version_brought_into_a_restarted_kernel_are_not_taken_for_th
     assert kernel.value("log.name, 'wrong' in globals(), next(later), kept") == "('log.txt', False, 'a', 3)"
 
 
+def test_two_lost_variables_whose_cells_have_one_number_in_two_kernels_are_both_made_again(desk):
+    kernel = desk.open()
+    made = kernel.run("one = (x for x in 'ab')").reply["execution_count"]
+    settled(desk)
+    command = re.search(r"%session restore @\d+", told(restarted(kernel)))
+    assert command is not None
+    assert kernel.run("two = (x for x in 'cd')").reply["execution_count"] == made
+    desk.crash(kernel)
+    kernel = desk.open()
+    assert f"one (cell {made}: a generator" in told(kernel.run(command[0]))
+    settled(desk)
+    assert told(kernel.run("%session rerun")).count(f"Running cell {made} again") == 2
+    assert kernel.value("list(one), list(two)") == "(['a', 'b'], ['c', 'd'])"
+
+
 def test_a_first_cell_waits_for_what_this_machine_knows_and_says_nothing_where_there_is_nothing(desk):
     kernel = desk.open(before=SLOW)
     assert told(kernel.loaded) == ""

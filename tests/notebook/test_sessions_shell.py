@@ -153,7 +153,18 @@ def test_results_of_cells_come_back_where_that_was_asked_for(desk):
     assert f"Out[{number + 1}] (a generator" in told(again.loaded), told(again.loaded)
     assert again.value(f"(Out[{number}] is items, _{number} is holder[0], _)") == "(True, True, 7)"
     assert again.value(f"sorted(Out)[:2] == [{number}, {last}]") == "True"
+    assert "Results in `Out` again: 2." in told(again.loaded)
     assert "saved with `Out`" in told(again.run("%session outputs"))
     again.run("%session outputs off")
     desk.crash(again)
     assert desk.open().value(f"{number} in Out") == "False"
+
+
+def test_a_version_that_has_results_and_no_variables_says_so(desk):
+    kernel = desk.open()
+    kernel.run("%session outputs on")
+    kernel.run("2 + 5")
+    desk.crash(kernel)
+    again = desk.open()
+    for shown in (again.loaded, again.run("%session restore")):
+        assert "held no variables. Results in `Out` again: 1." in told(shown), told(shown)

@@ -216,7 +216,7 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
             saver.fenced, saver.problem = False, ""  # this kernel goes on from there
         saver.journal.newest = max(saver.journal.newest, saved.number)
     name = reference.name or notebook.name or ""
-    if not (brought.names or brought.lost):
+    if not (brought.names or brought.lost or brought.results):
         told = say("held_nothing", name=short(name), number=saved.number, at=clock(saved.at))
         others = "" if reference.name or reference.number is not None else earlier_text(detail_of(notebook).versions)
         notebook.show(f"{told} {others or say('held_others')}")
@@ -268,8 +268,9 @@ def _named(notebook: NotebookSession, name: str) -> SessionView:
 
 def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
     ended = notebook.names.ended
-    made = {lost.cell: lost.source for lost in notebook.names.lost.values() if lost.cell is not None and lost.source}
-    cells = [Ended(cell, source) for cell, source in sorted(made.items())]
+    # several kernels' cells may have one number
+    made = {(it.cell, it.source) for it in notebook.names.lost.values() if it.cell is not None and it.source}
+    cells = [Ended(*each) for each in sorted(made)]
     unsaved = [each for each in ended if each.source and each not in cells]  # what ended after all that is saved
     if not (cells or unsaved):
         notebook.show(say("nothing_lost"))
@@ -289,7 +290,7 @@ def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
                 notebook.names.rerun(name, each)
         if not result.success:
             return
-        back |= notebook.names.registered(each.cell)
+        back |= notebook.names.registered(each)
     if back:
         notebook.show(say("rerun_back", names=some(sorted(back))))
     shown = sorted(name for name in anew if name in _known_names(notebook))

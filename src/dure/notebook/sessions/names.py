@@ -78,7 +78,7 @@ class Names:
     def came_late(self, values: Mapping[str, Any], lost: Mapping[str, Lost]) -> None:
         """Note what came after the first cell had begun, which no cell has bound."""
         self._ids |= {name: id(value) for name, value in values.items()}
-        self.lost = {name: each for name, each in self.lost.items() if name not in values} | lost
+        self.lost = {name: each for name, each in self.lost.items() if name not in values} | dict(lost)
         self._told |= set(lost)
 
     def why_unsaved(self, unsaved: Mapping[str, str]) -> dict[str, Lost]:

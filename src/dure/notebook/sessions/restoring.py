@@ -180,6 +180,8 @@ def restored_line(brought: Brought, name: str) -> str:
         parts = []
     else:
         parts = [say("restored_nothing", **told)]
+    if brought.results is not None and brought.results[0]:
+        parts.append(say("results_back", count=len(brought.results[0])))
     if (damaged := brought.damaged) is not None:
         found = {"number": damaged.number, "cell": damaged.before, "reason": _brief(retold(damaged.reason, language()))}
         parts.append(say("damaged" if damaged.cell > damaged.before else "damaged_same", **found))

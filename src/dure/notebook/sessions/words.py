@@ -23,8 +23,12 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "{name} was opened again; version {number} of {at} held no variables.",
         "{name}을(를) 다시 열었습니다. {at}에 저장된 버전 {number}에는 변수가 없습니다.",
     ),
+    "results_back": (
+        "Results in `Out` again: {count}.",
+        "`Out`에 다시 있는 결과: {count}개.",
+    ),
     "held_earlier": (
-        "The newest that holds some is of {at}: `%session restore @{number}`.",
+        "The newest with variables is of {at}: `%session restore @{number}`.",
         "변수가 있는 가장 최근 버전은 {at}에 저장되었습니다: `%session restore @{number}`",
     ),
     "importing": (

@@ -1,14 +1,18 @@
 """Variables that are what an imported module has under a name are that again, or it is told why not."""
 
+import importlib.machinery
+import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from dure.state import FolderBlobs, capture, changed, diff
 from dure.state.memory import layout
+from dure.state.objects import owned
 
 CONFIG = """
 from collections import OrderedDict, defaultdict
@@ -316,3 +320,35 @@ def test_what_an_installed_module_has_anew_under_an_old_name_is_that_again(other
     digest = capture(scope, blobs=blobs).store(blobs)
     check = "box[0] == {'set': 'anew'} and box[1] is package.DEFAULTS"
     assert _back(tmp_path / "store", digest, others, check)[0] is True
+
+
+def test_who_looked_at_the_modules_before_another_thread_does_not_have_the_last_word(monkeypatch):
+    kept, late, go = ["kept"], threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "early", a_module("early", {"one": []}))
+
+    def waits(kind):
+        if not late.is_set():
+            late.set()
+            go.wait(1)
+        return True
+
+    other = threading.Thread(target=owned.places, args=({}, waits))
+    other.start()
+    assert late.wait(60)
+    monkeypatch.setitem(sys.modules, "newer", a_module("newer", {"kept": kept}))
+
+    owned.places({}, lambda kind: True)
+
+    def matters(kind):
+        go.set()
+        other.join(60)
+        return True
+
+    found = owned.placed({"kept": kept}, ["kept"], matters)
+    assert found[id(kept)].places == (("newer", "kept"),)
+
+
+def a_module(name, held):
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, None, origin="-packages"))
+    vars(module).update(held, __file__=f"/site-packages/{name}.py")
+    return module

@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import types
 import weakref
 from dataclasses import dataclass
@@ -192,6 +193,7 @@ class _Table:
         self._installed: dict[str, _Has | None] = {}  # by module; None: it is a person's own
         self._joined: dict[int, tuple[str, str]] = {}
         self._hidden: frozenset[int] = frozenset()
+        self._looking = threading.RLock()  # or who saw less of the modules would have the last word
 
     def places(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> dict[int, tuple[str, str]]:
         """Return module and name of each."""
@@ -212,6 +214,10 @@ class _Table:
 
     def look(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> None:
         """Look at the modules that are new or have something else under a name."""
+        with self._looking:
+            self._look(namespace, matters)
+
+    def _look(self, namespace: dict[str, Any], matters: Callable[[type], bool]) -> None:
         modules = dict(sys.modules)
         now = [*modules], [*map(id, modules.values())], layout.changes_of(_dicts_of(modules.values()))
         if now == self._seen:

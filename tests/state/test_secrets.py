@@ -33,6 +33,10 @@ SECRETS = {
     "a copy of the environment": (None, "x: a copy of the environment"),
     "a private key": ({"pem": "-----BEGIN RSA PRIVATE KEY-----\nMIIE"}, "x['pem']"),
     "a set": ({TOKEN, "b"}, "x{…}"),
+    "a key under a name in camel case": ({"dbPassword": "hunter2"}, "x['dbPassword']"),
+    "an opaque bearer's header": ({"Authorization": "Bearer f81d4fae7dec11d0a765"}, "x['Authorization']"),
+    "an address with a password": ({"url": "postgresql://kim:hunter2@db:5432/lab"}, "x['url']"),
+    "a key of a map service": (["AIza" + "Sy1b" * 8 + "abc"], "x[0]"),
 }
 
 
@@ -60,6 +64,8 @@ NO_SECRETS = {
     "a text about passwords": "the password is asked for by getpass",
     "a column": pd.DataFrame({"password": ["a", "b"], "n": [1, 2]}),
     "an array of texts": np.array([TOKEN, "b"], dtype=object),
+    "addresses": ["https://x.org:8080/a@b", "see https://kim:hunter2@x.org/ in the manual", "git@x.org:a/b.git"],
+    "a schema": {"password": {"type": "string"}},
     "an empty one": {"password": "", "secret": None},
     "a tokenizer's settings": {"bos_token": "<s>", "eos_token": "</s>"},
 }
@@ -69,6 +75,39 @@ NO_SECRETS = {
 def test_data_is_not_taken_for_a_secret(tmp_path, kind):
     snapshot = capture({"x": NO_SECRETS[kind]}, blobs=FolderBlobs(tmp_path))
     assert snapshot.unsaved == {}
+
+
+def test_a_container_whose_name_says_secrets_is_left_out_and_one_of_rules_stays(tmp_path):
+    scope = {
+        "passwords": {"kim": "hunter2"},
+        "api_keys": ["abc"],
+        "openaiApiKey": "abc",
+        "password_rules": {"must": "digits"},
+        "passwords_seen": 5,
+    }
+    snapshot = capture(scope, blobs=FolderBlobs(tmp_path))
+    assert snapshot.names == ("password_rules", "passwords_seen")
+    assert snapshot.unsaved["passwords"].startswith("passwords['kim']: a secret")
+
+
+def test_what_the_environment_has_under_a_secrets_name_is_found_wherever_it_stands(tmp_path, monkeypatch):
+    blobs = FolderBlobs(tmp_path)
+    scope = {
+        "k": "correct-horse-battery",
+        "options": {"pw": "correct-horse-battery"},
+        "large": [f"word {number}" for number in range(20_000)] + ["in correct-horse-battery out"],
+        "engine": ["postgres"],
+        "path": str(tmp_path),
+    }
+    assert capture(scope, blobs=blobs).unsaved == {}
+    monkeypatch.setenv("DB_PASSWORD", "correct-horse-battery")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "postgres")
+    monkeypatch.setenv("API_KEY_FILE", str(tmp_path))
+    snapshot = capture(scope, blobs=blobs)
+    assert snapshot.names == ("engine", "path")
+    assert snapshot.unsaved["k"].startswith("k: it holds the environment variable DB_PASSWORD")
+    assert snapshot.unsaved["options"].startswith("options['pw']: a secret")
+    assert snapshot.unsaved["large"].startswith("large[20000]: a secret")
 
 
 def test_what_shares_an_object_with_a_secret_is_judged_by_itself(tmp_path):
@@ -136,6 +175,7 @@ CELLS_WITH_SECRETS = (
     "import os\nos.environ['WANDB_API_KEY'] = '0123456789abcdef'",
     "login(token='abcdef0123456789abcd')",
     "config = {'api_key': '0123456789ab'}",
+    "engine = create_engine('postgresql://kim:hunter2@db/lab')",
     "%env DB_PASSWORD=hunter2hunter2",
     "get_ipython().run_line_magic('env', 'DB_PASSWORD=hunter2hunter2')",
     "get_ipython().system('export HF_TOKEN=abcdef0123456789xx && ls')",
@@ -167,7 +207,7 @@ def test_a_cell_without_one_stays_in_the_history(cell):
     assert secrecy.history_secrets([cell]) == {}
 
 
-@pytest.mark.parametrize("cell", CELLS_WITH_SECRETS[:6])
+@pytest.mark.parametrize("cell", CELLS_WITH_SECRETS[:7])
 def test_code_is_masked_line_for_line(cell):
     code = f"def f():\n    return 1\n{cell}\nlast = '{TOKEN}'\n"
     shown = secrecy.masked(code)

@@ -156,7 +156,7 @@ class GpuFunction:
         if getattr(function, "__module__", None) != "__main__":
             return {}, frozenset()
         from dure.notebook.reads import function_reads
-        from dure.state.secrecy import hidden, secret_reason
+        from dure.state.secrecy import hidden, read_environment, secret_reason
 
         live = getattr(function, "__globals__", None) or vars(sys.modules["__main__"])
         found = function_reads(function, live)
@@ -164,6 +164,7 @@ class GpuFunction:
         if not found.dynamic:
             return reads, frozenset()
         more = {name: value for name, value in list(live.items()) if name not in reads and not hidden(name, value)}
+        read_environment()
         kept = {name: value for name, value in more.items() if not secret_reason(name, value)}
         return {**reads, **kept}, frozenset(more)
 

@@ -24,7 +24,7 @@ from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
 from dure.state.memory import mappings, written
 from dure.state.memory.held import Held
 from dure.state.memory.regions import MAPPED_BYTES, spoiled
-from dure.state.secrecy import hidden, history_secrets, secret_reason, secrets_inside, typed_secrets
+from dure.state.secrecy import hidden, history_secrets, read_environment, secret_reason, secrets_inside, typed_secrets
 from dure.state.store.blobs import Blobs, digest_of
 from dure.state.store.sealing import CHUNK_BYTES, chunks_of, scratch
 
@@ -229,6 +229,7 @@ def _everything(
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of all that is the person's, and what is left out, with the reason."""
     chosen = [name for name in namespace if not hidden(name, namespace[name]) and name not in ignore]
+    read_environment()
     typed = typed_secrets(namespace)
     unsaved = {
         name: reason

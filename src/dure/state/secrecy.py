@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.state.objects import classes
@@ -44,12 +45,18 @@ _IPYTHON = {
 }
 _HISTORY = re.compile(r"_i?\d+|__\w+__|_exit_code")
 _SECRET_NAME = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|secret_key|token|api_?key|apikey|access_?key|private_?key"
-    r"|credentials?|auth_token|bearer)($|_)",
+    r"(?:passwords?|passwd|passphrases?|(?:api|access|private|secret|secret_?access)_?keys?|auth_?tokens?"
+    r"|(?:^|_)(?P<everyday>token|secrets?|credentials?|bearer))($|_)",
     re.IGNORECASE,
 )
 _TOKENS = {  # what looks like an access key, by a mark that is found sooner
     "AKIA": r"AKIA[0-9A-Z]{16}",  # AWS
+    "AIza": r"AIza[A-Za-z0-9_-]{35}",  # Google
+    "_live_": r"[rs]k_live_[A-Za-z0-9]{16,}",  # Stripe
+    "npm_": r"npm_[A-Za-z0-9]{36}",
+    "pypi-": r"pypi-AgE[A-Za-z0-9_-]{30,}",
+    "AccountKey=": r"AccountKey=[A-Za-z0-9+/=]{40,}",  # Azure
+    "Bearer ": r"Bearer (?=[A-Za-z._~+/-]{0,60}[0-9])[A-Za-z0-9._~+/-]{20,}",
     "gh": r"gh[pousr]_[A-Za-z0-9]{30,}",
     "github_pat_": r"github_pat_[A-Za-z0-9_]{30,}",
     "glpat-": r"glpat-[A-Za-z0-9_-]{20,}",
@@ -60,7 +67,11 @@ _TOKENS = {  # what looks like an access key, by a mark that is found sooner
     "eyJ": r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # a signed JSON web token
 }
 _SECRET_VALUE = re.compile("|".join(_TOKENS.values()))
+_ADDRESS = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._%+~-]*:([A-Za-z0-9._%+~!$*=-]{3,})@\S+"
+)  # with a password
 _IN_PICKLES = [(mark.encode(), re.compile(pattern.encode())) for mark, pattern in _TOKENS.items()]
+_ADDRESS_IN_PICKLES = re.compile(rb"://[A-Za-z0-9._%+~-]*:[A-Za-z0-9._%+~!$*=-]{3,}@")
 _WORDS = (b"passw", b"passphrase", b"secret", b"token", b"credential", b"bearer", b"basicauth")
 _KEYS = (b"apikey", b"api_key", b"access_key", b"accesskey", b"private_key")
 _ENVIRONMENT = (b"\x8c\x04PATH", b"\0PATH\0")  # the key of a copy of the environment, in a pickle and among texts
@@ -76,8 +87,10 @@ _RANDOM = 16  # characters
 _FEW = 5  # environment variables
 _LONG = 64 * 1024  # a longer pickle is remembered when nothing was found in it
 _REMEMBERED = 10_000
+_GIVEN = 8  # characters
 _STEPS = 1_000_000
 _CLEAN: set[str] = set()
+_given: dict[str, str] = {}  # what the environment had under a secret's name when a whole capture began, and that name
 _DATA = ("ndarray", "DataFrame", "Series", "Tensor")
 _AGAIN = "set it again after the restore"
 _ASIDE = "set it again after the restore, or keep the secret in a variable of its own"
@@ -108,11 +121,27 @@ def hidden(name: str, value: Any = None) -> bool:
     return name in _IPYTHON or _HISTORY.fullmatch(name) is not None
 
 
+def read_environment() -> None:
+    """Take what the environment has under names of secrets for secrets from now on, wherever it stands."""
+    given = {text: name for name, text in os.environ.items() if _is_secret(name, text) and _tells(text)}
+    if given != _given:
+        _given.clear()
+        _given.update(given)
+        _CLEAN.clear()
+
+
+def _tells(text: str) -> bool:
+    """Tell whether a text is found by chance nowhere else: no word such as `postgres`, no path of a file."""
+    return len(text) >= _GIVEN and not text.isalpha() and not (text.startswith("/") and Path(text).exists())
+
+
 def secret_reason(name: str, value: Any) -> str | None:
     """Return why a whole capture leaves the variable out, or None where it may be saved."""
     text = _text(value)
     if text is None:
         return None
+    if given := next((which for each, which in _given.items() if each in text), None):
+        return f"{name}: it holds the environment variable {given}, and secrets are not saved; {_AGAIN}"
     if _SECRET_NAME.search(name):
         return f"{name}: its name says that it is a secret, and secrets are not saved; {_AGAIN}"
     if _looks_secret(text):
@@ -144,7 +173,8 @@ def secrets_inside(values: dict[str, Any], pickled: Pickled) -> dict[str, str]:
     at.
     """
     cut = frozenset(id(value) for each in pickled.cuts for value in each.values)
-    found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(values, sure=sure, cut=cut))
+    named = any(_names_secrets(name) for name in values)
+    found = _searched(pickled.stream, pickled.texts, lambda sure: _inside_all(values, sure=sure, cut=cut), named=named)
     for each in pickled.cuts:
         ways = {name: each.ways[id(value)] for name, value in values.items() if id(value) in each.ways}
         if not ways and not pickled.held.intersection(each.ways):  # it is held in a way that nobody knows
@@ -165,22 +195,26 @@ def _inside_part(ways: dict[str, str], cut: Cut | Branches, part: Part, most: in
         told = {name: _inside_all(cut.told(part, name + way), sure=sure, most=most) for name, way in ways.items()}
         return {name: next(iter(reasons.values())) for name, reasons in told.items() if reasons}
 
-    return _searched(stream, lambda: stream, inside)
+    return _searched(stream, lambda: stream, inside, named=False)
 
 
-def _searched(stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]]) -> dict[str, str]:
-    """Return what `inside` finds where a pickle gives reason to look, told whether there is a key for sure."""
+def _searched(
+    stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]], *, named: bool
+) -> dict[str, str]:
+    """Return what `inside` finds where a pickle or the name gives reason to look, told whether there is a key for sure."""
     digest = digest_of(stream) if len(stream) > _LONG else ""
-    if digest in _CLEAN:
+    if digest in _CLEAN and not named:
         return {}
     texts = texts_of() if digest else stream
     token = any(pattern.search(texts) for mark, pattern in _IN_PICKLES if mark in texts)
+    token = token or any(text.encode(errors="surrogateescape") in texts for text in _given)
+    named = named or (b"://" in texts and _ADDRESS_IN_PICKLES.search(texts) is not None)
     lowered = texts.lower()
     words = (*_WORDS, *(_KEYS if b"key" in lowered else ()))
     found = {}
-    if token or any(key in texts for key in _ENVIRONMENT) or any(word in lowered for word in words):
+    if token or named or any(key in texts for key in _ENVIRONMENT) or any(word in lowered for word in words):
         found = inside(token)
-    if digest and not found:
+    if digest and not found and not named:
         if len(_CLEAN) >= _REMEMBERED:
             _CLEAN.clear()
         _CLEAN.add(digest)
@@ -196,10 +230,10 @@ def _inside_all(
 
 def _inside(name: str, value: Any, *, sure: bool, most: int, cut: frozenset[int]) -> str | None:
     seen = {id(value)}
-    queue: collections.deque[tuple[Any, str]] = collections.deque([(value, "")])
+    queue = collections.deque([(value, "", _names_secrets(name))])
     steps = 0
     while queue:
-        current, path = queue.popleft()
+        current, path, named = queue.popleft()
         reason = _held(current)
         if reason is not None:
             return f"{name}{path}: {reason}; {_ASIDE}"
@@ -211,11 +245,11 @@ def _inside(name: str, value: Any, *, sure: bool, most: int, cut: frozenset[int]
                 return f"{name}: somewhere inside it is an access key, which is not saved; {_ASIDE}" if sure else None
             text = _text(child)
             if text is not None:
-                if _named_secret(step, text) or _looks_secret(text):
+                if _named_secret(step, text) or _looks_secret(text) or (named and " " not in text):
                     return f"{name}{path}{step}: a secret, and secrets are not saved; {_ASIDE}"
             elif not isinstance(child, int | float | type(None) | str | bytes) and id(child) not in seen:
                 seen.add(id(child))
-                queue.append((child, path + step))
+                queue.append((child, path + step, named))
     return None
 
 
@@ -238,6 +272,8 @@ def history_secrets(cells: list[str]) -> dict[int, str]:
 def _reason_in(cell: str) -> str:
     if _looks_secret(cell):
         return "its text holds what looks like an access key, and secrets are not saved"
+    if "://" in cell and _ADDRESS.search(cell):
+        return "its text holds an address with a password, and secrets are not saved"
     lowered = cell.lower()
     if any(word in lowered for word in _SECRET_WORDS):
         for pattern in (_WRITTEN_OUT, _IN_ENVIRONMENT):
@@ -257,6 +293,7 @@ def masked(code: str) -> str:
         return ""
     for pattern in (_WRITTEN_OUT, _IN_ENVIRONMENT):
         code = pattern.sub(_masked, code)
+    code = _ADDRESS.sub(lambda found: found[0].replace(found[1], "…"), code)
     return _SECRET_VALUE.sub("…", code)
 
 
@@ -272,7 +309,17 @@ def _text(value: Any) -> str | None:
 
 
 def _looks_secret(text: str) -> bool:
-    return any(mark in text for mark in _TOKENS) and _SECRET_VALUE.search(text) is not None
+    return (
+        (any(mark in text for mark in _TOKENS) and _SECRET_VALUE.search(text) is not None)
+        or ("://" in text and _ADDRESS.fullmatch(text) is not None)
+        or any(each in text for each in _given)
+    )
+
+
+def _names_secrets(name: str) -> bool:
+    """Tell whether all texts in a variable of this name are secrets: `passwords`, `api_key`; not `password_rules`."""
+    match = _SECRET_NAME.search(name) if name.isidentifier() else None
+    return match is not None and match["everyday"] is None and match.end() == len(name)
 
 
 def _named_secret(step: str, text: str) -> bool:
@@ -285,8 +332,9 @@ def _is_secret(name: str, text: str) -> bool:
     if match is None:
         return False
     # a word under "token" is language; what is long and has digits among letters is a key
-    everyday = match[2].lower() in ("token", "credential", "credentials", "secret", "bearer")
-    return not everyday or (len(text) >= _RANDOM and any(map(str.isdigit, text)) and any(map(str.isalpha, text)))
+    return match["everyday"] is None or (
+        len(text) >= _RANDOM and any(map(str.isdigit, text)) and any(map(str.isalpha, text))
+    )
 
 
 def _held(value: Any) -> str | None:

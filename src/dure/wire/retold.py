@@ -167,11 +167,17 @@ _VALUES: Mapping[str, str] = {
     # secrets
     "its name says that it is a secret, and secrets are not saved": "이름을 보면 비밀값이며 비밀값은 저장하지 않습니다",
     "it looks like an access key, and secrets are not saved": "액세스 키로 보이며 비밀값은 저장하지 않습니다",
+    "it holds the environment variable {name}, and secrets are not saved": (
+        "환경 변수 {name}의 값이 들어 있으며 비밀값은 저장하지 않습니다"
+    ),
     "it was typed into getpass, and secrets are not saved": "getpass로 입력한 비밀값은 저장하지 않습니다",
     "somewhere inside it is an access key, which is not saved": "안에 액세스 키가 있으며 비밀값은 저장하지 않습니다",
     "a secret, and secrets are not saved": "비밀값은 저장하지 않습니다",
     "its text holds {name}, and secrets are not saved": (
         "셀의 코드에 {name} 값이 적혀 있으며 비밀값은 저장하지 않습니다"
+    ),
+    "its text holds an address with a password, and secrets are not saved": (
+        "셀의 코드에 비밀번호가 든 주소가 있으며 비밀값은 저장하지 않습니다"
     ),
     "its text holds what looks like an access key, and secrets are not saved": (
         "셀의 코드에 액세스 키로 보이는 것이 있으며 비밀값은 저장하지 않습니다"

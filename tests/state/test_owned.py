@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 import threading
+import types
 from typing import Any
 
 import pytest
 
-from dure.state import FolderBlobs, capture, changed, diff
+from dure.state import FolderBlobs, capture, changed, diff, restore
 from dure.state.memory import layout
 from dure.state.objects import owned
 
@@ -352,3 +353,17 @@ def a_module(name, held):
     module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, None, origin="-packages"))
     vars(module).update(held, __file__=f"/site-packages/{name}.py")
     return module
+
+
+class SaysModule:
+    """As cffi's libraries are, which lie beside the modules (`argon2`, `nacl`)."""
+
+    __class__ = types.ModuleType  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("other", [SaysModule(), None, 5])
+def test_what_is_no_module_may_lie_among_them(tmp_path, monkeypatch, other):
+    monkeypatch.setitem(sys.modules, "zz_no_module", other)
+    blobs, into = FolderBlobs(tmp_path), dict[str, Any]()
+    restore(capture({"x": [1]}, blobs=blobs), blobs, into=into)
+    assert into == {"x": [1]}

@@ -201,7 +201,7 @@ def _inside_part(ways: dict[str, str], cut: Cut | Branches, part: Part, most: in
 def _searched(
     stream: bytes, texts_of: Callable[[], bytes], inside: Callable[[bool], dict[str, str]], *, named: bool
 ) -> dict[str, str]:
-    """Return what `inside` finds where a pickle or the name gives reason to look, told whether there is a key for sure."""
+    """Return what `inside` finds where pickle or name give reason to look, told whether there is a key for sure."""
     digest = digest_of(stream) if len(stream) > _LONG else ""
     if digest in _CLEAN and not named:
         return {}

@@ -244,7 +244,8 @@ def _dicts_of(modules: Collection[Any]) -> list[dict[str, Any]]:
     try:
         return list(map(_names, modules))
     except TypeError:  # anything may be put there
-        return [_names(each) if isinstance(each, types.ModuleType) else {} for each in modules]
+        # What C libraries are loaded as says that it is a module, and is none.
+        return [_names(each) if issubclass(type(each), types.ModuleType) else {} for each in modules]
 
 
 def _installed_in(module: str, namespace: dict[str, Any], matters: Callable[[type], bool]) -> _Has | None:

@@ -91,9 +91,12 @@ def test_a_runner_whose_user_process_cannot_be_forked_ahead_waits_for_its_job_ne
     runner = wait_until(waits, "a runner that waits alone").pid
     for pid in (server.process.pid, runner):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-    attempt = server.cell("import os; print(os.getppid())")
-    assert attempt.result()["status"] == "ok"
-    assert attempt.text() == f"{runner}\n"
+    code = "import os; print(os.getppid(), *sorted(os.listdir('/proc/self/fd'), key=int))"
+    attempts = [server.cell(code) for _ in range(2)]
+    assert {attempt.result()["status"] for attempt in attempts} == {"ok"}
+    (parent, *late), (_, *usual) = (attempt.text().split() for attempt in attempts)
+    assert parent == str(runner)
+    assert len(late) == len(usual), "nothing of its runner's"
 
 
 def test_a_folder_for_temporary_files_counts_though_the_server_has_used_another(server, tmp_path):

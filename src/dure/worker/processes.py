@@ -31,6 +31,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LINE_BUFFERED = 1  # _IOLBF
 SWEEP_S = 5.0
 _LINUX = sys.platform.startswith("linux")
+_DESCRIPTORS = "/proc/self/fd" if _LINUX else "/dev/fd"
 _CHILDREN = Path("/proc/self/task", str(os.getpid()), "children").exists()
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -107,6 +108,12 @@ def descendants(roots: Iterable[int], processes: dict[int, Process]) -> set[int]
                 below.add(pid)
                 todo.append(pid)
     return below
+
+
+def descriptors() -> set[int]:
+    """Return this process's open descriptors, without the one by which they were listed."""
+    listed = os.listdir(_DESCRIPTORS)  # noqa: PTH208 -- as above
+    return {int(name) for name in listed if os.path.lexists(f"{_DESCRIPTORS}/{name}")}
 
 
 def own_children() -> set[int]:

@@ -12,7 +12,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,6 @@ class Forked:
     questions: socket.socket
     incoming: socket.socket
 
-    @property
-    def descriptors(self) -> list[int]:
-        """What no other user process may have."""
-        return [*self.outputs.values(), *(end.fileno() for end in (self.messages, self.questions, self.incoming))]
-
     def give(self, order: UserOrder) -> bool:
         """Tell it what to do, once; False when somebody has ended it meanwhile."""
         try:
@@ -69,8 +64,8 @@ class Forked:
             end.close()
 
 
-def fork(prepared: Prepared, not_theirs: Sequence[int]) -> Forked:
-    """Return a new user process, which waits for its order and has none of the descriptors in `not_theirs`."""
+def fork(prepared: Prepared, theirs: Collection[int]) -> Forked:
+    """Return a new user process, which waits for its order and of the descriptors that there are has only `theirs`."""
     order = os.pipe()
     outputs = [os.pipe() for _ in STREAMS]
     messages, questions, incoming = socket.socketpair(), socket.socketpair(), socket.socketpair()
@@ -81,7 +76,8 @@ def fork(prepared: Prepared, not_theirs: Sequence[int]) -> Forked:
     pid = os.fork()
     forked = Forked(pid, order[1], readers, messages[0], questions[0], incoming[0])
     if pid == 0:
-        for fd in (order[1], *forked.descriptors, *not_theirs):
+        own = [order[0], *ends.outputs, *(pair[1].fileno() for pair in (messages, questions, incoming))]
+        for fd in processes.descriptors().difference(theirs, own):
             os.close(fd)
         become_user_process(runner, prepared, ends)
     for fd in (order[0], *ends.outputs):
@@ -136,17 +132,17 @@ class Rank:
         return True
 
 
-def start(spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked | None) -> list[Rank]:
+def start(
+    spec: AttemptSpec, folder: Path, prepared: Prepared, first: Forked | None, theirs: Collection[int]
+) -> list[Rank]:
     """Give the user processes of an attempt, `first` and those forked now, their orders; return them by rank."""
     meeting = arrange() if spec.others else None
-    hold = [meeting.hold.fileno()] if meeting else []
     found: list[Rank] = []
     for one in of_nodes(spec, meeting.port if meeting else 0):
         memory = _memory_limit(one, prepared)
-        theirs = [fd for rank in found for fd in rank.process.descriptors]
         process = None if found else first
         while process is None or not process.give(UserOrder(folder, one, memory)):
-            process = fork(prepared, [*theirs, *hold])
+            process = fork(prepared, theirs)
         found.append(Rank(one, process, memory, meeting))
     return found
 

@@ -61,9 +61,9 @@ def run_attempt(order: int, prepared: Prepared) -> None:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    process = None
+    theirs, process = processes.descriptors() - {order}, None
     with contextlib.suppress(OSError):  # no room: it is forked, or told that it cannot be, once there is a job
-        process = ranks.fork(prepared, [order])
+        process = ranks.fork(prepared, theirs)
     folder = Path(os.fsdecode(os.read(order, 4096)))  # PATH_MAX, which a pipe takes and gives as one
     os.close(order)
     if not folder.is_absolute() or not _claim(folder):
@@ -75,7 +75,7 @@ def run_attempt(order: int, prepared: Prepared) -> None:
         spec = AttemptSpec(job=job, attempt=int(attempt) if attempt.isdigit() else 0, kind="command")
         Spool(folder, spec).end(outcome(Facts(refusal=str(error))))
         return
-    Runner(folder, spec, prepared, process).run()
+    Runner(folder, spec, partial(ranks.start, spec, folder, prepared, process, theirs)).run()
 
 
 def _claim(folder: Path) -> bool:
@@ -95,11 +95,10 @@ def _claim(folder: Path) -> bool:
 class Runner:
     """The loop. Its callbacks note what happened; `_tick` acts on time; `outcome` makes the result of the notes."""
 
-    def __init__(self, folder: Path, spec: AttemptSpec, prepared: Prepared, process: ranks.Forked | None) -> None:
+    def __init__(self, folder: Path, spec: AttemptSpec, start: Callable[[], list[Rank]]) -> None:
         self._folder = folder
         self._spec = spec
-        self._prepared = prepared
-        self._process = process
+        self._start = start
         self._spool = Spool(folder, spec)
         self._facts = Facts(kind=spec.kind, limits=spec.limits)
         self._selector = selectors.DefaultSelector()
@@ -154,7 +153,7 @@ class Runner:
         self._door = Door(listen(self._folder / "control.sock"), self._selector, self._obey)
 
     def _order(self) -> None:
-        self._ranks = ranks.start(self._spec, self._folder, self._prepared, self._process)
+        self._ranks = self._start()
         self._running = {rank.pid: rank for rank in self._ranks}
         merged = ranks.Merged(self._batch.text)
         for rank in self._ranks:

@@ -2,7 +2,7 @@
 
 The environments are virtual environments with numpy, pandas, ipykernel and what `dure` needs, most with PyTorch; their
 Pythons are named in DURE_TEST_ENVIRONMENTS, separated by colons. What differs between them is up to who makes them:
-versions of PyTorch, majors of numpy and pandas, a Python minor, no PyTorch at all.
+versions of PyTorch, majors of numpy and pandas, a Python minor, no PyTorch or no pyarrow at all.
 """
 
 import itertools
@@ -24,7 +24,7 @@ PYTHONS = [python for python in os.environ.get("DURE_TEST_ENVIRONMENTS", "").spl
 ABOUT = """
 import importlib.metadata, json, sys
 found = {"python": "%d.%d" % sys.version_info[:2]}
-for name in ("numpy", "pandas", "torch"):
+for name in ("numpy", "pandas", "pyarrow", "torch"):
     try:
         found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -77,11 +77,13 @@ def test_what_is_compatible_comes_back_and_the_rest_is_named(desk, before, after
     assert not expected & have & set(re.findall(r"(\w+)(?=[,\w ]* \(cell)", lost)), line
     assert {"array", "half", "record", "plain", "also"} <= have, line
     assert again.value("int(array.sum()), np.shares_memory(array, half), also is plain") == "(499500, True, True)"
-    if new["pandas"] >= old["pandas"]:  # what pandas 3 makes of column names, pandas 2 does not know
+    if old["pandas"] >= "3" and old["pyarrow"] and not new["pyarrow"]:  # its column names are Arrow's then
+        assert "frame, numbers (cell 2: it needs the package pyarrow, which is not installed here" in line
+    elif new["pandas"] >= old["pandas"]:  # what pandas 3 makes of column names, pandas 2 does not know
         assert again.value("int(column.sum()), column.tolist(), list(frame.b)") == "(3, [1, 2], ['x', 'y'])"
     for package in ("numpy", "pandas", "torch"):
-        if old[package] != new[package]:
-            assert f"{package} {old[package] or '–'} → {new[package] or '–'}" in line
+        if old[package] and old[package] != new[package]:
+            assert f"{package} {old[package]} → {new[package] or '–'}" in line
     if old["python"] == new["python"]:
         assert again.value("doubled(4), config.rate") == "(8, 0.1)"
     if old["torch"] and new["torch"]:

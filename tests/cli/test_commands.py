@@ -120,7 +120,10 @@ def test_login_remembers_privately_and_logout_forgets(dure, platform, tmp_path):
     assert "config.toml cannot be used" in dure("jobs", env=nowhere).stderr
     assert dure("logout", env=nowhere).returncode == 0
     assert not file.exists()
-    assert dure("login", platform.url, "--token", "wrong-wrong-wrong-wrong", env=nowhere).returncode == 1
+    refused = dure("login", platform.url, "--token", "wrong-wrong-wrong-wrong", env=nowhere)
+    assert refused.returncode == 1
+    assert f"{platform.url} does not take this token" in refused.stderr
+    assert "Type the line that `dure up` shows." in refused.stderr
     assert not file.exists()
 
 
@@ -190,7 +193,7 @@ def test_without_the_server_its_commands_say_what_to_install(dure, tmp_path):
 
 
 def test_wrong_usage_is_one_sentence_and_exit_code_2(dure):
-    for words in (["nonsense"], ["jobs", "--nonsense"], ["why"]):
+    for words in (["nonsense"], ["jobs", "--nonsense"], ["why"], ["completion"]):
         done = dure(*words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
 

@@ -35,6 +35,7 @@ def test_a_help_page_is_said_in_both_languages(path, capsys, monkeypatch):
     english = capsys.readouterr().out
     assert english.startswith("Usage: ")
     assert not re.search("[가-힣]", english.replace("언어", "")), english
+    assert "..." not in english.partition("Commands:")[2], "the list of commands is not cut short"
 
 
 @pytest.mark.parametrize(("lang", "told"), [("ko", "[기본값: 30; 1<=x<=500]"), ("en", "[default: 30; 1<=x<=500]")])

@@ -130,6 +130,7 @@ def test_bad_input_is_one_sentence(dure, words, code, sentence):
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("was not found") <= 1, "said once"
 
 
 def test_a_program_that_runs_too_long_ends_like_timeout(dure):

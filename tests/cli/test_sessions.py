@@ -52,7 +52,7 @@ def test_versions_are_compared(dure, kept):
         ["b", "new"],
         ["a", "changed"],
     ]
-    assert dure("sessions", "diff", "train.ipynb@2").stderr.strip() == "No difference."
+    assert dure("sessions", "diff", "train.ipynb@2").stderr.strip() == "Nothing differs between versions 2 and 2."
     assert json.loads(dure("sessions", "diff", f"{kept}@2", "1", "--json").stdout)["removed"] == ["b"]
 
 
@@ -75,14 +75,14 @@ def test_an_earlier_version_becomes_the_newest_or_a_session_of_its_own(dure, kep
     assert "Say which version" in dure("sessions", "restore", kept).stderr
     assert "Version 3 of deep/train.ipynb is version 1 again" in dure("sessions", "restore", f"{kept}@1").stdout
     assert "has no version 9" in dure("sessions", "restore", f"{kept}@9").stderr
-    assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "No difference."
+    assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "Nothing differs between versions 1 and 3."
     assert dure("sessions", "show", kept).stdout.splitlines()[1].split()[0] == "3"
     assert "no time of day" in dure("sessions", "diff", kept, "--since", "25:99").stderr
     assert "leave it out, or @N" in dure("sessions", "diff", f"{kept}@1", "--since", "00:00").stderr
     newest = json.loads(dure("sessions", "show", kept, "--json").stdout)["versions"][0]["at"]
     until(lambda: time.time() >= math.ceil(newest))
     since = time.strftime("%H:%M:%S", time.localtime(math.ceil(newest)))
-    assert dure("sessions", "diff", kept, "--since", since).stderr.strip() == "No difference."
+    assert dure("sessions", "diff", kept, "--since", since).stderr.startswith("Nothing differs between versions ")
     assert dure("sessions", "delete", "my copy", "--yes").returncode == 0
     assert "PERSON cannot be 'a b'" in dure("sessions", "share", kept, "a b").stderr
 

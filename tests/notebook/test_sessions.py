@@ -43,6 +43,20 @@ def test_after_kill_nine_the_variables_are_back_and_one_line_says_what_is_not(de
     assert again.value("list(rows)") == "['a', 'b', 'c']"
 
 
+def test_a_cell_that_set_a_secret_is_not_offered_to_be_run_again_since_its_code_is_not_saved(desk):
+    kernel = desk.open()
+    kernel.run("rows = (row for row in 'ab'); password = 'hunter2-of-alice'")
+    kernel.run("more = (row for row in 'cd')")
+    desk.crash(kernel)
+    again = desk.open()
+    by_hand = "Run cell 2 again by hand: its code sets a secret"
+    assert f"`%session rerun` runs only cell 3 again. {by_hand}" in told(again.loaded)
+    assert "Running cell 2 again" not in told(again.run("%session rerun"))
+    assert told(again.run("%session rerun")).startswith(by_hand)
+    again.run("rows, password = iter(()), 'hunter2-of-alice'")
+    assert "Nothing is missing" in told(again.run("%session rerun"))
+
+
 def test_running_a_cell_again_tells_what_else_it_set_and_undo_takes_that_back(desk):
     kernel = desk.open()
     kernel.run("import math; data = [1]; rows = (row for row in 'ab')")
@@ -170,6 +184,17 @@ def test_undo_takes_back_the_last_cell_that_changed_anything(desk):
     kernel.run("x.append(9)")
     kernel.run("%session undo")
     assert kernel.value("x") == "[1]"
+
+
+def test_undo_names_what_the_cell_made_that_cannot_be_saved_and_stays(desk):
+    kernel = desk.open()
+    kernel.run("x = 1")
+    settled(desk)
+    kernel.run("x = 2; rows = (row for row in 'ab')")
+    settled(desk)
+    assert "Undid cell 3: x. Files" in (line := told(kernel.run("%session undo")))
+    assert "Not undone, since that cannot be saved: rows." in line
+    assert kernel.value("x, list(rows)") == "(1, ['a', 'b'])"
 
 
 def test_undo_beyond_the_beginning_says_so(desk):

@@ -11,7 +11,7 @@ import click
 
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, warn
 from dure.client.config import Login, config_path, find_login, forget_login, save_login
-from dure.client.errors import DureError
+from dure.client.errors import DureError, failure
 
 _HUB_PATH = "/services/dure"
 
@@ -30,16 +30,21 @@ def login(ctx: click.Context, url: str, token: str | None, *, as_json: bool) -> 
     lang = lang_of(ctx)
     url = (url if "://" in url else f"http://{url}").rstrip("/")
     url = _found(url.removesuffix("/api"), lang)
+    place = f"{url.removesuffix(_HUB_PATH)}/hub/token" if url.endswith(_HUB_PATH) else "`dure up`"
     if token == "-":  # noqa: S105 - a dash means stdin
         token = sys.stdin.readline().strip()
     if not token:
-        hub = f"{url.removesuffix(_HUB_PATH)}/hub/token"
-        warn(f"토큰은 {hub}에서 만들 수 있습니다." if lang == "ko" else f"Make a token at {hub} and paste it here.")
+        warn(f"{place}에 나오는 토큰을 붙여 넣으세요." if lang == "ko" else f"Paste the token that {place} shows.")
         token = click.prompt("Token", hide_input=True, err=True)
     from dure.client import Client
 
     with Client(Login(url, str(token), "file"), lang=lang, retry_s=2) as client:
-        me = client.me()
+        try:
+            me = client.me()
+        except DureError as error:
+            if error.code != "not_signed_in":
+                raise
+            raise failure("token_refused", lang, url=url, place=place) from None
     path = save_login(url, str(token))
     if as_json:
         print_json({"url": url, "file": str(path), **me.model_dump(mode="json")})

@@ -40,6 +40,7 @@ class Screen:
         self._as_json = as_json
         self._line = Line()
         self._attempt = 0
+        self._failure = ""  # the error that was shown last
 
     def output(self, item: Output) -> None:
         """Write one message of the output."""
@@ -52,6 +53,8 @@ class Screen:
             warn(f"[{item.attempt}번째 시도]" if korean else f"[attempt {item.attempt} starts from the beginning]")
         self._attempt = item.attempt
         text, to_stderr = _text_of(item.message, self._lang)
+        if item.message.get("type") == "error":
+            self._failure = text
         if text:
             stream = sys.stderr if to_stderr else sys.stdout
             stream.write(text)
@@ -67,7 +70,7 @@ class Screen:
         if self._as_json:
             click.echo(json.dumps({"type": "job", **job.model_dump(mode="json")}, ensure_ascii=False))
             return
-        if job.phase != "succeeded" and job.reason_sentence:
+        if job.phase != "succeeded" and job.reason_sentence and job.reason_sentence not in self._failure:
             warn(job.reason_sentence)
         warn(end_line(job, self._lang))
 

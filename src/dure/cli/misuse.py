@@ -25,7 +25,7 @@ _EXTRA = re.compile(r"Got unexpected extra arguments? \((?P<words>.*)\)$")
 
 def sentence(error: click.UsageError, lang: str) -> str:
     """Return what is wrong as a sentence."""
-    said = (_korean(error) if lang == "ko" else None) or error.format_message()
+    said = (_korean(error) if lang == "ko" else None) or " ".join(error.format_message().split())
     return said if said.endswith((".", "?")) else f"{said}."
 
 

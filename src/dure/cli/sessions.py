@@ -155,7 +155,12 @@ def diff(ctx: click.Context, name: str, after: int | None, since: str | None, *,
     words = ("추가", "변경", "삭제") if korean else ("new", "changed", "gone")
     lists = (differing.added, differing.changed, differing.removed)
     rows = [(each, word) for word, names in zip(words, lists, strict=True) for each in names]
-    table(("변수", "내용") if korean else ("NAME", "WHAT"), rows, "다른 점이 없습니다." if korean else "No difference.")
+    none = (
+        f"버전 {first}과 버전 {last}은 같습니다." if korean else f"Nothing differs between versions {first} and {last}."
+    )
+    if rows:
+        warn(f"버전 {first} → 버전 {last}" if korean else f"From version {first} to version {last}")
+    table(("변수", "내용") if korean else ("NAME", "WHAT"), rows, none)
 
 
 def _saved_by(ctx: click.Context, versions: Sequence[VersionView], since: str) -> int:

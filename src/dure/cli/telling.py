@@ -51,9 +51,9 @@ class ToldCommand(click.Command):
         self.english = self.help
         self.korean = ko
 
-    def get_short_help_str(self, limit: int = 45) -> str:
+    def get_short_help_str(self, limit: int = 45) -> str:  # noqa: ARG002 - click's; a line that is too long is broken
         """Return the help in the language of the command, for the list of its group."""
-        return self.korean if _korean() else super().get_short_help_str(limit)
+        return self.korean if _korean() else super().get_short_help_str(10_000)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help in the language of the command."""

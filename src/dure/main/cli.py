@@ -147,7 +147,7 @@ def user() -> None:
 @option("--admin", is_flag=True, en="May administer the platform.", ko="플랫폼을 관리할 수 있습니다.")
 @_DIR
 def user_add(name: str, teams: tuple[str, ...], state_dir: Path, *, admin: bool) -> None:
-    """Make a link that signs NAME in once; a password is set under Workspaces, Password."""
+    """Make a link that signs NAME in once; they set a password under Workspaces, Password."""
     from dure.main import running
 
     with running.told():

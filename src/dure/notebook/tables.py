@@ -45,7 +45,7 @@ class Table:
         title = unbroken(self.title)
         below = "".join(f"<p><small>{unbroken(text)}</small></p>" for text in self.below)
         if not self.rows:
-            return f"<p><strong>{title}</strong> {unbroken(self.empty)}</p>{below}"
+            return f"<p><strong>{title}</strong><br>{unbroken(self.empty)}</p>{below}"
         head = "".join(f'<th scope="col"{self._style(name)}>{html.escape(name)}</th>' for name in self.columns)
         body = "".join(
             "<tr>"
@@ -56,8 +56,11 @@ class Table:
             + "</tr>"
             for row in self.rows
         )
-        caption = f'<caption style="text-align:left">{title}</caption>'
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+        # no <caption>: it would be broken at the width of the table, however narrow that is
+        named = f'<table aria-label="{html.escape(self.title)}">'
+        return (
+            f"<p><strong>{title}</strong></p>{named}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+        )
 
     def _style(self, name: str, cell: str = "") -> str:
         if name in self.numbers:

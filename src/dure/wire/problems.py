@@ -31,6 +31,14 @@ CATALOGUE: Mapping[str, Entry] = {
         "You are not signed in, or your sign-in has run out: run `dure login`, or open the portal and sign in again.",
         "로그인되어 있지 않거나 로그인이 만료되었습니다. `dure login`을 실행하거나 포털에서 다시 로그인하세요.",
     ),
+    "token_refused": Entry(
+        401,
+        "Token refused",
+        "{url} does not take this token: it was revoked, has run out, or is of another platform. Type the line "
+        "that {place} shows.",
+        "{url}에서 이 토큰을 쓸 수 없습니다. 취소되었거나 만료되었거나 다른 플랫폼의 토큰입니다. {place}에 나오는 줄을 "
+        "입력하세요.",
+    ),
     "not_allowed": Entry(
         403,
         "Not allowed",
@@ -107,7 +115,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "too_many_nodes": Entry(
         422,
         "More nodes than exist",
-        "{nodes} nodes with {gpus} GPUs of {tier} each do not exist in one {place}; the most is {most}. "
+        "{nodes} nodes with --gpus {gpus} of {tier} each do not exist in one {place}; the most is {most}. "
         "Ask for at most --nodes {most}, or for fewer --gpus on each.",
         "{tier} GPU {gpus}개씩 있는 노드 {nodes}개를 한 {place} 안에서 제공할 수 없습니다. 최대 {most}개입니다. "
         "--nodes {most} 이하로 요청하거나 노드당 --gpus를 줄이세요.",

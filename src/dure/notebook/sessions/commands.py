@@ -14,7 +14,7 @@ from dure.client.session_refs import Reference, checked_name, checked_people, fo
 from dure.notebook import context
 from dure.notebook.failures import QuietError, told_plainly
 from dure.notebook.sessions.comparing import diff, undo
-from dure.notebook.sessions.ended import Ended, ended_line
+from dure.notebook.sessions.ended import again_text, ended_line
 from dure.notebook.sessions.lookup import (
     PATIENCE_S,
     detail_of,
@@ -29,6 +29,7 @@ from dure.notebook.sessions.restoring import (
     clock,
     earlier_text,
     lost_names,
+    makers,
     restored_line,
     short,
     some,
@@ -268,12 +269,11 @@ def _named(notebook: NotebookSession, name: str) -> SessionView:
 
 def _rerun(notebook: NotebookSession, _: Sequence[str]) -> None:
     ended = notebook.names.ended
-    # several kernels' cells may have one number
-    made = {(it.cell, it.source) for it in notebook.names.lost.values() if it.cell is not None and it.source}
-    cells = [Ended(*each) for each in sorted(made)]
+    made = makers(notebook.names.lost)
+    cells = [each for each in made if each.source]
     unsaved = [each for each in ended if each.source and each not in cells]  # what ended after all that is saved
     if not (cells or unsaved):
-        notebook.show(say("nothing_lost"))
+        notebook.show(again_text([*made, *ended]) or say("nothing_lost"))
         return
     namespace = notebook.shell.user_ns
     missing, back, anew = set(notebook.names.lost), set[str](), set[str]()

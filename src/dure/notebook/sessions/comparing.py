@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.failures import QuietError
 from dure.notebook.sessions.lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of
-from dure.notebook.sessions.restoring import bring_back, clock, lost_names
+from dure.notebook.sessions.restoring import bring_back, clock, lost_names, some
 from dure.notebook.sessions.words import say
 from dure.notebook.tables import Table, show
 from dure.state.inspection import diff as difference
@@ -78,8 +78,12 @@ def undo(notebook: NotebookSession, _: Sequence[str]) -> None:
         notebook.took(brought)
         notebook.origin = earlier.number
         first = min(_origin(earlier, versions).cell + 1, undone.cell)
-        lost = [say("lost", names=lost_names(brought.lost))] if brought.lost else []
-        notebook.show(" ".join([_undone(first, undone.cell, [*names, *found.added]), *lost]))
+        told = [_undone(first, undone.cell, [*names, *found.added])]
+        if left := _unsaved_since(before.snapshot, saver.base).difference(names, found.added):
+            told.append(say("left_as_is", names=some(sorted(left))))
+        if brought.lost:
+            told.append(say("lost", names=lost_names(brought.lost)))
+        notebook.show(" ".join(told))
         return
     notebook.show(say("nothing_to_undo"))
 
@@ -91,10 +95,14 @@ def _difference(before: Snapshot, after: Snapshot, made: Mapping[str, int]) -> T
         for name in names:
             held = (before if what == "removed" else after).variables[name]
             rows.append((name, say(f"what_{what}"), held.type, size_text(held.size_bytes), made.get(name, "")))
-    lost = sorted(after.unsaved.keys() - before.unsaved.keys())
-    rows += [(name, say("what_lost"), "", "", made.get(name, "")) for name in lost]
+    rows += [(name, say("what_lost"), "", "", made.get(name, "")) for name in sorted(_unsaved_since(before, after))]
     columns = [say(f"column_{key}") for key in ("name", "what", "type", "size", "cell")]
     return Table("", columns, rows, frozenset(columns[3:]))
+
+
+def _unsaved_since(before: Snapshot, after: Snapshot) -> set[str]:
+    """Return the names that came to be what cannot be saved."""
+    return after.unsaved.keys() - before.unsaved.keys()
 
 
 def _undone(first: int, last: int, names: Sequence[str]) -> str:

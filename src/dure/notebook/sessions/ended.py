@@ -156,21 +156,22 @@ def only_looks(source: str) -> bool:
 
 
 def ended_text(cells: Sequence[Ended]) -> str:
-    """Return that these cells ended and were not saved, and what to do with those whose code is not noted."""
-    told = say("ended_unsaved" if len(cells) == 1 else "ended_unsaved_many", cells=_listed(each.cell for each in cells))
-    by_hand = [each.cell for each in cells if not each.source]
-    return f"{told} {say('ended_by_hand', cells=_listed(by_hand))}" if by_hand else told
+    """Return that these cells ended and were not saved."""
+    return say("ended_unsaved" if len(cells) == 1 else "ended_unsaved_many", cells=_listed(each.cell for each in cells))
 
 
-def rerun_text(cells: Sequence[int]) -> str:
-    """Return the command that runs these cells again."""
-    return say("rerun_offer" if len(cells) == 1 else "rerun_offer_many", cells=_listed(cells))
+def again_text(cells: Iterable[Ended]) -> str:
+    """Return the command that runs these cells again, and that those whose code is not kept are run by hand."""
+    offered, by_hand = set[int](), set[int]()
+    for each in cells:
+        (offered if each.source else by_hand).add(each.cell)
+    told = [say("rerun_offer" if len(offered) == 1 else "rerun_offer_many", cells=_listed(offered))] if offered else []
+    return " ".join([*told, *([say("ended_by_hand", cells=_listed(by_hand))] if by_hand else [])])
 
 
 def ended_line(cells: Sequence[Ended]) -> str:
     """Return what a person reads of cells that no version holds, where nothing is brought back."""
-    offered = sorted({each.cell for each in cells if each.source})
-    return " ".join([ended_text(cells), *([rerun_text(offered)] if offered else [])])
+    return f"{ended_text(cells)} {again_text(cells)}"
 
 
 def _listed(numbers: Iterable[int]) -> str:

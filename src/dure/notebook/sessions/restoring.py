@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook.context import language
 from dure.notebook.own_modules import OWN_MODULES
-from dure.notebook.sessions.ended import ended_text, rerun_text
-from dure.notebook.sessions.history import History, history_of, is_result
+from dure.notebook.sessions.ended import Ended, again_text, ended_text
+from dure.notebook.sessions.history import GONE, History, history_of, is_result
 from dure.notebook.sessions.words import say
 from dure.wire.retold import retold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from dure.notebook.sessions.ended import Ended
     from dure.notebook.sessions.opening import Damaged, Saved
     from dure.state import Blobs, Report, Snapshot
     from dure.state.later import Later
@@ -40,7 +39,9 @@ _HASHED_FIRST_BYTES = 64 * 1024**2  # the rest while the person works, so that o
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A variable that did not come back: why, the cell that made it (None: not known) and that cell's source."""
+    """A variable that did not come back: why, the cell that made it (None: not known) and that cell's source, "" where
+    it was not saved.
+    """
 
     reason: str
     cell: int | None = None
@@ -70,10 +71,9 @@ class Brought:
     results: tuple[dict[int, Any], dict[str, Any]] | None = None  # `Out` and the last ones, where they were saved
 
     @property
-    def cells(self) -> list[int]:
-        """The cells that can be run again: those that made what is missing, and those that no version holds."""
-        made = {lost.cell for lost in self.lost.values() if lost.cell is not None and lost.source}
-        return sorted(made | {each.cell for each in self.ended if each.source})
+    def cells(self) -> list[Ended]:
+        """The cells to run again: those that made what is missing, and those that no version holds."""
+        return [*makers(self.lost), *self.ended]
 
 
 def bring_back(
@@ -139,10 +139,16 @@ def bring_back(
 def lost_of(brought: Brought, reasons: Mapping[str, str]) -> dict[str, Lost]:
     """Return what is missing, with the cell that made it and its source where that is known."""
     made = brought.saved.document.made
-    return {
-        name: Lost(reason.removeprefix(f"{name}: "), made.get(name), source_in(brought, made.get(name)))
-        for name, reason in sorted(reasons.items())
-    }
+    found = {}
+    for name, reason in sorted(reasons.items()):
+        source = source_in(brought, made.get(name))
+        found[name] = Lost(reason.removeprefix(f"{name}: "), made.get(name), "" if source == GONE else source)
+    return found
+
+
+def makers(lost: Mapping[str, Lost]) -> list[Ended]:
+    """Return the cells that made these variables, in order; several kernels' cells may have one number."""
+    return [Ended(*each) for each in sorted({(it.cell, it.source) for it in lost.values() if it.cell is not None})]
 
 
 def source_in(brought: Brought, cell: int | None) -> str:
@@ -195,7 +201,7 @@ def restored_line(brought: Brought, name: str) -> str:
     if brought.ended:
         parts.append(ended_text(brought.ended))
     if brought.cells:
-        parts.append(rerun_text(brought.cells))
+        parts.append(again_text(brought.cells))
     if differences := moved(saved.snapshot.fingerprint):
         parts.append(say("moved", differences=", ".join(differences)))
         if brought.like_here is not None:

@@ -260,6 +260,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Undid {cells}: {names}. Files and everything else outside the notebook are as they are.",
         "{cells}을(를) 되돌렸습니다: {names}. 파일 등 노트북 밖의 변경은 되돌리지 않습니다.",
     ),
+    "left_as_is": (
+        "Not undone, since that cannot be saved: {names}.",
+        "저장할 수 없어 되돌리지 않은 변수: {names}.",
+    ),
     "undone_cell": ("cell {first}", "셀 {first}"),
     "undone_cells": ("cells {first} to {last}", "셀 {first}–{last}"),
     "nothing_to_undo": (

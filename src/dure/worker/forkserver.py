@@ -231,9 +231,9 @@ class ForkServer:
     def _start(self, folder: Path) -> dict[str, Any]:
         if not folder.is_absolute() or not (folder / "spec.json").is_file():
             return {"ok": False, "error": f"{folder} is no attempt folder: it has no spec.json."}
-        claim = processes.read_record(folder / "runner.json")
-        if claim:
-            return {"ok": True, "pid": claim["pid"], "again": True}
+        runner = processes.read_claim(folder)
+        if runner:
+            return {"ok": True, "pid": runner["pid"], "again": True}
         spare, self._spare = self._spare or self._fork(), None
         while not spare.give(folder):
             spare = self._fork()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 PROCESSES_FILE = "processes.json"
+_CLAIM = "runner.json"
 MARK_BYTES = 256
 RECORD_BYTES = 1024 * 1024
 
@@ -120,6 +121,22 @@ def own_children() -> set[int]:
     """Return the pids of this process's direct children, orphans that came back to it included."""
     found = _children(os.getpid())
     return {one.pid for one in table().values() if one.ppid == os.getpid()} if found is None else found
+
+
+def end_children() -> None:
+    """Kill and reap all that descends from this process, a subreaper: what dies hands its children to it."""
+    deadline = time.monotonic() + SWEEP_S
+    while time.monotonic() < deadline:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid:
+            continue
+        left = own_children()
+        for child in left | descendants(left, table()):
+            kill(child)
+        time.sleep(0.001)
 
 
 def tree(root: int) -> set[int]:
@@ -234,17 +251,30 @@ def read_record(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def claim(folder: Path) -> bool:
+    """Note that this process runs the attempt in `folder`; False when some other does."""
+    draft = folder / f".runner.{os.getpid()}"
+    draft.write_text(json.dumps({"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}))
+    try:
+        os.link(draft, folder / _CLAIM)  # fails when it exists, as O_EXCL does, but is never half written
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
 def read_claim(folder: Path) -> dict[str, int]:
     """Return the pid and start_ticks of the runner that claimed the folder, {} when it names none."""
-    claim = read_record(folder / "runner.json")
-    pid, ticks = claim.get("pid"), claim.get("start_ticks")
+    record = read_record(folder / _CLAIM)
+    pid, ticks = record.get("pid"), record.get("start_ticks")
     return {"pid": pid, "start_ticks": ticks} if isinstance(pid, int) and isinstance(ticks, int) else {}
 
 
 def runner_alive(folder: Path) -> bool:
     """Return whether the runner that claimed this attempt folder still runs."""
-    claim = read_claim(folder)
-    return bool(claim) and alive(claim["pid"], claim["start_ticks"])
+    runner = read_claim(folder)
+    return bool(runner) and alive(runner["pid"], runner["start_ticks"])
 
 
 def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
@@ -255,7 +285,7 @@ def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
     Does nothing while the attempt's runner lives (it cleans up itself), unless `runner_too`. Bounded to 5 seconds.
     """
     folder = Path(folder)
-    claim = read_claim(folder)
+    runner = read_claim(folder)
     killed: list[int] = []
     try:
         owner = folder.stat().st_uid
@@ -264,12 +294,12 @@ def sweep(folder: Path, *, runner_too: bool = False) -> list[int]:
     if runner_alive(folder):
         if not runner_too:
             return killed
-        if belongs(claim["pid"], owner):
-            kill(claim["pid"])
-            killed.append(claim["pid"])
+        if belongs(runner["pid"], owner):
+            kill(runner["pid"])
+            killed.append(runner["pid"])
     deadline = time.monotonic() + SWEEP_S
     while time.monotonic() < deadline:
-        left = {pid for pid in _left_behind(folder, claim) if belongs(pid, owner)}
+        left = {pid for pid in _left_behind(folder, runner) if belongs(pid, owner)}
         if not left:
             break
         for pid in left:
@@ -303,7 +333,7 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [first, *(one for one in others if isinstance(one, dict))] if isinstance(others, list) else [first]
 
 
-def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
+def _left_behind(folder: Path, runner: dict[str, int]) -> set[int]:
     mark = f"DURE_ATTEMPT_ID={attempt_id(folder)}".encode()
     processes = {pid: found for pid, found in table().items() if found.state not in "ZX"}
     ours: set[int] = set()
@@ -320,8 +350,8 @@ def _left_behind(folder: Path, claim: dict[str, int]) -> set[int]:
         if (since is not None and found.ticks >= since) or _marked(found.pid, mark):
             ours.add(found.pid)
     ours |= descendants(ours, processes)
-    if claim and alive(claim["pid"], claim["start_ticks"]):
-        ours.add(claim["pid"])
+    if runner and alive(runner["pid"], runner["start_ticks"]):
+        ours.add(runner["pid"])
     return (ours & processes.keys()) - {os.getpid(), 1}
 
 

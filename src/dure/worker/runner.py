@@ -39,18 +39,8 @@ from dure.worker.spool import Spool, SpoolError
 EXIT_S = 10.0
 PREPARE_S = 1800.0
 DRAIN_S = 2.0
-_MESSAGES = frozenset(
-    {
-        "display_data",
-        "execute_result",
-        "update_display_data",
-        "clear_output",
-        "error",
-        "comm_open",
-        "comm_msg",
-        "comm_close",
-    }
-)
+_SHOWN = frozenset({"display_data", "execute_result", "update_display_data", "clear_output", "error"})
+_MESSAGES = _SHOWN | {"comm_open", "comm_msg", "comm_close"}
 
 
 def run_attempt(order: int, prepared: Prepared) -> None:
@@ -66,7 +56,7 @@ def run_attempt(order: int, prepared: Prepared) -> None:
         process = ranks.fork(prepared, theirs)
     folder = Path(os.fsdecode(os.read(order, 4096)))  # PATH_MAX, which a pipe takes and gives as one
     os.close(order)
-    if not folder.is_absolute() or not _claim(folder):
+    if not folder.is_absolute() or not processes.claim(folder):
         return  # and with us ends the user process
     try:
         spec = read_spec(folder)
@@ -76,20 +66,6 @@ def run_attempt(order: int, prepared: Prepared) -> None:
         Spool(folder, spec).end(outcome(Facts(refusal=str(error))))
         return
     Runner(folder, spec, partial(ranks.start, spec, folder, prepared, process, theirs)).run()
-
-
-def _claim(folder: Path) -> bool:
-    """Create runner.json; False when some runner was faster. What it holds is complete from its first moment."""
-    claim = json.dumps({"pid": os.getpid(), "start_ticks": processes.start_ticks(os.getpid())})
-    draft = folder / f".runner.{os.getpid()}"
-    draft.write_text(claim)
-    try:
-        os.link(draft, folder / "runner.json")  # fails when it exists, as O_EXCL does, but is never half written
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
 
 
 class Runner:
@@ -445,25 +421,10 @@ class Runner:
             self._end_others(rank)
         if self._running:
             return
-        self._kill_orphans()
+        processes.end_children()
         self._pipes.finish()
         self._kill_at = self._timeout_at = float("inf")
         self._drain_until = time.monotonic() + DRAIN_S
-
-    def _kill_orphans(self) -> None:
-        """End every descendant, whatever session it fled to; each that dies hands its children to us."""
-        deadline = time.monotonic() + processes.SWEEP_S
-        while time.monotonic() < deadline:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid:
-                continue
-            left = processes.own_children()
-            for child in left | processes.descendants(left, processes.table()):
-                processes.kill(child)
-            time.sleep(0.001)
 
     # --- end -------------------------------------------------------------------------------------------------------
 
@@ -473,7 +434,7 @@ class Runner:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         self._running = {}
-        self._kill_orphans()
+        processes.end_children()
         self._batch.flush()
         self._facts.unwritable = self._facts.unwritable or self._spool.failure
         result = self._keeping.result or outcome(self._facts)

@@ -21,6 +21,7 @@ from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs
 from dure.wire.cells import LAST_VALUE
 from dure.worker import last_value
+from dure.worker.processes import start_ticks
 from tests.notebook.conftest import end_of
 
 
@@ -70,7 +71,9 @@ def test_lines_are_counted_as_the_notebook_shows_them(body: str, first: str):
 @pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> records.Record:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    return records.Record("j-1", "http://here", "/n.ipynb", "In[1]", 100.0, False, os.getpid(), records.own_ticks())
+    return records.Record(
+        "j-1", "http://here", "/n.ipynb", "In[1]", 100.0, False, os.getpid(), start_ticks(os.getpid())
+    )
 
 
 def test_undelivered_jobs_are_found_by_notebook_and_platform(record: records.Record):
@@ -86,7 +89,7 @@ def test_undelivered_jobs_are_found_by_notebook_and_platform(record: records.Rec
 
 def test_a_job_that_another_live_kernel_waits_for_is_left_to_it(record: records.Record):
     parent = os.getppid()
-    records.remember(replace(record, pid=parent, pid_ticks=records.own_ticks(parent)))
+    records.remember(replace(record, pid=parent, pid_ticks=start_ticks(parent)))
     assert records.undelivered("/n.ipynb", "http://here", 200.0) == []
     records.remember(replace(record, pid=parent, pid_ticks=1))
     assert len(records.undelivered("/n.ipynb", "http://here", 200.0)) == 1

@@ -136,7 +136,7 @@ def test_where_the_home_cannot_be_written_no_cell_is_named_that_is_saved(desk):
     kernel.run("x = 1")
     settled(desk)
     (journal,) = (desk.home / ".local/state/dure/sessions").glob("*/*.json")
-    journal.with_name(f".{journal.stem}").mkdir()  # where the next one is made ready, as on a full disk
+    journal.with_name(f".{journal.stem}.{pid_of(kernel)}").mkdir()  # as on a full disk
     lines = []
     for _ in range(5):
         lines.append(told(kernel.run("x += 1")))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import sys
 import time
 import uuid
@@ -150,7 +149,4 @@ def _remember(client: Client, environment: str, modules: Sequence[str]) -> None:
     except (OSError, ValueError):
         known = {}
     known[f"{client.login.url} {environment}"] = list(modules)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(known))
-    partial.replace(path)
+    records.write(path, known)

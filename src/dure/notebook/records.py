@@ -11,6 +11,9 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from dure.worker.processes import alive
 
 MAX_AGE_S = 90 * 24 * 3600.0
 
@@ -39,23 +42,25 @@ def folder() -> Path:
     return state_folder() / "undelivered"
 
 
-def own_ticks(pid: int | None = None) -> int:
-    """Return when a process started, in clock ticks; 0 when that cannot be known or it is gone."""
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Put JSON into a file that its owner alone may read, whole or not at all; OSError where it cannot be written."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}")
     try:
-        stat = Path(f"/proc/{pid or os.getpid()}/stat").read_text()
-        return int(stat.rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
+        with partial.open("w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(json.dumps(content))
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def remember(record: Record) -> None:
     """Keep `record`; does nothing where the folder cannot be written."""
     with contextlib.suppress(OSError):
-        where = folder()
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = where / f".{record.job}.{record.pid}"
-        partial.write_text(json.dumps(asdict(record)))
-        partial.replace(where / f"{record.job}.json")
+        write(folder() / f"{record.job}.json", asdict(record))
 
 
 def forget(job: str) -> None:
@@ -85,4 +90,4 @@ def undelivered(notebook: str, url: str | None, now: float) -> list[Record]:
 def _waited_for(record: Record) -> bool:
     if record.detached or record.pid == os.getpid():
         return False
-    return bool(record.pid_ticks) and own_ticks(record.pid) == record.pid_ticks
+    return alive(record.pid, record.pid_ticks)

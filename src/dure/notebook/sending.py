@@ -14,6 +14,7 @@ from dure.notebook import records
 from dure.notebook.failures import QuietError
 from dure.notebook.words import say, without_name
 from dure.wire.cells import EVERYTHING
+from dure.worker.processes import start_ticks
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -68,7 +69,7 @@ def remember(kernel: Kernel, client: Client, job: JobView, request: JobRequest, 
             submitted_at=job.submitted_at,
             detached=detached,
             pid=os.getpid(),
-            pid_ticks=records.own_ticks(),
+            pid_ticks=start_ticks(os.getpid()),
         )
     )
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dure.notebook.records import own_ticks, state_folder
+from dure.notebook.records import state_folder, write
+from dure.worker.processes import alive, start_ticks
 
 MAX_PENDING = 200
 _MAX_AGE_S = 90 * 24 * 3600.0
@@ -82,22 +83,14 @@ class Journal:
 
     def write(self) -> None:
         """Put it on disk, whole; `refused` tells why the folder could not be written, where it could not."""
-        self.pid, self.pid_ticks, self.at = os.getpid(), own_ticks(), time.time()
-        where = folder(self.name, self.url)
-        partial = where / f".{self.kernel}"
+        self.pid, self.pid_ticks, self.at = os.getpid(), start_ticks(os.getpid()), time.time()
         with _writing:
             try:
-                where.mkdir(mode=0o700, parents=True, exist_ok=True)
                 content = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-                with partial.open("w") as file:
-                    os.fchmod(file.fileno(), 0o600)
-                    file.write(json.dumps(content))
-                partial.replace(where / f"{self.kernel}.json")
+                write(folder(self.name, self.url) / f"{self.kernel}.json", content)
                 self.refused = None
             except OSError as error:  # a full disk, say: what it held before stays
                 self.refused = error
-                with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Take it off the disk."""
@@ -139,7 +132,7 @@ def left_behind(name: str, url: str, connection: str = "") -> list[Journal]:
         if time.time() - journal.at > _MAX_AGE_S:
             journal.forget_ended()
             journal.remove()
-        elif not _alive(journal):
+        elif not alive(journal.pid, journal.pid_ticks):
             found.append(journal)
     return sorted(found, key=lambda journal: (bool(connection) and journal.connection == connection, journal.at))
 
@@ -151,12 +144,3 @@ def _read(path: Path) -> Journal | None:
         return Journal(**{key: value for key, value in read.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-
-
-def _alive(journal: Journal) -> bool:
-    if not journal.pid_ticks or own_ticks(journal.pid) != journal.pid_ticks:
-        return False
-    with contextlib.suppress(OSError, IndexError):
-        state = Path(f"/proc/{journal.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z"  # killed, and only its parent has not looked yet
-    return False

@@ -17,30 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _DYNAMIC_CALLS = {"eval", "exec", "globals"}
-_WHOLE = {"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"}  # attributes that are all names
+NAMESPACES = frozenset({"user_ns", "user_global_ns", "user_module", "f_globals", "__globals__"})  # attributes
 _HERE_CALLS = {"locals", "vars"}  # without arguments, at the cell's own level
 _DYNAMIC_MAGICS = {"run", "load", "pylab", "macro", "recall", "rerun", "store"}
 _CODE_MAGICS = {"time", "timeit", "prun", "memit", "mprun", "lprun", "debug"}
-_BODY_MAGICS = _CODE_MAGICS | {"capture"}
-_TEXT_MAGICS = {
-    "bash",
-    "sh",
-    "script",
-    "!",
-    "sx",
-    "system",
-    "writefile",
-    "html",
-    "HTML",
-    "latex",
-    "markdown",
-    "svg",
-    "javascript",
-    "js",
-    "perl",
-    "ruby",
-    "file",
-}
+BODY_MAGICS = frozenset(_CODE_MAGICS | {"capture"})  # whose body is the notebook's code
+_SHELL_MAGICS = {"bash", "sh", "script", "!", "sx", "system", "perl", "ruby"}
+_FILE_MAGICS = {"writefile", "file", "html", "HTML", "latex", "markdown", "svg", "javascript", "js"}
+TEXT_MAGICS = frozenset(_SHELL_MAGICS | _FILE_MAGICS)  # whose body is text, in which nothing is looked up
 _LOOK_MAGICS = {"pinfo", "pinfo2", "pdoc", "psource", "psearch"}
 _SHELL_NAME = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 _SHELL_CALLS = {"system", "getoutput"}
@@ -78,7 +62,7 @@ def code_names(code: types.CodeType, found: Names) -> None:
             if name not in own:
                 found.loads.add(name)
                 found.dynamic |= name in _DYNAMIC_CALLS
-        elif instruction.argval in _WHOLE:
+        elif instruction.argval in NAMESPACES:
             found.dynamic = True
     if code.co_name == "<module>":
         found.bound |= own
@@ -347,9 +331,9 @@ class _Reader(ast.NodeVisitor):
             self._code(code, line)
         else:
             _read_interpolated(line, self.found, self.certain)
-        if body is None or name in _TEXT_MAGICS:
+        if body is None or name in TEXT_MAGICS:
             return
-        if name in _BODY_MAGICS:
+        if name in BODY_MAGICS:
             read_cell(body, self.found, self.certain)
         else:
             # someone's own magic: its body may be code that reads the notebook, or another language

@@ -13,6 +13,7 @@ import time
 import types
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook.reading import BODY_MAGICS, NAMESPACES, TEXT_MAGICS
 from dure.notebook.reads import tree_reads
 from dure.notebook.sessions.restoring import lost_names, lost_of, some
 from dure.notebook.sessions.words import say
@@ -31,16 +32,13 @@ _LOOK_S = 0.2
 _WORD = re.compile(r"[^\W\d]\w*")
 _ALL = frozenset({"eval", "exec", "globals", "locals", "compile", "__import__", "breakpoint"})
 _ALL_BARE = frozenset({"vars", "dir"})  # without arguments
-_NAMESPACES = {"user_ns", "user_global_ns", "user_module", "f_globals", "f_locals", "__globals__", "__builtins__"}
 _FRAMES = {"f_back", "_getframe", "currentframe", "stack", "get_objects", "get_referrers"}
 _RUNNERS = {"run_cell", "ex", "ev", "safe_execfile"}
-_ALL_ATTRIBUTES = frozenset(_NAMESPACES | _FRAMES | _RUNNERS)
+_ALL_ATTRIBUTES = NAMESPACES | {"f_locals", "__builtins__"} | _FRAMES | _RUNNERS
 _SPEAKING = frozenset({"query", "eval", "sql", "execute"})  # their text may name variables of the caller
-_MEASURING = {"time", "timeit", "prun", "memit", "mprun", "lprun", "capture"}  # their code is seen again when it runs
+_MEASURING = BODY_MAGICS - {"debug"}  # their code is seen again when it runs
 _SETTING = {"matplotlib", "config", "load_ext", "reload_ext", "autoreload", "pip", "conda", "mamba", "uv"}
-_SHELLS = {"!", "cd", "pwd", "ls", "env", "system", "sx", "bash", "sh", "script"}
-_TEXTS = {"writefile", "html", "HTML", "latex", "markdown", "svg", "javascript", "js"}
-_QUIET_MAGICS = frozenset(_MEASURING | _SETTING | _SHELLS | _TEXTS)
+_QUIET_MAGICS = _MEASURING | TEXT_MAGICS | _SETTING | {"cd", "pwd", "ls", "env"}
 
 
 class Waiting:
@@ -53,7 +51,7 @@ class Waiting:
         self._began: frozenset[str] = frozenset()  # what was still missing when the cell began
 
     def beginning(self, text: str) -> list[str]:
-        """Return which names that are not here yet begin with `text`, for completion."""
+        """Return the names beginning with `text` of variables that are not here yet, for completion."""
         return sorted(name for name in self._later.names if name.startswith(text))
 
     def attach(self) -> None:
@@ -81,7 +79,7 @@ class Waiting:
         self.visit(tree)
 
     def wait_for(self, values: Iterable[Any]) -> None:
-        """Wait for what these functions may look up, and instances' methods: IPython calls them from now on."""
+        """Wait for what these functions and objects may look up: IPython calls them, or their methods, from now on."""
         values = [getattr(it, "__func__", it) for it in values]
         functions = [it if isinstance(it, type | types.FunctionType) else type(it) for it in values]
         names = set().union(*(_words_of(it) for it in functions)) & self._later.coming

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
@@ -36,6 +37,7 @@ from dure.notebook.sessions.restoring import (
 )
 from dure.notebook.sessions.words import HELP, say
 from dure.notebook.tables import Table, show
+from dure.notebook.words import without_name
 from dure.state.inspection import size_text
 
 if TYPE_CHECKING:
@@ -58,16 +60,18 @@ def run_session(notebook: NotebookSession, line: str) -> None:
     if command not in COMMANDS:
         raise QuietError(say("unknown_command", command=command, choices=", ".join(COMMANDS)))
     _refuse_surplus(command, rest)
-    COMMANDS[command](notebook, rest)
+    COMMANDS[command].do(notebook, rest)
 
 
 def _refuse_surplus(command: str, rest: Sequence[str]) -> None:
     """Raise when there is a word that the command would pass over: who typed it meant something by it."""
     if command == "save":
         return  # all of it is the label
+    known = COMMANDS[command]
     options = [word for word in rest if word.startswith("--")]
     words = [word for word in rest if word not in options]
-    surplus = [word for word in options if word != _OPTIONS.get(command)] + words[_WORDS.get(command, len(words)) :]
+    surplus = [word for word in options if word != known.option]
+    surplus += words[known.words :] if known.words is not None else []
     if surplus:
         raise QuietError(say("surplus_words", command=command, words=shlex.join(surplus)))
 
@@ -227,7 +231,7 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
 
 def _absent(saved: Saved, names: Sequence[str]) -> str:
     unsaved, made = saved.snapshot.unsaved, saved.document.made
-    lost = {name: Lost(unsaved[name].removeprefix(f"{name}: "), made.get(name)) for name in names if name in unsaved}
+    lost = {name: Lost(without_name(name, unsaved[name]), made.get(name)) for name in names if name in unsaved}
     known = [lost_names(lost)] if lost else []
     return ", ".join([*known, *(name for name in names if name not in lost)])
 
@@ -413,34 +417,30 @@ def _outputs(notebook: NotebookSession, rest: Sequence[str]) -> None:
     notebook.show(say("outputs_on" if saver.outputs else "outputs_off", name=short(notebook.name or "")))
 
 
-COMMANDS: Mapping[str, Callable[[NotebookSession, Sequence[str]], None]] = {
-    "status": _status,
-    "save": _save,
-    "list": _list,
-    "restore": _restore,
-    "diff": diff,
-    "undo": undo,
-    "rerun": _rerun,
-    "fork": _fork,
-    "share": _share,
-    "unshare": _unshare,
-    "outputs": _outputs,
-    "off": _off,
-    "on": _on,
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What a command does, and what may follow it: at most so many words (None: any number), and an option."""
+
+    do: Callable[[NotebookSession, Sequence[str]], None]
+    words: int | None
+    option: str = ""
+
+
+COMMANDS: Mapping[str, _Command] = {
+    "status": _Command(_status, 0),
+    "save": _Command(_save, None),
+    "list": _Command(_list, 0, "--all"),
+    "restore": _Command(_restore, None, "--trust"),
+    "diff": _Command(diff, 2),
+    "undo": _Command(undo, 0),
+    "rerun": _Command(_rerun, 0),
+    "fork": _Command(_fork, 1),
+    "share": _Command(_share, None, "--team"),
+    "unshare": _Command(_unshare, None),
+    "outputs": _Command(_outputs, 1),
+    "off": _Command(_off, 0),
+    "on": _Command(_on, 1),
 }
-# what may follow a command: at most so many words, and this option; without a number any
-_WORDS: Mapping[str, int] = {
-    "status": 0,
-    "list": 0,
-    "diff": 2,
-    "undo": 0,
-    "rerun": 0,
-    "fork": 1,
-    "outputs": 1,
-    "off": 0,
-    "on": 1,
-}
-_OPTIONS: Mapping[str, str] = {"list": "--all", "restore": "--trust", "share": "--team"}
 
 
 def _known_names(notebook: NotebookSession) -> frozenset[str]:

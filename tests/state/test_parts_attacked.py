@@ -282,3 +282,73 @@ class Unloadable:
 
     def __getstate__(self):
         return {"some": "state"}
+
+
+def test_walking_through_a_value_runs_no_code_of_its_own(blobs):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "class Odd:\n"
+        "    told = []\n"
+        "    def __init__(self):\n        self.data = list(range(600))\n"
+        "    def __getattribute__(self, name):\n        Odd.told.append(name)\n"
+        "        return object.__getattribute__(self, name)\n"
+        "    def __reduce__(self):\n        return (Odd, ())\n",
+        scope,
+    )
+    odd = scope["Odd"]()
+    scope["Odd"].told.clear()
+    cutter = parts.Cutter()
+    cutter.cut([odd])
+    assert len(cutter.stand_ins) == 1
+    assert scope["Odd"].told == []
+    gc.collect()
+
+
+class Unwritable:
+    """Written as text it fails, as one whose attributes are not there yet would."""
+
+    def __repr__(self):
+        raise AttributeError("no such attribute yet")
+
+
+def test_a_key_that_cannot_be_written_as_text_does_not_end_a_save(blobs):
+    large = {Unwritable(): [[n] for n in range(900)]}
+    scope = {"large": large, "refused": {Unwritable(): [(n for n in range(3))]}, "k": 1}
+    snapshot = capture(scope, blobs=blobs)
+    assert set(snapshot.unsaved) == {"refused"}
+    assert "refused[…]" in snapshot.unsaved["refused"]
+    assert group_of("large", snapshot).parts
+    assert list(loaded(snapshot, blobs)["large"].values()) == list(large.values())
+
+
+class Asked(dict):
+    """Attributes that must not be asked by methods of the person's while values are looked at."""
+
+    def items(self):
+        raise KeyError("items")
+
+
+class Named(str):
+    __slots__ = ()
+
+    def __str__(self):
+        raise TypeError("name")
+
+
+def test_attributes_are_looked_at_without_the_persons_code_and_keep_their_kind_of_dictionary(blobs):
+    asked, named, many = Bare(), Bare(), [Bare() for _ in range(900)]
+    asked.__dict__ = Asked(data=[[n] for n in range(900)])
+    vars(named)[Named("data")] = [[n] for n in range(900)]
+    for each in many:
+        each.__dict__ = OrderedDict(a=1)
+    snapshot = capture({"asked": asked, "named": named, "many": many}, blobs=blobs)
+    assert snapshot.unsaved == {}
+    again = loaded(snapshot, blobs)
+    assert vars(again["asked"])["data"] == vars(asked)["data"]
+    assert list(vars(again["named"]).values()) == list(vars(named).values())
+    assert {type(vars(each)) for each in again["many"]} == {OrderedDict}
+    assert type(vars(again["asked"])).__name__ == "Asked"
+
+
+class Bare:
+    pass

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dure.client import Client
 
 
-def attach_job(kernel: Kernel, client: Client, job_id: str, *, on_conflict: str | None = None) -> Any:
+def attach_job(kernel: Kernel, client: Client, job_id: str, on_conflict: str | None) -> Any:
     """Replay and follow `job_id`, then commit what its cell changed; raises what shows how it failed."""
     from dure.client import DureError
 

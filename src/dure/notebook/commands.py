@@ -149,7 +149,7 @@ def _attach(kernel: Kernel, rest: Sequence[str]) -> None:
     failed: list[BaseException] = []
     for job_id in asked:
         try:
-            attach_job(kernel, client, job_id, on_conflict=on_conflict)
+            attach_job(kernel, client, job_id, on_conflict)
         except KeyboardInterrupt:
             raise
         except Exception as error:

@@ -68,8 +68,8 @@ class Before:
         return known & {*changes.changed, *changes.unsaved}
 
     def still_held(self, namespace: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-        """Return a sentence for each of `names`, changed in place, of whose former value another variable has something
-        or all.
+        """Return a sentence for each of `names`, which the cell changed in place, where another variable still holds
+        the former value or something in it.
         """
         former = {
             name: self._held[name]
@@ -248,8 +248,8 @@ def _extras(digest: str | None, blobs: Blobs | None) -> dict[str, Any]:
 
 
 def _relabel(report: Report | None, had: Mapping[int, Collection[str]], taken: Collection[str]) -> None:
-    """Rename labels of pandas here as the cell did, where a variable that holds them, or `had` them when the cell left,
-    is `taken`.
+    """Rename labels of pandas here as the cell did, where one of the variables is `taken` that hold them here or, by
+    the labels' ids, `had` them when the cell left.
     """
     from dure.state.objects import labels
 
@@ -261,7 +261,7 @@ def _relabel(report: Report | None, had: Mapping[int, Collection[str]], taken: C
 def _labels_apart(
     report: Report | None, digest: str, blobs: Blobs | None, namespace: dict[str, Any], twins: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the values that are kept beside, with labels of their own where the cell renamed these."""
+    """Load values that are kept beside the notebook's once more, with their own labels where the cell renamed these."""
     from dure.state import Snapshot, restore
 
     renamed = report.renamed if report is not None else []

@@ -53,6 +53,13 @@ def failure_of(outcome: Outcome, job: JobView, end: dict[str, Any]) -> BaseExcep
     return QuietError(f"{sentence}\n{hint}" if hint else sentence)
 
 
+def left_behind(outcome: Outcome) -> RemoteInterrupt:
+    """Return what says that the kernel goes on although the job has not ended, and how it is found again."""
+    if outcome.job is None:
+        return RemoteInterrupt(say("left_submitting"))
+    return RemoteInterrupt(say("left_running" if outcome.interrupts < 2 else "left_stopping", job=outcome.job.id))
+
+
 def package_hint(ename: str, text: str, environment: str) -> str | None:
     """Return what to do about a package that the worker lacks; None when that is not the trouble."""
     if ename not in {"ModuleNotFoundError", "NotStarted"}:

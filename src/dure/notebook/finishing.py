@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.notebook import context, keeping, records
 from dure.notebook.delivery import Delivered, FreshKernel, deliver
-from dure.notebook.ending import failure_of
+from dure.notebook.ending import failure_of, left_behind
 from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as
 from dure.notebook.kernel import Kernel, Sent
 from dure.notebook.replay import set_last_value
@@ -161,9 +161,9 @@ def _not_ended(outcome: Outcome, *, watching_only: bool) -> BaseException:
     """Return what says why the cell is over although its job is not."""
     job = outcome.job
     if job is None:
-        return shown_as(outcome.problem) if outcome.problem else RemoteInterrupt(say("left_submitting"))
+        return shown_as(outcome.problem) if outcome.problem else left_behind(outcome)
     if outcome.problem is not None:
         return QuietError(say("lost_stream", sentence=outcome.problem, job=job.id))
     if watching_only:
         return RemoteInterrupt(say("left_attached", job=job.id))
-    return RemoteInterrupt(say("left_running" if outcome.interrupts < 2 else "left_stopping", job=job.id))
+    return left_behind(outcome)

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook import context
-from dure.notebook.ending import failure_of
-from dure.notebook.failures import QuietError, RemoteInterrupt, shown_as, told_plainly
+from dure.notebook.ending import failure_of, left_behind
+from dure.notebook.failures import QuietError, shown_as, told_plainly
 from dure.notebook.handle import RemoteJob
 from dure.notebook.line import StatusLine
 from dure.notebook.replay import Replay
@@ -76,7 +76,7 @@ class GpuFunction:
         follower = Follower(client, lambda: client.submit(request, uuid.uuid4().hex))
         outcome = Watch(follower, line, Replay(_shell(), line)).run()
         if outcome.left:
-            raise RemoteInterrupt(_left_sentence(outcome)) from None
+            raise left_behind(outcome) from None
         if outcome.problem is not None or outcome.job is None:
             raise outcome.problem or QuietError(say("left_submitting"))
         return _value(client, outcome, outcome.job)
@@ -258,12 +258,6 @@ def _load(client: Client, job: JobView, end: dict[str, Any]) -> tuple[dict[str, 
     except (BlobError, ManifestError) as error:
         return {}, str(error)
     return dict(report.values), "; ".join(report.failed.values())
-
-
-def _left_sentence(outcome: Outcome) -> str:
-    if outcome.job is None:
-        return say("left_submitting")
-    return say("left_running" if outcome.interrupts < 2 else "left_stopping", job=outcome.job.id)
 
 
 def _shell() -> Any:

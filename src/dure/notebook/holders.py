@@ -1,9 +1,9 @@
-"""Finds which variables still have what a cell has changed elsewhere, and which came back as new objects.
+"""Finds variables that still hold the old object of what a GPU cell has changed.
 
-A cell takes what it reads. A list that it appends to comes back as another list, so `d = {"k": the_list}`, which it did
-not read, holds the old one; a model comes back with other parameters than its optimizer has. Here that is found, to be
-told. The trap: variables may hold millions of objects, so they are looked through only when counts of references say
-that somebody else has an object, and not further than a bound.
+A changed value comes back as a new object. When a cell appends to `the_list`, the notebook gets another list under that
+name, while `d = {"k": the_list}`, which the cell did not read, still holds the old one; a model comes back with other
+parameters than its optimizer has. The person is told of such variables. The trap: variables may hold millions of
+objects, so they are searched only when reference counts say that somebody else has an old object, and up to a bound.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _ABOUT = ("obj", "data", "_parent")  # under these a GroupBy, a window, a Styler
 
 
 def holders(former: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return for the names of `former` values which variables have something of one, or all of it; all sorted.
+    """Return for each name in `former`, the old values, the variables that hold that value or something in it; sorted.
 
-    The caller refers to each value once besides `former`.
+    References are counted: besides `former`, the caller must refer to each old value exactly once.
     """
     from dure.state.secrecy import hidden
 
@@ -56,7 +56,7 @@ def holders(former: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str
 
 
 def _had_by_others(former: Mapping[str, Any], kinds: _Kinds) -> set[int]:
-    """Return the ids of what can change in the values, to which there are more references than are in them."""
+    """Return the ids of what can change in the values and has more references than there are within the values."""
     found = _inside(former.values(), _INSIDE, kinds)
     counted: Counter[int] = Counter(itertools.chain.from_iterable(map(id, _referents(one, kinds)) for one in found))
     counted.update(list(map(id, former.values())) * _HELD)
@@ -64,7 +64,7 @@ def _had_by_others(former: Mapping[str, Any], kinds: _Kinds) -> set[int]:
 
 
 def _inside(values: Iterable[Any], bound: int, kinds: _Kinds) -> list[Any]:
-    """Return values and what is reached from them, as far as references lead through their own content."""
+    """Return the values and what is inside them, at most `bound` objects; modules and globals are not inside."""
     todo = list(values)
     seen = set(map(id, todo))
     found: list[Any] = []
@@ -93,8 +93,9 @@ def _referents(value: Any, kinds: _Kinds) -> list[Any]:
 
 
 class _Kinds(dict[type, tuple[bool, bool, bool]]):
-    """Of each type whether two who have an object of it see each other's changes, whether it leads away from a
-    variable's content: to modules, to what functions call global, to Dure itself; and whether it is about a frame.
+    """What is known of each type: whether its objects can change, so that all who hold one see it; whether it is
+    outside of every variable's content (a module, a class, Dure itself); whether it is pandas' view of a frame, as a
+    GroupBy.
     """
 
     def __missing__(self, kind: type) -> tuple[bool, bool, bool]:

@@ -32,7 +32,7 @@ class OwnModules:
         self._known: dict[str, tuple[Any, Any, str]] = {}  # its spec, which a reload replaces; its file's stamp, digest
 
     def digests(self, *, reloading: bool) -> dict[str, str]:
-        """Return each module's digest; `reloading`: what is on disk is taken over."""
+        """Return each module's digest; with `reloading` that of the file as it is now."""
         for name in sys.modules.keys() - self._looked:
             self._looked.add(name)
             if _is_own(name):

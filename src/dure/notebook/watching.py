@@ -72,21 +72,20 @@ class Follower:
         self,
         client: Client,
         start: Callable[[], JobView | Continued] | str,
-        cursor: str | None = None,
         *,
         last: Callable[[Any], bool] = lambda _: False,
     ) -> None:
         self.client = client
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._start = start
-        self._cursor = cursor
+        self._cursor: str | None = None  # None: from the beginning
         self._last = last
         self._abandoned = False
         self._cancel_at_start = False
         self._thread = threading.Thread(target=self._run, name="dure-follow", daemon=True)
         self._thread.start()
 
-    def abandon(self, *, cancel: bool = False) -> None:
+    def abandon(self, *, cancel: bool) -> None:
         """Stop reading at the next message; `cancel` ends the job as soon as it is known."""
         self._cancel_at_start = cancel
         self._abandoned = True

@@ -436,7 +436,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
 
 
 def without_name(name: str, reason: str) -> str:
-    """Return why a value cannot be saved without its path, where that is but the name that the sentence has already."""
+    """Return the reason without `name: ` before it, where the sentence has the name already."""
     return reason.removeprefix(f"{name}: ")
 
 

@@ -1,5 +1,5 @@
-"""What a cell has besides its variables: random states, settings and the folder go along and come back; environment
-variables, logging and the locale stay in this process, and which of them the cell's own code set is told by name.
+"""What a cell has besides its variables. Random states, settings and the folder go along and come back. Environment
+variables, logging and the locale stay in this process; the notebook is told which of them the cell's own code set.
 
 Values of environment variables may be secrets: they are looked at here and go nowhere. The trap: libraries set such
 things, too; so `os.environ` and loggers tell who sets them, and only the person's own code counts.
@@ -90,7 +90,7 @@ class Besides:
         self._theirs = merged(self._theirs, self._made)
 
     def brought(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what the cell made of it, as parts to go back, and settings that only a snapshot can hold."""
+        """Return what the cell changed: parts for `packed`, and settings that only a snapshot can hold."""
         parts: dict[str, Any] = {}
         if (random := random_states()) != self._random:
             parts[RANDOM] = random

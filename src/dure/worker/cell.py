@@ -100,14 +100,14 @@ class _Session:
         self._before = frozenset(shell.user_ns)
         self._plain_builtins = shell.user_ns.get("__builtins__")
         self._base = Snapshot()  # what the notebook and this process both have
-        self._hidden: dict[str, Any] = {}
-        self._told: dict[str, int] = {}
+        self._hidden: dict[str, Any] = {}  # values that a next cell may fetch anew, put aside while it runs
+        self._told: dict[str, int] = {}  # the ids of values that were named as unsaved
         self._brought: dict[str, int] = {}  # the ids of what the notebook and this process both have
         self._relabelled = Relabelled()
-        self._absent: set[str] = set()
+        self._absent: set[str] = set()  # names that the notebook does not have
         self._besides = Besides(shell.user_ns)
         self._whole = False  # all that the notebook has is here
-        self._ran_s = 0.0
+        self._ran_s = 0.0  # how long the last cell took
         self._fetching = threading.RLock()
         self._timeout_s = float(spec.payload.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
         self._blobs_opened: Blobs | None = None
@@ -150,14 +150,11 @@ class _Session:
         found = self._misses(code, known)
         if found.hook:
             self._install_hook()
-        self._restore_base()
+        self._restore(self._base)
         if found.spoken:
             answer = self.outlet.ask({"type": "need", "names": list(found.spoken)}, self._timeout_s)
             self._take(answer or {}, found.spoken)
-        unread = unread_code(self.shell.user_ns)
-        if not self._hooked and unread.hook:
-            self._install_hook()  # functions hold the builtins of the moment they were made: make them anew
-            self._restore_base()
+        unread = self._hook_unread(self._base)
         if found.whole or unread.whole:
             self._fetch_all()
 
@@ -167,7 +164,7 @@ class _Session:
         except BlobError as error:
             raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
 
-    def _take_extras(self, cell: Mapping[str, Any], snapshot: Snapshot | None) -> None:
+    def _take_extras(self, cell: Mapping[str, Any], snapshot: Snapshot) -> None:
         """Have what the notebook has besides variables."""
         if not cell.get("extras"):
             return
@@ -176,19 +173,17 @@ class _Session:
         except BlobError as error:
             raise SpecError(f"The variables of the cell cannot be fetched: {error}") from error
         failed: dict[str, str] = {}
-        if snapshot is not None and SETTINGS in snapshot.extras:
+        if SETTINGS in snapshot.extras:
             report = restore(snapshot.only({EXTRA + SETTINGS}), self._blobs, into={})
             parts[SETTINGS] |= report.extras.get(SETTINGS, {})
             failed = report.failed
         for what, reason in {**failed, **self._besides.take(parts)}.items():
             sys.stderr.write(f"dure: {what}: {reason}\n")
 
-    def _restore_base(self) -> None:
-        if self._base.groups:
-            self._restore(self._base)
-
     def _restore(self, snapshot: Snapshot, *, tell: bool = False) -> set[str]:
         """Load it; return what cannot be loaded here, which is SpecError unless it is to be told only."""
+        if not snapshot.groups:
+            return set()
         report = restore(snapshot, self._blobs, into=self.shell.user_ns, follow=True)
         report.failed.pop(SETTINGS, None)
         if report.failed and not tell:
@@ -218,6 +213,16 @@ class _Session:
         ours = FetchingBuiltins(self._fetch, self._fetch_all_now, names)
         names["__builtins__"] = ours
         ours.cover()
+
+    def _hook_unread(self, snapshot: Snapshot) -> Misses:
+        """Return what the functions that are here may lack, and put the hook in where one needs it. Those of `snapshot`
+        are then made anew, because a function keeps the builtins of the moment in which it was made.
+        """
+        unread = unread_code(self.shell.user_ns)
+        if unread.hook and not self._hooked:
+            self._install_hook()
+            self._restore(snapshot)
+        return unread
 
     def _fetch(self, name: str) -> Any:
         """Return the kernel's value of `name`; KeyError when the kernel has none, NameError when it does not answer."""
@@ -280,9 +285,8 @@ class _Session:
             extra = extra.without({*self.shell.user_ns, *(self._deleted() - set(asked))})
             # Of all that there is, what this environment cannot load does not keep the rest away.
             extra = extra.without(self._restore(extra, tell=not asked))
-            if not self._hooked and unread_code(self.shell.user_ns).hook:
-                self._install_hook()
-                self._restore(extra)
+            if not self._hooked:
+                self._hook_unread(extra)
         except SpecError as error:
             raise NameError(str(error)) from error
         self._base = self._base.merged(extra)
@@ -306,20 +310,18 @@ class _Session:
         self._timeout_s = float(cell.get("provide_timeout_s") or PROVIDE_TIMEOUT_S)
         vouched = set(cell.get("names") or ())
         self._put_aside(vouched, set(cell.get("others") or ()))
-        extra = self._load(cell["snapshot"]) if cell.get("snapshot") else None
+        extra = self._load(cell["snapshot"]) if cell.get("snapshot") else Snapshot()
         self._take_extras(cell, extra)
         self._besides.enter()
-        found = self._misses(str(cell["code"]), {*names, *(extra.names if extra else ())})
+        found = self._misses(str(cell["code"]), {*names, *extra.names})
         if found.hook:
             self._install_hook()
-        self._add(extra)
+        self._base = self._base.merged(extra)
+        self._restore(extra)
         wanted = sorted({*found.spoken, *(vouched - names.keys())})
         if wanted:
             self._take(self.outlet.ask({"type": "need", "names": wanted}, self._timeout_s) or {}, wanted)
-        unread = unread_code(names)
-        if not self._hooked and unread.hook:
-            self._install_hook()
-            self._add(extra)
+        unread = self._hook_unread(extra)
         if found.whole or unread.whole:
             self._fetch_all()
 
@@ -331,11 +333,6 @@ class _Session:
             value = names.pop(name)
             if name in known:  # else it is this process's own, such as a failed cell left, and the notebook's counts
                 self._hidden[name] = value
-
-    def _add(self, extra: Snapshot | None) -> None:
-        if extra is not None:
-            self._base = self._base.merged(extra)
-            self._restore(extra)
 
     def settle(self, report: dict[str, Any]) -> None:
         """Make the process ready to wait: deaf to interrupts, sure of what it holds, which the report then names.

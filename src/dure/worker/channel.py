@@ -110,7 +110,7 @@ class Outlet:
     """The user process's way out. In processes that the user's code forks only plain text passes."""
 
     def __init__(
-        self, messages: socket.socket, questions: socket.socket, limit_bytes: int, incoming: socket.socket | None = None
+        self, messages: socket.socket, questions: socket.socket, incoming: socket.socket, limit_bytes: int
     ) -> None:
         self.interrupts = Interrupts()
         self.incoming = incoming  # what comes unasked: widgets' messages

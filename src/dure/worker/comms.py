@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -69,10 +68,9 @@ class Comms:
         if buffers:
             content["buffers"] = [base64.b64encode(memoryview(buffer).cast("B")).decode() for buffer in buffers]
         self._outlet.message(kind, content)
-        incoming = self._outlet.incoming
-        if not self._listens and self._outlet.own and incoming is not None:
+        if not self._listens and self._outlet.own:
             self._listens = True
-            threading.Thread(target=self._listen, args=(incoming,), name="dure-comms", daemon=True).start()
+            threading.Thread(target=self._listen, name="dure-comms", daemon=True).start()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -83,9 +81,9 @@ class Comms:
         finally:
             self._running.clear()
 
-    def _listen(self, incoming: socket.socket) -> None:
+    def _listen(self) -> None:
         frames = Frames()
-        while data := incoming.recv(1 << 18):
+        while data := self._outlet.incoming.recv(1 << 18):
             for _, message in frames.feed(data):
                 if self._running.is_set():
                     self._handle(message)

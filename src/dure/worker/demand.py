@@ -86,9 +86,9 @@ class FetchingBuiltins(dict[str, Any]):
 
 
 class _Shows:
-    """Stands for the builtin `name` (globals, locals, vars, dir): `whole` hears of the namespace before it is shown.
+    """Stands for the builtin `name` (globals, locals, vars, dir) and calls `whole` with a namespace before showing it.
 
-    A value that holds it goes home as the builtin.
+    It is pickled as the builtin itself.
     """
 
     def __init__(self, name: str, whole: Callable[[Any], None]) -> None:
@@ -212,7 +212,7 @@ def misses(tree: ast.AST, known: Iterable[str]) -> Misses:
 
 
 def unread_code(namespace: Mapping[str, Any]) -> Misses:
-    """Return what the notebook's functions in `namespace` may lack when they run, by code or names in texts, say."""
+    """Return what the notebook's functions in `namespace` may lack when they run."""
     used: set[str] = set()
     for value in namespace.values():
         for code in _codes(value):
@@ -250,7 +250,7 @@ def _is_whole(used: set[str]) -> bool:
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects names that are read, names that are bound anywhere, and whether something dynamic is used."""
+    """Collects names that are read, names that are bound anywhere, and whether names are looked up in other ways."""
 
     def __init__(self) -> None:
         self.read: set[str] = set()

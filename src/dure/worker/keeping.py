@@ -71,7 +71,7 @@ class Keeping:
         self.cells += 1
 
     def answer(self) -> dict[str, Any] | None:
-        """Return what the user process is to be told, once it has asked and there is something; then no more."""
+        """Return the answer to the user process, once it has asked and there is an order for it; each is given once."""
         if self.question is None or self.order is None:
             return None
         told = {**self.order, "id": self.question}

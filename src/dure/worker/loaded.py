@@ -25,7 +25,7 @@ class Loaded:
         self._last, self._last_s = (self._folders, self._files), 0.0
 
     def fix(self) -> None:
-        """Take our own modules as they are loaded now; a folder in which the imports made `__pycache__`, too."""
+        """Note our own modules as they are loaded now, and the folders in which the imports made `__pycache__` anew."""
         self._folders |= _times(path for path in self._uncompiled if _has_compiled(path))
         modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "dure"]
         self._files = _times(path for module in modules if (path := getattr(module, "__file__", None)))

@@ -55,7 +55,7 @@ class MemoryLimit:
                 self.group.rmdir()
 
 
-def limit_memory(name: str, limit_bytes: int, *, cgroups: bool = True) -> MemoryLimit:
+def limit_memory(name: str, limit_bytes: int, *, cgroups: bool) -> MemoryLimit:
     """Return the limit of a user process, by a cgroup of this name where this account may make one."""
     for version in (_version_2, _version_1) if cgroups else ():
         with contextlib.suppress(OSError):

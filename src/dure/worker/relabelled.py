@@ -1,8 +1,8 @@
-"""Labels of pandas that came from the notebook and that a cell called otherwise, or gave attributes.
+"""Labels of pandas (an Index) that came from the notebook and that a cell renamed or gave attributes.
 
-Whoever else has them in the notebook has to see that. They go back with what holds them here; but nothing may hold them
-any more: a column parts from its labels when it is changed (`s.index.name = "x"; s.iloc[0] = 1`). So what came is kept
-here and goes back by itself, with the names of the variables that had it.
+In the notebook other variables may hold the same Index, so it has to be renamed there, too. A frame or column brings
+its Index back, but a column lets go of its Index when it is changed (`s.index.name = "x"; s.iloc[0] = 1`). So every
+Index that came is kept here, and a renamed one goes back by itself, with the names of the variables that had it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ class Relabelled:
     def came(
         self, snapshot: Snapshot, renamed: Iterable[tuple[Any, Any, frozenset[str]]] = (), *, running: bool = False
     ) -> None:
-        """Note what the labels in a snapshot are called. Those that the notebook `renamed` after an earlier cell are
-        called so here, too, but for what comes while a cell is `running`, which may have renamed them itself.
+        """Note what the labels in a snapshot that was loaded are called.
+
+        `renamed` are labels that were here before and that the notebook has renamed since: they take its names, unless
+        a cell is `running`, which may have renamed them itself.
         """
         for here, saved, _ in renamed if not running else ():
             labels.told_as(here, saved)
@@ -37,12 +39,12 @@ class Relabelled:
                 self._known[token] = index, labels.told(index)
 
     def renew(self, snapshot: Snapshot) -> None:
-        """Note what those in a snapshot are called, and let go of all others."""
+        """Note what the labels in a snapshot are called now, and forget all others."""
         self._known.clear()
         self.came(snapshot)
 
     def found(self, base: Snapshot) -> list[tuple[Any, frozenset[str]]]:
-        """Return the labels that are called otherwise by now, each with the variables of `base` that had it."""
+        """Return the labels that were renamed since, each with the variables of `base` that had it."""
         return [
             (index, base.needing(token))
             for token, (index, before) in self._known.items()

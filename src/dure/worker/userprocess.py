@@ -66,7 +66,7 @@ def become_user_process(runner: int, prepared: Prepared, ends: UserEnds) -> NoRe
         if order is None:
             os._exit(0)
         _settle(order, prepared)
-        outlet = Outlet(ends.messages, ends.questions, order.spec.limits.output_bytes, ends.incoming)
+        outlet = Outlet(ends.messages, ends.questions, ends.incoming, order.spec.limits.output_bytes)
         try:
             report = _work(order.folder, order.spec, prepared, outlet)
         except SpecError as error:

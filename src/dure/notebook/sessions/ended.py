@@ -37,8 +37,8 @@ class Ended:
 
 
 class EndedCells:
-    """The file of one kernel. `count` tells how many of its cells have ended; of the cell that runs, `shown` that it
-    shows what no version holds, `ran_again` the code of earlier ones that it ran.
+    """The file of one kernel. `count` is how many of its cells have ended. Of the cell that runs, `shown` says that its
+    output names the cells that no version holds, and `ran_again` is the code of earlier cells that it ran again.
     """
 
     def __init__(self, kernel: str) -> None:
@@ -52,7 +52,7 @@ class EndedCells:
         self._lock = threading.Lock()
 
     def cell_ended(self, cell: int, source: str, journal: Journal) -> None:
-        """Note a cell that has ended, unless it looked only: what `%session rerun` ran stands for that."""
+        """Note a cell that has ended, unless it only looked; of `%session rerun`, the cells that it ran."""
         if only_looks(source):
             source = "\n".join(self.ran_again)
             if not source:
@@ -76,7 +76,7 @@ class EndedCells:
             self._append([(_EARLIER, each) for each in cells])
 
     def told(self) -> None:
-        """The cell is over that may have told what earlier kernels left unsaved."""
+        """A cell is over: if its output named what earlier kernels left unsaved, that need not be told again."""
         shown, self.shown = self.shown, False
         with self._lock:
             if self._earlier and shown:

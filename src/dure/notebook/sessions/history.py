@@ -109,8 +109,8 @@ def know_files(shell: Any, history: History) -> None:
 
 
 def put_history(shell: Any, history: History, ended: Sequence[Ended]) -> int:
-    """Make `In` and what was typed what they were, before what this kernel has run by now, and return how many cells
-    that are; those that follow are numbered on. `ended` are the cells that ended after the save.
+    """Put the saved cells, and those that `ended` after the save, before this kernel's own in `In` and in what was
+    typed. Return how many they are: the kernel's own cells are numbered after them.
     """
     manager, files = shell.history_manager, shell.compile._filename_map  # noqa: SLF001 - no public way
     inputs = history.inputs[1:]
@@ -150,7 +150,7 @@ def put_results(shell: Any, numbered: Mapping[int, Any], last: Mapping[str, Any]
 
 
 def _number_on(compiler: Any, ran: int, moved: int) -> None:
-    """Have the cell that is about to be compiled go by its new number: IPython took the former before this began."""
+    """Give the cell that is about to be compiled its new number: IPython took the former one before this began."""
     cache = compiler.cache
 
     def numbered(code: str, number: int = 0, **more: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dure.notebook.sessions.restoring import Lost, source_in
+from dure.notebook.words import without_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 class Names:
     """What is known of the names in one shell. `made`: the cell that made each; `lost`: what did not come back;
-    `ended`: cells of an earlier kernel whose result no version holds; `sources`: the code of the cells that made what a
-    version or `%session rerun` brought, which may be cells of another kernel, where this one counts otherwise.
+    `ended`: cells of an earlier kernel whose result no version holds; `sources`: the code that made each name which a
+    version or `%session rerun` brought, since numbers of cells in `made` may be those of another kernel.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -83,7 +84,7 @@ class Names:
 
     def why_unsaved(self, unsaved: Mapping[str, str]) -> dict[str, Lost]:
         """Return what could not be saved, with its reason and the cell that made it."""
-        return {name: Lost(reason.removeprefix(f"{name}: "), self.made.get(name)) for name, reason in unsaved.items()}
+        return {name: Lost(without_name(name, reason), self.made.get(name)) for name, reason in unsaved.items()}
 
     def newly_unsaved(self, unsaved: Mapping[str, str]) -> dict[str, Lost]:
         """Return of these what was not told before; it counts as told from now on."""

@@ -89,9 +89,7 @@ def a_client() -> Client:
     return Client(find_login(), lang=language(), retry_s=0, timeout_s=_ASK_S)
 
 
-def open_session(
-    client: Client, name: str, connection: str, take_over: Callable[[list[Ended]], None] = lambda _: None
-) -> Opened:
+def open_session(client: Client, name: str, connection: str, take_over: Callable[[list[Ended]], None]) -> Opened:
     """Return what is known of the notebook `name`. Raises DureError or BlobError when neither platform nor disk can
     tell. `connection` is the kernel's connection file: a kernel that is started again, by the person or after a crash,
     has the same, and the name that it was started with; it goes on with its session, whatever that is called by now.

@@ -18,6 +18,7 @@ from dure.notebook.own_modules import OWN_MODULES
 from dure.notebook.sessions.ended import Ended, again_text, ended_text
 from dure.notebook.sessions.history import GONE, History, history_of, is_result
 from dure.notebook.sessions.words import say
+from dure.notebook.words import without_name
 from dure.wire.retold import retold
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def lost_of(brought: Brought, reasons: Mapping[str, str]) -> dict[str, Lost]:
     found = {}
     for name, reason in sorted(reasons.items()):
         source = source_in(brought, made.get(name))
-        found[name] = Lost(reason.removeprefix(f"{name}: "), made.get(name), "" if source == GONE else source)
+        found[name] = Lost(without_name(name, reason), made.get(name), "" if source == GONE else source)
     return found
 
 
@@ -253,11 +254,10 @@ def moved(before: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{package} {old[package]} → {new.get(package, '–')}" for package in changed)]
 
 
-def clock(at: float, now: float | None = None) -> str:
+def clock(at: float) -> str:
     """Return a time as a person says it: of today the hour, else with the day."""
-    now = time.time() if now is None else now
     local = time.localtime(at)
-    today = time.localtime(now)[:3] == local[:3]
+    today = time.localtime()[:3] == local[:3]
     return time.strftime("%H:%M" if today else "%m-%d %H:%M", local)
 
 

@@ -26,8 +26,6 @@ from dure.notebook.sessions.words import say
 from dure.notebook.shell_settings import ShellSettings, hung_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dure.notebook.sessions.ended import Ended
     from dure.notebook.sessions.opening import Opened, Saved
     from dure.notebook.sessions.saving import Saver
@@ -143,7 +141,7 @@ class NotebookSession:
             if self.failure is not None:
                 self._ask_later()
             elif self._began:
-                self._later(self._cells)
+                self.shell.kernel.io_loop.call_later(_QUIET_S, self._settled, self._cells)
 
     def _note_ended(self, result: Any) -> None:
         """Before the cell's reply is sent: note that it ended, as long as it is not saved."""
@@ -160,9 +158,6 @@ class NotebookSession:
         assert self.journal is not None
         self.ended.take_over(cells)
         self.journal.write()
-
-    def _later(self, cells: int, delay_s: float = _QUIET_S) -> None:
-        self.shell.kernel.io_loop.call_later(delay_s, self._settled, cells)
 
     def _settled(self, cells: int) -> None:
         """A moment after a cell: save, unless another cell has begun and its freeze would cost too much."""
@@ -297,44 +292,36 @@ class NotebookSession:
         return self.saver is not None
 
     def bring_back_first(self, saved: Saved) -> bool:
-        """Restore what was open last, but nothing over what the person has made in this kernel already; whether that
-        and what no version holds was shown.
+        """Restore what was open last, but nothing over what the person has made in this kernel already. Return whether
+        that was possible, and so the person was told of it and of the cells that no version holds.
         """
-        from dure.notebook.sessions.opening import report_restored
+        from dure.notebook.sessions.opening import report_restored, saved_like_here
 
-        assert self.opened is not None
-        assert self.opened.blobs is not None
+        opened = self.opened
+        assert opened is not None
+        assert opened.blobs is not None
         if self._importing is not None:  # it imports nothing but what is to be restored
             self._importing.join(_UNTOLD_S)
             if self._importing.is_alive():
                 self.show(say("importing", name=short(self.name or "")))
                 self._importing.join()
-        brought = self._bring(saved, self.opened.blobs, keep=self.names.own(), ended=self.opened.ended)
-        if brought is None:
-            return False
-        self._cell += put_history(self.shell, brought.history, self.opened.ended)
-        report_restored(self.opened, brought)
-        return True
-
-    def _bring(self, saved: Saved, blobs: Any, *, keep: frozenset[str], ended: Sequence[Ended] = ()) -> Brought | None:
-        from dure.notebook.sessions.opening import saved_like_here
-
         try:
-            brought = bring_back(self.shell.user_ns, saved, blobs, keep=keep, lazily=True)
+            brought = bring_back(self.shell.user_ns, saved, opened.blobs, keep=self.names.own(), lazily=True)
         except Exception as error:
             self.restore_failed(error)
-            return None
+            return False
         self.took(brought)
-        if (opened := self.opened) is not None:
-            brought.ended, brought.damaged = ended, opened.damaged
-            if brought.unloadable and opened.versions:
-                brought.like_here = saved_like_here(opened, brought.lost)
-        self.names.ended = list(ended)
+        brought.ended, brought.damaged = opened.ended, opened.damaged
+        if brought.unloadable and opened.versions:
+            brought.like_here = saved_like_here(opened, brought.lost)
+        self.names.ended = list(opened.ended)
         line = restored_line(brought, self.name or "")
-        if opened is not None and not (brought.names or brought.lost):
+        if not (brought.names or brought.lost):
             line = f"{line} {earlier_text(opened.versions)}".rstrip()
         self.show(line)
-        return brought
+        self._cell += put_history(self.shell, brought.history, opened.ended)
+        report_restored(opened, brought)
+        return True
 
     def restore_failed(self, error: Exception) -> None:
         """Say that what was saved did not come back."""
@@ -408,7 +395,7 @@ class NotebookSession:
             return saver.take(facts, waited_for=waited_for)
 
     def flush(self, timeout_s: float = GRACE_S) -> bool:
-        """Save what the last cell changed, if that is not done yet; whether all is written that there is to write."""
+        """Save what the last cell changed, if that is not done yet; return whether everything is written."""
         saver = self.saver
         if saver is None:
             return False

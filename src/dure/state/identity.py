@@ -19,22 +19,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_PACKAGES = (
-    "numpy",
-    "pandas",
-    "torch",
-    "scikit-learn",
-    "scipy",
-    "pyarrow",
-    "jax",
-    "cloudpickle",
-    "ipython",
-    "dure",
-)
 _VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 _MODULES = 5000
 # pickles of one major version are not promised to load in another; below 1.0 that holds for the minor
 _BINARY = ("numpy", "pandas", "torch", "scikit-learn", "scipy", "pyarrow", "jax")
+_PACKAGES = (*_BINARY, "cloudpickle", "ipython", "dure")
 
 
 def _packages() -> dict[str, str]:

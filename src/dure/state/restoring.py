@@ -40,9 +40,7 @@ class Report:
     graphs_left: tuple[str, ...] = ()  # names in whose values tensors are without their autograd graph
     unverified: list[Unverified] = field(default_factory=list)  # what `verify_rest` still has to read
     told: dict[str, str] = field(default_factory=dict)  # of what modules have, too; complete after `commit`
-    renamed: list[tuple[Any, Any, frozenset[str]]] = field(
-        default_factory=list
-    )  # labels here, those saved, and of whom
+    renamed: list[tuple[Any, Any, frozenset[str]]] = field(default_factory=list)  # labels here, as saved, whose
     later: Later | None = None  # what is still to be loaded, where `at_once_bytes` left anything
     _into: dict[str, Any] | None = None
     _then: list[Callable[[], None]] = field(default_factory=list)

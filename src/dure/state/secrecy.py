@@ -26,23 +26,8 @@ if TYPE_CHECKING:
     from dure.state.cut.pieces import Branches, Cut, Part
     from dure.state.grouping import Pickled
 
-_IPYTHON = {
-    "In",
-    "Out",
-    "exit",
-    "quit",
-    "get_ipython",
-    "open",
-    "_",
-    "__",
-    "___",
-    "_i",
-    "_ii",
-    "_iii",
-    "_ih",
-    "_oh",
-    "_dh",
-}
+_IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+_IPYTHON |= {"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh"}
 _HISTORY = re.compile(r"_i?\d+|__\w+__|_exit_code")
 _SECRET_NAME = re.compile(
     r"(?:passwords?|passwd|passphrases?|(?:api|access|private|secret|secret_?access)_?keys?|auth_?tokens?"
@@ -94,8 +79,8 @@ _given: dict[str, str] = {}  # what the environment had under a secret's name wh
 _DATA = ("ndarray", "DataFrame", "Series", "Tensor")
 _AGAIN = "set it again after the restore"
 _ASIDE = "set it again after the restore, or keep the secret in a variable of its own"
-_HOLDERS = dict.fromkeys(
-    (
+_HOLDERS = frozenset(
+    {
         "botocore.credentials.Credentials",
         "botocore.credentials.RefreshableCredentials",
         "boto3.session.Session",
@@ -108,12 +93,11 @@ _HOLDERS = dict.fromkeys(
         "requests.auth.HTTPBasicAuth",
         "pydantic.types.SecretStr",
         "pydantic.types.SecretBytes",
-    ),
-    "credentials, which are not saved",
+    }
 )
 
 
-def hidden(name: str, value: Any = None) -> bool:
+def hidden(name: str, value: Any) -> bool:
     """Tell whether IPython or Python put the name there."""
     if name == "open":
         # IPython puts its own `open` into the namespace; a person's variable of that name is data
@@ -344,4 +328,5 @@ def _held(value: Any) -> str | None:
         if shared >= _FEW and shared * 2 > len(os.environ):
             return "a copy of the environment variables, which may hold keys"
     kind = type(value)
-    return _HOLDERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    held = f"{kind.__module__}.{kind.__qualname__}" in _HOLDERS
+    return "credentials, which are not saved" if held else None

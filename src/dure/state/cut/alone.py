@@ -1,8 +1,8 @@
 """Whether anybody else's code may run on the person's objects while they are pickled.
 
-The one trap: a thread that waits may be woken at any moment, so what counts is where a thread comes from, or what can
-wake it: who waits for a lock without a time-out sleeps until other Python code lets go of it, and where all others
-sleep, there is none. That all of them did, their CPU time tells afterwards.
+The one trap: a thread that waits may wake at any moment. So a thread is harmless only by where it comes from, or if it
+sleeps for certain: one that waits for a lock without a time-out is woken by Python code that releases the lock, and
+where all other threads sleep, too, none runs such code. That all slept on is checked afterwards, by their CPU time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HARMLESS = {
 }
 
 
-# of processes that wait for nothing: it sees to its workers, and runs what the person gave it only with a result
+# threads of process pools: without a task they only watch their workers, and the person's callbacks wait for a result
 _MANAGERS = {"concurrent.futures.process", "joblib.externals.loky.process_executor"}
 _OURS = ("dure-capture_", "dure-hash_")  # threads of pools, by their names
 _FUTEX = {"x86_64": "202", "aarch64": "98"}  # number of the system call

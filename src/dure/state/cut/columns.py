@@ -2,9 +2,9 @@
 again while no page of the array's own memory was written.
 
 An array holds the objects that its memory points to, and what is plain and holds no other object never changes, so the
-pointers tell all; one with elements that hold others is cut as a list is (`parts`). The one trap: objects that are gone
-leave their addresses to others, so pointers are never compared: who takes the place of an array, or of an object in it,
-writes the array's memory.
+pointers tell all; one with elements that hold others is cut as a list is (`parts`). The one trap: where an object is
+gone another one may have its address, so pointers are never compared. They need not be: whoever puts another object
+into an array, or another array in its place, writes that memory.
 """
 
 from __future__ import annotations

@@ -63,11 +63,11 @@ class _Name(str):
 
 
 def large_in(
-    value: Any, known: Container[int], least: float, part: float, beside: Container[int] = ()
+    value: Any, known: Container[int], least: float, part: float, beside: Container[int]
 ) -> list[tuple[Any, str]]:
-    """Return the containers in a value, or itself, that weigh at least so many objects, a fourth where their ids are in
-    `known`, each with the way to it; not in those whose ids are `beside`. Of few elements that are heavier than a part
-    each, those are returned.
+    """Return the containers in a value, itself included, that weigh at least `least` objects (a fourth of that where
+    their ids are in `known`), each with the way to it. Objects whose ids are in `beside` are not looked into. Where the
+    elements of a container are heavier than `part` each, they are returned instead of it.
     """
     if type(value) in plain.ATOMS or issubclass(type(value), _NOT_LOOKED_INTO) or id(value) in beside:
         return []

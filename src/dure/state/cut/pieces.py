@@ -78,8 +78,8 @@ class StandIn:
 
 @dataclass(slots=True, eq=False)
 class Cut:
-    """A container that is cut into parts. A part of which something is shared with what is not in it is pickled with
-    that: it is in `within`.
+    """A container that is cut into parts. A part that shares an object with anything outside of it is pickled with the
+    container: `within` has the indices of such parts.
     """
 
     value: Any

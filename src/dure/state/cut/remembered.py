@@ -73,9 +73,9 @@ def hand_over(contents: Any, container: Any) -> None:
             note(id(container), root)
 
 
-def branch_off(ids: Iterable[int], *, step: int = 1) -> Root:
+def branch_off(ids: Iterable[int]) -> Root:
     """Remember some objects that are cut off a tree together, by their ids."""
-    root = Root(object, step, [0], tuple(ids))
+    root = Root(object, 1, [0], tuple(ids))
     for key in root.form:
         leave_on(key)
     while len(branches) >= _MOST_BRANCHES:
@@ -127,8 +127,9 @@ def give_up(key: int, failed: dict[int, int] = uncut) -> None:
 
 
 def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> None:
-    """Forget the parts that have a page of which `refused` says so, when given the sorted numbers of all; without it,
-    forget all. With `compared` those are kept that are as they were all the same.
+    """Forget the parts that have a written page: `refused` is given the sorted numbers of all pages and tells which
+    are. Without it, forget all parts. With `compared`, a part is kept where what is on its written pages is found the
+    same.
     """
     found: list[tuple[Root, tuple[int, int], Part]] = []
     for root in every():

@@ -79,8 +79,8 @@ class Registered:
         self._missing: dict[str, tuple[int | None, Again]] = {}  # what an earlier shell had and this one cannot have
 
     def carry_on(self, extras: Mapping[str, Any], cells: Sequence[str], missing: Container[str]) -> None:
-        """Go on from what was saved in `extras`: its cells are not read again, for which all names would have to be
-        there. What is `missing` of a shell is kept for the next one.
+        """Take over what was saved in `extras`. Its cells are not read again, since not all of their names need be
+        here. What this shell lacks of an earlier one (`missing`) is kept for the next.
         """
         process, about = extras.get(ABOUT, (_PROCESS, []))
         if process == _PROCESS:

@@ -20,7 +20,7 @@ _SKIPPED = frozenset({"FRAME", "PROTO"})
 
 
 def same_but_for_texts(one: bytes, other: bytes) -> bool:
-    """Tell whether both make the same objects, sharing the same ones, texts aside."""
+    """Tell whether both make equal objects that share the same parts, whichever of their texts are one object."""
     if one == other:
         return True
     if max(len(one), len(other)) > LOOKED_AT_BYTES:
@@ -29,7 +29,7 @@ def same_but_for_texts(one: bytes, other: bytes) -> bool:
 
 
 def _steps(stream: bytes) -> Iterator[tuple[str, Any]]:
-    memo: list[tuple[str, Any]] = []  # what each number stands for: a text, or the how-manieth of the others
+    memo: list[tuple[str, Any]] = []  # by the memo's number: a text, or the number of another object
     others = 0
     last: tuple[str, Any] = ("", None)
     for code, argument, _ in pickletools.genops(stream):

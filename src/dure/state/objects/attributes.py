@@ -108,7 +108,7 @@ def way_of(kind: type) -> type:
 
 
 def _forgetting(kind: type) -> type | None:
-    """Return Python's own class whose way to be pickled knows nothing of attributes; None where it is another's."""
+    """Return Python's own class below whose way to be pickled is used, which leaves attributes out; None: no such."""
     way = way_of(kind)
     if way is object or not is_pythons(way) or (classes.by_reference(kind) and not is_pythons(kind)):
         return None
@@ -176,7 +176,7 @@ def slotted(kind: type) -> Callable[[Any, Any], Any] | None:
 
 
 def settled(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return `route` with care for instances that are in a set, or a key, of what they hold themselves."""
+    """Return `route`, safe for instances that are in a set, or a key of a dictionary, which they hold themselves."""
     if not isinstance(kind.__hash__, types.FunctionType) or _OF_IDENTITY.issuperset(kind.__hash__.__code__.co_names):
         return route
     if not kind.__flags__ & HEAP_TYPE or issubclass(kind, (*LEAVES, type)) or classes.by_reference(kind):

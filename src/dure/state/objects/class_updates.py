@@ -1,6 +1,7 @@
-"""Classes of the notebook that live here already: brought up to date, and subclassed without their hearing of it.
+"""Brings classes of the notebook that live here already up to date, and keeps their hooks from running in a load.
 
-The one trap: what other objects that were loaded hold, too, has to become the class's own, even where it is equal.
+The one trap: a list or dictionary that other loaded objects hold, too, has to become the class's own even where the
+class has an equal one, or the class and they would no longer share it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _making = threading.RLock()
 
 @contextlib.contextmanager
 def unobserved(above: list[type]) -> Iterator[None]:
-    """Keep the notebook's metaclasses and base classes from hearing of a class: they did when it was defined."""
+    """Keep hooks of the notebook's metaclasses and bases from running for a class: they ran when it was defined."""
     heard: list[tuple[type, str, Any]] = []
     with _making:
         for cls in {each: None for one in above for each in type.mro(one)}:

@@ -23,16 +23,8 @@ from dure.state.store.blobs import digest_of
 _TOKENS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 _CLASSES: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 # what Python itself adds to a class, or changes as it is used
-_ADDED = {
-    "__dict__",
-    "__weakref__",
-    "_abc_impl",
-    "__abstractmethods__",
-    "__firstlineno__",
-    "__annotate_func__",
-    "__slotnames__",
-}
-
+_ADDED = {"__dict__", "__weakref__", "__firstlineno__", "__annotate_func__", "__slotnames__"}
+_ADDED |= {"_abc_impl", "__abstractmethods__"}
 _FIELD = ("name", "type", "default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
 
 

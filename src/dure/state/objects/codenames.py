@@ -1,8 +1,8 @@
-"""The made-up file names of cells' code: a kernel's own while it lives, one that is the same in every process in what
-is saved, so that a function that was restored is no other one.
+"""The made-up file names of cells' code: `/tmp/ipykernel_PID/HASH.py` in a kernel, `<cell HASH>` in what is saved.
 
-ipykernel calls a cell's file /tmp/ipykernel_PID/HASH.py, and the debugger finds its lines by that alone. The trap: that
-file is there only while the debugger asks, so nothing here looks for it.
+In a kernel the code needs ipykernel's own name, by which the debugger finds its lines. In what is saved the name must
+be the same in every process, or a restored function would look changed. The trap: ipykernel's file is there only while
+the debugger asks, so nothing here looks for it.
 """
 
 from __future__ import annotations

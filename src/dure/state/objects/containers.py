@@ -17,14 +17,7 @@ from dure.state.objects.instances import ALONE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BUILT_IN: tuple[Any, ...] = (
-    collections.OrderedDict,
-    collections.defaultdict,
-    collections.deque,
-    dict,
-    list,
-    set,
-)
+_BUILT_IN: tuple[Any, ...] = (collections.OrderedDict, collections.defaultdict, collections.deque, dict, list, set)
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _PICKLED = {collections.defaultdict, collections.Counter}  # as pickle does it, where they are not cut
 

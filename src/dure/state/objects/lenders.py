@@ -35,16 +35,16 @@ class Lenders:
     """What one capture meets that has memory which others may be on, and what is on memory without telling whose."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
-        self.borrowed: list[_Span] = []  # of what owns none
+        self.borrowed: list[_Span] = []  # memory of objects that do not own it
         self._namespace: dict[str, Any] | None = namespace  # until somebody asks
         self._lows: list[int] = []
         self._known: dict[int, tuple[int, Any]] = {}  # by where memory begins: where it ends, and who owns it
         self._tops: list[Any] = []  # arrays that own memory, of which nobody has asked where it is
-        self._asked_for = "torch" in sys.modules  # whether somebody has
-        self._lent: list[tuple[_Span, Any]] = []  # what owns none
-        self._asked: set[_Span] = set()  # by what does not lend to others
-        self._stand_ins: set[int] = set()  # ids of what owns none, but is the largest on its memory
-        self._torn: set[_Span] = set()  # memory which only in part is that of others
+        self._asked_for = "torch" in sys.modules  # whether somebody has asked
+        self._lent: list[tuple[_Span, Any]] = []  # memory with an object that does not own it
+        self._asked: set[_Span] = set()  # memory whose owner was asked for and not known
+        self._stand_ins: set[int] = set()  # ids of objects that stand for the unknown owner
+        self._torn: set[_Span] = set()  # memory that overlaps that of others in part only
         self._rounds = _ROUNDS
 
     def own(self, array: Any) -> None:
@@ -144,8 +144,8 @@ class Lenders:
         return len(self._torn) > before
 
     def again(self, *, owned: bool = False) -> None:
-        """Begin another round with what is known now; only of what owns memory where others may be met that do, if
-        `owned` says so.
+        """Begin another round with what is known now. With `owned`, what stands for an owner is forgotten, since
+        objects that do own the memory may be met now.
         """
         if owned:
             self._known = {low: found for low, found in self._known.items() if id(found[1]) not in self._stand_ins}

@@ -132,8 +132,8 @@ class Loader:
         return found
 
     def settle(self, values: dict[str, Any]) -> None:
-        """Put in place of the values that modules have, too, what these variables are from now on, and give those that
-        others of these variables hold what was in them.
+        """Replace those of these values that modules have, too, by what the variables are from now on. What modules
+        have and other values here hold gets its saved content, too.
         """
         for index, found in list(self.placed.items()):
             group = self.snapshot.groups[index]
@@ -295,7 +295,7 @@ class Loader:
                 instances.hash_again(content[0], self._is_elsewhere)
 
     def settled(self, target: Any, state: tuple[Any, Callable[[Any, Any], None] | None]) -> None:
-        """Give an object its state; what may hold it is put off where it has another hash then."""
+        """Give an object its state; UnsettledError where that changes its hash, since it may be in a set by now."""
         found, setter = state
         patiently = self._here.loading.patient
         before = None if patiently else hash(target)

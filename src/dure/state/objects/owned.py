@@ -86,8 +86,8 @@ def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[
 
 
 def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]], namespace: dict[str, Any]) -> dict[int, Any]:
-    """Return the values with these ids that modules still have where a table says, by their ids; not those of which a
-    load finds the same object again.
+    """Return, by id, the values with these ids that modules still have where the table says. Values of which a load
+    finds the same object again by itself are left out.
     """
     found = {}
     for key in keys:
@@ -97,7 +97,7 @@ def found_at(keys: Iterable[int], table: dict[int, tuple[str, str]], namespace: 
 
 
 def _finds_itself(value: Any, namespace: dict[str, Any]) -> bool:
-    """Tell whether it is saved by its name, or its class has but one."""
+    """Tell whether a load finds this very object again: by its name, or since its class has only this one."""
     if type(value) in _CONTAINERS or isinstance(value, enum.Enum):
         return isinstance(value, enum.Enum)
     from dure.state.objects.pickling import Shared, pickler_for
@@ -297,8 +297,9 @@ def inside(wanted: Container[int], saved: Iterable[int], namespace: dict[str, An
 
 
 def nested(saved: Iterable[int], namespace: dict[str, Any]) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
-    """Yield the values inside what a person's own modules have, but not inside what is saved by itself, each with the
-    module and the way to it, the shortest first: the way to what holds it, how a step is written, and to which.
+    """Yield what is inside the values of a person's own modules, but not inside those whose ids are in `saved`, each
+    with the module and the way to it, the nearest first. A way is the way to the holder, how the last step is written
+    and its key: `_written` makes a text of it.
     """
     modules = frozenset(_TABLE.own)
     met = set(saved)
@@ -379,8 +380,8 @@ def _at(names: dict[str, Any], node: ast.expr) -> Any:
 
 
 def of_module(it: Placed, namespace: dict[str, Any], taken: dict[int, tuple[Placed, Any]]) -> Any:
-    """Return what whoever holds a value that a module has will hold: the module's own, which gets what was in it when
-    it is `settled`, or the one that was saved. What is `taken` already is not taken for another one.
+    """Return the object that whoever held a module's value holds after the load: the module's own, whose content is put
+    back when it is `settled`, or the saved one. An object of a module that is `taken` stands for no second saved one.
     """
     own, _ = _own(it, taken)
     if type(own) in _CONTAINERS and not it.nested:
@@ -398,7 +399,7 @@ _COPIES: dict[int, tuple[weakref.ref[Any], Placed]] = {}  # that were restored i
 
 
 def settled(it: Placed, namespace: dict[str, Any], taken: dict[int, tuple[Placed, Any]]) -> tuple[Any, str]:
-    """Return what a variable is from now on, and what a person has to know of that, which may be nothing."""
+    """Return what a variable is from now on, and what the person has to be told of it ("" where all is as before)."""
     own, (module, name) = _own(it, taken)
     if own is None and _own(it, {})[0] is not None:
         return it.value, f"a copy of {module}.{name}, which is the same object as another one here"

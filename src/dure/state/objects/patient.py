@@ -39,7 +39,7 @@ class Patient(pickle._Unpickler):  # noqa: SLF001 - the one in Python, whose ste
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
 
     def __init__(
-        self, stream: Any, *, buffers: list[Any], find_class: Callable[[str, str], Any], put_off: bool = False
+        self, stream: Any, *, buffers: list[Any], find_class: Callable[[str, str], Any], put_off: bool
     ) -> None:
         """`put_off` keeps from sets and dicts all that may get another hash, too."""
         super().__init__(stream, buffers=buffers)

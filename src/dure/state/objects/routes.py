@@ -91,8 +91,8 @@ def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
 
 
 def _bare(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances by `route` without calling the `__new__` of their class, which pickle calls with
-    the class alone: one of the notebook may count or ask for more, as one of a module may.
+    """Return what reduces instances by `route`, so that a load does not call the `__new__` of their class. Pickle
+    would, with the class as the only argument; a person's own may count its calls, or ask for more.
     """
     maker = next(cls for cls in kind.__mro__ if "__new__" in vars(cls))
     if not isinstance(kind.__new__, types.FunctionType) or (classes.by_reference(maker) and _asked_alone(kind)):

@@ -221,3 +221,10 @@ def test_looking_for_who_has_a_changed_value_is_bounded_by_no_variables_size_or_
     finally:
         tracemalloc.stop()
     assert len(looked) < 250_000
+
+
+def test_a_cell_that_ends_its_process_does_not_say_that_nothing_came_where_something_did(kernel: NotebookKernel):
+    shown = kernel.run("%%gpu --keep-partial\nreached = 3\nimport sys\nsys.exit(4)")
+    assert "with exit code 4." in shown.traceback
+    assert "was brought (--keep-partial): reached" in shown.lines[-1]
+    assert kernel.value("reached") == "3"

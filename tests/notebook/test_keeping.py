@@ -303,4 +303,5 @@ def test_what_only_the_kept_process_had_is_saved_when_it_ends(new_kernel: Callab
     assert kernel.run("import dure.notebook.context as s\njob = s.client().jobs(limit=1).jobs[0].id").ok
     shown = kernel.run("%gpu attach {job}")
     assert "Brought what only the kept process had: weights" in shown.stream("stderr")
+    assert "Nothing in the notebook was changed" not in shown.lines[-1]
     assert kernel.value("weights") == "[1, 2, 3]"

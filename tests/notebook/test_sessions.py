@@ -216,9 +216,10 @@ def test_what_changed_since_a_version_and_since_a_time(desk):
     clock = time.strftime("%H:%M:%S")
     time.sleep(1.1)
     kernel.run("d = 5")
-    since = told(kernel.run(f"%session diff {clock}"))
-    assert re.search(r"^d +new", since, re.MULTILINE)
-    assert not re.search(r"^c ", since, re.MULTILINE)
+    for time_of_day in (clock, f"since {clock}", f"--since {clock}", f"'since {clock}'"):
+        since = told(kernel.run(f"%session diff {time_of_day}"))
+        assert re.search(r"^d +new", since, re.MULTILINE)
+        assert not re.search(r"^c ", since, re.MULTILINE)
     assert "neither a version" in kernel.run("%session diff soon").traceback
     minute = kernel.run(f"%session diff {time.strftime('%H:%M')}")
     assert minute.ok or f"Nothing was saved before {time.strftime('%H:')}" in minute.traceback

@@ -11,6 +11,7 @@ import time
 
 from dure.notebook.sessions.ended import EndedCells, unsaved
 from dure.notebook.sessions.journal import Journal, ended_file, folder, left_behind
+from tests.api.plane import until
 from tests.notebook.desk import desk, pid_of, plane, server, settled, told
 
 __all__ = ["desk", "plane", "server"]
@@ -159,3 +160,17 @@ def test_what_nobody_opens_any_more_goes_with_the_code_of_its_cells(monkeypatch,
     assert not left_behind(journal.name, journal.url)
     assert not path.exists()
     assert not ended_file(journal.kernel).exists()
+
+
+def test_what_ended_before_a_gpu_cell_is_saved_while_that_waits_for_a_gpu(desk):
+    kernel = desk.open()
+    kernel.run("from dure.notebook.sessions import saving\nsaving.Saver.within_share = lambda self: False")
+    before = settled(desk)
+    for code in ("second = [2]", "%%gpu\nthird = 3"):
+        kernel.client.execute(code)
+    until(lambda: desk.saved() > before)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open()
+    assert "finished" not in told(again.loaded)
+    assert again.value("second") == "[2]"
+    assert again.run("third").error is not None

@@ -69,7 +69,8 @@ def run_cell(kernel: Kernel, line: str, body: str) -> Any:
         return detach(kernel, client, request, sent)
     follower = Follower(client, lambda: keeping.begin(kernel, client, request, sent), last=at_cell_end)
     replay = Replay(kernel.shell, status)
-    outcome = Watch(follower, status, replay, answers_from(kernel.shell.user_ns, sent.blobs, replay)).run()
+    answers = answers_from(kernel.shell.user_ns, sent.blobs, replay)
+    outcome = Watch(follower, status, replay, answers, meanwhile=kernel.meanwhile).run()
     keeping.note_end(kernel, client, outcome, options)
     finish(kernel, client, outcome, sent, status)
     return None

@@ -42,7 +42,7 @@ def failure_of(outcome: Outcome, job: JobView, end: dict[str, Any]) -> BaseExcep
     if status == "error" and ename not in _NOT_USER_CODE:
         return remote_error(ename, evalue, lines, [hint] if hint else [])
     if status == "exit" and ename in {"SystemExit", "ProcessExited"}:
-        return QuietError(say("exited", code=end.get("exit_code")))
+        return QuietError(say("exited_partial" if end.get("partial") else "exited", code=end.get("exit_code")))
     if ename == "ProcessDied" and (died := _SIGNAL.search(evalue)):
         return QuietError(say("died", signal=died[0]))
     if ename == "Killed":

@@ -33,7 +33,7 @@ class _Loaded:
         if self._kernel is None:
             from dure.notebook.kernel import Kernel
 
-            self._kernel = Kernel(self.shell)
+            self._kernel = Kernel(self.shell, self.session.take_meanwhile)
         return self._kernel
 
     def cell_magic(self, line: str, cell: str) -> Any:

@@ -54,7 +54,8 @@ def finish(
         left_kept = (say("kept_gone", job=sent.kept_gone.job.id),)
         keeping.tell_left(kernel, client, sent.kept_gone)
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
-        details = (say("nothing_committed"),) if job.kind == "cell" and end and not end.get("partial") else ()
+        nothing = job.kind == "cell" and end and not (end.get("partial") or end.get("left"))
+        details = (say("nothing_committed"),) if nothing else ()
         if end.get("left"):
             _bring_left(kernel, client, job, end["left"], on_conflict)
         if end.get("partial"):

@@ -6,7 +6,7 @@ The trap: a detached cell's results may come long after, so what they are compar
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Kernel:
     """The state of one kernel: its shell, the cells that left it, by job, and the process kept for its next cell."""
 
     shell: Any
+    meanwhile: Callable[[], object] = lambda: None  # to be done while a cell waits for what it was sent for
     sent: dict[str, Sent] = field(default_factory=dict)
     kept: Kept | None = None
     frees_at_exit: bool = False

@@ -124,7 +124,9 @@ class Follower:
 
 
 class Watch:
-    """The main thread's side. `answers` captures names that the job misses; `watching_only`: ■ leaves the job alone."""
+    """The main thread's side. `answers` captures names that the job misses; `watching_only`: ■ leaves the job alone;
+    `meanwhile` is called once the job is known.
+    """
 
     def __init__(
         self,
@@ -134,8 +136,10 @@ class Watch:
         answers: Answers | None = None,
         *,
         watching_only: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         self._follower = follower
+        self._meanwhile = meanwhile
         self._line = line
         self._replay = replay
         self._answers = answers
@@ -176,13 +180,15 @@ class Watch:
         return self.outcome
 
     def _on_job(self, job: JobView) -> None:
-        self.outcome.job = job
+        first, self.outcome.job = self.outcome.job is None, job
         if self._attempt and job.attempt > self._attempt and self._replay is not None:
             self._replay.note(say("again", attempt=job.attempt))
         if job.phase == "running":
             self._attempt = job.attempt
         if not self.outcome.interrupts and job.phase not in ENDED:
             self._line.show(*progress_text(job))
+        if first:
+            self._meanwhile()
 
     def _on_message(self, item: Any) -> None:
         message = item.message

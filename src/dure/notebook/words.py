@@ -312,6 +312,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "The code ended its process with exit code {code}, so there is nothing to bring back.",
         "코드가 종료 코드 {code}(으)로 프로세스를 끝내 가져올 결과가 없습니다.",
     ),
+    "exited_partial": (
+        "The code ended its process with exit code {code}.",
+        "코드가 종료 코드 {code}(으)로 프로세스를 끝냈습니다.",
+    ),
     "kept_line": (
         (
             "{job} {outcome} · {place} · waited {waited} · ran {ran} · GPU kept until {until} for the next cell "

@@ -431,7 +431,7 @@ COMMANDS: Mapping[str, _Command] = {
     "save": _Command(_save, None),
     "list": _Command(_list, 0, "--all"),
     "restore": _Command(_restore, None, "--trust"),
-    "diff": _Command(diff, 2),
+    "diff": _Command(diff, 2, "--since"),
     "undo": _Command(undo, 0),
     "rerun": _Command(_rerun, 0),
     "fork": _Command(_fork, 1),

@@ -26,7 +26,8 @@ _UNDO_STEPS = 100
 
 
 def diff(notebook: NotebookSession, rest: Sequence[str]) -> None:
-    """Show what differs between two versions, or between one and now."""
+    """Show what differs between two versions, or between one and now; `since` may stand before it."""
+    rest = [word for text in rest for word in text.split() if word not in {"since", "--since"}]
     saver = saver_of(notebook)
     flushed(notebook)
     detail = detail_of(notebook)

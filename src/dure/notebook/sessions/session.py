@@ -394,6 +394,16 @@ class NotebookSession:
             self._dirty, self.origin = False, None
             return saver.take(facts, waited_for=waited_for)
 
+    def take_meanwhile(self) -> None:
+        """A cell waits for its GPU and touches nothing here, for hours perhaps: save what ended before it."""
+        with self._guarded():
+            if self._dirty and self.saver is not None and not self.saver.refused:
+                self._cell -= 1  # that of the namespace
+                try:
+                    self.take()
+                finally:
+                    self._cell += 1
+
     def flush(self, timeout_s: float = GRACE_S) -> bool:
         """Save what the last cell changed, if that is not done yet; return whether everything is written."""
         saver = self.saver

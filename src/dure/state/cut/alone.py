@@ -24,6 +24,7 @@ HARMLESS = {
     "IPython.core.history",
     "dure.notebook.comms",
     "dure.notebook.sessions.saving",
+    "dure.notebook.watching",
     "ipykernel.control",
     "ipykernel.heartbeat",
     "ipykernel.iostream",

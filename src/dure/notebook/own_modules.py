@@ -47,7 +47,7 @@ class OwnModules:
         return {name: digest for name, (*_, digest) in self._known.items() if digest}
 
     def edited(self, saved: Mapping[str, str], snapshot: Snapshot) -> dict[str, list[str]]:
-        """Return the modules that are not what they were, each with the variables that have something of it."""
+        """Return the modules whose code has changed since, each with the variables that have something of it."""
         here = self.digests(reloading=False)
         found = {}
         for module, digest in saved.items():

@@ -76,7 +76,7 @@ class ShellSettings:
         return known
 
     def _commands(self) -> Iterator[tuple[str, str]]:
-        """Return the magics that make the shell what it is, each with a word of the cell that ran it."""
+        """Return the magics that set the shell as it is now, each with a word to find the cell by that ran it."""
         shell = self._shell
         for name in sorted(shell.extension_manager.loaded):
             if name.partition(".")[0] not in ("dure", "storemagic"):

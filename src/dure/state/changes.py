@@ -86,7 +86,7 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
 
 
 def _with_users(groups: list[Group], differing: list[int], base: Snapshot | None) -> list[int]:
-    """Return the groups that differ, and those that need labels of pandas, or what a module has, that do."""
+    """Return the groups that differ, and those that need labels of pandas, or a module's object, from one of them."""
     before = base.apart if base is not None else {}
     now = {token: groups[index].key() for index in differing for token in groups[index].classes}
     # the names on them are not theirs
@@ -185,5 +185,5 @@ class _Outside:
 
 
 def _is_of_set(part: Part) -> bool:
-    """Tell whether the order of what is in it depends on the process, so that it is compared with what is made here."""
+    """Tell whether it is a part of a set, whose order depends on the process: it is compared with one made here."""
     return part.table is not None and part.table.kind is set

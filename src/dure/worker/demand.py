@@ -189,8 +189,8 @@ def _asked(key: ast.expr) -> ast.expr:
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """What code may lack: `hook` when it may look for a name that is not known beforehand, `spoken` names that stand in
-    its texts, `whole` when it looks at the namespace as a whole where no hook can see it.
+    """What code may lack. `hook`: it may look for names that are not known beforehand. `spoken`: names in its texts.
+    `whole`: it looks at the namespace as a whole, in a way that no hook sees.
     """
 
     hook: bool = False

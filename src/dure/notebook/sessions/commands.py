@@ -260,7 +260,7 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
 
 
 def _named(notebook: NotebookSession, name: str) -> SessionView:
-    """Return the session that `name` means; where it can only be a variable's, raise what brings that back."""
+    """Return the session called `name`; where it can only be a variable's name, raise how to bring that back."""
     from dure.client import DureError
 
     try:

@@ -26,8 +26,8 @@ TYPED, FILES = "In as typed", "In by file"
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`inputs` are the cells as Python, `typed` those that were typed otherwise, `files` the name of each code's file
-    with its cell, and its text where that is not the cell's.
+    """`inputs` are the cells as Python, by number; `typed` has what was typed where that is not the same. `files` has,
+    by the file name of code, the number of its cell, and its text where that is not the cell's.
     """
 
     inputs: list[str]

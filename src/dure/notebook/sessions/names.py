@@ -58,7 +58,7 @@ class Names:
         self._ids[name] = id(self._shell.user_ns[name])
 
     def registered(self, cell: Ended) -> set[str]:
-        """Note that a cell ran again which had put something into a library, and return what that was."""
+        """Note that a cell ran again, and return the names of what it has thereby registered with libraries again."""
         ran = (cell.cell, cell.source)
         again = {name for name, it in self.lost.items() if (it.cell, it.source) == ran and not name.isidentifier()}
         for name in again:

@@ -168,8 +168,8 @@ def _columns(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _column(array: Any) -> Any:
-    """Return the array of objects in one piece that has an array's memory, None where there is none, or where it holds
-    nothing but what holds no other: that is cut when it is met (`columns`).
+    """Return the array of objects that owns an array's memory, if it is large and in one piece; else None. Also None
+    where its elements hold no other objects: such an array is cut when it is pickled (`columns`).
     """
     while plain.is_array(type(array.base)):
         array = array.base

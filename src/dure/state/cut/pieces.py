@@ -179,8 +179,8 @@ class Closing:
 
 
 def reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[list[Any], ...]]:
-    """Return what reads the elements of some of a container's slots, of a dictionary its keys and its values.
-    NotPlainError where it is not as it was when its table was found.
+    """Return what reads the elements in a range of a container's slots; of a dictionary the keys and the values.
+    It raises NotPlainError where the container's table is another one by now.
     """
     kind: Any = table.kind
     items: list[Any] = []
@@ -231,6 +231,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 def made_of(made: plain.Made, pages: Any, same: Same | None = None) -> Part:
-    """Return what is remembered of a pickle, with the pages that tell what it holds, and what is there."""
+    """Return a part with what is remembered of its pickle: `pages` tell what it holds, `same` notes what is on them."""
     named = {token: weakref.ref(cls) for token, cls in made.classes.items()}
     return Part(len(made.stream), made.modules, named, made.ids, pages, made.stream, made.arrays, same)

@@ -91,10 +91,10 @@ class Made:
     outside: frozenset[str]  # tokens that stand in it
 
     def pages_with(self, slots: Slots | None, written: Any) -> tuple[Any, Same | None]:
-        """Return the sorted numbers of the pages of all that memory and of some slots of a container (the first, and
-        the one after the last), None where it is not known; and what is there, as far as it can be compared, where that
-        pays. To note all doubles the time of a first save, so for what lies alone on its pages only those are noted
-        that were `written` since they were looked at: what comes and goes there does so again.
+        """Return the sorted numbers of the pages of all that memory, and of a container's `slots` (first, one after the
+        last); None where they are not known. And return a note of what is on them, where it can be compared and that
+        pays. To note everything would double the time of a first save, so of objects that lie alone on their pages only
+        those are noted that were `written` since they were last looked at: what comes and goes there does so again.
         """
         contents = self._locate()
         if contents is None:
@@ -210,9 +210,9 @@ def dumps(
     outside: Mapping[int, str] = _NOTHING,
     most_bytes: int = MOST_BYTES,
 ) -> Made:
-    """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Not `located`, it
-    is not asked where in memory they are, which another thread may change at any moment. What is `outside` stands there
-    as a token, by its id.
+    """Return the pickle of some columns of plain values; NotPlainError where there is anything else. Without `located`
+    nobody looks where in memory they are, which another thread may change at any moment. `outside` has tokens by the
+    ids of objects that they stand for in the pickle.
     """
     kind = _LinkedPickler if outside else _Pickler
     pickler, stream = _dumped(kind(_Stream(most_bytes), token_of), elements, outside)
@@ -412,8 +412,8 @@ class _Plain:
 
 
 def _reached(pickler: _Pickler, elements: tuple[list[Any], ...], *, located: bool) -> tuple[Any, Any, Any, Any]:
-    """Return the ids of what a pickler met that can be shared and change, where the memory of arrays begins and ends,
-    and where the memory is that tells what all that holds, None where this is not known.
+    """Return of what a pickler met: the ids of objects that can be shared and change, where the memory of arrays begins
+    and ends, and which memory tells what all of it holds (None where that is not known).
     """
     import numpy as np
 

@@ -282,8 +282,8 @@ class Memory:
         self._check(starts, ends)
 
     def _ask_again(self, starts: Any, ends: Any) -> None:
-        """The same right before they are read: what was made since they were asked for may have been at the end of the
-        heap, and malloc gives that back with all that is free before it.
+        """Check again right before the memory is read. Objects made since the first check may have been at the end of
+        the heap; when they are freed, malloc gives that end back to the system, with all that is free before it.
         """
         while self._areas_of is not None and len(starts) and _heap_end() < self._end:
             self._areas = []

@@ -94,8 +94,8 @@ def slots_of(cls: type) -> Slots | None:
 
 
 def may_hold_itself(cls: type, values: Iterable[Any]) -> bool:
-    """Tell whether an instance that has these values may be in a set, or a key, of what it holds, under a hash that
-    it has only when it is whole.
+    """Tell whether an instance with these values may be in a set, or a key of a dictionary, that it holds itself: a
+    load would put it there before it has all that its hash is made of.
     """
     if not isinstance(cls.__hash__, types.FunctionType):
         return False

@@ -191,7 +191,7 @@ _EXACT = {list, dict, set, defaultdict, Counter, OrderedDict, deque}
 
 
 def _reader(kind: type) -> Callable[[Any], _Read] | None:
-    """Return what tells of how many objects one of a type is, but for those that it holds, and these; None where it is
+    """Return what gives the own weight of an object of a type, and the objects that it holds; None for types that are
     not plain.
     """
     known = _READERS.get(kind)

@@ -77,7 +77,7 @@ def _artist(_: Any, value: Any) -> Any:
 
 
 def _told(value: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Add what tells its figure, and that its window, of a change; its own pickle leaves it out."""
+    """Add the callback by which an artist reports changes to its figure and window; its own pickle leaves it out."""
     told = value.stale_callback
     return {**state, "stale_callback": told} if isinstance(told, types.FunctionType) else state
 
@@ -90,7 +90,7 @@ def fill_artist(value: Any, state: dict[str, Any]) -> None:
 
 
 def fill(figure: Any, state: dict[str, Any]) -> None:
-    """Give a figure what it was, and to pyplot under the number that it had where no other has that."""
+    """Give a figure its state, and give it to pyplot under the number that it had, unless another one has that."""
     told = state.pop("stale_callback", None)
     state["stale_callback"] = None
     _show(figure, state)
@@ -132,8 +132,8 @@ def registry(_: Any, registry: Any) -> Any:
 
 
 def _is_kept(signal: str, call: Any) -> bool:
-    """Tell whether a callback, of which None is left where it is gone, is not one that a window connects itself: what a
-    norm tells its image and that its colorbar, and what axes tell of their limits.
+    """Tell whether a callback has to be saved (None: it is gone). Those that a window connects by itself need not, such
+    as a norm's to its image, the image's to its colorbar, and those of axes about their limits.
     """
     if isinstance(call, types.FunctionType) and call.__qualname__.endswith("add_axobserver.<locals>.<lambda>"):
         call = next(

@@ -62,7 +62,7 @@ class Registration:
     of_shell: bool = False  # what hangs on IPython's shell, which can be asked for it
 
     def now(self) -> tuple[Any, ...] | None:
-        """Return how it is done again as of now; None where it cannot be, `()` where it is not so any more."""
+        """Return how it is done again, as of now; None where it cannot be done again, `()` where it was undone."""
         if self.owner is None:
             return self.again
         value = vars(self.owner).get(self.attribute, _MISSING)

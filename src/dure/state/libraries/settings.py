@@ -46,7 +46,7 @@ def look() -> None:
 
 
 def at_beginning() -> Settings:
-    """Return the settings with which this process began: those of the one that forked it, if it had a look."""
+    """Return the settings with which this process began, as read by the process that forked it, else by itself."""
     return _first["libraries"] if "libraries" in _first else read_settings()
 
 

@@ -12,8 +12,8 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.state.memory import written
-from dure.state.memory.regions import MAPPED_BYTES, Region, mapping_works
+from dure.state.memory import regions, written
+from dure.state.memory.regions import MAPPED_BYTES, mapping_works
 from dure.state.store import verified
 from dure.state.store.aside import for_each
 from dure.state.store.blobs import BlobError, Blobs, digest_of
@@ -91,9 +91,9 @@ class Reader:
         paths = [self.blobs.path(digest) for digest in run.chunks] if mapping_works() else [None] * len(run.chunks)
         read = [index for index, path in enumerate(paths) if path is None]
         if len(read) == len(paths):
-            memory = Region.empty(run.size_bytes).view()
+            memory = regions.empty(run.size_bytes)
         else:
-            memory = Region.of_files(paths, CHUNK_BYTES, run.size_bytes).view()
+            memory = regions.of_files(paths, CHUNK_BYTES, run.size_bytes)
         self._fill(memory, run, read, group)
         if self._verify:
             # looked at under watch, so that what nobody writes need not be hashed again when the cell has run
@@ -119,7 +119,7 @@ class Reader:
         return memory
 
     def _copied(self, run: Buffer, group: int) -> memoryview:
-        memory = Region.empty(run.size_bytes).view()
+        memory = regions.empty(run.size_bytes)
         self._fill(memory, run, list(range(len(run.chunks))), group)
         return memory
 

@@ -29,64 +29,48 @@ _MADV_HUGEPAGE = 14
 _FAILED = ctypes.c_void_p(-1).value
 
 
-class Region:
-    """Writable bytes at one address. Use `view()`: the array it returns keeps the memory for as long as it
-    lives.
+def empty(size_bytes: int) -> memoryview:
+    """Return zeroed memory, which lives as long as a view of it; on Linux pages appear when they are first written."""
+    if not mapping_works() or not size_bytes:
+        return memoryview(Block(size_bytes))
+    address, memory = _reserved(size_bytes)
+    # all of it is filled at once: a fault for each 2 MiB instead of each 4 KiB; refused where that is switched off
+    _libc().madvise(address, size_bytes, _MADV_HUGEPAGE)
+    return memory
+
+
+def of_files(paths: Sequence[Path | None], chunk_bytes: int, size_bytes: int) -> memoryview:
+    """Map files, all but the last of `chunk_bytes`, as one run of `size_bytes`; None leaves zeros to be filled.
+    OSError where a size is wrong.
     """
+    address, memory = _reserved(size_bytes)
+    for index, path in enumerate(paths):
+        if path is None:
+            continue
+        offset = index * chunk_bytes
+        expected = min(chunk_bytes, size_bytes - offset)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle).st_size
+            if found != expected:
+                raise OSError(f"{path} has {found} bytes where {expected} were saved")
+            _map(address + offset, expected, _MAP_PRIVATE | _MAP_FIXED, handle)
+        finally:
+            os.close(handle)
+    return memory
 
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self.owner: Any = Block()
-        self._address = 0
 
-    @classmethod
-    def empty(cls, size_bytes: int) -> Region:
-        """Return zeroed memory; on Linux pages appear when they are first written."""
-        region = cls(size_bytes)
-        if not mapping_works() or not size_bytes:
-            region.owner = Block(size_bytes)
-            return region
-        region._reserve()
-        # all of it is filled at once: a fault for each 2 MiB instead of each 4 KiB; refused where that is switched off
-        _libc().madvise(region._address, size_bytes, _MADV_HUGEPAGE)
-        return region
+def _reserved(size_bytes: int) -> tuple[int, memoryview]:
+    address = _map(0, size_bytes, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1)
+    return address, memoryview(_mapped_type(size_bytes).from_address(address)).cast("B")
 
-    @classmethod
-    def of_files(cls, paths: Sequence[Path | None], chunk_bytes: int, size_bytes: int) -> Region:
-        """Map files, all but the last of `chunk_bytes`, as one run of `size_bytes`; None leaves zeros to be filled.
-        OSError where a size is wrong.
-        """
-        region = cls(size_bytes)
-        region._reserve()
-        for index, path in enumerate(paths):
-            if path is None:
-                continue
-            offset = index * chunk_bytes
-            expected = min(chunk_bytes, size_bytes - offset)
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                found = os.fstat(handle).st_size
-                if found != expected:
-                    raise OSError(f"{path} has {found} bytes where {expected} were saved")
-                region._map(region._address + offset, expected, _MAP_PRIVATE | _MAP_FIXED, handle)
-            finally:
-                os.close(handle)
-        return region
 
-    def view(self) -> memoryview:
-        """Return the whole as writable bytes."""
-        return memoryview(self.owner).cast("B")
-
-    def _reserve(self) -> None:
-        self._address = self._map(0, self.size_bytes, _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE, -1)
-        self.owner = _mapped_type(self.size_bytes).from_address(self._address)
-
-    def _map(self, address: int, size_bytes: int, flags: int, handle: int) -> int:
-        found = _libc().mmap(address, size_bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, handle, 0)
-        if found == _FAILED:
-            code = ctypes.get_errno()
-            raise OSError(code, f"cannot map {size_bytes} bytes: {os.strerror(code)}")
-        return int(found)
+def _map(address: int, size_bytes: int, flags: int, handle: int) -> int:
+    found = _libc().mmap(address, size_bytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, handle, 0)
+    if found == _FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, f"cannot map {size_bytes} bytes: {os.strerror(code)}")
+    return int(found)
 
 
 class Block(bytearray):

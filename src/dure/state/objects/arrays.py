@@ -358,6 +358,6 @@ def masked(data: Any, kind: Any) -> Any:
 
 
 def set_masked(target: Any, state: dict[str, Any]) -> None:
-    """Give a masked array its mask, which may be that of another, its fill value and what else it had."""
+    """Give a masked array its mask, which it may share with another one, its fill value and its other attributes."""
     target.__dict__.clear()
     target.__dict__.update(state)

@@ -32,8 +32,8 @@ class Attributes:
         self._takes: dict[type, bool] = {}
 
     def without(self, pickler: GroupPickler, value: Any, made: Any) -> Any:
-        """Return the reduction `made` of an object (NotImplemented: pickle's own) without its attributes; as it was
-        where they have to come with it.
+        """Return the reduction `made` of an object (NotImplemented: pickle's own) without its attributes, which are put
+        off; unchanged for an object that cannot do without them.
         """
         kind = type(value)
         if kind not in self._takes:

@@ -31,7 +31,7 @@ class _Member:
 
 
 def told_anew(cls: Any, make: Any, arguments: tuple[Any, ...], state: Any, setter: Any) -> tuple[Any, Any, Any, Any]:
-    """Return how to make and fill the class, which is what cloudpickle says where it is none of these."""
+    """Return how to make and fill the class; unchanged, as cloudpickle says, if it is no enumeration or typed dict."""
     if issubclass(cls, enum.Enum):
         return _reduction(cls, state)
     if typing.is_typeddict(cls):  # whose bases are all `dict`, which nobody may name as a base of one

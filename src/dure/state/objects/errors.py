@@ -43,7 +43,7 @@ def _reduce(error: BaseException, *, own: bool) -> Any:
 
 
 def _members(error: BaseException) -> dict[str, Any]:
-    """Return what is in its slots, and in those of its built-in type: the errno, the value, the object."""
+    """Return what is in the slots of its class and of its built-in type, such as the errno of an OSError."""
     names = {
         name
         for cls in type(error).__mro__

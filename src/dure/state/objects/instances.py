@@ -147,7 +147,7 @@ def is_leaf(value: Any) -> bool:
 
 
 def _hash_differs(value: Any, first: dict[str, Any], attributes: dict[str, Any], slots: dict[str, Any]) -> bool:
-    """Tell whether an object with these attributes only has another hash; not where it says that it has none."""
+    """Tell whether the object has another hash while it has only the attributes `first`; False where it has no hash."""
     try:
         probe = object.__new__(type(value))
         probe.__dict__.update(first)
@@ -190,9 +190,8 @@ def is_held(value: Any, namespace: dict[str, Any]) -> bool:
 
 
 def hash_again(start: Any, leave: Callable[[Any], bool]) -> None:
-    """Put what is in sets and what are keys in what was loaded to where their hashes are now; not in what `leave` says.
-
-    A class that is loaded has its `__hash__` after what its attributes hold.
+    """Fill all sets and dictionaries in what was loaded anew, but for what `leave` says: hashes may differ by now,
+    since a class gets its own `__hash__` only after instances of it were put into sets that its attributes hold.
     """
     seen = {id(start)}
     stack = [start]

@@ -51,7 +51,7 @@ def of_frames(values: Iterable[Any]) -> list[Any]:
 
 
 def known(index: Any) -> str | None:
-    """Return the token by which others refer to labels; None where they are saved with what holds them."""
+    """Return the token of labels that are saved apart; None for those that are saved inside of what holds them."""
     found = _BY_ID.get(id(index))
     return found[1] if found is not None and found[0]() is index else None
 

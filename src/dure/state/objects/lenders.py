@@ -85,8 +85,8 @@ class Lenders:
         return found if span[1] <= high else None
 
     def below(self, address: int, size_bytes: int) -> tuple[Any, int] | None:
-        """Return the object on whose memory this is, and where in it; None where it is no one's that is known to give
-        its memory to others.
+        """Return the object that owns this memory, and the offset in it; None where no owner is known, or it lends its
+        memory to nobody.
         """
         span = address, address + size_bytes
         found = self._ask(span)
@@ -110,8 +110,8 @@ class Lenders:
         return None
 
     def missed(self, reached: Iterable[Callable[[Callable[[type], bool]], Iterable[Any]]]) -> bool:
-        """Tell whether all must be pickled again, now that it is known whose memory is whose. `reached` gives, of each
-        pickle, the objects in it of the types that are asked for.
+        """Tell whether all must be pickled again, because now the owner is known of memory that had none before.
+        `reached` has for each pickle what returns the objects in it of wanted types.
         """
         if not (self._lent or self._asked) or not self._rounds:
             return False
@@ -178,7 +178,7 @@ def span_of(source: Any) -> _Span:
 
 
 def _own_span(value: Any) -> _Span | None:
-    """Return where the memory of an object begins and ends; None where it has none of its own that others can be on."""
+    """Return where the memory that an object owns begins and ends; None where it owns none that others can be on."""
     lent = isinstance(value, Block | Mapped) or (isinstance(value, C_VALUES) and not _is_own(value))
     return None if lent else _exported(value)
 

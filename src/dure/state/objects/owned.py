@@ -418,8 +418,8 @@ def settled(it: Placed, namespace: dict[str, Any], taken: dict[int, tuple[Placed
 
 
 def _own(it: Placed, taken: dict[int, tuple[Placed, Any]]) -> tuple[Any, tuple[str, str]]:
-    """Return what the first module that has it has under the name, and where; None where none has it, or it is taken
-    for another one that was saved.
+    """Return the object that a module has in one of the value's places, and which place; None where no module has one
+    of the same type, or it is `taken` for another saved value.
     """
     for module, name in it.places:
         try:

@@ -184,7 +184,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return len(self.parts) - 1
 
     def reduce_stand_in(self, it: StandIn) -> Any:
-        """Return that for which it stands by its parts."""
+        """Return the reduction of what it stands for, which is made of the numbers of its parts."""
         self.stand_ins.append(it)
         return it.reduced(self.number_of)
 

@@ -69,7 +69,7 @@ def set_function_state(function: types.FunctionType, state: tuple[dict[str, Any]
 
 
 def module(name: str, submodules: tuple[str, ...]) -> types.ModuleType:
-    """Import a module and those of its submodules that were imported where it came from."""
+    """Import a module, and its submodules that were imported in the process that saved it."""
     found = importlib.import_module(name)
     for submodule in submodules:
         if submodule not in sys.modules:
@@ -170,7 +170,7 @@ def logger(name: str, level: int, propagate: bool, disabled: bool) -> Any:  # no
 
 
 def set_all(target: Any, state: tuple[Any, dict[str, Any], dict[str, Any]]) -> None:
-    """Give an object the state that its type below knows, then the attributes and slots that it adds."""
+    """Give an object the state of its built-in type, then the attributes and slots that its own class adds."""
     known, attributes, slots = state
     if known is not None:
         set_as_pickle(target, known)

@@ -243,8 +243,8 @@ def _dict_view(_: GroupPickler, view: Any) -> Any:
 
 
 def _plain_subclass(kind: type) -> type | None:
-    """Return the immutable built-in type whose value instances hold, where pickle would call the person's
-    `__new__` with that value, which need not give it back.
+    """Return the immutable built-in type below a class of the notebook that has a `__new__`; None for other classes.
+    Pickle would call that `__new__` with the built-in value, of which it may make another one.
     """
     own = [getattr(kind, name, None) for name in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")]
     if not isinstance(kind.__new__, types.FunctionType) or any(isinstance(way, types.FunctionType) for way in own):

@@ -152,7 +152,7 @@ class Look:
         return found
 
     def _held(self, value: Any, made: Any) -> list[Any]:
-        """Return what an object holds, by itself or inside what no pickle has, that its reduction does not name."""
+        """Return what an object holds and its reduction leaves out, also inside objects that no pickle has."""
         first = self._first(value, made)
         if not first:
             return []
@@ -201,8 +201,8 @@ class Look:
         return gc.get_referents(value)
 
     def tie(self, value: Any, lost: list[Any], name: str) -> None:
-        """Note which attributes of an object hold what it would lose, or, where none does or that was tried, why it is
-        refused: `name` has that, too.
+        """Note which attributes of an object lead to what it would lose, so that they are set again. Where none does,
+        or that was tried already, note why the object is refused: the variable `name` holds what would be lost, too.
         """
         if id(value) in self._ties.now:
             return
@@ -235,14 +235,14 @@ class Look:
 
 
 def _is_modules(item: Any) -> bool:
-    """Tell whether it is a function as its module has it, which holds nothing of anybody's."""
+    """Tell whether it is a function of a module without a closure or attributes: it holds nothing to be lost."""
     if type(item) is not types.FunctionType or item.__closure__ is not None or type(item.__module__) is not str:
         return False
     return getattr(sys.modules.get(item.__module__), "__dict__", None) is item.__globals__ and not item.__dict__
 
 
 def _is_value(kind: Any) -> bool:
-    """Tell whether instances say themselves what they are equal to, and so that they never change."""
+    """Tell whether a class has `__eq__` and `__hash__` of its own: then its instances never change."""
     return kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)
 
 

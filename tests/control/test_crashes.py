@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dure.client.words import waiting_line
 from dure.core.model import Environment
 from dure.ports import ExecutorUnavailableError, StoreFullError, VersionConflictError
 from dure.sim.executor import Fate
@@ -44,6 +45,20 @@ def test_a_cancelled_job_that_was_admitted_at_the_crash_never_starts(stage):
     stage.executors["lab"].failing.clear()
     stage.wait(5)
     assert stage.world.begun.get(job, 0) == 0
+
+
+def test_a_job_that_its_cluster_cannot_take_says_so_until_it_starts(stage):
+    job = stage.submit(fate=LONG)
+    stage.executors["lab"].failing["start"] = ExecutorUnavailableError("No space left on device")
+    stage.wait(5)
+    told = stage.queries.shown(ALICE, stage.job(job), "en")
+    assert (told.phase, told.reason) == ("admitted", "NotTaken")
+    assert "cannot take it now" in waiting_line(told)
+    assert stage.kinds(job).count("delayed") == 1
+    stage.executors["lab"].failing.clear()
+    stage.wait(5)
+    told = stage.queries.shown(ALICE, stage.job(job), "en")
+    assert (told.phase, told.reason, told.reason_sentence) == ("running", None, None)
 
 
 def test_of_two_loops_one_acts(stage):

@@ -72,7 +72,7 @@ def waiting_line(job: JobView, lang: str = "en") -> str:
             return f"{job.id}: 대기 중" if korean else f"{job.id}: queued"
         return f"{job.id}: {told(job, lang)}"  # the sentence begins with the place in line
     where = place(job, lang)
-    return " · ".join(filter(None, [f"{job.id}: {state_word(job, lang)}", where, _apart(job)]))
+    return " · ".join(filter(None, [f"{job.id}: {state_word(job, lang)}", where, _apart(job), job.reason_sentence]))
 
 
 def told(job: JobView, lang: str = "en") -> str:

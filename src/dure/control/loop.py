@@ -101,6 +101,7 @@ class Loop:
         self._spent: dict[str, float] = {}
         self._spent_at = float("-inf")
         self._refused: dict[tuple[str, int], str] = {}
+        self._untaken: set[tuple[str, int]] = set()
         self._unavailable: set[str] = set()
         self._rest_until = float("-inf")
         self._planner = Planner()
@@ -277,10 +278,15 @@ class Loop:
             acts += judgement.acts
             if judgement.signals or judgement.kept is not None or judgement.checkpointed_at is not None:
                 judged[job.id] = _apply(job, judgement, now, drafts)
+            elif (job.id, job.attempt) in self._untaken and job.phase is Phase.ADMITTED and job.reason is None:
+                step = lifecycle.delayed(job)
+                drafts.append(step.event)
+                judged[job.id] = step.job
         acts += [_discard(cluster, seen) for cluster, seen in observed.values()]
-        for job_id, attempt in tuple(self._refused):
+        for job_id, attempt in {*self._refused, *self._untaken}:
             if job_id not in self._image.jobs or self._image.jobs[job_id].attempt != attempt:
-                del self._refused[job_id, attempt]
+                self._refused.pop((job_id, attempt), None)
+                self._untaken.discard((job_id, attempt))
         return judged, acts
 
     def _judgement(self, job: Job, seen: Observation | None, unavailable: set[str], now: float) -> Judgement:
@@ -362,6 +368,8 @@ class Loop:
                 executor.forget(act.job_id, act.attempt, leadership.fence)
         except ExecutorUnavailableError as error:
             self._note_unavailable(act.cluster, error)
+            if act.what == "start":
+                self._untaken.add((act.job_id, act.attempt))
 
     def _start(self, executor: Executor, act: Act, fence: int) -> None:
         job = self._ports.store.job(act.job_id)

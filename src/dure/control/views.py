@@ -283,7 +283,7 @@ def _budget(job: Job) -> Any:
 
 
 def _reason(job: Job, lang: str, currency: str, *, owner: bool) -> str | None:
-    if job.reason is None or not job.phase.terminal:
+    if job.reason is None or not (job.phase.terminal or job.phase is Phase.ADMITTED):
         return None
     data = {
         "ename": job.failure.get("ename"),

@@ -16,6 +16,7 @@ KINDS = frozenset(
         "job.waiting",
         "job.burst_decided",
         "job.admitted",
+        "job.delayed",
         "job.starting",
         "job.running",
         "job.kept",

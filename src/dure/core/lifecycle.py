@@ -192,6 +192,13 @@ def preempt(job: Job, by: Job, reason: str, now: float) -> Step:
     return Step(after, Draft("job.preempted", job.id, data))
 
 
+def delayed(job: Job) -> Step:
+    """Return the admitted job that its cluster cannot take now; the next step of its life takes the reason away."""
+    after = replace(job, reason=Ended.NOT_TAKEN, version=job.version + 1)
+    data = {"team": job.team, "user": job.user, "attempt": job.attempt, "reason": Ended.NOT_TAKEN}
+    return Step(after, Draft("job.delayed", job.id, data))
+
+
 def promised(job: Job, promise: Promise) -> Step:
     """Return the waiting job for which others are stopped, and the event, which names none of them."""
     after = replace(job, promise=promise, version=job.version + 1)

@@ -27,7 +27,7 @@ class Waiting(StrEnum):
 
 
 class Ended(StrEnum):
-    """Why a job failed, was cancelled or went back to the queue."""
+    """Why a job failed, was cancelled, went back to the queue or does not start on the GPUs that it has."""
 
     ERROR = "Error"
     EXIT_CODE = "ExitCode"
@@ -41,6 +41,7 @@ class Ended(StrEnum):
     TOO_MANY_LOSSES = "TooManyLosses"
     PREEMPTED = "Preempted"
     DISK_FULL = "DiskFull"
+    NOT_TAKEN = "NotTaken"
 
 
 @dataclass(frozen=True, slots=True)

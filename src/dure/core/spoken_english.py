@@ -286,6 +286,9 @@ ENDED: dict[str, Say] = {
     ),
     "Preempted": lambda _data, _c: "It gave its GPUs to a job that goes first and starts again by itself",
     "DiskFull": lambda _data, _c: "The disk was full: free space, or ask an administrator, and submit it again",
+    "NotTaken": lambda _data, _c: (
+        "Its cluster cannot take it now (its disk may be full): it starts by itself once it can, and the log says why"
+    ),
 }
 
 
@@ -374,6 +377,7 @@ EVENTS: dict[str, Say] = {
     ),
     "job.burst_decided": _decided,
     "job.admitted": lambda data, _c: f"Admitted{_where(data)} after waiting {duration(data.number('waited_s'))}",
+    "job.delayed": lambda data, c: f"It does not start yet{_because(data, c)}",
     "job.starting": lambda data, _c: f"Starting{_where(data)}",
     "job.running": lambda data, _c: f"Running{_where(data)}",
     "job.kept": lambda data, _c: (

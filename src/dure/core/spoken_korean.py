@@ -302,6 +302,9 @@ ENDED: dict[str, Say] = {
     "TooManyLosses": lambda _data, _c: "시작하기 전에 워커가 너무 자주 사라졌습니다. 관리자가 노드를 확인해야 합니다",
     "Preempted": lambda _data, _c: "우선하는 작업에 GPU를 내주었고 저절로 다시 시작합니다",
     "DiskFull": lambda _data, _c: "디스크가 가득 찼습니다. 공간을 확보하거나 관리자에게 요청한 뒤 다시 제출하세요",
+    "NotTaken": lambda _data, _c: (
+        "클러스터가 지금 작업을 받지 못합니다(디스크 부족일 수 있음). 가능해지면 저절로 시작하며 이유는 로그에 있습니다"
+    ),
 }
 
 
@@ -401,6 +404,7 @@ EVENTS: dict[str, Say] = {
     ),
     "job.burst_decided": _decided,
     "job.admitted": _admitted,
+    "job.delayed": lambda data, c: f"아직 시작하지 못했습니다{_because(data, c)}",
     "job.starting": lambda data, _c: _at(data, "시작하는 중입니다"),
     "job.running": lambda data, _c: _at(data, "실행 중입니다"),
     "job.kept": lambda data, _c: (

@@ -141,6 +141,8 @@ def test_a_widget_that_stays_behind_is_named_and_the_rest_comes(kernel: Notebook
     shown = kernel.run("%%gpu\nimport ipywidgets as w\nslider = w.IntSlider()\nnumber = 5")
     assert shown.ok, shown.traceback
     assert "slider stayed behind on the worker" in shown.stream("stderr")
+    assert "a widget's line to the browser: run the cell" in shown.stream("stderr")
+    assert "RemoteComm" not in shown.stream("stderr")
     assert kernel.value("number") == "5"
 
 

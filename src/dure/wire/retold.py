@@ -75,6 +75,9 @@ _VALUES: Mapping[str, str] = {
         "plotly 그림에 더 이상 없는 부분. copy.deepcopy(…)로 복사하면 저장할 수 있습니다"
     ),
     "a progress bar on this output": "이 출력의 진행 표시줄",
+    "a widget's line to the browser: run the cell that makes the widget again": (
+        "위젯과 브라우저의 연결: 위젯을 만드는 셀을 다시 실행하세요"
+    ),
     "it was registered with a library: run its cell again": (
         "라이브러리에 등록되어 있었습니다: 해당 셀을 다시 실행하세요"
     ),

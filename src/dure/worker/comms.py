@@ -24,6 +24,10 @@ class _Kernel:
         return {"header": {"msg_id": THE_CELL}}
 
 
+class ToBrowser:
+    """What cannot be saved, as the other end is in a browser; by this name the state library knows it."""
+
+
 class Comms:
     """The comms of one user process."""
 
@@ -43,7 +47,7 @@ class Comms:
         manager = self._manager = CommManager()
         comms = self
 
-        class RemoteComm(BaseComm):
+        class RemoteComm(BaseComm, ToBrowser):
             """A comm whose other end is in the browser."""
 
             kernel = _Kernel()

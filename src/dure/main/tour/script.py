@@ -75,7 +75,7 @@ environments:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One notebook of the tour: whose it is, after which moment it is opened, and which errors it must end with."""
+    """One notebook of the tour: whose it is, after which moment it is run, and which errors it must end with."""
 
     notebook: str
     person: str
@@ -172,7 +172,12 @@ def _run(platform: front_door.Running, keep: Path, lang: str) -> Story:
         click.echo(say(lang, "no_torch"))
     at_work = Tour(platform, people, client, lang, {part.after: threading.Event() for part in parts if part.after})
     with ThreadPoolExecutor(len(parts)) as pool:
-        doing = {part.notebook: pool.submit(_do_part, at_work, part) for part in parts}
+        # all kernels first: on a busy machine one takes longer to start than another's cell holds its GPU
+        opened = [*pool.map(lambda part: people[part.person].open_notebook(EXAMPLES / part.notebook), parts)]
+        doing = {
+            part.notebook: pool.submit(_do_part, at_work, part, notebook)
+            for part, notebook in zip(parts, opened, strict=True)
+        }
         try:
             _direct(at_work)
         finally:
@@ -191,10 +196,9 @@ def _run(platform: front_door.Running, keep: Path, lang: str) -> Story:
     return story
 
 
-def _do_part(at_work: Tour, part: Part) -> Notebook:
+def _do_part(at_work: Tour, part: Part, notebook: Notebook) -> Notebook:
     if part.after:
         at_work.moments[part.after].wait(_STEP_S)
-    notebook = at_work.people[part.person].open_notebook(EXAMPLES / part.notebook)
     if part.notebook == "interrupted.ipynb":
         threading.Thread(target=_stop_it, args=(at_work, notebook), daemon=True).start()
     notebook.run_all()

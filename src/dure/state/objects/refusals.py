@@ -44,6 +44,7 @@ _SAMPLES: tuple[Any, ...] = (
 _ITERATORS = (*(type(sample) for sample in _SAMPLES), zip, map, filter, enumerate, reversed)
 _COUNTERS = (itertools.count, itertools.repeat, itertools.cycle)  # endless and self-contained: pickle keeps them whole
 
+_LINE = "a widget's line to the browser: run the cell that makes the widget again"
 _BY_NAME: dict[str, str] = {
     "threading.Thread": "a thread: threads live in one process only",
     "_thread.LockType": "a lock: locks hold threads of one process only",
@@ -85,6 +86,8 @@ _BY_NAME: dict[str, str] = {
         "pint's application registry: pint.get_application_registry() gives that of the process again"
     ),
     "tqdm.std.tqdm": "a progress bar on this output",
+    "ipykernel.comm.comm.BaseComm": _LINE,
+    "dure.worker.comms.ToBrowser": _LINE,
     "torch.cuda.streams.Stream": "a CUDA stream",
     "torch.cuda.streams.Event": "a CUDA event",
     "torch.cuda.graphs.CUDAGraph": "a CUDA graph",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dure import state
@@ -155,3 +156,7 @@ def test_the_same_python_fits_itself_and_another_minor_does_not():
 def test_modules_that_a_restore_needs_are_listed(blobs):
     snapshot = capture({"array": np.zeros(3), "n": 1}, blobs=blobs)
     assert snapshot.modules == ("numpy",)
+    compiled = capture(
+        {"kind_of": pd.api.types.infer_dtype}, blobs=blobs
+    )  # by Cython, as what makes Arrow's arrays again
+    assert compiled.modules == ("pandas",)

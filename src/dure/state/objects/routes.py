@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+_CYTHON = ("cython_function_or_method", "fused_cython_function")  # each module has types of its own of these names
 _ORDERED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 # whose routes leave it to the libraries how objects are pickled, and add to that
 _PARTLY = (*figures.PARTLY, *others.PARTLY)
@@ -71,6 +72,8 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
         return _file
     if issubclass(kind, types.ModuleType):
         return lambda pickler, module: pickler.reduce_module(module)
+    if kind.__name__ in _CYTHON and hasattr(kind, "__code__"):
+        return _compiled
     reason = reason_for(kind)
     if issubclass(kind, logging.Logger) or reason is not None:
         return standard.logger if reason is None else functools.partial(_refuse, reason)
@@ -174,6 +177,10 @@ def _builtin(pickler: GroupPickler, function: types.BuiltinFunctionType) -> Any:
     if isinstance(function.__self__, types.ModuleType) or function.__self__ is None:
         pickler.by_name(function, function.__module__)
     return NotImplemented
+
+
+def _compiled(pickler: GroupPickler, function: Any) -> Any:
+    return pickler.by_name(function, function.__module__) if classes.by_reference(function) else NotImplemented
 
 
 def _memory_view(_: GroupPickler, view: memoryview) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from dure.notebook.fitting import _imports
 from dure.state.identity import installed_modules
+from tests.api.plane import until
 from tests.notebook.conftest import NotebookKernel
 
 
@@ -59,6 +60,8 @@ def test_a_missing_module_is_told_before_queueing_and_installed_for_the_person(
     kernel = new_kernel("fitting.ipynb")
     jobs = "import dure.notebook.context as s\nlen(s.client().jobs(limit=500).jobs)"
     before = kernel.value(jobs)
+    told = "[bool(one.modules) for one in s.client().environments() if one.name == 'default']"
+    until(lambda: kernel.value(told) == "[True]")  # its fork server says it as it starts
     shown = kernel.run("%%gpu\nimport tiny_helper\ntiny_helper.ANSWER")
     assert "needs tiny_helper, which environment 'default' does not have" in shown.traceback
     assert "%gpu install tiny_helper" in shown.traceback

@@ -225,7 +225,7 @@ ALTERED_ROWS = [
         (
             "slider and what observes it",
             "import ipywidgets\nx=ipywidgets.IntSlider(); seen=[]\ndef f(c): seen.append(c)\nx.observe(f,'value')",
-            "setattr(x,'value',3) or len(seen)==1",
+            None,
         ),
     ),
     *rows(

@@ -86,8 +86,7 @@ _BY_NAME: dict[str, str] = {
         "pint's application registry: pint.get_application_registry() gives that of the process again"
     ),
     "tqdm.std.tqdm": "a progress bar on this output",
-    "ipykernel.comm.comm.BaseComm": _LINE,
-    "dure.worker.comms.ToBrowser": _LINE,
+    "comm.base_comm.BaseComm": _LINE,
     "torch.cuda.streams.Stream": "a CUDA stream",
     "torch.cuda.streams.Event": "a CUDA event",
     "torch.cuda.graphs.CUDAGraph": "a CUDA graph",

@@ -44,6 +44,7 @@ def _is_here(needs):
 
 HERE = [row for row in ROWS if _is_here(row.needs)]
 
+pytestmark = pytest.mark.xdist_group("matrix")  # which is made once, not once in each process
 PAGE = Path(__file__).parents[2] / "docs" / "FIDELITY.md"
 
 RESTORE = """

@@ -61,7 +61,8 @@ def check(kernel: Kernel, client: Client, code: str, wanted: str | None, snapsho
 
 def _environments(client: Client) -> list[EnvironmentView]:
     known = _known.get(client.login.url)
-    if known is None or time.monotonic() - known[0] > _AGE_S:
+    # what has only just started tells its modules in a moment, and is asked until then
+    if known is None or time.monotonic() - known[0] > _AGE_S or not all(one.modules for one in known[1]):
         known = _known[client.login.url] = (time.monotonic(), client.environments())
     return known[1]
 

@@ -1,7 +1,7 @@
 """Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
 
 What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is at most
-1.5 % of what they compute, and 20 ms. The trap: only a namespace between two cells is saved, never a
+1.5 % of what they compute, and 50 ms. The trap: only a namespace between two cells is saved, never a
 half-changed one; and what the platform refused is not a base, because its blobs may go.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dure.state.libraries.registered import Registered
 
 SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
-SPARE_S = 0.02  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
+SPARE_S = 0.05  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
 SEND_AGAIN_S = 20.0  # after a platform that did not answer
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})

@@ -171,3 +171,18 @@ def test_what_was_registered_with_libraries_is_again_and_the_rest_is_named_with_
     assert "register_magic_function (cell 3: it was registered with a library" in told(again.loaded)
     assert "There again: echoed → " in told(again.run("%session rerun"))
     assert "register_magic_function" not in told(again.run("%session"))
+
+
+def test_what_shared_memory_with_restored_variables_and_stays_is_named_with_the_command_for_both(desk):
+    kernel = desk.open()
+    kernel.run("import numpy as np\na = np.arange(50_000); v = a[5:]; rows = [a]; other = 1")
+    kernel.run("%session fork tuned")
+    kernel.run("a[7] = -1; fresh = a[:3]; del rows")
+    line = told(kernel.run("%session restore tuned a other"))
+    apart = "now apart from the restored variables that they shared memory or objects with"
+    assert f"Left as they are, {apart}: fresh, v. `%session restore tuned@1 a v` restores them together." in line
+    assert kernel.value("a[7], v[2], fresh.base is v.base") == "(np.int64(7), np.int64(-1), True)"
+    line = told(kernel.run("%session restore tuned@1 a v"))
+    assert line.endswith(f"{apart}: fresh."), "it shared with v, and the version does not hold it"
+    assert kernel.value("a[7], v[2], np.shares_memory(a, v)") == "(np.int64(7), np.int64(7), True)"
+    assert apart not in told(kernel.run("%session restore tuned@1 other"))

@@ -56,6 +56,12 @@ def test_the_server_reads_manifests_with_the_standard_library_only():
     assert done.stdout.strip() == "['dure'] False"
 
 
+def test_a_star_import_brings_every_public_name():
+    namespace: dict[str, Any] = {}
+    exec("from dure.state import *", namespace)
+    assert {"freeze", "capture", "restore", "Snapshot", "open_blobs"} <= namespace.keys()
+
+
 def test_a_manifest_comes_back_equal(blobs):
     snapshot = capture({"x": 1, "big": np.zeros(100_000), "g": iter([])}, ["x", "big", "g", "y"], blobs=blobs)
     again = Snapshot.load(snapshot.store(blobs), blobs)

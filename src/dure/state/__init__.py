@@ -61,6 +61,8 @@ _NAMES = {
     "store.blobs": ("BlobError", "BlobMissing", "Blobs", "FolderBlobs", "open_blobs"),
 }
 
+__all__ = [name for names in _NAMES.values() for name in names]
+
 
 def __getattr__(name: str) -> Any:
     home = next((module for module, names in _NAMES.items() if name in names), None)

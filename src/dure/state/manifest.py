@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
 
     from dure.state.store.blobs import Blobs
 
@@ -151,6 +151,11 @@ class Snapshot:
         group = self.groups[self.variables[name].group]
         keys = [self.apart[token] for token in sorted(set(group.needs) & self.apart.keys())]
         return (group.key(), *(key[1:] for key in keys))
+
+    def sharing(self, names: Collection[str]) -> frozenset[str]:
+        """Return the other variables that share memory or objects with one of `names`."""
+        groups = {self.variables[name].group for name in names if name in self.variables}
+        return frozenset(name for name, item in self.variables.items() if item.group in groups).difference(names)
 
     def needing(self, token: str) -> frozenset[str]:
         """Return the names of the groups that need or define a class or labels."""

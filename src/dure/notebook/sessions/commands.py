@@ -26,6 +26,7 @@ from dure.notebook.sessions.lookup import (
 )
 from dure.notebook.sessions.restoring import (
     Lost,
+    apart_text,
     bring_back,
     clock,
     earlier_text,
@@ -211,6 +212,7 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
     told = say("not_in_version", number=saved.number, names=_absent(saved, absent)) if absent else ""
     if absent and len(absent) == len(names):
         raise QuietError(told)
+    here = notebook.saver.base if notebook.saver is not None else None
     brought = bring_back(notebook.shell.user_ns, saved, blobs, names=names or None, beside=not theirs and not names)
     if theirs or reference.name:
         brought.kept = None  # another session's, whose blobs may go with it
@@ -226,6 +228,8 @@ def _restore(notebook: NotebookSession, rest: Sequence[str]) -> None:
         others = "" if reference.name or reference.number is not None else earlier_text(detail_of(notebook).versions)
         notebook.show(f"{told} {others or say('held_others')}")
         return
+    typed = shlex.quote(f"{reference.name}@{saved.number}") + (f" --trust {trusted}" if theirs else "")
+    told = f"{told} {apart_text(brought, notebook.shell.user_ns, here, typed)}".strip()
     notebook.show(f"{restored_line(brought, name)} {told}".rstrip())
 
 

@@ -78,13 +78,14 @@ def detail_of(notebook: NotebookSession) -> SessionDetail:
 
 
 def numbered(detail: SessionDetail, number: int | None) -> VersionView:
-    """Return the version of that number, the newest for None. Raises DureError `version_not_found`."""
-    from dure.client.errors import failure
-
+    """Return the version of that number, the newest for None; raises what tells that there is none."""
     for version in detail.versions:
         if number is None or version.number == number:
             return version
-    raise failure("version_not_found", context.language(), session=detail.session.id, number=number)
+    if not detail.versions:
+        raise QuietError(say("no_session"))
+    newest = detail.versions[0].number
+    raise QuietError(say("no_version", name=short(detail.session.name), number=number, newest=newest))
 
 
 def meant(text: str, detail: SessionDetail) -> VersionView:

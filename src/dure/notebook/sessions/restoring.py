@@ -216,6 +216,20 @@ def restored_line(brought: Brought, name: str) -> str:
     return " ".join(parts)
 
 
+def apart_text(brought: Brought, here: Mapping[str, Any], before: Snapshot | None, reference: str) -> str:
+    """Return which variables stay as they are `here` that shared memory or objects with restored ones, `before` that
+    or in the version (`reference`), and the command that restores the latter together; "" where there are none.
+    """
+    held = brought.saved.snapshot
+    together = held.sharing(brought.names) & here.keys()
+    left = together | (before.sharing(brought.names) & here.keys() if before is not None else set())
+    parts = [say("apart", names=some(sorted(left)))] if left else []
+    if together:
+        names = together | held.sharing(together).intersection(brought.names)
+        parts.append(say("together", reference=reference, names=" ".join(sorted(names))))
+    return " ".join(parts)
+
+
 def earlier_text(versions: Iterable[VersionView]) -> str:
     """Return the command that brings the newest version back which holds variables; "" where none does."""
     found = next((each for each in versions if each.variables), None)

@@ -67,6 +67,14 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
         "Edited since: {module}, so its code as of now is what {names} has.",
         "저장 이후 {module}의 코드가 바뀌었습니다. {names}에는 지금의 코드가 적용됩니다.",
     ),
+    "apart": (
+        "Left as they are, now apart from the restored variables that they shared memory or objects with: {names}.",
+        "복원한 변수와 메모리나 객체를 공유했지만 복원하지 않아 이제 따로인 변수: {names}.",
+    ),
+    "together": (
+        "`%session restore {reference} {names}` restores them together.",
+        "`%session restore {reference} {names}`를 실행하면 함께 복원합니다.",
+    ),
     "damaged_later": (
         "Damaged in the store, do not use: {names}. `%session list` shows versions to restore instead.",
         "저장소에서 손상되어 사용하면 안 되는 변수: {names}. `%session list`에서 대신 복원할 버전을 고르세요.",
@@ -334,6 +342,10 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "no_version_at": (
         "Nothing was saved before {at}: `%session list` shows the versions.",
         "{at} 이전에 저장된 버전이 없습니다. `%session list`로 버전을 확인하세요.",
+    ),
+    "no_version": (
+        "{name} has no version {number} (any more), its newest is {newest}: `%session list` shows this notebook's.",
+        "{name}에 버전 {number}이(가) 없습니다. 가장 최근은 {newest}입니다. 이 노트북의 버전: `%session list`",
     ),
     "no_session": (
         "Nothing of this notebook is saved: run a cell, or `%session list --all` shows other sessions.",

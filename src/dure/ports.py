@@ -259,6 +259,10 @@ class SessionStore(Protocol):
         """Note that a session is used: its time to live begins anew."""
         ...
 
+    def label(self, session_id: str, number: int, label: str, at: float) -> None:
+        """Put a label on a version, which is a use of its session."""
+        ...
+
     def holdings(self, *, user: str | None = None, session_ids: Sequence[str] | None = None) -> Mapping[str, Holding]:
         """Return what each session of `user`, or each of these, holds, by its id; one without a version is absent."""
         ...

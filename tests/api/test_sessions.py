@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dure.core.session import SessionPolicy
+from dure.core.session import MAX_VERSIONS, SessionPolicy
 from dure.state import FolderBlobs, Snapshot, capture
 from dure.wire.messages import JobRequest
 from dure.wire.sessions import SessionDocument
@@ -118,6 +118,24 @@ def test_a_team_mate_reads_only_what_is_shared_and_only_reads(http):
     assert http("other").get(path).status_code == 404
     share(http, session)
     assert http("mate").get(path).status_code == 404
+
+
+def test_a_label_makes_no_version_so_that_a_kernel_goes_on_after_it(http):
+    session = saved(http, 2)
+    share(http, session, "mate")
+    path = f"/api/sessions/{session}/versions"
+    assert http("alice").put(f"{path}/2/label", json={"label": "튜닝 전"}).status_code == 204
+    shown = http("mate").get(f"/api/sessions/{session}").json()["versions"]
+    assert [(version["number"], version["label"]) for version in shown] == [(2, "튜닝 전"), (1, "")]
+    assert http("mate").put(f"{path}/2/label", json={"label": "mine"}).status_code == 403
+    assert http("other").put(f"{path}/2/label", json={"label": "mine"}).status_code == 404
+    assert http("alice").put(f"{path}/9/label", json={"label": "x"}).json()["code"] == "version_not_found"
+    assert http("alice").put(f"{path}/2/label", json={"label": ""}).status_code == 422
+    assert save(http, 1).json()["number"] == 2, "what was sent again is still kept once"
+    for parent in range(2, MAX_VERSIONS + 3):
+        assert save(http, parent).status_code == 200
+    shown = http("alice").get(f"/api/sessions/{session}").json()["versions"]
+    assert (shown[-1]["number"], shown[-1]["label"], len(shown)) == (2, "튜닝 전", MAX_VERSIONS)
 
 
 def test_an_administrator_sees_sizes_and_deletes_but_reads_nothing(http, team_blobs):

@@ -149,7 +149,7 @@ def test_completion_offers_commands_tiers_and_jobs(dure, ended):
         return [item.partition(",")[2] for item in out.splitlines()]
 
     assert offered("dure art") == ["artifacts"]
-    assert offered("dure sessions un") == ["unshare"]
+    assert offered("dure sessions uns") == ["unshare"]
     assert offered("dure user ", DURE_LANG="ko") == ["add", "list"]
     assert offered("dure run --tier s") == ["silver"]
     assert offered("dure run --budget ") == ["flex", "strict"]

@@ -87,6 +87,44 @@ def test_an_earlier_version_becomes_the_newest_or_a_session_of_its_own(dure, kep
     assert "PERSON cannot be 'a b'" in dure("sessions", "share", kept, "a b").stderr
 
 
+def test_what_the_last_cells_changed_is_undone_from_outside_one_after_another(dure, kept):
+    undone = dure("sessions", "undo", "train.ipynb").stdout.splitlines()
+    assert undone[0].startswith("Version 3 of deep/train.ipynb is version 1 again, as of ")
+    assert undone[1:] == ["Undone: a, b.", "To take this back: `dure sessions restore deep/train.ipynb@2`."]
+    assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "Nothing differs between versions 1 and 3."
+    again = dure("sessions", "undo", kept)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "No earlier version of deep/train.ipynb holds anything else" in again.stderr
+    assert "되돌릴 것이 없습니다" in dure("--lang", "ko", "sessions", "undo", kept).stderr
+    assert dure("sessions", "restore", f"{kept}@2").returncode == 0  # takes it back
+    assert "되돌린 변수: a, b" in dure("--lang", "ko", "sessions", "undo", kept).stdout
+    shown = json.loads(dure("sessions", "show", kept, "--json").stdout)["versions"]
+    origins = [(version["number"], version["origin"], version["label"]) for version in shown]
+    assert origins[:3] == [(5, 1, ""), (4, 2, ""), (3, 1, "")]
+    assert f"dure sessions restore {kept}@1" in dure("sessions", "undo", f"{kept}@1").stderr
+    assert dure("sessions", "restore", f"{kept}@4").returncode == 0
+    for number in (2, 3, 4, 5):
+        assert dure("sessions", "delete", f"{kept}@{number}", "--yes").returncode == 0
+    assert "Version 7 of deep/train.ipynb is version 1 again" in dure("sessions", "undo", kept).stdout, "over the gap"
+
+
+def test_what_was_saved_last_gets_a_label_from_outside(dure, kept):
+    told = dure("sessions", "save", "train.ipynb").stdout
+    assert told.startswith("Version 2 of deep/train.ipynb was saved at ")
+    assert "`dure sessions save train.ipynb LABEL`" in told
+    told = dure("sessions", "save", "train.ipynb", "before", "tuning").stdout
+    assert told.endswith(" after cell 0, is labelled: before tuning (before: 번호 2)\n")
+    assert "이름표: 첫 모델 (이전: 번호 1)" in dure("--lang", "ko", "sessions", "save", f"{kept}@1", "첫 모델").stdout
+    shown = json.loads(dure("sessions", "show", kept, "--json").stdout)["versions"]
+    assert [(version["number"], version["label"]) for version in shown] == [(2, "before tuning"), (1, "첫 모델")]
+    assert "at most 200 letters" in dure("sessions", "save", kept, "x" * 201).stderr
+    assert "has no version 9" in dure("sessions", "save", f"{kept}@9", "x").stderr
+    assert dure("sessions", "share", kept, "mate").returncode == 0
+    for command in (("save", kept, "mine"), ("undo", kept)):
+        refused = dure("sessions", *command, who="mate")
+        assert (refused.returncode != 0, "only alice may" in refused.stderr) == (True, True)
+
+
 def test_sharing_and_its_end(dure, kept):
     assert "No sessions." in dure("sessions", who="mate").stderr
     assert "%session restore alice/deep/train.ipynb" in dure("sessions", "share", kept, "mate").stdout

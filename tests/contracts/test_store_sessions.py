@@ -121,3 +121,20 @@ def test_what_sessions_hold_is_counted_by_the_database(store):
     assert store.sessions.holdings(session_ids=[]) == {}
     store.sessions.drop({"s-1": [1]}, [], 2.0, "alice")
     assert store.sessions.holdings(user="alice")["s-1"].held_bytes == 2**40 + 7
+
+
+def test_a_label_changes_nothing_else_of_a_version(store):
+    save(store, 1)
+    save(store, 2)
+    store.sessions.label("s-1", 1, "튜닝 전", 9.0)
+    assert list(store.sessions.versions(["s-1"])) == [replace(a_version(1), label="튜닝 전"), a_version(2)]
+    assert store.sessions.get("s-1") == replace(a_session(used_at=9.0), newest=2)
+
+
+def test_what_dropped_versions_added_is_counted_with_the_next_while_an_older_one_stays(store):
+    for number in (1, 2, 3, 4):
+        save(store, number)
+    store.sessions.drop({"s-1": [2, 3]}, [], 2.0, "alice")
+    assert [version.new_bytes for version in store.sessions.versions(["s-1"])] == [7, 21]
+    store.sessions.drop({"s-1": [1]}, [], 2.0, "alice")
+    assert store.sessions.holdings(user="alice")["s-1"].held_bytes == 2**40

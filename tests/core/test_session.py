@@ -1,5 +1,7 @@
 """Which versions of a person's sessions stay: never fewer than the newest of each."""
 
+from dataclasses import replace
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -55,6 +57,16 @@ def test_beyond_the_quota_the_oldest_of_all_sessions_go_first():
 def test_a_session_has_a_most_number_of_versions():
     versions = [a_version(number) for number in range(1, MAX_VERSIONS + 3)]
     assert surplus(versions, SessionPolicy(), NOW).dropped == {"s-1": (1, 2)}
+
+
+def test_of_too_many_versions_the_labelled_ones_stay_and_what_those_between_added_is_still_counted():
+    versions = [a_version(number) for number in range(1, MAX_VERSIONS + 3)]
+    versions[0] = replace(versions[0], label="before tuning")
+    found = surplus(versions, SessionPolicy(), NOW)
+    assert found.dropped == {"s-1": (2, 3)}
+    assert found.stays_bytes == held_bytes(versions)
+    labelled = [replace(version, label="kept") for version in versions]
+    assert surplus(labelled, SessionPolicy(), NOW).dropped == {"s-1": (1, 2)}
 
 
 @given(

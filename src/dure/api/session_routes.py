@@ -15,6 +15,7 @@ from dure.control.sessions import Sessions
 from dure.wire.sessions import (
     ContentView,
     DiffView,
+    LabelRequest,
     RenameRequest,
     RestoredRequest,
     SavedView,
@@ -67,6 +68,7 @@ def router() -> APIRouter:
     api.get("/sessions/{session_id}/diff", **told(READERS, "sessions", *codes, model=DiffView))(differences)
     content_path = "/sessions/{session_id}/versions/{number}"
     api.get(content_path, **told(READERS, "sessions", *codes, model=ContentView))(content)
+    api.put(f"{content_path}/label", **told(OWNER, "sessions", *version), status_code=204)(label)
     codes = (*version, "version_newest")
     api.delete(content_path, **told(DELETERS, "sessions", *codes), status_code=204)(delete_version)
     return api
@@ -126,6 +128,14 @@ def differences(
 def content(principal: Caller, sessions: TheSessions, session_id: SessionId, number: Number) -> Response:
     """Return the variables of a version. Who: the session's owner and whom it is shared with."""
     return answer(sessions.content(principal, session_id, number))
+
+
+def label(
+    principal: Caller, sessions: TheSessions, session_id: SessionId, number: Number, body: LabelRequest
+) -> Response:
+    """Put a label on a version, which stays as it is. Who: the session's owner."""
+    sessions.label(principal, session_id, number, body)
+    return Response(status_code=204)
 
 
 def delete_version(principal: Caller, sessions: TheSessions, session_id: SessionId, number: Number) -> Response:

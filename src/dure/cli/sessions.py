@@ -1,4 +1,4 @@
-"""`dure sessions list | show | diff | fork | restore | share | unshare | rename | delete`: sessions from outside.
+"""`dure sessions list | show | diff | save | fork | restore | undo | share | unshare | rename | delete`: from outside.
 
 The trap: deleting cannot be taken back, so on a terminal it asks first, and elsewhere it wants `--yes`.
 """
@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING
 import click
 
 from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, warn, when
-from dure.client.errors import failure
-from dure.client.session_refs import checked_name, checked_people, found, moment_of, newest_before, parsed
+from dure.client.errors import DureError, failure
+from dure.client.session_refs import (
+    checked_name,
+    checked_people,
+    found,
+    moment_of,
+    newest_before,
+    parsed,
+    state_before,
+)
 from dure.state.inspection import size_text
 from dure.wire.retold import retold
-from dure.wire.sessions import SaveRequest, SessionView, VersionView
+from dure.wire.sessions import MAX_LABEL, DiffView, SaveRequest, SessionView, VersionView
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -183,7 +191,7 @@ def _saved_by(ctx: click.Context, versions: Sequence[VersionView], since: str) -
 def fork(ctx: click.Context, name: str, to: str) -> None:
     """Keep the state of SESSION, or of SESSION@N, as a session of its own."""
     korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
-    session, version = _own_version(ctx, client, name)
+    session, version, _ = _own_version(ctx, client, name, "copy this")
     _free_name(ctx, client, session.user, to)
     client.save_session(_again(session, version, name=to, parent=0))
     typed = f"%session restore {shlex.quote(to)}"
@@ -199,31 +207,113 @@ def restore(ctx: click.Context, name: str) -> None:
     if parsed(name).number is None:
         told = f"Say which version: `dure sessions restore {shlex.quote(name)}@N`."
         raise click.UsageError(f"버전을 지정하세요: `dure sessions restore {shlex.quote(name)}@N`" if korean else told)
-    session, version = _own_version(ctx, client, name)
-    again = _again(session, version, name=session.name, parent=session.newest)
-    again.session, again.origin = session.id, version.number
-    number = client.save_session(again).number
-    told = (
-        f"Version {number} of {session.name} is version {version.number} again. A kernel that runs keeps its variables."
-    )
-    if korean:
+    session, version, _ = _own_version(ctx, client, name, "copy this")
+    say(_made_newest(client, session, version, korean=korean))
+
+
+@sessions.command(
+    "undo", cls=ToldCommand, ko="마지막으로 변수를 바꾼 셀 이전 상태를, 다음에 노트북을 열 때 복원합니다."
+)
+@SESSION
+@click.pass_context
+def undo(ctx: click.Context, name: str) -> None:
+    """Have the notebook open with the variables as before the last cell that changed any; again for the one before."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    if parsed(name).number is not None:
         told = (
-            f"{session.name}의 버전 {number}은(는) 버전 {version.number}과(와) 같습니다. 실행 중인 커널은 그대로입니다."
+            f"Undo begins with the newest version; to have this one back: `dure sessions restore {shlex.quote(name)}`."
         )
-    say(told)
+        typed = f"최신 버전부터 되돌립니다. 이 버전을 쓰려면: `dure sessions restore {shlex.quote(name)}`"
+        raise click.UsageError(typed if korean else told)
+    session, newest, versions = _own_version(ctx, client, name, "undo this")
+    earlier, differing = state_before(newest, versions), None
+    while earlier is not None:
+        differing = _differing(client, session, earlier.number)
+        if differing is None or differing.added or differing.changed or differing.removed:
+            break
+        earlier = state_before(earlier, versions)
+    if earlier is None:
+        told = f"No earlier version of {session.name} holds anything else, so there is nothing to undo."
+        raise click.ClickException(
+            f"{session.name}에 내용이 다른 이전 버전이 없어 되돌릴 것이 없습니다." if korean else told
+        )
+    say(_made_newest(client, session, earlier, korean=korean))
+    if differing is not None:
+        names = ", ".join(sorted([*differing.added, *differing.changed, *differing.removed]))
+        say(f"되돌린 변수: {names}" if korean else f"Undone: {names}.")
+    typed = f"dure sessions restore {shlex.quote(f'{session.name}@{newest.number}')}"
+    say(f"취소하려면: `{typed}`" if korean else f"To take this back: `{typed}`.")
 
 
-def _own_version(ctx: click.Context, client: Client, name: str) -> tuple[SessionView, VersionView]:
-    """Return one's own session and the version that `name` means, the newest when it names none."""
+def _differing(client: Client, session: SessionView, number: int) -> DiffView | None:
+    """Return what the newest version changed since version `number`; None where only a notebook can read them."""
+    try:
+        return client.session_diff(session.id, number, session.newest)
+    except DureError as error:
+        if error.code != "contents_unreadable":
+            raise
+        return None
+
+
+def _made_newest(client: Client, session: SessionView, version: VersionView, *, korean: bool) -> str:
+    """Make a version the newest, and return the sentence that says so."""
+    again = _again(session, version, name=session.name, parent=session.newest)
+    again.session, again.origin, again.label = session.id, version.number, ""  # the label stays where it is
+    number = client.save_session(again).number
+    if korean:
+        return (
+            f"{session.name}의 버전 {number}은(는) 버전 {version.number}({when(version.at)} 저장)과(와) 같습니다. "
+            "실행 중인 커널은 변수를 그대로 유지하며, 그 커널에서 `%session restore`를 입력하면 이 버전을 가져옵니다."
+        )
+    return (
+        f"Version {number} of {session.name} is version {version.number} again, as of {when(version.at)}. "
+        "A kernel that runs keeps its variables: `%session restore` there takes this version."
+    )
+
+
+@sessions.command("save", cls=ToldCommand, ko="마지막 셀 뒤에 저장된 상태(SESSION@N이면 버전 N)에 이름표를 붙입니다.")
+@SESSION
+@click.argument("label", nargs=-1, metavar="[LABEL]")
+@click.pass_context
+def save(ctx: click.Context, name: str, label: tuple[str, ...]) -> None:
+    """Put a label on what was saved after the last cell, or on version N with SESSION@N."""
+    korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
+    text = " ".join(label)
+    if len(text) > MAX_LABEL:
+        expected = f"{MAX_LABEL}자 이하의 글" if korean else f"at most {MAX_LABEL} letters"
+        raise failure("invalid_option", lang_of(ctx), option="LABEL", value=f"{text[:40]}…", expected=expected)
+    session, version, _ = _own_version(ctx, client, name, "label this")
+    at, number = when(version.at), version.number
+    if not text.strip():
+        typed = f"dure sessions save {shlex.quote(name)} LABEL"
+        told = (
+            f"Version {number} of {session.name} was saved at {at}, after cell {version.cell}. To label it: `{typed}`."
+        )
+        kept = f"{session.name}의 버전 {number}은(는) 셀 {version.cell} 뒤 {at}에 저장되었습니다. 이름표: `{typed}`"
+        say(kept if korean else told)
+        return
+    client.label_version(session.id, number, text)
+    told = f"Version {number} of {session.name}, saved at {at} after cell {version.cell}, is labelled: {text}"
+    kept = f"{session.name}의 버전 {number}(셀 {version.cell} 뒤 {at} 저장)의 이름표: {text}"
+    if version.label not in {"", text}:
+        told, kept = f"{told} (before: {version.label})", f"{kept} (이전: {version.label})"
+    say(kept if korean else told)
+
+
+def _own_version(
+    ctx: click.Context, client: Client, name: str, action: str
+) -> tuple[SessionView, VersionView, dict[int, VersionView]]:
+    """Return one's own session, the version that `name` means (the newest when it names none), and all of them."""
     reference = parsed(name)
     session = found(client, reference.name)
     if session.user != client.me().name:
-        raise failure("not_allowed", lang_of(ctx), user=client.me().name, action="copy this", who=session.user)
-    wanted = reference.number or session.newest
-    for version in client.session(session.id).versions:
-        if version.number == wanted:
-            return session, version
-    raise failure("version_not_found", lang_of(ctx), session=session.id, number=wanted)
+        raise failure("not_allowed", lang_of(ctx), user=client.me().name, action=action, who=session.user)
+    detail = client.session(session.id)
+    versions = {version.number: version for version in detail.versions}
+    wanted = reference.number or detail.session.newest
+    if wanted not in versions:
+        raise failure("version_not_found", lang_of(ctx), session=session.id, number=wanted)
+    return detail.session, versions[wanted], versions
 
 
 def _again(session: SessionView, version: VersionView, *, name: str, parent: int) -> SaveRequest:

@@ -44,6 +44,7 @@ from dure.wire.plans import PlanView
 from dure.wire.sessions import (
     ContentView,
     DiffView,
+    LabelRequest,
     SavedView,
     SaveRequest,
     SessionDetail,
@@ -261,6 +262,11 @@ class Client:
         """Note that a version was brought back."""
         body = {"number": number, "restored": restored, "lost": lost}
         self._transport.send("POST", f"sessions/{_part(session_id)}/restored", json=body)
+
+    def label_version(self, session_id: str, number: int, label: str) -> None:
+        """Put a label on a version of our session."""
+        path = f"sessions/{_part(session_id)}/versions/{number}/label"
+        self._transport.send("PUT", path, json=LabelRequest(label=label).model_dump())
 
     def delete_session(self, session_id: str, number: int | None = None) -> None:
         """Delete a session, or one of its older versions."""

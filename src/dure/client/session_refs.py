@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from dure.client.errors import failure
 
 if TYPE_CHECKING:
     from dure.client.client import Client
-    from dure.wire.sessions import SessionView
+    from dure.wire.sessions import SessionView, VersionView
 
 _LISTED = 500  # as many as one person may have
 _ID = re.compile(r"s-[0-9a-f]{16}")
@@ -114,6 +114,19 @@ def newest_before(versions: Sequence[tuple[int, float]], at: float) -> int | Non
     """Return the number of the newest of `(number, at)` that was saved at `at` or before; None when there is none."""
     earlier = [number for number, saved_at in versions if saved_at <= at]
     return max(earlier) if earlier else None
+
+
+def came_from(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView:
+    """Return the version whose state an undo or a restore brought back in this one; most often itself."""
+    while (before := versions.get(version.origin or 0)) is not None and before.number < version.number:
+        version = before
+    return version
+
+
+def state_before(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView | None:
+    """Return the version that an undo of this one goes to; None when nothing older is kept."""
+    earlier = [number for number in versions if number < came_from(version, versions).number]
+    return versions[max(earlier)] if earlier else None
 
 
 def _theirs(session: SessionView, name: str) -> bool:

@@ -26,6 +26,7 @@ from dure.wire.problems import CodedError
 from dure.wire.sessions import (
     ContentView,
     DiffView,
+    LabelRequest,
     RenameRequest,
     RestoredRequest,
     SavedView,
@@ -201,6 +202,12 @@ class Sessions:
         )
         self._store.use(session.id, [draft], now, principal.name)
         self._changed()
+
+    def label(self, principal: Principal, session_id: str, number: int, request: LabelRequest) -> None:
+        """Put a label on a version. No version comes by it, so that a kernel that runs goes on saving after it."""
+        session = self._own(principal, session_id, "label this session's versions")
+        self._numbered(session, number)
+        self._store.label(session.id, number, request.label, self._clock.now())
 
     def delete(self, principal: Principal, session_id: str, number: int | None = None) -> None:
         """Delete a session, or one of its older versions; its bytes go with the next garbage collection."""

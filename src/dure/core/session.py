@@ -7,7 +7,7 @@ frees is not its size: the oldest that stays is counted whole, every later one b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAX_VERSIONS = 200  # of one session
 MAX_SESSIONS = 500  # of one person
@@ -93,20 +93,25 @@ class Surplus:
 def surplus(versions: Sequence[Version], policy: SessionPolicy, now: float) -> Surplus:
     """Return which of one person's versions go: too old, too many of one session, or beyond the quota.
 
-    The newest of a session never goes. Beyond the quota the oldest go first, whosever session they are of.
+    The newest of a session never goes, and of too many the labelled ones go last. Beyond time and quota the oldest go
+    first, whosever session they are of.
     """
     chains: dict[str, list[Version]] = {}
     for version in sorted(versions, key=lambda version: version.number):
         chains.setdefault(version.session, []).append(version)
     dropped: dict[str, list[int]] = {}
 
-    def drop(chain: list[Version]) -> None:
-        oldest = chain.pop(0)
-        dropped.setdefault(oldest.session, []).append(oldest.number)
+    def drop(chain: list[Version], index: int = 0) -> None:
+        gone = chain.pop(index)
+        if index:
+            chain[index] = replace(chain[index], new_bytes=left_bytes(chain[index], gone.new_bytes))
+        dropped.setdefault(gone.session, []).append(gone.number)
 
     for chain in chains.values():
-        while len(chain) > 1 and (len(chain) > MAX_VERSIONS or chain[0].at < now - policy.ttl_s):
+        while len(chain) > 1 and chain[0].at < now - policy.ttl_s:
             drop(chain)
+        while len(chain) > MAX_VERSIONS:
+            drop(chain, next((index for index, version in enumerate(chain[:-1]) if not version.label), 0))
     total = {session: held_bytes(chain) for session, chain in chains.items()}
     while sum(total.values()) > policy.quota_bytes:
         longer = [chain for chain in chains.values() if len(chain) > 1]
@@ -116,6 +121,11 @@ def surplus(versions: Sequence[Version], policy: SessionPolicy, now: float) -> S
         drop(oldest)
         total[oldest[0].session] = held_bytes(oldest)
     return Surplus({session: tuple(numbers) for session, numbers in dropped.items()}, sum(total.values()))
+
+
+def left_bytes(after: Version, gone_bytes: int) -> int:
+    """Return what a version adds to the one before it once those between, which added `gone_bytes`, are gone."""
+    return min(after.size_bytes, after.new_bytes + gone_bytes)
 
 
 def held_bytes(chain: Sequence[Version]) -> int:

@@ -271,11 +271,12 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "session_moved": Entry(
         409,
-        "Saved by another kernel",
-        "Another kernel has saved this notebook since (version {newest}), so this kernel's variables are not saved "
-        "over it: `%session fork NAME` keeps them as a session of their own, `%session restore` takes the other's.",
-        "다른 커널이 이 노트북을 이미 저장했습니다(버전 {newest}). 덮어쓰지 않기 위해 이 커널의 변수는 저장하지 "
-        "않습니다. `%session fork NAME`으로 따로 저장하거나 `%session restore`로 다른 커널의 상태를 가져오세요.",
+        "Saved from elsewhere",
+        "Another kernel or `dure sessions` has saved this notebook since (version {newest}), so this kernel's "
+        "variables are not saved over it: `%session fork NAME` keeps them as a session of their own, "
+        "`%session restore` takes that version.",
+        "다른 커널이나 `dure sessions`가 이 노트북을 이미 저장했습니다(버전 {newest}). 덮어쓰지 않기 위해 이 커널의 "
+        "변수는 저장하지 않습니다. `%session fork NAME`으로 따로 저장하거나 `%session restore`로 그 버전을 가져오세요.",
     ),
     "session_quota": Entry(
         413,

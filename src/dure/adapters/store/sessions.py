@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dure.adapters.store.tables import session_versions as versions
 from dure.adapters.store.tables import sessions
-from dure.core.session import Holding, Session, Version
+from dure.core.session import Holding, Session, Version, left_bytes
 from dure.ports import VersionConflictError
 
 if TYPE_CHECKING:
@@ -140,6 +140,13 @@ class SqlSessions:
         """Note that a session is used: its time to live begins anew."""
         self._set(session_id, {"used_at": at}, events, at, actor)
 
+    def label(self, session_id: str, number: int, label: str, at: float) -> None:
+        """Put a label on a version, which is a use of its session."""
+        wanted = and_(versions.c.session == session_id, versions.c.number == number)
+        with self._writing() as connection:
+            connection.execute(update(versions).where(wanted).values(label=label))
+            connection.execute(update(sessions).where(sessions.c.id == session_id).values(used_at=at))
+
     def _set(self, session_id: str, values: dict[str, Any], events: Sequence[Draft], at: float, actor: str) -> None:
         with self._writing() as connection:
             self._log(connection, tuple(events), at, actor)
@@ -194,8 +201,24 @@ class SqlSessions:
 
 def _drop(connection: Connection, dropped: Mapping[str, Sequence[int]]) -> None:
     for session_id, numbers in dropped.items():
+        _count_between(connection, session_id, numbers)
         gone = and_(versions.c.session == session_id, versions.c.number.in_(list(numbers)))
         connection.execute(delete(versions).where(gone))
+
+
+def _count_between(connection: Connection, session_id: str, gone: Sequence[int]) -> None:
+    """Have the version that follows dropped ones count what they added, where an older one stays before them."""
+    wanted = select(versions).where(versions.c.session == session_id)
+    kept, owed_bytes = False, 0
+    for row in connection.execute(wanted.order_by(versions.c.number)).all():
+        if row.number in gone:
+            owed_bytes += row.new_bytes if kept else 0
+        else:
+            if owed_bytes:
+                same = and_(versions.c.session == session_id, versions.c.number == row.number)
+                new_bytes = left_bytes(_version(row), owed_bytes)
+                connection.execute(update(versions).where(same).values(new_bytes=new_bytes))
+            kept, owed_bytes = True, 0
 
 
 def _session(row: Row[*tuple[Any, ...]]) -> Session:

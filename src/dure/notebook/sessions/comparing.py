@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dure.client.session_refs import came_from, state_before
 from dure.notebook.failures import QuietError
 from dure.notebook.sessions.lookup import detail_of, flushed, meant, nothing_lost, saved_version, saver_of
 from dure.notebook.sessions.restoring import bring_back, clock, lost_names, some
@@ -19,7 +20,6 @@ from dure.state.inspection import size_text
 if TYPE_CHECKING:
     from dure.notebook.sessions.session import NotebookSession
     from dure.state import Snapshot
-    from dure.wire.sessions import VersionView
 
 _SHOWN = 20
 _UNDO_STEPS = 100
@@ -60,8 +60,7 @@ def undo(notebook: NotebookSession, _: Sequence[str]) -> None:
     versions = {version.number: version for version in detail_of(notebook).versions}
     version = versions[max(versions)]
     for _step in range(_UNDO_STEPS):
-        undone = _origin(version, versions)
-        earlier = versions.get(undone.number - 1)
+        undone, earlier = came_from(version, versions), state_before(version, versions)
         if earlier is None:
             break
         version = earlier
@@ -78,7 +77,7 @@ def undo(notebook: NotebookSession, _: Sequence[str]) -> None:
             notebook.shell.user_ns.pop(name, None)
         notebook.took(brought)
         notebook.origin = earlier.number
-        first = min(_origin(earlier, versions).cell + 1, undone.cell)
+        first = min(came_from(earlier, versions).cell + 1, undone.cell)
         told = [_undone(first, undone.cell, [*names, *found.added])]
         if left := _unsaved_since(before.snapshot, saver.base).difference(names, found.added):
             told.append(say("left_as_is", names=some(sorted(left))))
@@ -110,13 +109,3 @@ def _undone(first: int, last: int, names: Sequence[str]) -> str:
     key = "undone_cells" if last > first else "undone_cell"
     shown = ", ".join(sorted(names)[:_SHOWN])
     return say("undone", cells=say(key, first=first, last=last), names=shown)
-
-
-def _origin(version: VersionView, versions: Mapping[int, VersionView]) -> VersionView:
-    """Return the version whose state an undo or a restore brought back in this one; most often itself."""
-    for _step in range(_UNDO_STEPS):
-        before = versions.get(version.origin or 0)
-        if before is None:
-            break
-        version = before
-    return version

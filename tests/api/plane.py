@@ -88,7 +88,12 @@ class Plane:
         self.queries = Queries(self.ports, platform, "1.2.3", self.loop.current_plan)
         self.platform = platform
         self.sessions = Sessions(
-            self.store.sessions, self.ports.blobs, platform, self.ports.clock, self.stream_hints.notify
+            self.store.sessions,
+            self.ports.blobs,
+            platform,
+            self.ports.clock,
+            self.stream_hints.notify,
+            may_sign_in=PEOPLE.__contains__,
         )
 
     def app(self, **settings: Any) -> FastAPI:

@@ -138,6 +138,15 @@ def test_a_label_makes_no_version_so_that_a_kernel_goes_on_after_it(http):
     assert (shown[-1]["number"], shown[-1]["label"], len(shown)) == (2, "튜닝 전", MAX_VERSIONS)
 
 
+def test_a_session_is_not_shared_with_a_name_that_nobody_signs_in_with(http, plane):
+    session = saved(http)
+    refused = share(http, session, "mate", "maet")
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_person")
+    assert "Nobody can sign in here as maet, so nothing was shared" in refused.json()["detail"]
+    assert plane.store.sessions.get(session).shared == ()
+    assert share(http, session, "mate", "*").status_code == 200
+
+
 def test_an_administrator_sees_sizes_and_deletes_but_reads_nothing(http, team_blobs):
     session = kept(http, team_blobs, {"secret_plan": 1})
     detail = http("root").get(f"/api/sessions/{session}").json()

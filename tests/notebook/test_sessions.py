@@ -371,6 +371,7 @@ def test_what_is_typed_next_is_quoted_and_a_name_that_nothing_has_shows_the_way(
     for name in ("x" * 1025, "train@1", "7"):
         assert f"NAME cannot be '{name[:40]}'" in kernel.run(f"%session fork {name}").traceback
     assert "PERSON cannot be 'a b'" in kernel.run("%session share 'a b'").traceback
+    assert "Nobody can sign in here as nobodyhere" in kernel.run("%session share nobodyhere").traceback
     assert "as version 1 (" in told(kernel.run("%session on 'my copy'"))
 
 

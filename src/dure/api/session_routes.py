@@ -62,7 +62,9 @@ def router() -> APIRouter:
     api.post("/sessions/renamed", **told(SIGNED_IN, "sessions"), status_code=204)(rename)
     api.get("/sessions/{session_id}", **told(VISIBLE, "sessions", *seen, model=SessionDetail))(detail)
     api.delete("/sessions/{session_id}", **told(DELETERS, "sessions", *own), status_code=204)(delete)
-    api.put("/sessions/{session_id}/share", **told(OWNER, "sessions", *own, model=SessionDetail))(share)
+    api.put("/sessions/{session_id}/share", **told(OWNER, "sessions", *own, "unknown_person", model=SessionDetail))(
+        share
+    )
     api.post("/sessions/{session_id}/restored", **told(READERS, "sessions", *version), status_code=204)(restored)
     codes = (*version, "contents_unreadable")
     api.get("/sessions/{session_id}/diff", **told(READERS, "sessions", *codes, model=DiffView))(differences)

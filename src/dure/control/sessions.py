@@ -18,7 +18,18 @@ from pydantic import ValidationError
 from dure.control import access
 from dure.control.platform_holder import PlatformHolder
 from dure.core.events import Draft
-from dure.core.session import MAX_SESSIONS, MAX_VERSIONS, Holding, Session, Surplus, Version, may_read, renamed, surplus
+from dure.core.session import (
+    EVERYONE_IN_TEAM,
+    MAX_SESSIONS,
+    MAX_VERSIONS,
+    Holding,
+    Session,
+    Surplus,
+    Version,
+    may_read,
+    renamed,
+    surplus,
+)
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
 from dure.state.inspection import diff, size_text
 from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
@@ -56,12 +67,15 @@ class Sessions:
         platform: PlatformHolder,
         clock: Clock,
         changed: Callable[[], None] = lambda: None,
+        *,
+        may_sign_in: Callable[[str], bool] = lambda _person: True,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._platform = platform
         self._clock = clock
         self._changed = changed
+        self._may_sign_in = may_sign_in
 
     def listed(self, principal: Principal, limit: int, user: str | None = None, name: str | None = None) -> SessionList:
         """Return the sessions that the caller may see: their own, those shared with them, all for administrators."""
@@ -171,6 +185,9 @@ class Sessions:
         """Let these people of the session's team read it from now on, and nobody else."""
         session = self._own(principal, session_id, "share this session")
         shared = tuple(dict.fromkeys(person for person in request.people if person != session.user))
+        added = [person for person in shared if person not in (*session.shared, EVERYONE_IN_TEAM)]
+        if unknown := [person for person in added if not self._may_sign_in(person)]:
+            raise CodedError("unknown_person", people=", ".join(unknown))
         draft = self._draft("session.shared", session, shared=list(shared))
         self._store.share(session.id, shared, [draft], self._clock.now(), principal.name)
         self._changed()

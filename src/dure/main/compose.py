@@ -149,6 +149,7 @@ def compose(settings: Settings) -> Composition:
         loop.give_way()
 
     forecasts = Forecasts(ports, platform, store.estimates, month_of, leads=lambda: loop.leads, between=between)
+    may_sign_in = partial(_may_sign_in, settings, platform)
     composition = Composition(
         settings=settings,
         store=store,
@@ -164,7 +165,7 @@ def compose(settings: Settings) -> Composition:
             _notices(settings, platform, platform.current),
             forecasts=forecasts,
         ),
-        sessions=Sessions(store.sessions, blobs, platform, clock, stream_hints.notify),
+        sessions=Sessions(store.sessions, blobs, platform, clock, stream_hints.notify, may_sign_in=may_sign_in),
         forecasts=forecasts,
         loop=loop,
         forecasting=forecasting,
@@ -273,6 +274,13 @@ def _teams_of(settings: Settings, platform: PlatformHolder, user: str) -> tuple[
     invited = accounts.teams_of(settings.state_dir, user)
     current = platform.current
     return tuple(team.name for team in current.teams if team.name in {*invited, *current.teams_of(user)})
+
+
+def _may_sign_in(settings: Settings, platform: PlatformHolder, user: str) -> bool:
+    """Return whether `user` may be somebody: only our own sign-in knows everyone, with others anybody may come yet."""
+    if settings.identity != "hub" or platform.current.authenticator is not None:
+        return True
+    return accounts.may_enter(settings.state_dir, user)
 
 
 def _is_outside_team(platform: Platform, group: str) -> bool:

@@ -250,6 +250,14 @@ CATALOGUE: Mapping[str, Entry] = {
         "There is no session {session!r} that you can see: list yours with `dure sessions` or `%session list`.",
         "볼 수 있는 세션 중 {session!r}이(가) 없습니다. `dure sessions` 또는 `%session list`로 확인하세요.",
     ),
+    "unknown_person": Entry(
+        422,
+        "Unknown person",
+        "Nobody can sign in here as {people}, so nothing was shared: check the name, or ask an administrator to invite "
+        "them (`dure user add NAME`).",
+        "{people}(으)로 로그인할 수 있는 사람이 없어 공유하지 않았습니다. 이름을 확인하거나 관리자에게 초대를 "
+        "요청하세요(`dure user add NAME`).",
+    ),
     "session_ambiguous": Entry(
         0,
         "Which session?",

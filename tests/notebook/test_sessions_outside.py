@@ -28,6 +28,7 @@ def test_a_kernel_goes_on_saving_without_a_word_after_its_state_was_labelled_fro
     listed = told(kernel.run("%session list"))
     assert "before tuning" in listed
     assert "not saved" not in told(kernel.run("%session"))
+    assert "at most 200 letters" in kernel.run(f"%session save {'x' * 201}").traceback, "no label is cut short"
     desk.crash(kernel)
     again = desk.open()
     assert again.value("model") == "[1, 2]"

@@ -16,6 +16,7 @@ import click
 from dure.cli.telling import AS_JSON, ToldCommand, connect, lang_of, option, print_json, say, table, warn, when
 from dure.client.errors import DureError, failure
 from dure.client.session_refs import (
+    checked_label,
     checked_name,
     checked_people,
     found,
@@ -26,7 +27,7 @@ from dure.client.session_refs import (
 )
 from dure.state.inspection import size_text
 from dure.wire.retold import retold
-from dure.wire.sessions import MAX_LABEL, DiffView, SaveRequest, SessionView, VersionView
+from dure.wire.sessions import DiffView, SaveRequest, SessionView, VersionView
 
 if TYPE_CHECKING:
     from dure.client import Client
@@ -278,10 +279,7 @@ def _made_newest(client: Client, session: SessionView, version: VersionView, *, 
 def save(ctx: click.Context, name: str, label: tuple[str, ...]) -> None:
     """Put a label on what was saved after the last cell, or on version N with SESSION@N."""
     korean, client = lang_of(ctx) == "ko", connect(ctx, retry_s=5)
-    text = " ".join(label)
-    if len(text) > MAX_LABEL:
-        expected = f"{MAX_LABEL}자 이하의 글" if korean else f"at most {MAX_LABEL} letters"
-        raise failure("invalid_option", lang_of(ctx), option="LABEL", value=f"{text[:40]}…", expected=expected)
+    text = checked_label(" ".join(label), lang_of(ctx))
     session, version, _ = _own_version(ctx, client, name, "label this")
     at, number = when(version.at), version.number
     if not text.strip():

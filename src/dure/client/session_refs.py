@@ -24,6 +24,7 @@ _VERSION = re.compile(r"(.*?)@(\d+)")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _PERSON = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 MAX_NAME = 1024
+MAX_LABEL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,14 @@ def checked_name(text: str, lang: str) -> str:
     if lang == "ko":
         expected = f"3이나 x@3처럼 버전을 뜻하지 않는 1~{MAX_NAME}자의 이름"
     raise failure("invalid_option", lang, option="NAME", value=text[:40], expected=expected)
+
+
+def checked_label(text: str, lang: str) -> str:
+    """Return a label for a version. Raises DureError `invalid_option` for one that is too long: none is cut short."""
+    if len(text) <= MAX_LABEL:
+        return text
+    expected = f"{MAX_LABEL}자 이하의 글" if lang == "ko" else f"at most {MAX_LABEL} letters"
+    raise failure("invalid_option", lang, option="LABEL", value=f"{text[:40]}…", expected=expected)
 
 
 def checked_people(people: Sequence[str], lang: str) -> list[str]:

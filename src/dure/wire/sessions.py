@@ -16,7 +16,6 @@ MAX_BYTES = 2**50
 MAX_SHARES = 200
 MAX_SOURCE = 20_000  # letters of a cell that a document quotes
 MAX_NAMES = 100_000
-MAX_LABEL = 200  # letters
 
 SessionName = Annotated[str, Field(min_length=1, max_length=1024)]
 Person = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,62})$")]
@@ -42,7 +41,7 @@ class SaveRequest(Wire):
     variables: Count = 0
     unsaved: Count = 0
     python: Annotated[str, Field(max_length=40)] = ""
-    label: Annotated[str, Field(max_length=MAX_LABEL)] = ""
+    label: Annotated[str, Field(max_length=200)] = ""
     origin: Count | None = None
 
 
@@ -62,7 +61,7 @@ class RenameRequest(Wire):
 class LabelRequest(Wire):
     """What a version is called from now on, in place of what it was called before."""
 
-    label: Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
+    label: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class RestoredRequest(Wire):

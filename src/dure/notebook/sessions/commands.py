@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dure.client.session_refs import Reference, checked_name, checked_people, found, parsed
+from dure.client.session_refs import Reference, checked_label, checked_name, checked_people, found, parsed
 from dure.notebook import context
 from dure.notebook.failures import QuietError, told_plainly
 from dure.notebook.sessions.comparing import diff, undo
@@ -129,12 +129,13 @@ def _status(notebook: NotebookSession, _: Sequence[str]) -> None:
 
 
 def _save(notebook: NotebookSession, rest: Sequence[str]) -> None:
+    label = checked_label(" ".join(rest), context.language())
     saver = saver_of(notebook)
     if not notebook.journal or notebook.journal.off:
         raise QuietError(say("is_off", name=short(notebook.name or "")))
     saver.paused = False
     saver.wait()
-    notebook.take(" ".join(rest)[:200])
+    notebook.take(label)
     saver.wait()
     if saver.problem or saver.base is None:
         raise QuietError(say("not_saved", reason=saver.problem or "?"))

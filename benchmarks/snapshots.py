@@ -205,7 +205,7 @@ def cells(method: str, name: str, folder: Path) -> dict[str, float]:
     scope = space(method)
     exec(compile(NAMESPACES[name], "<cell>", "exec"), scope)
     keeper = Keeper(scope, folder)
-    keeper.after_cell(0.0)  # a first save is no cell's cost
+    keeper.after_cell(0.0, then=WORK[name][0])  # a first save is no cell's cost
     keeper.wait()
     spent: dict[tuple[bool, int], list[float]] = {}
     froze_s, turn, first = 0.0, 0, time.monotonic()
@@ -217,7 +217,7 @@ def cells(method: str, name: str, folder: Path) -> dict[str, float]:
                 exec(compile(cell, "<cell>", "exec"), scope)
                 worked = time.thread_time()
                 if saving:
-                    keeper.after_cell(time.perf_counter() - began)
+                    keeper.after_cell(time.perf_counter() - began, then=WORK[name][(number + 1) % len(WORK[name])])
                     froze_s += time.thread_time() - worked
                 spent.setdefault((saving, number), []).append(worked - start)
             keeper.wait()
@@ -249,10 +249,10 @@ class Keeper:
         """Have the saver's clock stand still for turns that are not saved: they would earn freezes for the others."""
         self._saver._spared_at = time.monotonic()  # noqa: SLF001 - a notebook's kernel has no such turns
 
-    def after_cell(self, worked_s: float) -> None:
-        """Freeze what a session would freeze, and let a thread save it."""
+    def after_cell(self, worked_s: float, then: str) -> None:
+        """Freeze what a session would freeze before the cell `then`, and let a thread save it."""
         self._saver.worked_s += worked_s
-        if self._saver.within_share():
+        if self._saver.may_come_before(then):
             self._saver.take(self._facts, waited_for=True)
 
     def _write(self) -> None:

@@ -43,7 +43,7 @@ COMMAND = {"kind": "command", "payload": {"argv": ["true"]}}
         ({"gpus": 0.1234567}, "bad_fraction", "steps of 0.001"),
         ({"nodes": 2}, "one_node", "A cell runs on one node, not on 2"),
         (COMMAND | {"nodes": 2, "gpus": 0.5}, "parts_of_nodes", "0.5 GPUs on each of 2 nodes"),
-        (COMMAND | {"nodes": 99}, "too_many_nodes", "GPUs of gold each do not exist in one cluster; the most is"),
+        (COMMAND | {"nodes": 99}, "too_many_nodes", "of gold each do not exist in one cluster; the most is"),
         ({"payload": {}}, "payload_invalid", "'code'"),
         ({"kind": "command", "payload": {}}, "payload_invalid", "'argv'"),
         ({"kind": "command", "payload": {"argv": []}}, "payload_invalid", "at least one text"),

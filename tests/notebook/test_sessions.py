@@ -13,6 +13,7 @@ from dure.hub.spawner import STARTUP
 from dure.notebook.failures import QuietError
 from dure.notebook.sessions.commands import run_session
 from dure.notebook.sessions.lookup import meant
+from dure.notebook.sessions.saving import may_take_long
 from dure.state import FolderBlobs
 from tests.api.plane import until
 from tests.notebook.desk import SLOW, Desk, another_desk, desk, pid_of, plane, server, settled, told
@@ -425,9 +426,10 @@ def test_off_means_neither_saved_nor_restored_until_on(desk):
     assert told(again.loaded) == ""
     again.run("y = 1")
     assert desk.saved() <= number + 1
+    number = desk.saved()
     assert "is saved after each cell" in told(again.run("%session on"))
     again.run("y = 2")
-    until(lambda: desk.saved() > number + 1)
+    until(lambda: desk.saved() > number)
 
 
 def test_in_korean(desk):
@@ -482,3 +484,39 @@ def test_small_cells_that_end_during_a_save_are_saved_before_the_long_one_behind
     os.kill(pid_of(kernel), signal.SIGKILL)
     again = desk.open()
     assert again.value("first, second, third, fourth") == "(1, 2, 3, 4)"
+
+
+def test_however_many_small_cells_come_at_once_they_are_saved_before_one_that_may_take_long(desk):
+    kernel = desk.open()
+    kernel.run("first = 1")
+    settled(desk)
+    before = newest_cell(desk)
+    for code in (*(f"v{number} = [{number}]; v{number}[0] += 1" for number in range(40)), "while True: pass"):
+        kernel.client.execute(code)
+    until(lambda: newest_cell(desk) == before + 40)
+    os.kill(pid_of(kernel), signal.SIGKILL)
+    again = desk.open()
+    assert (
+        again.value("first, [globals()[f'v{number}'][0] for number in range(40)] == list(range(1, 41))") == "(1, True)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "long"),
+    [
+        ("a = 1\nb[:3] = a * 2\nprint(len(b), type(a))", False),
+        ("def f(n):\n    while True: g(n)\nk = lambda: g(1)", False),
+        ("class A:\n    def f(self): return g()", False),
+        ("def f(n=g()): pass", True),
+        ("@g\ndef f(): pass", True),
+        ("class A:\n    x = g()", True),
+        ("for x in y: pass", True),
+        ("[x for x in y]", True),
+        ("print(g())", True),
+        ("a @ b", True),
+        ("import torch", True),
+        ("%run train.py", True),
+    ],
+)
+def test_what_calls_or_loops_may_take_long(code, long):
+    assert may_take_long(code) is long

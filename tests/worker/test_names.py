@@ -117,7 +117,7 @@ def test_a_kernel_that_does_not_answer_is_not_waited_for_without_end(server):
 
 def test_a_name_that_was_not_sent_in_time_can_be_asked_for_again(server):
     code = """
-for _ in range(1000):
+while True:
     try:
         print(late)
         break

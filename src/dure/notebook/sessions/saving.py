@@ -1,12 +1,13 @@
 """Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
 
-What a cell waits for is the freeze alone, and where cells follow one another without a pause even that is at most
-1.5 % of what they compute, and 50 ms. The trap: only a namespace between two cells is saved, never a
-half-changed one; and what the platform refused is not a base, because its blobs may go.
+What a cell waits for is the freeze alone. Where cells follow one another without a pause even that comes only before
+one that may take long, and is at most 1.5 % of what they compute, and 50 ms. The trap: only a namespace between two
+cells is saved, never a half-changed one; and what the platform refused is not a base, because its blobs may go.
 """
 
 from __future__ import annotations
 
+import ast
 import queue
 import threading
 import time
@@ -34,7 +35,27 @@ SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits fo
 SPARE_S = 0.05  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
 SPARE_SHARE = 0.005  # of the time, in which that may be used again
 SEND_AGAIN_S = 20.0  # after a platform that did not answer
+_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+_LONG = (*_LOOPS, ast.Call, ast.MatMult, ast.Import, ast.ImportFrom, ast.Await)
+_SHORT = frozenset({"print", "len", "type", "isinstance", "range"})  # called
 _REFUSED = frozenset({"session_quota", "too_many_sessions", "sessions_off", "no_team", "unknown_team", "team_needed"})
+
+
+def may_take_long(code: str) -> bool:
+    """Return whether a cell calls, loops or imports, outside of what it only defines."""
+    try:
+        nodes: list[ast.AST] = [ast.parse(code)]
+    except (SyntaxError, ValueError):  # a magic, say
+        return True
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, _LONG) and not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in _SHORT):
+            return True
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            nodes += [node.args, *(ast.Call(each, [], []) for each in node.decorator_list)]
+        else:
+            nodes += [node.args] if isinstance(node, ast.Lambda) else ast.iter_child_nodes(node)
+    return False
 
 
 def _registered() -> Registered:
@@ -119,6 +140,10 @@ class Saver:
         self._spared_at = now
         return self._earned or self.froze_s <= self._spare_s
 
+    def may_come_before(self, code: str) -> bool:
+        """Whether a cell may wait for a freeze; one that is over in a moment is saved with what was before it."""
+        return may_take_long(code) and self.within_share()
+
     @property
     def _earned(self) -> bool:
         return self.free and self.froze_s <= SHARE * self.worked_s
@@ -148,7 +173,7 @@ class Saver:
         finally:
             self.froze_s = time.perf_counter() - began
             self.worked_s *= not waited_for
-            self._spare_s -= self.froze_s * spares
+            self._spare_s -= spares * (self.froze_s if self.base is not None else min(self.froze_s, SPARE_S / 2))
         self.owed = None
         self._put(frozen, rest, facts)
         return True
@@ -255,6 +280,8 @@ class Saver:
         journal.document, journal.cell = digest, facts.cell
         journal.write()
         self._kept_last = facts
+        if self.base is None:
+            self.froze_s = 0.0  # of the first, which looked at everything: the next looks at what changed
         self.base, self.unsaved, self.problem = snapshot, unsaved, self.refused or self._skew
         self.saved_at = time.time()
 

@@ -101,7 +101,7 @@ class NotebookSession:
             with contextlib.suppress(ValueError):
                 self.shell.events.unregister(event, call)
 
-    def _cell_begins(self, _info: object) -> None:
+    def _cell_begins(self, info: Any) -> None:
         self.running = True
         self._cells += 1
         self.ended.ran_again.clear()
@@ -114,8 +114,9 @@ class NotebookSession:
             elif self.name is not None and not self._began:
                 self._begin()
             saver = self.saver
-            if self._dirty and saver is not None and not saver.refused and saver.within_share():
-                self.take(waited_for=True)  # cells that follow at once: each its own version, while that costs little
+            # of cells that follow at once those are saved before which one begins that may take long
+            if self._dirty and saver is not None and not saver.refused and saver.may_come_before(info.raw_cell):
+                self.take(waited_for=True)
             if saver is not None:
                 self._telling.unsaved(saver, self.names)
                 self._telling.home_refuses(saver.journal)
@@ -160,14 +161,11 @@ class NotebookSession:
         self.journal.write()
 
     def _settled(self, cells: int) -> None:
-        """A moment after a cell: save, unless another cell has begun and its freeze would cost too much."""
+        """A moment after a cell: save, unless another has begun, which is followed by such a moment, too."""
         with self._guarded():
-            saver = self.saver
-            if not self._dirty or self.running or saver is None or not saver.free or saver.refused:
-                return
-            follows = cells != self._cells
-            if not follows or saver.within_share():
-                self.take(waited_for=follows)
+            saver, last = self.saver, cells == self._cells and not self.running
+            if self._dirty and last and saver is not None and saver.free and not saver.refused:
+                self.take()
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:

@@ -1,7 +1,7 @@
 """Saves a kernel's namespace after its cells: frozen between two cells, written by a thread while the next one runs.
 
 What a cell waits for is the freeze alone. Where cells follow one another without a pause even that comes only before
-one that may take long, and is at most 1.5 % of what they compute, and 50 ms. The trap: only a namespace between two
+one that may take long, and is at most 1 % of what they compute, and 50 ms. The trap: only a namespace between two
 cells is saved, never a half-changed one; and what the platform refused is not a base, because its blobs may go.
 """
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from dure.state.later import Later
     from dure.state.libraries.registered import Registered
 
-SHARE = 0.01  # of the time that cells compute, for freezes that a cell waits for
+SHARE = 0.0075  # of the time that cells compute, for freezes that a cell waits for
 SPARE_S = 0.05  # of freezes beyond that, for small cells that follow at once, also while an earlier save is written
-SPARE_SHARE = 0.005  # of the time, in which that may be used again
+SPARE_SHARE = 0.0025  # of the time, in which that may be used again
 SEND_AGAIN_S = 20.0  # after a platform that did not answer
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
 _LONG = (*_LOOPS, ast.Call, ast.MatMult, ast.Import, ast.ImportFrom, ast.Await)
@@ -142,7 +142,7 @@ class Saver:
 
     def may_come_before(self, code: str) -> bool:
         """Whether a cell may wait for a freeze; one that is over in a moment is saved with what was before it."""
-        return may_take_long(code) and self.within_share()
+        return self.within_share() and may_take_long(code)
 
     @property
     def _earned(self) -> bool:

@@ -54,7 +54,7 @@ class Cutter:
         searched: bool = False,
     ) -> None:
         self._watch = None if watched is None else watched[0]
-        self.saved = saved or _none_saved
+        self.saved = saved or (lambda _: set())
         self._searched = searched
         self._alone = False
         self.token_of: Callable[[type], str] = classes.token_of
@@ -476,10 +476,6 @@ def _large_in(value: Any) -> list[tuple[Any, str]]:
 def _has_memory(cut: Cut | Branches, borrowed: list[tuple[int, int]]) -> bool:
     parts = [part.arrays for part in cut.parts if part.arrays is not None] if borrowed else []
     return any(sharing.overlap(starts, ends, borrowed) for starts, ends in parts)
-
-
-def _none_saved(_: list[str]) -> set[str]:
-    return set()
 
 
 def _chunks(part: Part) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ _KOREAN = {
     "action release": "예약 해제",
     "action share this session": "세션 공유",
     "action delete this session": "세션 삭제",
+    "action label this session's versions": "세션 버전에 이름표 달기",
     "action rename this": "이름 변경",
     "action copy this": "복사",
     "action see what this session holds": "세션 내용 보기",

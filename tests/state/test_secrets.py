@@ -53,7 +53,6 @@ def test_a_value_with_a_secret_inside_is_named_with_the_path(tmp_path, kind):
     stored = snapshot.to_json() + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for secret in (TOKEN, "hunter2", JWT, "f81d4fae7dec11d0a765", "MIIE"):
         assert secret.encode() not in stored
-    assert capture(scope, blobs=blobs, allow={"x"}).names == ("mine", "other", "x")
     assert capture(scope, ["x"], blobs=blobs).names == ("x",)
     assert freeze(scope, blobs=blobs).save().names == ("mine", "other")
 

@@ -96,39 +96,35 @@ def capture(
     base: Snapshot | None = None,
     *,
     blobs: Blobs,
-    ignore: Container[str] = (),
     extras: Mapping[str, Any] | None = None,
-    allow: Container[str] = (),
 ) -> Snapshot:
-    """Save variables of `namespace` and return their snapshot; its manifest is stored by `Snapshot.store`.
+    """Save variables of `namespace` and return their snapshot, whose manifest `Snapshot.store` writes.
 
-    Without `names` all are saved but IPython's own, those in `ignore`, and values with secrets inside, which are
-    named (those in `allow` are saved all the same). With
-    `names` exactly those are, with what belongs to them: other names of the same object or array memory, so
-    that aliases come back as aliases, and the globals of notebook functions inside them. `base` tells which
-    blobs are there already. `extras` are saved beside the variables (see `dure.state.extras`). What cannot be
-    saved is in `unsaved`, with its path and the reason.
+    Without `names` all are saved but IPython's own and those with a secret inside. With `names` exactly those are,
+    secret or not, and what belongs to them: other names of the same object or array memory, so that aliases come back
+    as aliases, and the globals that notebook functions inside them read.
+
+    `base` is an earlier snapshot, whose blobs the store has already. `extras` are saved beside the variables (see
+    `dure.state.extras`). What cannot be saved, and what is a secret, is in `Snapshot.unsaved` by name with its path and
+    the reason; names that are not bound are in `Snapshot.absent`. BlobError where the store refuses.
     """
-    with _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, allow=allow, live=True) as frozen:
+    with _frozen(namespace, names, base, blobs, extras or {}, live=True) as frozen:
         return frozen.save()
 
 
 def freeze(
     namespace: dict[str, Any],
-    names: Iterable[str] | None = None,
-    base: Snapshot | None = None,
     *,
+    base: Snapshot | None = None,
     blobs: Blobs,
-    ignore: Container[str] = (),
     extras: Mapping[str, Any] | None = None,
-    allow: Container[str] = (),
 ) -> Frozen:
-    """Take the state as it is now, and return it ready to be saved by any thread while the next cell runs.
+    """Take the whole state as it is now, and return it ready to be saved by any thread while the next cell runs.
 
     Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are
     pickled here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
     """
-    return _taken(namespace, names, base, blobs, ignore=ignore, extras=extras, allow=allow, live=False)
+    return _frozen(namespace, None, base, blobs, extras or {}, live=False)
 
 
 class Frozen:
@@ -163,24 +159,23 @@ class Frozen:
             self._held.close()
 
 
-def _taken(
+def _frozen(
     namespace: dict[str, Any],
     names: Iterable[str] | None,
     base: Snapshot | None,
     blobs: Blobs,
+    extras: Mapping[str, Any],
     *,
-    ignore: Container[str],
-    extras: Mapping[str, Any] | None,
-    allow: Container[str],
     live: bool,
 ) -> Frozen:
+    """Pickle what is to be saved. Large memory is read from where it is when that is saved (`live`), or kept for it."""
     known = base.references() if base is not None else frozenset()
     cutter = Cutter(written.current(), functools.partial(there, blobs, known), searched=names is None)
     if names is None:
-        groups, unsaved = _everything(namespace, ignore, extras or {}, allow, cutter)
+        groups, unsaved = _everything(namespace, extras, cutter)
         absent: tuple[str, ...] = ()
     else:
-        groups, unsaved, absent = _asked(namespace, names, ignore, extras or {}, cutter)
+        groups, unsaved, absent = _asked(namespace, names, extras, cutter)
     watched = written.current()
     taken = [taken_of(group, watched) for group in groups]
     cutter.let_go()
@@ -225,17 +220,13 @@ def _undamaged(taken: list[Taken]) -> tuple[list[Taken], dict[str, str]]:
 
 
 def _everything(
-    namespace: dict[str, Any], ignore: Container[str], extras: Mapping[str, Any], allow: Container[str], cutter: Cutter
+    namespace: dict[str, Any], extras: Mapping[str, Any], cutter: Cutter
 ) -> tuple[list[Gathered], dict[str, str]]:
     """Return the groups of all that is the person's, and what is left out, with the reason."""
-    chosen = [name for name in namespace if not hidden(name, namespace[name]) and name not in ignore]
+    chosen = [name for name in namespace if not hidden(name, namespace[name])]
     read_environment()
     typed = typed_secrets(namespace)
-    unsaved = {
-        name: reason
-        for name in chosen
-        if name not in allow and (reason := typed.get(name) or secret_reason(name, namespace[name]))
-    }
+    unsaved = {name: reason for name in chosen if (reason := typed.get(name) or secret_reason(name, namespace[name]))}
     beside = {EXTRA + name: value for name, value in extras.items()}
     if isinstance(extras.get("In"), list):
         secret = history_secrets(extras["In"])
@@ -243,50 +234,47 @@ def _everything(
         beside[EXTRA + "In"] = [None if number in secret else cell for number, cell in enumerate(extras["In"])]
     while True:
         found: dict[str, str] = {}
-        look = functools.partial(_look, found, allow)
+        look = functools.partial(_look_for_secrets, found)
         names = [name for name in chosen if name not in unsaved]
-        groups, refused = _gathered(namespace, names, ignore, beside, unsaved, cutter=cutter, look=look)
+        groups, refused = _gathered(namespace, names, beside, unsaved, cutter, look=look)
         if not found:
             return groups, {**unsaved, **refused}
         unsaved |= found
         beside = {name: value for name, value in beside.items() if name not in found}
 
 
-def _look(found: dict[str, str], allow: Container[str], group: Gathered, values: dict[str, Any]) -> None:
-    found |= secrets_inside({name: values[name] for name in group.names if name not in allow}, group.pickled)
+def _look_for_secrets(found: dict[str, str], group: Gathered, values: dict[str, Any]) -> None:
+    found |= secrets_inside({name: values[name] for name in group.names}, group.pickled)
 
 
 def _asked(
-    namespace: dict[str, Any],
-    names: Iterable[str],
-    ignore: Container[str],
-    extras: Mapping[str, Any],
-    cutter: Cutter,
+    namespace: dict[str, Any], names: Iterable[str], extras: Mapping[str, Any], cutter: Cutter
 ) -> tuple[list[Gathered], dict[str, str], tuple[str, ...]]:
     """Return the groups of what was asked for by name, what cannot be saved and why, and which names are not there."""
     asked = list(dict.fromkeys(names))
     absent = tuple(name for name in asked if name not in namespace)
     chosen = [name for name in asked if name in namespace]
-    chosen += _aliases(namespace, chosen, ignore)
+    chosen += _aliases(namespace, chosen, set(chosen))
     beside = {EXTRA + name: value for name, value in extras.items()}
-    groups, refused = _gathered(namespace, chosen, ignore, beside, {}, cutter=cutter)
+    groups, refused = _gathered(namespace, chosen, beside, (), cutter)
     return groups, refused, absent
 
 
 def _gathered(
     namespace: dict[str, Any],
     chosen: list[str],
-    ignore: Container[str],
     beside: dict[str, Any],
     unsaved: Container[str],
-    *,
     cutter: Cutter,
+    *,
     look: Callable[[Gathered, dict[str, Any]], None] | None = None,
 ) -> tuple[list[Gathered], dict[str, str]]:
+    """Return the groups of the chosen variables and of the globals, but for those `unsaved`, that functions in them
+    read; and why others cannot be saved. `look` is called with each group (see `gather`).
+    """
     reads: set[str] = set()
     groups, refused = gather(namespace, chosen, cutter, reads=reads, extras=beside, look=look)
-    while more := sorted(name for name in reads if _can_follow(name, namespace, chosen, ignore, unsaved)):
-        # a value holds a notebook function that reads names which no one has named yet
+    while more := sorted(name for name in reads.difference(chosen) if _can_follow(name, namespace, unsaved)):
         chosen = [*chosen, *more, *_aliases(namespace, more, {*chosen, *more})]
         groups, refused = gather(namespace, chosen, cutter, reads=reads, extras=beside, look=look)
     groups.sort(key=lambda group: min([*group.names, *group.classes]))
@@ -460,24 +448,20 @@ def _copies(data: memoryview) -> Callable[[int], Any]:
     return chunk
 
 
-def _can_follow(
-    name: str, namespace: dict[str, Any], chosen: list[str], ignore: Container[str], unsaved: Container[str]
-) -> bool:
-    if name not in namespace or name in chosen or name in ignore or name in unsaved:
-        return False
-    return not hidden(name, namespace[name])
+def _can_follow(name: str, namespace: dict[str, Any], unsaved: Container[str]) -> bool:
+    """Tell whether a global that a function reads is a variable that can be saved with it."""
+    return name in namespace and name not in unsaved and not hidden(name, namespace[name])
 
 
-def _aliases(namespace: dict[str, Any], chosen: list[str], ignore: Container[str]) -> list[str]:
-    """Return the other names of the chosen objects and of the memory of chosen arrays."""
-    owners = {_owner(namespace[name]) for name in chosen} - {None}
+def _aliases(namespace: dict[str, Any], names: Iterable[str], chosen: Container[str]) -> list[str]:
+    """Return other names, which are not `chosen` yet, of the objects and of the memory of arrays that `names` have."""
+    owners = {_owner(namespace[name]) for name in names} - {None}
     if not owners:
         return []
-    taken = set(chosen)
     return [
         name
         for name, value in namespace.items()
-        if name not in taken and name not in ignore and not hidden(name, value) and _owner(value) in owners
+        if name not in chosen and not hidden(name, value) and _owner(value) in owners
     ]
 
 

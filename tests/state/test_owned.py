@@ -333,20 +333,26 @@ def test_who_looked_at_the_modules_before_another_thread_does_not_have_the_last_
             go.wait(1)
         return True
 
-    other = threading.Thread(target=owned.places, args=({}, waits))
+    other = threading.Thread(target=asking({}, waits).places)
     other.start()
     assert late.wait(60)
     monkeypatch.setitem(sys.modules, "newer", a_module("newer", {"kept": kept}))
 
-    owned.places({}, lambda kind: True)
+    asking({}, lambda kind: True).places()
 
     def matters(kind):
         go.set()
         other.join(60)
         return True
 
-    found = owned.placed({"kept": kept}, ["kept"], matters)
+    found = owned.placed(["kept"], asking({"kept": kept}, matters))
     assert found[id(kept)].places == (("newer", "kept"),)
+
+
+def asking(namespace, matters):
+    modules = owned.Modules(namespace)
+    modules.matters = matters
+    return modules
 
 
 def a_module(name, held):

@@ -326,14 +326,16 @@ class Writer:
 
     def settle(self, runs: list[Run]) -> None:
         """Give every chunk its digest, and put into the store those that it lacks."""
-        chunks = ((run, index) for run in runs if not run.small for index in run.wanted(self._known))
-        some = list(itertools.islice(chunks, 2))
-        threads = max(self._blobs.parallel, min(_WRITERS, os.cpu_count() or 1)) if len(some) > 1 else 1
+        asked = [(run, index) for run in runs if not run.small for index in run.wanted(self._known)]
+        known = {digest for run, index in asked if (digest := run.digests[index]) is not None}
+        lacking = self._blobs.claim(known) if known else known
+        chunks = [(run, index) for run, index in asked if (it := run.digests[index]) is None or it in lacking]
+        threads = max(self._blobs.parallel, min(_WRITERS, os.cpu_count() or 1)) if len(chunks) > 1 else 1
         if threads > 1:
             with ThreadPoolExecutor(threads, thread_name_prefix="dure-capture") as pool:
-                list(pool.map(self._settle, itertools.chain(some, chunks)))
+                list(pool.map(self._settle, chunks))
         else:
-            for chunk in some:
+            for chunk in chunks:
                 self._settle(chunk)
         for run in runs:
             if run.look is not None and self._watch is not None:
@@ -342,13 +344,13 @@ class Writer:
     def _settle(self, chunk: tuple[Run, int]) -> None:
         run, index = chunk
         digest = run.digests[index]
-        if digest is None:
-            data = run.chunk(index)
-            digest = run.digests[index] = digest_of(data)
-            if digest not in self._known:
-                self._blobs.put(data, digest=digest, mapped=run.mapped)
-        elif self._blobs.claim([digest]):
-            run.digests[index] = self._blobs.put(run.chunk(index), mapped=run.mapped)
+        data = run.chunk(index)
+        if digest is not None:
+            run.digests[index] = self._blobs.put(data, mapped=run.mapped)  # what is there by now may be another one
+            return
+        digest = run.digests[index] = digest_of(data)
+        if digest not in self._known:
+            self._blobs.put(data, digest=digest, mapped=run.mapped)
 
     def group(self, taken: Taken) -> Group:
         """Return the group's entry for the manifest; its runs are settled."""

@@ -107,7 +107,7 @@ def gather(
     shared.reads = set() if reads is None else reads
     with collector.paused():
         names = list(names)
-        shared.placed = owned.placed(namespace, names, Kinds().matters)
+        shared.placed = owned.placed(names, shared.modules)
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
         found = _gather(shared, chosen, cutter)
         while cutter.undone(shared.lenders.borrowed):
@@ -123,11 +123,11 @@ def gather(
 def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
     nodes = _nodes(shared, chosen)
     kinds = Kinds()
-    unions = _Unions(shared.living, _places(shared, kinds))
+    unions = _Unions(shared)
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
-    cutter.leave_in(*_of_modules(nodes, unions.modules, shared))
+    cutter.leave_in(*_of_modules(nodes, unions, shared))
     shared.living.update(standard.names_of_modules(node.value for node in queue))
     if not shared.living.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
         shared.met_living = shared.living
@@ -169,15 +169,8 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
     return [group for group in groups if group is not None], unsaved
 
 
-def _places(shared: Shared, kinds: Kinds) -> dict[int, tuple[str, str]]:
-    """Return where in modules values are, by id."""
-    found = owned.places(shared.namespace, kinds.matters)
-    variables = {key: it.places[0] for key, it in shared.placed.items()}
-    return {**found, **variables} if variables else found
-
-
 def _of_modules(
-    nodes: dict[int, Node], places: dict[int, tuple[str, str]], shared: Shared
+    nodes: dict[int, Node], unions: _Unions, shared: Shared
 ) -> tuple[Callable[[], set[int]], Callable[[set[int]], set[int]]]:
     """Return what tells the ids of what modules have, as far as is known, and of which of them they have it still."""
 
@@ -185,9 +178,10 @@ def _of_modules(
         return {id(value) for *_, value in owned.nested(nodes, shared.namespace)}
 
     def still(keys: set[int]) -> set[int]:
+        places = unions.modules
         return {*owned.found_at(keys & places.keys(), places, shared.namespace), *(keys & inside())}
 
-    return lambda: {*places, *inside()}, still
+    return lambda: {*unions.modules, *inside()}, still
 
 
 def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
@@ -223,7 +217,8 @@ def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool
     failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
     known = shared.held.keys() | shared.inline
-    wanted = owned.found_at(unions.held - known - shared.living.keys(), unions.modules, shared.namespace)
+    keys = unions.held - known - shared.living.keys()
+    wanted = owned.found_at(keys, unions.modules, shared.namespace) if keys else {}
     known = {*nodes, *known, *wanted}
     inside = {key: it for key, it in owned.inside(unions, known, shared.namespace).items() if key not in known}
     before = shared.held.keys()
@@ -420,15 +415,22 @@ def type_name(value: Any) -> str:
 class _Unions:
     """Union-find over objects by id."""
 
-    def __init__(self, living: Iterable[int], modules: dict[int, tuple[str, str]]) -> None:
-        self.met_living = False  # whether a pickle reached one of these ids
+    def __init__(self, shared: Shared) -> None:
+        self.met_living = False  # whether a pickle reached one of the living
         self.held: set[int] = set()  # ids of what modules have that is inside something else
-        self.modules = modules
-        self._living = frozenset(living)
+        self._shared = shared
+        self._living = frozenset(shared.living)
         self._parent: dict[int, int] = {}
         self._holder: dict[int, int] = {}
         self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
         self._only_frozen: dict[int, list[int]] = {}
+
+    @functools.cached_property
+    def modules(self) -> dict[int, tuple[str, str]]:
+        """Where in modules values are, by id."""
+        variables = {key: it.places[0] for key, it in self._shared.placed.items()}
+        found = self._shared.modules.places()
+        return {**found, **variables} if variables else found
 
     def reached(self, node: int, pickler: GroupPickler, kinds: Kinds, cutter: Cutter) -> bool:
         """Join `node` with all that reached one of the mutable objects in the pickler's memo, and tell whether it has
@@ -438,7 +440,8 @@ class _Unions:
         found = met(pickler).shared(kinds)
         self.met_living = self.met_living or not self._living.isdisjoint(found)
         found -= pickler.referenced
-        self.held |= (self.modules.keys() & found) - {node}
+        if found:
+            self.held |= (self.modules.keys() & found) - {node}
         cut, again = cutter.met(found, pickler.stand_ins)
         for other in (*cut, *(id(one.cut) for one in pickler.stand_ins if one.cut is not None)):
             self.join(node, other)

@@ -74,12 +74,38 @@ def reduced(_: Any, it: Placed) -> Any:
     return marks.placed, (it.places, it.digests, it.value, it.alone, it.nested)
 
 
-def placed(namespace: dict[str, Any], names: Collection[str], matters: Callable[[type], bool]) -> dict[int, Placed]:
+class Modules:
+    """What imported modules have, as one capture sees it: looked at once, and not before it is asked for. To look makes
+    a process that was just forked copy the memory of all modules.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self._places: dict[int, tuple[str, str]] | None = None
+
+    @functools.cached_property
+    def matters(self) -> Callable[[type], bool]:
+        """Tells whether instances of a type can change."""
+        from dure.state.objects.reach import Kinds
+
+        return Kinds().matters
+
+    def places(self) -> dict[int, tuple[str, str]]:
+        """Return module and name of each value that can change, by its id."""
+        if self._places is None:
+            self._places = _TABLE.places(self.namespace, self.matters)
+        return self._places
+
+
+def placed(names: Collection[str], modules: Modules) -> dict[int, Placed]:
     """Return what is known of the variables whose values modules have, by the ids of the values: under a name, or, of a
     person's own modules, inside what they have under one.
     """
-    _TABLE.look(namespace, matters)
-    wanted = _held_elsewhere(namespace, names, matters)
+    namespace = modules.namespace
+    wanted = _held_elsewhere(namespace, names, modules.matters)
+    if not wanted:
+        return {}
+    modules.places()
     found = known_of(wanted, namespace)
     left = {key: value for key, value in wanted.items() if key not in found}
     return {**inside(left, {id(namespace[name]) for name in names}, namespace), **found} if left else found
@@ -282,7 +308,6 @@ def _is_own(module: str) -> bool:
 
 
 _TABLE = _Table()
-places = _TABLE.places
 
 
 def inside(wanted: Container[int], saved: Iterable[int], namespace: dict[str, Any]) -> dict[int, Placed]:

@@ -78,6 +78,7 @@ class Shared:
         self.ties = ties.Ties()
         self.living = standard.living()
         self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
+        self.modules = owned.Modules(namespace)
         self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
         self.held: dict[int, owned.Held] = {}  # what stands in other values for what modules have
         self.tokens: dict[int, str] = {}  # tokens of classes and labels that stand in for others (see changes)

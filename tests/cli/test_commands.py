@@ -134,6 +134,13 @@ def test_login_finds_the_platform_behind_its_hub(dure, platform):
     assert dure("login", "http://127.0.0.1:9", "--token", "x").returncode == 1
 
 
+@pytest.mark.parametrize("address", ["ftp://x", "http://", "http://[x", "file:///etc"])
+def test_what_is_no_address_is_said_to_be_none_before_anything_is_called(dure, address):
+    for said in (dure("login", address, "--token", "x"), dure("jobs", env={"DURE_URL": address})):
+        assert (said.returncode, said.stderr.count("\n")) == (1, 1), said.stderr
+        assert "begins with http:// or https://" in said.stderr
+
+
 def test_a_platform_that_does_not_answer_is_one_sentence(dure):
     done = dure("jobs", env={"DURE_URL": "http://127.0.0.1:9"})
     assert (done.returncode, done.stdout) == (1, "")

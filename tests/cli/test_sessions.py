@@ -74,7 +74,13 @@ def test_an_earlier_version_becomes_the_newest_or_a_session_of_its_own(dure, kep
     assert "cannot be ''" in dure("sessions", "fork", kept, "").stderr
     assert "Say which version" in dure("sessions", "restore", kept).stderr
     assert "Version 3 of deep/train.ipynb is version 1 again" in dure("sessions", "restore", f"{kept}@1").stdout
-    assert "has no version 9" in dure("sessions", "restore", f"{kept}@9").stderr
+    absent = (
+        "Session deep/train.ipynb has no version 9 (any more): list them with `dure sessions show deep/train.ipynb`."
+    )
+    for command in (("restore", f"{kept}@9"), ("show", f"{kept}@9"), ("diff", f"{kept}@9")):
+        assert dure("sessions", *command).stderr.strip() == absent
+    newest = dure("sessions", "delete", f"{kept}@3", "--yes").stderr
+    assert "newest of session deep/train.ipynb and goes only with it: `dure sessions delete deep/train.ipynb`" in newest
     assert dure("sessions", "diff", f"{kept}@1", "3").stderr.strip() == "Nothing differs between versions 1 and 3."
     assert dure("sessions", "show", kept).stdout.splitlines()[1].split()[0] == "3"
     assert "no time of day" in dure("sessions", "diff", kept, "--since", "25:99").stderr

@@ -13,7 +13,7 @@ from dure.wire.messages import JobRequest, Me
 
 @pytest.fixture
 def home(tmp_path):
-    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)}
 
 
 def test_the_environment_comes_first(home):

@@ -146,6 +146,14 @@ def take_picture(page, folder):
     page.screenshot(path=folder / "gpu-cell.png")
 
 
+def test_who_runs_the_platform_is_told_where_to_sign_in(whole, tmp_path):
+    nowhere = {"DURE_DIR": str(whole.state_dir), "XDG_CONFIG_HOME": str(tmp_path)}
+    told, korean = dure("whoami", **nowhere), dure("jobs", DURE_LANG="ko", **nowhere)
+    url = whole.url.rstrip("/")
+    assert (told.returncode, f"run `dure login {url}`" in told.stderr) == (1, True), told.stderr
+    assert f"`dure login {url}`을 실행하세요" in korean.stderr
+
+
 def test_dure_run_has_the_persons_home_and_name(whole, alice):
     argv = ["sh", "-c", "echo $HOME; pwd"]
     job = ended(alice, alice.submit(JobRequest(kind="command", name="where", payload={"argv": argv})).id)

@@ -192,6 +192,17 @@ def test_a_stale_login_says_to_log_in_again(alone):
     assert "Traceback" not in stale.stderr
 
 
+def test_who_runs_a_platform_is_known_to_it_until_it_ends(alone, state_dir, tmp_path):
+    nowhere = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = dure("whoami", "--json", DURE_DIR=str(alone.state_dir), **nowhere)
+    assert (json.loads(done.stdout)["url"], json.loads(done.stdout)["source"]) == (alone.url.rstrip("/"), "folder")
+    write_platform(state_dir)
+    with up(state_dir, "--no-hub"):
+        assert dure("jobs", DURE_DIR=str(state_dir), **nowhere).returncode == 0
+    ended = dure("jobs", DURE_DIR=str(state_dir), **nowhere)
+    assert (ended.returncode, "No Dure platform is known here" in ended.stderr) == (1, True)
+
+
 def test_users_are_invited_into_teams_that_exist_while_the_platform_runs(alone, state_dir):
     wrong = dure("user", "add", "dora", "--team", "visoin", "--dir", alone.state_dir)
     assert (wrong.returncode, wrong.stderr.strip()) == (
@@ -203,7 +214,12 @@ def test_users_are_invited_into_teams_that_exist_while_the_platform_runs(alone, 
     assert (nobody.returncode, f"Start it first: dure up --dir {state_dir}" in nobody.stderr) == (1, True)
     added = dure("user", "add", "dora", "--team", "vision", "--admin", "--dir", alone.state_dir)
     assert added.returncode == 0, added.stderr
-    assert dure("user", "list", "--dir", alone.state_dir).stdout == "dora\tadmin\tvision\n"
+    listed = [line.split() for line in dure("user", "list", "--dir", alone.state_dir).stdout.splitlines()]
+    assert listed == [["NAME", "ROLE", "TEAMS"], ["dora", "administrator", "vision"]]
+    korean = dure("user", "list", "--dir", alone.state_dir, DURE_LANG="ko").stdout.splitlines()
+    assert [line.split() for line in korean] == [["이름", "역할", "팀"], ["dora", "관리자", "vision"]]
+    empty = dure("user", "list", "--dir", state_dir)
+    assert f"Invite people: dure user add NAME --dir {state_dir}" in empty.stderr
 
 
 def test_an_authenticator_without_its_secret_is_told_before_anything_starts(state_dir):

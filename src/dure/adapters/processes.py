@@ -286,10 +286,10 @@ class Lock:
         self.describe(link)
         return self
 
-    def describe(self, link: str) -> None:
-        """Write who holds the lock and where it answers, for others to read."""
+    def describe(self, link: str, *, hub: bool = False) -> None:
+        """Write who holds the lock, where it answers, and whether people sign in at a Hub there, for others to read."""
         assert self.file is not None
-        text = json.dumps({"pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "link": link})
+        text = json.dumps({"pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "link": link, "hub": hub})
         self.file.seek(0)
         self.file.write(text)
         self.file.truncate()
@@ -314,7 +314,7 @@ class Lock:
 
 
 def holder(state_dir: Path) -> dict[str, Any] | None:
-    """Return {"pid", "start_ticks", "link"} of the living process that runs this folder, or None."""
+    """Return {"pid", "start_ticks", "link", "hub"} of the living process that runs this folder, or None."""
     try:
         about: dict[str, Any] = json.loads((state_dir / "lock").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -23,6 +23,7 @@ from dure.client.session_refs import (
     moment_of,
     newest_before,
     parsed,
+    shown,
     state_before,
 )
 from dure.state.inspection import size_text
@@ -310,7 +311,7 @@ def _own_version(
     versions = {version.number: version for version in detail.versions}
     wanted = reference.number or detail.session.newest
     if wanted not in versions:
-        raise failure("version_not_found", lang_of(ctx), session=session.id, number=wanted)
+        raise failure("version_not_found", lang_of(ctx), session=shlex.quote(session.name), number=wanted)
     return detail.session, versions[wanted], versions
 
 
@@ -399,7 +400,8 @@ def delete(ctx: click.Context, name: str, *, yes: bool) -> None:
     reference = parsed(name)
     session = found(client, reference.name)
     if reference.number == session.newest:
-        raise failure("version_newest", lang_of(ctx), session=session.id, number=session.newest)
+        called = shlex.quote(shown(session, client.me().name))
+        raise failure("version_newest", lang_of(ctx), session=called, number=session.newest)
     what = f"{session.user}/{session.name}" + (f"@{reference.number}" if reference.number else "")
     if not yes:
         if not sys.stdin.isatty():

@@ -1,4 +1,5 @@
-"""Where the platform is and who we are there: the environment of a workspace, or the file that `dure login` wrote.
+"""Where the platform is and who we are there: the environment of a workspace, the file that `dure login` wrote, or the
+folder of a platform that this account runs.
 
 The trap: the file holds a token, so it is written with mode 0600 and never shown.
 """
@@ -23,13 +24,15 @@ class Login:
 
     url: str
     token: str = field(repr=False)
-    source: Literal["environment", "file"] = "environment"
+    source: Literal["environment", "file", "folder"] = "environment"
 
 
 def find_login(environ: Mapping[str, str] | None = None) -> Login:
-    """Return the login of this process: the environment's, else the file's.
+    """Return the login of this process: the environment's, else the file's, else that of the platform that this account
+    runs.
 
-    Raises DureError `not_configured` when there is neither, `config_unreadable` when the file cannot be used.
+    Raises DureError `not_configured` when there is none, `login_needed` where one runs with a Hub, at which people sign
+    in, `config_unreadable` when the file cannot be used.
     """
     environ = os.environ if environ is None else environ
     url = environ.get("DURE_URL", "").rstrip("/")
@@ -39,9 +42,7 @@ def find_login(environ: Mapping[str, str] | None = None) -> Login:
     kept = _read(config_path(environ), language(environ))
     if url and (kept is None or kept.url != url):
         return Login(url, "", "environment")  # the server answers with the sentence that says how to sign in
-    if kept is None:
-        raise failure("not_configured", language(environ))
-    return kept
+    return kept or _running(environ)
 
 
 def save_login(url: str, token: str, environ: Mapping[str, str] | None = None) -> Path:
@@ -80,6 +81,12 @@ def config_path(environ: Mapping[str, str] | None = None) -> Path:
     return Path(home, "dure", "config.toml")
 
 
+def platform_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where a platform that this account runs keeps its state: `$DURE_DIR`, by default `~/.dure`."""
+    environ = os.environ if environ is None else environ
+    return Path(environ.get("DURE_DIR") or Path(environ.get("HOME") or Path.home(), ".dure"))
+
+
 def language(environ: Mapping[str, str] | None = None) -> str:
     """Return "ko" or "en": DURE_LANG, else the locale's variables in their order of precedence."""
     environ = os.environ if environ is None else environ
@@ -88,6 +95,22 @@ def language(environ: Mapping[str, str] | None = None) -> str:
         if value:
             return "ko" if value.lower().startswith("ko") else "en"
     return "en"
+
+
+def _running(environ: Mapping[str, str]) -> Login:
+    from dure.worker.processes import alive
+
+    folder, lang = platform_folder(environ), language(environ)
+    try:
+        about = json.loads((folder / "lock").read_text(encoding="utf-8"))
+        url = str(about["link"]).rstrip("/")
+        if url and alive(about["pid"], about["start_ticks"]):
+            if about["hub"]:
+                raise failure("login_needed", lang, url=url)
+            return Login(url, (folder / "token").read_text(encoding="utf-8").strip(), "folder")
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, it ends, or it is another account's
+        pass
+    raise failure("not_configured", lang)
 
 
 def _read(path: Path, lang: str) -> Login | None:

@@ -82,7 +82,9 @@ class Transport:
         self.lang = lang
         self._progress = progress
         self._retry_s = retry_s
-        host = urlsplit(login.url).hostname or ""
+        host = _host(login.url)
+        if not host:
+            raise failure("invalid_address", lang, url=login.url)
         headers = {"Accept-Language": lang, "User-Agent": USER_AGENT}
         if login.token:
             headers["Authorization"] = f"Bearer {login.token}"
@@ -180,6 +182,15 @@ class Transport:
     def unreachable(self, reason: Exception | str) -> DureError:
         """Return the error for a platform that does not answer."""
         return failure("unreachable", self.lang, url=self.login.url, reason=str(reason) or type(reason).__name__)
+
+
+def _host(url: str) -> str:
+    """Return the machine that an address names, "" where it is none that can be called."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.scheme in {"http", "https"} else ""
 
 
 def query(**values: Any) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -212,7 +213,7 @@ class Sessions:
     def restored(self, principal: Principal, session_id: str, request: RestoredRequest) -> None:
         """Note that a version was brought back; an unused session's time to live begins anew."""
         session = self._read(principal, session_id)
-        self._numbered(session, request.number)
+        self._numbered(principal, session, request.number)
         now = self._clock.now()
         draft = self._draft(
             "session.restored", session, number=request.number, restored=request.restored, lost=request.lost
@@ -223,7 +224,7 @@ class Sessions:
     def label(self, principal: Principal, session_id: str, number: int, request: LabelRequest) -> None:
         """Put a label on a version. No version comes by it, so that a kernel that runs goes on saving after it."""
         session = self._own(principal, session_id, "label this session's versions")
-        self._numbered(session, number)
+        self._numbered(principal, session, number)
         self._store.label(session.id, number, request.label, self._clock.now())
 
     def delete(self, principal: Principal, session_id: str, number: int | None = None) -> None:
@@ -236,17 +237,16 @@ class Sessions:
             draft = self._draft("session.deleted", session, versions=len(chain))
             self._store.delete([session.id], [draft], now, principal.name)
         else:
-            self._numbered(session, number)
+            self._numbered(principal, session, number)
             if number == session.newest:
-                raise CodedError("version_newest", session=session.id, number=number)
+                raise CodedError("version_newest", session=_typed(session, principal.name), number=number)
             draft = self._draft("session.deleted", session, versions=1)
             self._store.drop({session.id: [number]}, [draft], now, principal.name)
         self._changed()
 
     def content(self, principal: Principal, session_id: str, number: int) -> ContentView:
         """Return the variables of a version, largest first, for those who may read it."""
-        session = self._read(principal, session_id)
-        document, snapshot = self._opened(session, self._numbered(session, number))
+        document, snapshot = self._opened(principal, session_id, number)
         saved = sorted(snapshot.variables.items(), key=lambda item: (-item[1].size_bytes, item[0]))
         found = [
             VariableView(name=name, type=held.type, size_bytes=held.size_bytes, cell=document.made.get(name))
@@ -256,16 +256,15 @@ class Sessions:
             VariableView(name=name, lost=reason, cell=document.made.get(name))
             for name, reason in sorted(snapshot.unsaved.items())
         ]
-        return ContentView(session=session.id, number=number, variables=[*found, *lost])
+        return ContentView(session=session_id, number=number, variables=[*found, *lost])
 
     def differences(self, principal: Principal, session_id: str, before: int, after: int) -> DiffView:
         """Return which names came, went and differ from one version to another, for those who may read them."""
-        session = self._read(principal, session_id)
-        _, old = self._opened(session, self._numbered(session, before))
-        _, new = self._opened(session, self._numbered(session, after))
+        _, old = self._opened(principal, session_id, before)
+        _, new = self._opened(principal, session_id, after)
         found = diff(old, new)
         return DiffView(
-            session=session.id,
+            session=session_id,
             before=before,
             after=after,
             added=list(found.added),
@@ -296,26 +295,33 @@ class Sessions:
         """Return the digests of the documents that must stay, with all that they reach."""
         return self._store.documents()
 
-    def _opened(self, session: Session, version: Version) -> tuple[SessionDocument, Snapshot]:
+    def _opened(self, principal: Principal, session_id: str, number: int) -> tuple[SessionDocument, Snapshot]:
+        session = self._read(principal, session_id)
+        version = self._numbered(principal, session, number)
+
+        def unreadable(problem: str) -> CodedError:
+            called = _typed(session, principal.name)
+            return CodedError("contents_unreadable", session=called, number=number, problem=problem)
+
         try:
             data = self._blobs.read(session.team, version.document, MANIFEST_BYTES)
             if data is None:
-                raise _unreadable(version, "its blobs are gone")
+                raise unreadable("its blobs are gone")
             document = SessionDocument.model_validate(json.loads(data))
             manifest = self._blobs.read(session.team, document.snapshot, MANIFEST_BYTES)
             if manifest is None:
-                raise _unreadable(version, "its blobs are gone")
+                raise unreadable("its blobs are gone")
             return document, parse(manifest)
         except BlobStoreError as error:
-            raise _unreadable(version, str(error)) from error
+            raise unreadable(str(error)) from error
         except (ValueError, RecursionError, ValidationError, ManifestError) as error:
-            raise _unreadable(version, "it is encrypted, or was written by another Dure") from error
+            raise unreadable("it is encrypted, or was written by another Dure") from error
 
-    def _numbered(self, session: Session, number: int) -> Version:
+    def _numbered(self, principal: Principal, session: Session, number: int) -> Version:
         for version in self._store.versions([session.id]):
             if version.number == number:
                 return version
-        raise CodedError("version_not_found", session=session.id, number=number)
+        raise CodedError("version_not_found", session=_typed(session, principal.name), number=number)
 
     def _sees(self, principal: Principal, session: Session) -> bool:
         return principal.admin or may_read(session, principal.name, principal.teams)
@@ -422,5 +428,6 @@ def _hour(at: float) -> int:
     return int(at // _TOLD_EVERY_S)
 
 
-def _unreadable(version: Version, problem: str) -> CodedError:
-    return CodedError("contents_unreadable", session=version.session, number=version.number, problem=problem)
+def _typed(session: Session, user: str) -> str:
+    """Return a session's name as a person types it."""
+    return shlex.quote(session.name if session.user == user else f"{session.user}/{session.name}")

@@ -145,7 +145,7 @@ def serve(front: FrontDoor, say: Callable[[str], None] = lambda _line: None) -> 
             address=front.address,
         )
         url = public_url(front.address, ports["public"], front.base_url)
-        lock.describe(url)
+        lock.describe(url, hub=True)
         isolation = notice.isolation_of(system_users=front.system_users, root=os.geteuid() == 0)
         say(notice.isolation_notice(front.lang, isolation))
         settings = hub_settings_for(front, ports, url)

@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 
 from dure.cli.telling import ToldCommand, option
+from dure.client.config import platform_folder
 from dure.main.simulating import simulate
 
 _DIR = option(
     "--dir",
     "state_dir",
     type=click.Path(file_okay=False, path_type=Path),
-    default=lambda: Path(os.environ.get("DURE_DIR", Path.home() / ".dure")),
+    default=platform_folder,
     en="The folder that holds all state (default: ~/.dure, or $DURE_DIR).",
     ko="모든 상태를 담는 폴더(기본: ~/.dure 또는 $DURE_DIR)",
 )

@@ -27,11 +27,12 @@ import httpx
 
 from dure.adapters import platform_file, processes
 from dure.adapters.gpus import find_gpus
+from dure.cli.telling import table
 from dure.client.config import language
 from dure.core.model import Platform
 from dure.hub import accounts, front_door, system_users
 from dure.main.private_file import write_once
-from dure.main.spoken import echo, spoken
+from dure.main.spoken import echo, retold, spoken
 from dure.ports import StoreError
 from dure.settings import SettingsError, read_settings
 from dure.worker import processes as attempt_processes
@@ -167,9 +168,14 @@ def invite(state_dir: Path, name: str, teams: tuple[str, ...], *, admin: bool) -
 
 def list_users(state_dir: Path) -> None:
     """Print every account, one a line."""
-    for account in accounts.list_accounts(state_dir):
-        teams = ", ".join(accounts.teams_of(state_dir, account.name))
-        click.echo(f"{account.name}\t{'admin' if account.admin else 'user'}\t{teams}")
+    korean = spoken() == "ko"
+    roles = ("사용자", "관리자") if korean else ("user", "administrator")
+    rows = [
+        (account.name, roles[account.admin], ", ".join(accounts.teams_of(state_dir, account.name)))
+        for account in accounts.list_accounts(state_dir)
+    ]
+    nobody = f"Nobody has an account yet. Invite people: dure user add NAME --dir {state_dir}"
+    table(("이름", "역할", "팀") if korean else ("NAME", "ROLE", "TEAMS"), rows, retold(nobody, spoken()))
 
 
 def waiting_workloads(state_dir: Path, platform: Platform) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typing import Any, Self
 import click
 
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, table, warn
+from dure.client.config import platform_folder
 
 _SHOWN_ROWS = 20
 
@@ -234,7 +235,7 @@ class _Simulation:
 
         asked = self._asked
         since = time.time() - span_s(asked.since or "")
-        folder = (asked.state_dir or Path(os.environ.get("DURE_DIR", Path.home() / ".dure"))).resolve()
+        folder = (asked.state_dir or platform_folder()).resolve()
         settings = read_settings(folder, os.environ, port=0)
         names = asked.policies
         if not names and settings.platform_file.is_file():

@@ -26,6 +26,7 @@ _RUNNING: Mapping[str, str] = {
     ),
     "Ready. Portal: {link}": "준비되었습니다. 포털: {link}",
     "From your own Jupyter or shell: {typed}": "내 Jupyter나 셸에서: {typed}",
+    "Nobody has an account yet. Invite people: {typed}": "아직 계정이 없습니다. 초대: {typed}",
     "Invite others: {typed}": "다른 사람 초대: {typed}",
     "This link signs {name} in, once: {link}": "{name}님을 한 번 로그인시키는 링크: {link}",
     "Wrote {path} (this machine has {why}). Edit it at any time; then: {typed}": (

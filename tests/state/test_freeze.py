@@ -30,7 +30,7 @@ from dure.state import (
     results_in,
 )
 from dure.state.libraries.settings import read_settings, take_settings
-from dure.state.memory.held import Held
+from dure.state.memory.forked import ForkedMemory
 from tests.examples import examples
 
 BYTES = 40 * 1024 * 1024 + 12_345  # more than is copied
@@ -108,7 +108,7 @@ def test_where_no_fork_is_possible_it_is_saved_at_once(blobs, monkeypatch):
 
 
 def test_the_keeper_leaves_with_its_parent_and_takes_no_signals():
-    held = Held.take()
+    held = ForkedMemory.take()
     if held is None:
         pytest.skip("this system does not let a process read its child's memory")
     pid = held._pid

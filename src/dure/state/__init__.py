@@ -19,6 +19,24 @@ the extras IPython's `Out` and `_` are saved, too, for `results_in(report.extras
 A library of its own, shared by the notebook kernel and the worker; it imports nothing else of Dure. Names are
 loaded when first used, because the server side imports `dure.state.manifest` and must not pull in pickling
 with it.
+
+Where things are, in the order in which a save and then a restore comes by them; each package lists its own modules:
+
+    capturing   saves a namespace or some names of it: `capture`, `freeze`
+    secrecy     which names are IPython's own, and which values hold secrets
+    grouping    which variables share objects, and so are pickled together as one group
+    objects     how an object becomes a pickle, and the same object again
+    libraries   what objects of pandas, torch, matplotlib and others need for that, and their settings
+    cut         large plain values in parts, so that only what changed is pickled again
+    memory      which memory was written, how it is kept as it was, and what restored bytes live in
+    store       where blobs lie
+    manifest    what a snapshot says about itself: variables, groups and the blobs that they need
+    extras      what is saved beside the variables: random states, the folder, settings, IPython's results
+    identity    the Python and the packages that wrote a snapshot, and whether another one can read it
+    restoring   brings a snapshot back: `restore`
+    later       what a restore leaves to be loaded while cells run already
+    changes     what a cell changed since a snapshot: `changed`
+    inspection  looks at snapshots without loading them: `describe`, `diff`, `verify`
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from dure.state.grouping import Gathered, gather
 from dure.state.identity import fingerprint
 from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
 from dure.state.memory import mappings, written
-from dure.state.memory.held import Held
+from dure.state.memory.forked import ForkedMemory
 from dure.state.memory.regions import MAPPED_BYTES, spoiled
 from dure.state.secrecy import hidden, history_secrets, read_environment, secret_reason, secrets_inside, typed_secrets
 from dure.state.store.blobs import Blobs, digest_of
@@ -130,9 +130,9 @@ def freeze(
 class Frozen:
     """A namespace as it was when it was frozen. `save` once, then (or instead) `close`; it is its own context."""
 
-    def __init__(self, finish: Callable[[], Snapshot], held: Held | None = None) -> None:
+    def __init__(self, finish: Callable[[], Snapshot], memory: ForkedMemory | None = None) -> None:
         self._finish: Callable[[], Snapshot] | None = finish
-        self._held = held
+        self._memory = memory
 
     def __enter__(self) -> Self:
         return self
@@ -155,8 +155,8 @@ class Frozen:
     def close(self) -> None:
         """Let go of the memory; a second call does nothing."""
         self._finish = None
-        if self._held is not None:
-            self._held.close()
+        if self._memory is not None:
+            self._memory.close()
 
 
 def _frozen(
@@ -191,13 +191,13 @@ def _frozen(
 
     if live or _copied(taken, known):
         return Frozen(finish)
-    held = Held.take()
-    if held is None:
+    memory = ForkedMemory.take()
+    if memory is None:
         # neither copied nor forked: it is saved now, before anyone can change it
         done = finish()
         return Frozen(lambda: done)
-    _read_from(held, taken, known)
-    return Frozen(finish, held)
+    _read_from(memory, taken, known)
+    return Frozen(finish, memory)
 
 
 def there(blobs: Blobs, known: frozenset[str], digests: list[str]) -> set[str]:
@@ -292,21 +292,21 @@ def _copied(taken: list[Taken], known: frozenset[str]) -> bool:
     return True
 
 
-def _read_from(held: Held, taken: list[Taken], known: frozenset[str]) -> None:
+def _read_from(memory: ForkedMemory, taken: list[Taken], known: frozenset[str]) -> None:
     """Read the chunks from the process that keeps the memory; what others can write as well is copied here."""
     private = mappings.private_memory()
     for run in (run for item in taken for run in item.runs[1:]):
         if run.address and private is not None and private.covers(run.address, run.address + run.size_bytes):
-            run.chunk = functools.partial(_chunk_of, held, run.address, run.size_bytes)
+            run.chunk = functools.partial(_chunk_of, memory, run.address, run.size_bytes)
             run.live = None
         else:
             run.keep(known)
     _let_go(taken)
 
 
-def _chunk_of(held: Held, address: int, size_bytes: int, index: int) -> memoryview:
+def _chunk_of(memory: ForkedMemory, address: int, size_bytes: int, index: int) -> memoryview:
     offset = index * CHUNK_BYTES
-    return held.read(address + offset, scratch(min(CHUNK_BYTES, size_bytes - offset), "chunk"))
+    return memory.read(address + offset, scratch(min(CHUNK_BYTES, size_bytes - offset), "chunk"))
 
 
 def _let_go(taken: list[Taken]) -> None:

@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 from dure.state.objects import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from dure.state.objects.pickling import Reducer
 
 _here = threading.local()
 _unseen: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # numbers pyplot would have given figures
 _OWN = {"matplotlib", "mpl_toolkits", "matplotlib_inline", "ipympl"}  # connect theirs again by themselves
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces matplotlib's figures, what is in them and registries of callbacks; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of matplotlib's figures, what is in them and registries of callbacks; None for other types."""
     cbook, figure = sys.modules.get("matplotlib.cbook"), sys.modules.get("matplotlib.figure")
     if cbook is not None and kind is getattr(cbook, "CallbackRegistry", None):
         return registry

@@ -10,24 +10,24 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from dure.state.objects.pickling import Reducer
 
 _KNOWN = ("_mgr", "_attrs", "_flags", "_name")
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces pandas' frames and what is in them; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of pandas' frames and what is in them; None for other types."""
     pandas = sys.modules.get("pandas")
     if pandas is None:
         return None
     internals = sys.modules["pandas._libs.internals"]
-    routes: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
+    reducers: tuple[tuple[Any, Reducer], ...] = (
         (internals.Block, _block),
         (sys.modules["pandas.core.internals.managers"].SingleBlockManager, _series_manager),
         (internals.BlockValuesRefs, lambda *_: (new_refs, ())),  # the blocks enter it again
         (pandas.DataFrame | pandas.Series, _frame),
     )
-    return next((reduce for kinds, reduce in routes if issubclass(kind, kinds)), None)
+    return next((reduce for kinds, reduce in reducers if issubclass(kind, kinds)), None)
 
 
 def _block(pickler: Any, block: Any) -> Any:

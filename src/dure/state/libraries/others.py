@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from dure.state.objects import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from dure.state.objects.pickling import Reducer
 
 _MAKERS = {"_unpickle_quantity": "Quantity", "_unpickle_unit": "Unit", "_unpickle_measurement": "Measurement"}
 _WIDE = {"float64", "int64", "uint64", "complex128"}
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of such a class; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of instances of such a class; None for other types."""
     pint, plotly = sys.modules.get("pint.util"), sys.modules.get("plotly.basedatatypes")
     if pint is not None and issubclass(kind, pint.SharedRegistryObject):
         return _quantity

@@ -19,6 +19,8 @@ from dure.state.objects.refusals import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dure.state.objects.pickling import Reducer
+
 _OWNED_BYTES = 256 * 1024
 _GRAPH_LEFT = (
     "The autograd graph of a tensor ({node}) stayed behind when it was saved or went to or came from a GPU cell: "
@@ -35,8 +37,8 @@ class Holder:
         self.storage = storage
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces torch's tensors and storages; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of torch's tensors and storages; None for other types."""
     if kind is Holder:
         return _reduce_holder
     torch = sys.modules.get("torch")

@@ -26,17 +26,15 @@ from dure.state.objects.lenders import EXPORTERS, memory_below, span_of
 from dure.state.objects.refusals import RESIZED, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dure.state.objects.pickling import Shared
+    from dure.state.objects.pickling import Reducer, Shared
 
 _OWNED_BYTES = 256 * 1024  # a smaller restored array owns its memory, as an array that was never saved would
 _BYTES_IO = type(io.BytesIO().getbuffer().obj)
 _BASES = 64  # how far down to look for a file
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces numpy's arrays, iterators over them and records; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of numpy's arrays, iterators over them and records; None for other types."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None

@@ -27,6 +27,8 @@ from dure.state.objects.refusals import RefusedError, children
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dure.state.objects.pickling import Reducer
+
 _WAYS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _STEPS = 200_000  # objects that are looked through for those of one type that hold themselves
 HELD = "an object whose attributes are held as a dictionary, too; dict(…) of that can be saved"
@@ -36,24 +38,24 @@ _BLANK = (containers.empty, rebuild.exception)  # they make what has nothing yet
 _OF_IDENTITY = {"id", "hash", "super", "object", "type", "__hash__"}
 
 
-def guarded(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of `kind` by `route` (None: pickle's own way) with their attributes; `route` itself
-    where it may be left alone.
+def guarded(kind: type, reducer: Reducer | None) -> Reducer | None:
+    """Return `reducer` (None: pickle's own way) made to keep the attributes of instances of `kind`; unchanged where it
+    does.
     """
     below = _forgetting(kind)
     if issubclass(kind, _KNOWING) or not (kind.__dictoffset__ or (below is not None and slots_above(kind, below))):
-        return route
-    return _Guard(kind, route, below)
+        return reducer
+    return _Guard(kind, reducer, below)
 
 
 class _Guard:
     """Reduces the instances of one class in one capture."""
 
-    def __init__(self, kind: type, route: Callable[[Any, Any], Any] | None, below: type | None) -> None:
+    def __init__(self, kind: type, reducer: Reducer | None, below: type | None) -> None:
         self._kind = kind
-        self._route = route
+        self._reducer = reducer
         self._below = below
-        self._compiled = route is None and _is_compiled(kind)
+        self._compiled = reducer is None and _is_compiled(kind)
         self._registered = registered(kind) is not None
         self._alone: set[int] = set()
 
@@ -64,15 +66,15 @@ class _Guard:
             except Exception:  # what its class says of it is not to be had
                 held = False
             if held:
-                return self._kept(reduced(pickler, value, self._route), value)
+                return self._kept(reduced(pickler, value, self._reducer), value)
             self._alone.add(id(value))
         if self._registered:
-            return NotImplemented if self._route is None else self._route(pickler, value)
+            return NotImplemented if self._reducer is None else self._reducer(pickler, value)
         if self._compiled and value.__dict__:
             return _beside(value.__reduce_ex__(5), value.__dict__)
         if self._below is None:
-            return NotImplemented if self._route is None else self._route(pickler, value)
-        return _with_attributes(reduced(pickler, value, self._route), value, self._kind, self._below)
+            return NotImplemented if self._reducer is None else self._reducer(pickler, value)
+        return _with_attributes(reduced(pickler, value, self._reducer), value, self._kind, self._below)
 
     def _kept(self, made: Any, value: Any) -> Any:
         """Return the reduction with this very dictionary as the attributes."""
@@ -87,9 +89,9 @@ class _Guard:
         return make, arguments, state, more[0], more[1], rebuild.set_state
 
 
-def reduced(pickler: Any, value: Any, route: Callable[[Any, Any], Any] | None) -> Any:
-    """Return the reduction of a value by a route, or by pickle's own way where that leaves it to pickle."""
-    made = NotImplemented if route is None else route(pickler, value)
+def reduced(pickler: Any, value: Any, reducer: Reducer | None) -> Any:
+    """Return how a value is made again: by its reducer, or by pickle where it has none or that leaves it to pickle."""
+    made = NotImplemented if reducer is None else reducer(pickler, value)
     if made is not NotImplemented:
         return made
     known = registered(type(value))
@@ -164,8 +166,8 @@ def _with_attributes(made: Any, value: Any, kind: type, below: type) -> Any:
     return make, arguments, (state, dict(attributes), slots), more[0], more[1], rebuild.set_all
 
 
-def slotted(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of a class whose own `__setattr__` pickle would ask to set slots, else None."""
+def slotted(kind: type) -> Reducer | None:
+    """Return the reducer of instances of a class whose own `__setattr__` pickle would ask to set slots, else None."""
     asked: Any = kind
     if not isinstance(asked.__setattr__, types.FunctionType) or not slots_above(kind, object):
         return None
@@ -175,26 +177,26 @@ def slotted(kind: type) -> Callable[[Any, Any], Any] | None:
     return lambda _, value: (*(*value.__reduce_ex__(5), None, None)[:5], rebuild.set_state)
 
 
-def settled(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return `route`, safe for instances that are in a set, or a key of a dictionary, which they hold themselves."""
+def settled(kind: type, reducer: Reducer | None) -> Reducer | None:
+    """Return `reducer` made safe for instances that are in sets, or keys of dictionaries, that they hold themselves."""
     if not isinstance(kind.__hash__, types.FunctionType) or _OF_IDENTITY.issuperset(kind.__hash__.__code__.co_names):
-        return route
+        return reducer
     if not kind.__flags__ & HEAP_TYPE or issubclass(kind, (*LEAVES, type)) or classes.by_reference(kind):
-        return route
-    return _Settled(kind, route)
+        return reducer
+    return _Settled(kind, reducer)
 
 
 class _Settled:
     """Reduces the instances of one class that has a hash of the person's, in one capture."""
 
-    def __init__(self, kind: Any, route: Callable[[Any, Any], Any] | None) -> None:
-        self._route = route
+    def __init__(self, kind: Any, reducer: Reducer | None) -> None:
+        self._reducer = reducer
         own = getattr(kind, "__setstate__", None)
         self._sets = own is not None and own not in _SAFE_SETTERS
         self._left = _STEPS
 
     def __call__(self, pickler: Any, value: Any) -> Any:
-        made = NotImplemented if self._route is None else self._route(pickler, value)
+        made = NotImplemented if self._reducer is None else self._reducer(pickler, value)
         if not self._leads(value):
             return made
         if made is NotImplemented:

@@ -15,15 +15,15 @@ from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects.instances import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from dure.state.objects.pickling import Reducer
 
 _BUILT_IN: tuple[Any, ...] = (collections.OrderedDict, collections.defaultdict, collections.deque, dict, list, set)
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _PICKLED = {collections.defaultdict, collections.Counter}  # as pickle does it, where they are not cut
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of `kind`; None where it is not a class of such a container, or has a way of its
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of instances of `kind`; None where it is not a class of such a container, or has a way of its
     own to be pickled.
     """
     base = base_of(kind)

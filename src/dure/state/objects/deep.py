@@ -17,9 +17,9 @@ from dure.state.objects import instances, rebuild
 from dure.state.objects.refusals import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from dure.state.objects.pickling import GroupPickler
+    from dure.state.objects.pickling import GroupPickler, Reducer
 
 _BARE = (copyreg.__newobj__, instances.begun, rebuild.bare)  # type: ignore[attr-defined]
 
@@ -38,7 +38,7 @@ class Attributes:
         kind = type(value)
         if kind not in self._takes:
             hashes = kind.__hash__ not in (object.__hash__, None)  # type: ignore[comparison-overlap]
-            other = hashes or kind in pickler.dispatch_table or kind in ROUTES
+            other = hashes or kind in pickler.dispatch_table or kind in REDUCERS
             self._takes[kind] = not other and instances.pickled_as_pickle(kind)
         if isinstance(kind.__hash__, types.FunctionType) and not _hash_is_of_leaves(value):
             raise RefusedError(value, "it is nested too deeply to be saved")
@@ -106,7 +106,7 @@ def reduce_rest(pickler: GroupPickler, rest: _Rest) -> Any:
     return list, (), None, pickler.put_off.following(rest.whole.objects)
 
 
-ROUTES: dict[type, Callable[[GroupPickler, Any], Any]] = {Whole: reduce_whole, _Rest: reduce_rest}
+REDUCERS: dict[type, Reducer] = {Whole: reduce_whole, _Rest: reduce_rest}
 
 
 def complete(loaded: list[Any]) -> tuple[Any, ...]:

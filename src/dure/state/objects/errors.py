@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from dure.state.objects import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from dure.state.objects.pickling import Reducer
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces exceptions of `kind`; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of exceptions of `kind`; None for other types."""
     if not issubclass(kind, BaseException):
         return None
     made = any(isinstance(getattr(kind, way), FunctionType) for way in ("__init__", "__new__"))

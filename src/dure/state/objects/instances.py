@@ -29,6 +29,8 @@ from dure.state.secrecy import hidden
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dure.state.objects.pickling import Reducer
+
 _WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getattribute__")
 _OTHER_WAYS = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 LEAVES = (
@@ -41,8 +43,8 @@ _HELD = "a namespace whose attributes are held as a dictionary, too; dict(…) o
 HASH = "its hash comes from objects that may hold it in a set or as a key, so it would not be found there again"
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of `kind`; None for types that have a way of their own to be pickled."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of instances of an ordinary class; None for types with a way of their own to be pickled."""
     ways: Any = kind
     if ways.__reduce__ is types.SimpleNamespace.__reduce__:
         return _Namespaces()
@@ -67,8 +69,8 @@ _probe = _Probe()
 ALONE = sys.getrefcount(_probe.__dict__)  # as many hold attributes that only their object holds
 
 
-def _instances(kind: type) -> Callable[[Any, Any], Any]:
-    """Return what reduces the instances of one class in one capture."""
+def _instances(kind: type) -> Reducer:
+    """Return the reducer of the instances of one class in one capture."""
     hashes = _Hashes() if _may_hold_itself(kind) else None
     alone: set[int] = set()
     slotted = any(vars(cls).get("__slots__") for cls in kind.__mro__)

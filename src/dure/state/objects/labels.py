@@ -17,14 +17,16 @@ from dure.state.manifest import LABELS
 from dure.state.objects import classes, marks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from dure.state.objects.pickling import Reducer
 
 _BY_ID: dict[int, tuple[weakref.ref[Any], str]] = {}
 _LIVING: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces labels; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of labels; None for other types."""
     pandas = sys.modules.get("pandas")
     return reduced if pandas is not None and issubclass(kind, pandas.Index) else None
 

@@ -21,6 +21,8 @@ from dure.state.objects.refusals import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dure.state.objects.pickling import Reducer
+
 C_VALUES = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._SimpleCData)  # noqa: SLF001 - no public name
 EXPORTERS = (bytearray, arraymodule.array, *C_VALUES)  # Python's own objects whose memory others may be on
 _ROUNDS = 8
@@ -236,8 +238,8 @@ def _of_one(array: Any, other: Any) -> bool:
     return below is not None and below is memory_below(other) and own
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces values of C that may be on another's memory; None for other types."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of values of C that may be on another's memory; None for other types."""
     return _c_value if issubclass(kind, C_VALUES) and not issubclass(kind, Mapped) else None
 
 

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dure.state.objects.pickling import Reducer
+
 _PLACES = (("numpy", "nan"), ("math", "nan"))
 _MANY = 4096  # tokens; at twice as many as were left the last time it is seen which are needed
 _NAN = re.compile(rb"G[\x7f\xff]\xf8\0{6}")  # in a pickle: what arithmetic makes
@@ -98,8 +100,8 @@ def of_token(token: str) -> Any:
     return found
 
 
-def route(kind: type) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of a type other than float that has NaNs of its own; None for all others."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of instances of a type other than float that has NaNs of its own; None for all others."""
     numpy = sys.modules.get("numpy")
     of_numpy = () if numpy is None else (numpy.inexact, numpy.datetime64, numpy.timedelta64)
     if kind in (complex, Decimal) or (kind.__module__ == "numpy" and issubclass(kind, of_numpy)):

@@ -1,4 +1,4 @@
-"""The pickler of one group: functions by code, classes by token, modules by name, all else as `routes` says.
+"""The pickler of one group: functions by code, classes by token, modules by name, all else as `reducers` says.
 
 It stands on cloudpickle, whose reducers carry the odd types (properties, cells of classes, enums, loggers), and
 replaces what cloudpickle does to functions (a private copy of their globals), files (their text) and views (copies).
@@ -35,7 +35,7 @@ from dure.state.objects import (
     nans,
     owned,
     rebuild,
-    routes,
+    reducers,
     standard,
     ties,
 )
@@ -44,6 +44,9 @@ from dure.state.objects.refusals import RefusedError, is_too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    # says how one object is made again, in the form that `__reduce__` returns; NotImplemented leaves it to pickle
+    Reducer = Callable[["GroupPickler", Any], Any]
 
 INLINE_BUFFER_BYTES = 64 * 1024  # smaller buffers stay in the stream: a blob each would cost more than it saves
 _SUBMODULES = 64
@@ -60,15 +63,13 @@ _FRAME = b"\x95"  # of pickle, before eight bytes that tell how many follow
 
 
 class Shared:
-    """What the picklers of one capture have in common: the namespace, routes by type, stand-ins for
-    memory.
-    """
+    """What the picklers of one capture have in common, such as the namespace and the reducers chosen so far by type."""
 
     def __init__(self, namespace: dict[str, Any], cutter: Cutter | None = None) -> None:
         self.namespace = namespace
         self.cutter = cutter or Cutter()
         self.cutter.token_of = self.token
-        self.routes: dict[type, Callable[[GroupPickler, Any], Any] | None] = {}
+        self.reducers: dict[type, Reducer | None] = {}
         self.plains: dict[int, Any] = {}
         self.lenders = Lenders(namespace)
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
@@ -168,10 +169,10 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.last = obj
         kind = type(obj)
         try:
-            route = self.shared.routes[kind]
+            reducer = self.shared.reducers[kind]
         except KeyError:
-            route = self.shared.routes[kind] = routes.route(kind)
-        made = NotImplemented if route is None else route(self, obj)
+            reducer = self.shared.reducers[kind] = reducers.reducer_for(kind)
+        made = NotImplemented if reducer is None else reducer(self, obj)
         return made if self.put_off is None else self.put_off.without(self, obj, made)
 
     def number_of(self, part: Part) -> int:

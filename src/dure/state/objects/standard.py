@@ -17,7 +17,9 @@ from dure.state.objects import rebuild
 from dure.state.objects.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from dure.state.objects.pickling import Reducer
 
 _ONE_FOR_ALL = (
     ("random", "_inst"),
@@ -129,13 +131,13 @@ def proxy(_: Any, proxy: types.MappingProxyType[Any, Any]) -> Any:
     return types.MappingProxyType, (below,)
 
 
-def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return `route`, but for that of this kind of which a module has one for all: it is found again there."""
+def kept_by_module(kind: type, reducer: Reducer | None) -> Reducer | None:
+    """Return `reducer` made to find the object of `kind` again that a module has for the whole process, if one has."""
     for name, attribute in _ONE_FOR_ALL:
         one = getattr(sys.modules.get(name), attribute, None)
         if type(one) is kind:
             place = getattr, (sys.modules[name], attribute)
-            others = route or (lambda *_: NotImplemented)
+            others = reducer or (lambda *_: NotImplemented)
             changed = _CHANGED.get(attribute)
             if changed is None:
                 return lambda pickler, value: _found(pickler, one, place) if value is one else others(pickler, value)
@@ -143,9 +145,9 @@ def kept_by_module(kind: type, route: Callable[[Any, Any], Any] | None) -> Calla
                 (*place, changed(value), None, None, put_back) if value is one else others(pickler, value)
             )
     if issubclass(kind, getattr(sys.modules.get("pint"), "UnitRegistry", ())):
-        ways = route or (lambda *_: NotImplemented)
+        ways = reducer or (lambda *_: NotImplemented)
         return lambda pickler, value: _place(pickler, value) or ways(pickler, value)
-    return route
+    return reducer
 
 
 def _found(pickler: Any, one: Any, place: Any) -> Any:

@@ -24,6 +24,8 @@ from dure.state.objects.refusals import RefusedError, children, reason_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
+    from dure.state.objects.pickling import Reducer
+
 _COLLECTED = 1 << 14  # Py_TPFLAGS_HAVE_GC: instances tell the collector what they hold
 _OBJECTS = 20_000  # of classes with their own way, that are looked at in one capture
 _INSIDE = 500  # objects inside one of them
@@ -65,19 +67,19 @@ class Ties:
         return id(value) in self._placed
 
 
-def noted(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances of `kind` by `route` (None: pickle's own way) and notes how, where they have a way
-    of their own; else `route`.
+def noted(kind: type, reducer: Reducer | None) -> Reducer | None:
+    """Return `reducer` (None: pickle's own way) made to note what it says of each instance, for `Look`; unchanged where
+    `kind` has no way of its own to be pickled, which could lose anything.
     """
     way = attributes.way_of(kind)
     own = kind in copyreg.dispatch_table or not (way is object or attributes.is_pythons(way))
     if not own or not kind.__flags__ & _COLLECTED:
-        return route
+        return reducer
     known = attributes.registered(kind)
     attributes_of = _attributes_alone(kind)
 
     def reduce(pickler: Any, value: Any) -> Any:  # called for each object, and most hold what is plainly in their state
-        made = NotImplemented if route is None else route(pickler, value)
+        made = NotImplemented if reducer is None else reducer(pickler, value)
         if made is NotImplemented:
             made = value.__reduce_ex__(5) if known is None else known(value)
         if isinstance(made, str):

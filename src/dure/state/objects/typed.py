@@ -15,9 +15,7 @@ from dure.state.objects import classes
 from dure.state.objects.refusals import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dure.state.objects.pickling import GroupPickler
+    from dure.state.objects.pickling import GroupPickler, Reducer
 
 _ALIAS: Any = getattr(typing, "TypeAliasType", None)  # from Python 3.12 on
 _FIELDS = ("bound", "covariant", "contravariant", "infer_variance")
@@ -59,7 +57,7 @@ def _is_inside(sought: Any, value: Any, seen: set[int]) -> bool:
     return any(_is_inside(sought, each, seen) for each in inner)
 
 
-ROUTES: dict[type, Callable[[GroupPickler, Any], Any]] = {
+REDUCERS: dict[type, Reducer] = {
     typing.TypeVar: _parameter,
     typing.ParamSpec: _parameter,
     typing.TypeVarTuple: _parameter,

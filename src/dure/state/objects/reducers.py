@@ -1,7 +1,7 @@
-"""Which way each kind of object is reduced: one table, and rules for the kinds that no table names.
+"""Which reducer there is for a type: one table, and rules for the types that it does not name.
 
-What only a pickler knows (classes, functions, modules, what is in parts) it does itself. The one trap: a route is kept
-by type, so none may depend on the object that it was asked for first.
+What needs the pickler (classes, functions, modules, what is in parts) is reduced by its own methods. The one trap: a
+reducer is kept by type, so none may depend on the object that it was asked for first.
 """
 
 from __future__ import annotations
@@ -47,25 +47,23 @@ from dure.state.objects import (
 from dure.state.objects.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dure.state.objects.pickling import GroupPickler
+    from dure.state.objects.pickling import GroupPickler, Reducer
 
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 # dataclasses compares with these by identity
 _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
 _CYTHON = ("cython_function_or_method", "fused_cython_function")  # each module has types of its own of these names
 _ORDERED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
-# whose routes leave it to the libraries how objects are pickled, and add to that
+# reducers that only add to what their libraries do: whoever shares an object is still to be looked for (`ties`)
 _PARTLY = (*figures.PARTLY, *others.PARTLY)
 
 
-def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
-    """Return what reduces instances of `kind`, or None for pickle's own way."""
+def reducer_for(kind: type) -> Reducer | None:
+    """Return the reducer of instances of `kind`, or None for pickle's own way."""
     if issubclass(kind, type):
         return lambda pickler, cls: pickler.reduce_class(cls)
-    if kind in _ROUTES:
-        return _ROUTES[kind]
+    if kind in _BY_TYPE:
+        return _BY_TYPE[kind]
     if kind in _SINGLETONS:
         return lambda *_: (getattr, (dataclasses, _SINGLETONS[kind]))
     if issubclass(kind, io.IOBase) and not issubclass(kind, io.StringIO | io.BytesIO):
@@ -77,14 +75,16 @@ def route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     reason = reason_for(kind)
     if issubclass(kind, logging.Logger) or reason is not None:
         return standard.logger if reason is None else functools.partial(_refuse, reason)
-    return standard.kept_by_module(kind, nans.route(kind) or _own_route(kind))
+    return standard.kept_by_module(kind, nans.reducer_for(kind) or _own_reducer(kind))
 
 
-def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
-    own = containers.route(kind) or errors.route(kind) or _subclass_route(kind) or attributes.slotted(kind)
+def _own_reducer(kind: type) -> Reducer | None:
+    own = (
+        containers.reducer_for(kind) or errors.reducer_for(kind) or _subclass_reducer(kind) or attributes.slotted(kind)
+    )
     if own is None:
-        library = _library_route(kind)
-        plain = instances.route(kind) if library is None else None
+        library = _library_reducer(kind)
+        plain = instances.reducer_for(kind) if library is None else None
         if plain is not None:
             return _bare(kind, plain)
         own = attributes.guarded(kind, library)
@@ -93,17 +93,17 @@ def _own_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
     return _bare(kind, attributes.settled(kind, own))
 
 
-def _bare(kind: type, route: Callable[[Any, Any], Any] | None) -> Callable[[Any, Any], Any] | None:
-    """Return what reduces instances by `route`, so that a load does not call the `__new__` of their class. Pickle
-    would, with the class as the only argument; a person's own may count its calls, or ask for more.
+def _bare(kind: type, reducer: Reducer | None) -> Reducer | None:
+    """Return `reducer` made so that a load does not call the `__new__` of the class. Pickle would, with the class as
+    its only argument; a person's own may count its calls, or ask for more.
     """
     maker = next(cls for cls in kind.__mro__ if "__new__" in vars(cls))
     if not isinstance(kind.__new__, types.FunctionType) or (classes.by_reference(maker) and _asked_alone(kind)):
-        return route
+        return reducer
     registered = attributes.registered(kind) is not None
 
     def reduce(pickler: GroupPickler, value: Any) -> Any:
-        made = NotImplemented if route is None else route(pickler, value)
+        made = NotImplemented if reducer is None else reducer(pickler, value)
         if made is NotImplemented and not registered:
             made = value.__reduce_ex__(5)
         plain = isinstance(made, tuple) and made[0] in (copyreg.__newobj__, instances.begun)  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ def _asked_alone(kind: type) -> bool:
     return True
 
 
-def _subclass_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+def _subclass_reducer(kind: type) -> Reducer | None:
     below = _plain_subclass(kind)
     if below is not None:
         return lambda _, value: (
@@ -156,9 +156,9 @@ def _refuse(reason: str, _: GroupPickler, value: Any) -> Any:
     raise RefusedError(value, reason)
 
 
-def _library_route(kind: type) -> Callable[[GroupPickler, Any], Any] | None:
+def _library_reducer(kind: type) -> Reducer | None:
     libraries = (arrays, labels, frames, figures, tensors, lenders, others)
-    return next((found for each in libraries if (found := each.route(kind)) is not None), None)
+    return next((found for each in libraries if (found := each.reducer_for(kind)) is not None), None)
 
 
 def _method(pickler: GroupPickler, method: types.MethodType) -> Any:
@@ -266,7 +266,7 @@ def _value_of(below: Any, value: Any) -> tuple[Any, ...]:
     return (frozenset.copy(value),) if below is frozenset else tuple(below.__getnewargs__(value))
 
 
-_ROUTES: dict[type, Callable[[GroupPickler, Any], Any]] = {
+_BY_TYPE: dict[type, Reducer] = {
     types.FunctionType: lambda pickler, function: pickler.reduce_function(function),
     types.CellType: lambda pickler, cell: pickler.reduce_cell(cell),
     types.ModuleType: lambda pickler, module: pickler.reduce_module(module),
@@ -279,13 +279,13 @@ _ROUTES: dict[type, Callable[[GroupPickler, Any], Any]] = {
     marks.NamespaceMark: lambda *_: (marks.namespace, ()),
     StandIn: lambda pickler, it: pickler.reduce_stand_in(it),
     Closing: lambda _, it: it.reduced(),
-    **deep.ROUTES,
+    **deep.REDUCERS,
     standard.Living: standard.reduce_living,
     owned.Placed: owned.reduced,
     owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
     functools.cached_property: _cached_property,
     typing.NewType: _new_type,
-    **typed.ROUTES,
+    **typed.REDUCERS,
     itertools.count: standard.endless,
     itertools.repeat: standard.endless,
     itertools.cycle: standard.cycle,

@@ -20,8 +20,8 @@ _RETRY_S = 5.0  # how often a child looks whether its parent still lives, beside
 _END_S = 1.0
 
 
-class Held:
-    """All private memory of this process at the moment of `take`. Use `close`, or it holds the pages until the end."""
+class ForkedMemory:
+    """All private memory of this process at the moment of `take`. Without `close` it holds the pages until the end."""
 
     def __init__(self, pid: int, pipe: int, memory: int) -> None:
         self._pid = pid
@@ -29,8 +29,8 @@ class Held:
         self._memory = memory
 
     @classmethod
-    def take(cls) -> Held | None:
-        """Fork the keeper; None where the system does not let us (other than Linux, no memory, no /proc)."""
+    def take(cls) -> ForkedMemory | None:
+        """Fork the child that keeps it; None where that cannot be: no Linux, no memory left, no /proc."""
         if sys.platform != "linux":
             return None
         reading, writing = os.pipe()
@@ -49,13 +49,13 @@ class Held:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reading)
-        held = cls(pid, writing, -1)
+        found = cls(pid, writing, -1)
         try:
-            held._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            found._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            held.close()
+            found.close()
             return None
-        return held
+        return found
 
     def read(self, address: int, into: memoryview) -> memoryview:
         """Fill `into` with the bytes at an address, and return it. OSError where there is no private memory."""

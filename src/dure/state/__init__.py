@@ -1,5 +1,4 @@
-"""Snapshots of a Python namespace: what it holds is saved, or named with the reason; nothing is silently
-altered.
+"""Snapshots of a Python namespace: what it holds is saved, or named with the reason; nothing is silently altered.
 
 Saving while cells run, from any thread, without stopping the person:
 
@@ -10,15 +9,16 @@ Saving while cells run, from any thread, without stopping the person:
 
 `freeze` runs on the thread that runs cells, between two of them (IPython's `post_run_cell`, or idle): it pickles
 objects, about 0.1 s for 100,000 of them and less than 10 ms for few, and keeps large memory as it is then: up to 32 MiB
-of changed bytes are copied, more is kept by a forked process that holds the pages until `save` or `close` ends (some
-10 ms per GB). Where a fork is not possible it saves at once and `save` only returns what is done. One `Frozen` after
-the other: save or close before the next `freeze`, and give the last snapshot as `base`, or all is read again.
-After a restore: `apply_extras(report.extras)` for random states and the folder. With `result_extras(namespace)` among
-the extras IPython's `Out` and `_` are saved, too, for `results_in(report.extras)`.
+of changed bytes are copied, more is kept by a forked process that holds the pages until `save` or `close` ends (some 10
+ms per GB). Where a fork is not possible it saves at once and `save` only returns what is done. One `Frozen` after the
+other: save or close before the next `freeze`, and give the last snapshot as `base`, or all is read again.
 
-A library of its own, shared by the notebook kernel and the worker; it imports nothing else of Dure. Names are
-loaded when first used, because the server side imports `dure.state.manifest` and must not pull in pickling
-with it.
+After a restore `apply_extras(report.extras)` puts random states and the folder in force. With
+`result_extras(namespace)` among the extras IPython's `Out` and `_` are saved, too, for
+`results_in(report.extras)`.
+
+A library of its own, shared by the notebook kernel and the worker; it imports nothing else of Dure. Names are loaded
+when first used, because the server side imports `dure.state.manifest` and must not pull in pickling with it.
 
 Where things are, in the order in which a save and then a restore comes by them; each package lists its own modules:
 

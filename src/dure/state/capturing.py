@@ -1,9 +1,8 @@
-"""Save a namespace, or some of its names: gather the groups, write the bytes that the store lacks, return the
-manifest.
+"""Save a namespace, or some of its names: gather the groups, write the bytes that the store lacks, return the manifest.
 
-Nothing refers to a group before all its bytes are in the store, so a capture that is cut short leaves at most
-blobs that nothing refers to. The one trap: memory may change between two looks at it, so every chunk is copied
-first, and what is hashed is that copy, which is also what is written.
+Nothing refers to a group before all its bytes are in the store, so a capture that is cut short leaves at most blobs
+that nothing refers to. The one trap: memory may change between two looks at it, so every chunk is copied first, and
+what is hashed is that copy, which is also what is written.
 """
 
 from __future__ import annotations
@@ -121,8 +120,8 @@ def freeze(
 ) -> Frozen:
     """Take the whole state as it is now, and return it ready to be saved by any thread while the next cell runs.
 
-    Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are
-    pickled here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
+    Arguments are those of `capture`. Call it on the thread that runs cells, between two of them: objects are pickled
+    here, and large memory is kept as it is (copied, or by a forked process). Close what it returns.
     """
     return _frozen(namespace, None, base, blobs, extras or {}, live=False)
 
@@ -141,8 +140,8 @@ class Frozen:
         self.close()
 
     def save(self) -> Snapshot:
-        """Write what the store lacks and return the snapshot; its manifest is not written. BlobError where the
-        store refuses.
+        """Write what the store lacks and return the snapshot; its manifest is not written. BlobError where the store
+        refuses.
         """
         if self._finish is None:
             raise RuntimeError("This state was saved or closed already: freeze the namespace again.")

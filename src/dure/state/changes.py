@@ -1,9 +1,8 @@
-"""What a cell changed: every group is pickled again and compared, by digest, with the snapshot that was
-restored.
+"""What a cell changed: every group is pickled again and compared, by digest, with the snapshot that was restored.
 
-Nothing that changed is missed, because a pickle says all that a restore needs. The one trap: some pickles
-differ without a change (strings that are one object here and two there); a group that differs is therefore
-compared once more with a pickle of the base, loaded afresh in this process.
+Nothing that changed is missed, because a pickle says all that a restore needs. The one trap: some pickles differ
+without a change (strings that are one object here and two there); a group that differs is therefore compared once more
+with a pickle of the base, loaded afresh in this process.
 """
 
 from __future__ import annotations
@@ -36,9 +35,7 @@ _SECOND_LOOK_BYTES = 64 * 1024 * 1024  # a larger stream that differs is reporte
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The names that are new or differ, those that are gone, and those that cannot be saved, with the
-    reason.
-    """
+    """The names that are new or differ, those that are gone, and those that cannot be saved, with the reason."""
 
     snapshot: Snapshot | None = None
     changed: tuple[str, ...] = ()
@@ -47,10 +44,11 @@ class Changes:
 
 
 def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, ignore: Container[str] = ()) -> Changes:
-    """Compare the namespace with `base` and save what differs; the snapshot's blobs are written, its manifest
-    is not.
+    """Compare the namespace with `base`, save what differs and return both.
 
-    Names in `ignore` count only if `base` has them. A group of names that share objects changes as a whole.
+    Names in `ignore` count only if `base` has them. Names that share objects are one group, which changes as a whole.
+    `Changes.snapshot` has what differs (None where nothing does): its blobs are written, its manifest is not. BlobError
+    where the store refuses.
     """
     known = base.variables if base is not None else {}
     chosen = [
@@ -112,49 +110,52 @@ def _same_after_all(
     base: Snapshot | None, group: Group, gathered: Gathered, namespace: dict[str, Any], blobs: Blobs
 ) -> bool:
     """Tell whether the base's group, loaded afresh and pickled here, says the same as the living one."""
-    if base is None:
-        return False
-    index = next(
-        (
-            number
-            for number, other in enumerate(base.groups)
-            if other.names == group.names and set(other.classes) == set(group.classes)
-        ),
-        None,
-    )
-    if index is None or gathered.pickled.size_bytes > _SECOND_LOOK_BYTES:
-        return False
-    old = base.groups[index]
-    if old.classes != group.classes or sorted(run.digest for run in old.buffers) != sorted(
-        run.digest for run in group.buffers
-    ):
-        # only streams are unstable: other bytes in a buffer are a change
+    index = None if base is None else _counterpart(base, group)
+    if base is None or index is None or gathered.pickled.size_bytes > _SECOND_LOOK_BYTES:
         return False
     loader = Loader(base, blobs, namespace, fresh=True, verify=False)
     shared = Shared(namespace)
     try:
         with figures.unseen():
-            if not _parts_same_after_all(loader, shared, index, group, gathered):
-                return False
-            slots = loader.load(index)
-        shared.tokens = {id(cls): token for token, cls in loader.made.items()}
-        shared.stand_for({id(one): token for token, one in loader.made.items() if token.startswith(OF_MODULE)})
-        shared.cutter.cut(slots)
-        pickler = pickler_for(shared, {id(slots[slot]): slot for slot in old.classes.values()})
-        pickler = dumped(pickler, loader.as_saved(index, gathered.placed))
+            return _parts_same_after_all(loader, shared, index, group, gathered) and _objects_same_after_all(
+                loader, shared, index, group, gathered
+            )
     except Exception:
         # what cannot be loaded or saved again cannot be shown to be the same
         return False
-    fresh = [buffer.raw() for buffer in pickler.buffers]
+
+
+def _counterpart(base: Snapshot, group: Group) -> int | None:
+    """Return the number of the base's group with the same names, classes and bytes in buffers; None where it has none.
+
+    Only streams are unstable: other bytes in a buffer are a change.
+    """
+    buffers = sorted(run.digest for run in group.buffers)
+    for number, old in enumerate(base.groups):
+        if old.names == group.names and set(old.classes) == set(group.classes):
+            same = old.classes == group.classes and sorted(run.digest for run in old.buffers) == buffers
+            return number if same else None
+    return None
+
+
+def _objects_same_after_all(loader: Loader, shared: Shared, index: int, group: Group, gathered: Gathered) -> bool:
+    """Tell the same of the group's stream and buffers, and of the parts of its sets, whose order is this process's."""
+    old, living = loader.snapshot.groups[index], gathered.pickled
+    slots = loader.load(index)
+    shared.tokens = {id(cls): token for token, cls in loader.made.items()}
+    shared.stand_for({id(one): token for token, one in loader.made.items() if token.startswith(OF_MODULE)})
+    shared.cutter.cut(slots)
+    pickler = pickler_for(shared, {id(slots[slot]): slot for slot in old.classes.values()})
+    pickler = dumped(pickler, loader.as_saved(index, gathered.placed))
     return (
-        same_but_for_texts(pickler.file.getvalue(), gathered.pickled.stream)
-        and len(pickler.parts) == len(gathered.pickled.parts)
+        same_but_for_texts(pickler.file.getvalue(), living.stream)
+        and len(pickler.parts) == len(living.parts)
         and all(
             other.stream is not None and same_but_for_texts(one.stream or b"", other.stream)
-            for one, other, was, now in zip(pickler.parts, gathered.pickled.parts, old.parts, group.parts, strict=True)
+            for one, other, was, now in zip(pickler.parts, living.parts, old.parts, group.parts, strict=True)
             if _is_of_set(other) and was.digest != now.digest
         )
-        and all(one == other.raw() for one, other in zip(fresh, gathered.pickled.buffers, strict=True))
+        and all(one.raw() == other.raw() for one, other in zip(pickler.buffers, living.buffers, strict=True))
     )
 
 

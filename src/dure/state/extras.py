@@ -130,8 +130,8 @@ def results_in(extras: Mapping[str, Any]) -> tuple[dict[int, Any], dict[str, Any
 
 
 def apply_extras(extras: Mapping[str, Any]) -> dict[str, str]:
-    """Put back the generators' states and the folder; return what could not be put back, and why. Settings are in
-    force since `apply_settings`.
+    """Put back the generators' states and the folder; return what could not be put back, and why. Settings are in force
+    since `apply_settings`.
     """
     steps: dict[str, Callable[[Any], str | None]] = {
         "random": _python_random,

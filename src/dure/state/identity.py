@@ -52,9 +52,7 @@ def _packages_in(_folders: tuple[tuple[str, int], ...]) -> dict[str, str]:
 
 
 def fingerprint() -> dict[str, Any]:
-    """Return this Python's identity: version, implementation, platform, and the packages that matter to
-    pickles.
-    """
+    """Return this Python's identity: version, implementation, platform, and the packages that matter to pickles."""
     return {
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
@@ -88,8 +86,7 @@ def fingerprint_problems(
 ) -> list[str]:
     """Return one sentence per difference that breaks a round trip; empty where the two fit.
 
-    `modules` are the top-level modules that the values need (Snapshot.modules): only packages among them are
-    compared.
+    `modules` are the top-level modules that the values need (Snapshot.modules): only packages among them are compared.
     """
     problems = []
     here, there = str(kernel.get("python", "")), str(worker.get("python", ""))

@@ -91,9 +91,7 @@ def size_text(size_bytes: int) -> str:
 
 
 def verify(snapshot: Snapshot, blobs: Blobs) -> list[str]:
-    """Return one sentence per blob that is missing or damaged and per damaged part of the manifest; empty
-    when whole.
-    """
+    """Return a sentence for each blob, or part of the manifest, that is missing or damaged; none where all is whole."""
     problems = []
     for group in snapshot.groups:
         apart = group.classes.keys() & snapshot.apart.keys()

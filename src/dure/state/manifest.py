@@ -1,8 +1,7 @@
 """What a snapshot says about itself: plain JSON that names variables, groups and the blobs they need.
 
-The server side may import this module alone: standard library only, and nothing here unpickles. The one trap:
-a manifest comes from a person's process, so it is checked whole when it is read and every digest in it is a
-claim.
+The server side may import this module alone: standard library only, and nothing here unpickles. The one trap: a
+manifest comes from a person's process, so it is checked whole when it is read and every digest in it is a claim.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Variables that share mutable objects, in one pickle; `names` and `classes` say which slot holds
-    which. What is large and plain in it is in pickles of its own, the `parts`.
+    """Variables that share mutable objects, in one pickle; `names` and `classes` say which slot holds which. What is
+    large and plain in it is in pickles of its own, the `parts`.
     """
 
     names: dict[str, int]
@@ -88,9 +87,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What can be said of a variable without loading it. `size_bytes` counts shared bytes for each that
-    shares them.
-    """
+    """What can be said of a variable without loading it. `size_bytes` counts shared bytes for each that shares them."""
 
     type: str
     size_bytes: int
@@ -219,9 +216,7 @@ class Snapshot:
         return replace(self.without(gone), unsaved=unsaved, absent=())
 
     def merged(self, newer: Snapshot) -> Snapshot:
-        """Return the state after `newer` was restored on top of this; a group that lost a name to it goes
-        whole.
-        """
+        """Return the state after `newer` was restored on top of this; a group that lost a name to it goes whole."""
         replaced = {name for group in newer.groups for name in group.names}
         classes = {token for group in newer.groups for token in group.classes}
         kept = [

@@ -1,7 +1,7 @@
 """Bring a snapshot back: every group is loaded before the first name is set, and what does not load is named.
 
-How a group is loaded: `dure.state.objects.loading`. The one trap: names are set, and classes that live here already
-are brought up to date, at `Report.commit` only; who restores with commit=False has to call it.
+How a group is loaded: `dure.state.objects.loading`. The one trap: names are set, and classes that live here already are
+brought up to date, at `Report.commit` only; who restores with commit=False has to call it.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def restore(
 ) -> Report:
     """Load the snapshot's variables, all or those in `names`, and put them `into` a namespace.
 
-    A group loads whole or not at all: its names are then in `Report.failed` with the reason and keep what the
-    namespace held. Functions get `into` as their globals, so later rebinding is seen; without `into`, a
-    namespace of their own. With `commit=False` nothing is in the namespace until `Report.commit`.
+    A group loads whole or not at all: its names are then in `Report.failed` with the reason and keep what the namespace
+    held. Functions get `into` as their globals, so later rebinding is seen; without `into`, a namespace of their own.
+    With `commit=False` nothing is in the namespace until `Report.commit`.
 
     Two arguments keep a restore short at any size. Large memory is mapped and hashed first; with `verify_bytes` no more
     than that is hashed, and the caller has `Report.verify_rest` hash the rest. With `at_once_bytes`, groups of which

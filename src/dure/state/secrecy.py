@@ -1,5 +1,4 @@
-"""Which names of a namespace are not a person's data: IPython's own, and secrets, which a whole capture
-leaves out.
+"""Which names of a namespace are not a person's data: IPython's own, and secrets, which a whole capture leaves out.
 
 A value with a secret somewhere inside is left out whole and named with the path, since a value without a part of it
 would be another value. A cell that reads a secret by name gets it: leaving it out then would only break the cell. The

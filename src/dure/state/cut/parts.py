@@ -1,7 +1,7 @@
 """Large containers of plain objects, cut into parts; a part whose memory was not written is not looked at.
 
-A part is unchanged when no page was written that tells what its containers hold: then they refer to the same objects
-as before, which live as long, and what is no container cannot change. That is true of built-in types and simple classes
+A part is unchanged when no page was written that tells what its containers hold: then they refer to the same objects as
+before, which live as long, and what is no container cannot change. That is true of built-in types and simple classes
 only, and only if nothing but us ran from the pickling of a part, which counts references and so writes its pages, to
 the moment from which writes are told (docs/decisions/0021). The one trap: an id says nothing once its object is gone,
 so what is remembered here is believed only after the kernel said that its pages were not written.

@@ -179,8 +179,8 @@ class Closing:
 
 
 def reader(container: Any, table: layout.Table) -> Callable[[int, int], tuple[list[Any], ...]]:
-    """Return what reads the elements in a range of a container's slots; of a dictionary the keys and the values.
-    It raises NotPlainError where the container's table is another one by now.
+    """Return what reads the elements in a range of a container's slots; of a dictionary the keys and the values. It
+    raises NotPlainError where the container's table is another one by now.
     """
     kind: Any = table.kind
     items: list[Any] = []

@@ -1,7 +1,7 @@
 """pandas: blocks keep knowing which other blocks share their memory, so that copy-on-write still copies.
 
-pandas' own pickle forgets it. That is harmless where each frame gets memory of its own, and wrong here, where
-shared memory stays shared: a write to one frame would show in another.
+pandas' own pickle forgets it. That is harmless where each frame gets memory of its own, and wrong here, where shared
+memory stays shared: a write to one frame would show in another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""torch: storages as buffers that tensors share, on the device they came from or on the CPU where there is no
-such device.
+"""torch: storages as buffers that tensors share, on the device they came from or on the CPU where there is no such
+device.
 
-torch is never imported before the person did. The one trap: torch's own pickle writes each tensor's storage
-anew, so two tensors of one memory would part; storages are known here by their address in C++ instead.
+torch is never imported before the person did. The one trap: torch's own pickle writes each tensor's storage anew, so
+two tensors of one memory would part; storages are known here by their address in C++ instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The memory of this process as it was at one moment, kept while the person's next cell already changes it.
 
-A forked child does nothing but keep the pages (the system copies those that are written afterwards), and its memory
-is read from here through /proc. The one trap: a child would answer signals that are sent to the whole process group,
-and outlive a parent that was killed, so it blocks the first and watches a pipe for the second.
+A forked child does nothing but keep the pages (the system copies those that are written afterwards), and its memory is
+read from here through /proc. The one trap: a child would answer signals that are sent to the whole process group, and
+outlive a parent that was killed, so it blocks the first and watches a pipe for the second.
 """
 
 from __future__ import annotations

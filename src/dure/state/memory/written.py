@@ -1,10 +1,10 @@
-"""Which large runs of memory were written since they were last hashed, as the kernel tells: the rest need no
-look at all.
+"""Which large runs of memory were written since they were last hashed, as the kernel tells: the rest need no look at
+all.
 
-Linux 6.7 and later mark pages that are written (asynchronous write protection of userfaultfd, asked by
-PAGEMAP_SCAN); elsewhere `Watch.open` gives None and every byte is hashed (docs/decisions/0012). The one trap:
-a mark says only that this process wrote through its page table, so memory that others can write (shared
-mappings, memory that a device was given) is never watched.
+Linux 6.7 and later mark pages that are written (asynchronous write protection of userfaultfd, asked by PAGEMAP_SCAN);
+elsewhere `Watch.open` gives None and every byte is hashed (docs/decisions/0012). The one trap: a mark says only that
+this process wrote through its page table, so memory that others can write (shared mappings, memory that a device was
+given) is never watched.
 """
 
 from __future__ import annotations
@@ -171,9 +171,7 @@ class Watch:
             return look
 
     def learn(self, look: Look, digests: list[str]) -> None:
-        """Remember the digests of what was looked at, but of chunks whose marks another look has taken
-        since.
-        """
+        """Remember the digests of what was looked at, but of chunks whose marks another look has taken since."""
         with self._lock:
             look.digests = [None if index in look.written else digest for index, digest in enumerate(digests)]
 
@@ -187,8 +185,8 @@ class Watch:
     def watch_pages(self, pages: Any) -> Any:
         """Clear the marks of pages, given by sorted numbers, and return for each whether it cannot be watched.
 
-        What was written until now must be the caller's own doing, while nobody else ran, since the last
-        `pages_written` of these pages.
+        What was written until now must be the caller's own doing, while nobody else ran, since the last `pages_written`
+        of these pages.
         """
         private = mappings.private_memory()
         if private is None:

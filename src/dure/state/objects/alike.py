@@ -1,7 +1,7 @@
 """Tells whether two pickles say the same, where they differ only in which of their equal texts are one object.
 
-That depends on the process (attribute names are one object each, what came from a file is not), and nothing can be
-made of it. Pickles are read and never loaded.
+That depends on the process (attribute names are one object each, what came from a file is not), and nothing can be made
+of it. Pickles are read and never loaded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """numpy arrays as memory and views of it, so that views stay views and every byte is kept once.
 
-Each array is either a root (its memory is a buffer of the pickle) or a view: a root, a type, a shape, strides
-and an offset. The one trap: an array's base may be anything; memory that belongs to a file or to another
-mutable buffer is never quietly copied, while memory inside another library's object is, as that library's own
-pickles do.
+Each array is either a root (its memory is a buffer of the pickle) or a view: a root, a type, a shape, strides and an
+offset. The one trap: an array's base may be anything; memory that belongs to a file or to another mutable buffer is
+never quietly copied, while memory inside another library's object is, as that library's own pickles do.
 """
 
 from __future__ import annotations
@@ -248,9 +247,7 @@ def _bytes_of(array: Any, shape: tuple[int, ...], order: str) -> Any:
 
 
 def root(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Any, writeable: bool) -> Any:  # noqa: FBT001 - pickled
-    """Return an array on `buffer`: with memory of its own where that is small, else on the restored memory
-    itself.
-    """
+    """Return an array on `buffer`: with memory of its own where that is small, else on the restored memory itself."""
     import numpy as np
 
     array: Any = np.ndarray.__new__(np.ndarray, shape, dtype, buffer, 0, None, order)

@@ -1,9 +1,8 @@
-"""Which functions and classes belong to the notebook, and what makes a class the same class after a round
-trip.
+"""Which functions and classes belong to the notebook, and what makes a class the same class after a round trip.
 
-A notebook class travels by value under a token that stays with it: a process that knows the token keeps its
-own class object, so `isinstance` holds. The one trap: two processes may define the same class on their own;
-then only an equal definition, seen through `shape_of`, makes them one.
+A notebook class travels by value under a token that stays with it: a process that knows the token keeps its own class
+object, so `isinstance` holds. The one trap: two processes may define the same class on their own; then only an equal
+definition, seen through `shape_of`, makes them one.
 """
 
 from __future__ import annotations
@@ -81,9 +80,7 @@ def _submodule(name: str) -> Any:
 
 
 def shape_of(cls: type) -> str:
-    """Return a digest of a class's definition: names, bases, code and plain values. Empty where it cannot be
-    told.
-    """
+    """Return a digest of a class's definition: names, bases, code and plain values. Empty where it cannot be told."""
     seen: set[int] = {id(cls)}
     try:
         parts = [type(cls).__qualname__, cls.__qualname__, *(f"{b.__module__}.{b.__qualname__}" for b in cls.__bases__)]

@@ -1,9 +1,9 @@
 """Classes of the notebook that their metaclass makes: enumerations and typed dicts.
 
-An enumeration is made again from what its members are now, not from how they were written:
-cloudpickle makes a member of its value alone: attributes that `__init__` or `__new__` gave it, and aliases, would be
-lost. The one trap: a class must be filled by Python's own metaclass, which calls `__new__` and `__init__` for each
-member, so others stand in their place while it does.
+An enumeration is made again from what its members are now, not from how they were written: cloudpickle makes a member
+of its value alone: attributes that `__init__` or `__new__` gave it, and aliases, would be lost. The one trap: a class
+must be filled by Python's own metaclass, which calls `__new__` and `__init__` for each member, so others stand in their
+place while it does.
 """
 
 from __future__ import annotations

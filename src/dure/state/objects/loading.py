@@ -237,9 +237,7 @@ class Loader:
         return self.made[token]
 
     def class_shell(self, token: str, shape: str, name: str, make: Any, arguments: tuple[Any, ...]) -> type:
-        """Return this process's class for the token, one of equal definition, or a new one that `class_state`
-        fills.
-        """
+        """Return this process's class for the token, one of equal definition, or a new one that `class_state` fills."""
         if not self.fresh:
             living = classes.known(token)
             if living is None:
@@ -282,9 +280,7 @@ class Loader:
         return None
 
     def class_state(self, cls: type, state: tuple[Any, Any]) -> None:
-        """Fill a new class now; a class that lives here already changes only at commit, and only where it
-        differs.
-        """
+        """Fill a new class now; a class that lives here already changes only at commit, and only where it differs."""
         setter, content = state
         shape = self._living.get(id(cls))
         if shape is not None:

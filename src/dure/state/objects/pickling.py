@@ -240,9 +240,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return marks.class_shell, shell, (setter, state), None, None, marks.class_state
 
     def reduce_function(self, function: types.FunctionType) -> Any:
-        """Return a function as its code on a namespace: the live one, its module's, or the part of another it
-        reads.
-        """
+        """Return a function as its code on a namespace: the live one, its module's, or the part of another it reads."""
         if classes.by_reference(function):
             return self.by_name(function, function.__module__)
         owner = self._owner(function)
@@ -285,9 +283,7 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return (cls, path) if found is function and not classes.by_reference(cls) else None
 
     def _globals_of(self, function: types.FunctionType) -> tuple[Any, dict[str, Any] | None]:
-        """Return where the function's globals are: None for the live namespace, a module's name, or a dict of
-        its own.
-        """
+        """Return where the function's globals are: None for the live namespace, the name of a module, or a dict."""
         found = function.__globals__
         name = found.get("__name__")
         reads = code_globals(function.__code__)

@@ -1,8 +1,8 @@
 """What cannot be saved, why, and where inside a value it sits.
 
-Pickle would save some of these wrongly (an open file as its text, an iterator without its source), so the
-types are refused here before pickle sees them. The one trap: a type is looked up only when its module is
-loaded, since a value of the type cannot exist before, and importing torch to ask would cost seconds.
+Pickle would save some of these wrongly (an open file as its text, an iterator without its source), so the types are
+refused here before pickle sees them. The one trap: a type is looked up only when its module is loaded, since a value of
+the type cannot exist before, and importing torch to ask would cost seconds.
 """
 
 from __future__ import annotations

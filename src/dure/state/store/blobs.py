@@ -1,8 +1,7 @@
 """Where the bytes of snapshots lie: a folder or an S3 bucket (`s3blobs`), addressed by the BLAKE3 of what is inside.
 
-A blob never changes and is never overwritten, so "is it there" is all that a writer asks. The one trap: a
-name says what the bytes must be, not that they are; every read hashes what it got, and only `path` hands out
-bytes unchecked.
+A blob never changes and is never overwritten, so "is it there" is all that a writer asks. The one trap: a name says
+what the bytes must be, not that they are; every read hashes what it got, and only `path` hands out bytes unchecked.
 """
 
 from __future__ import annotations
@@ -60,17 +59,15 @@ class Blobs(Protocol):
         """How many puts or gets pay at once."""
 
     def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
-        """Keep `data` (bytes-like, contiguous) and return its digest; nothing is written when it is there
-        already. What is going to be `mapped` when it is restored is compressed only where it nearly vanishes.
+        """Keep `data` (bytes-like, contiguous) and return its digest; nothing is written when it is there already. What
+        is going to be `mapped` when it is restored is compressed only where it nearly vanishes.
         """
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
         """Keep a file's content and return its digest."""
 
     def get(self, digest: str) -> bytes:
-        """Return the bytes, verified. BlobMissing where there are none, BlobError where they are not what
-        they claim.
-        """
+        """Return the verified bytes. BlobMissing where there are none, BlobError where their hash is another one."""
 
     def get_into(self, digest: str, memory: memoryview) -> int:
         """Put the verified bytes into `memory`, without a copy in between where that can be, and return their number;
@@ -81,9 +78,7 @@ class Blobs(Protocol):
         """Write the verified bytes to `path`, which appears whole or not at all; return their number."""
 
     def path(self, digest: str) -> Path | None:
-        """Return the local file that holds exactly the bytes, unverified; None where there is no such
-        file.
-        """
+        """Return the local file that holds exactly the bytes, unverified; None where there is no such file."""
 
     def has(self, digest: str) -> bool:
         """Tell whether the blob is there."""
@@ -98,8 +93,8 @@ class Blobs(Protocol):
 def digest_of(data: Any) -> str:
     """Return the BLAKE3 of bytes-like `data` in hex.
 
-    On one thread: BLAKE3's own threads are slower on runs of a chunk's size, and a process that was forked from
-    one which had used them would wait for them for ever.
+    On one thread: BLAKE3's own threads are slower on runs of a chunk's size, and a process that was forked from one
+    which had used them would wait for them for ever.
     """
     return blake3(data).hexdigest()
 
@@ -146,8 +141,8 @@ class FolderBlobs:
         return f"FolderBlobs({str(self.root)!r})"
 
     def put(self, data: Any, *, digest: str | None = None, mapped: bool = False) -> str:
-        """Keep `data` and return its digest; `digest`, when the caller has just hashed the same bytes, saves
-        a pass. What is going to be `mapped` lies as it is where files can be mapped.
+        """Keep `data` and return its digest; `digest`, when the caller has just hashed the same bytes, saves a pass.
+        What is going to be `mapped` lies as it is where files can be mapped.
         """
         view = memoryview(data).cast("B")
         digest = digest or digest_of(view)
@@ -160,9 +155,7 @@ class FolderBlobs:
         return digest
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
-        """Keep a file's content and return its digest. The file is copied first, so a writer cannot change it
-        between.
-        """
+        """Keep a file's content and return its digest. The file is copied first: somebody may write to it meanwhile."""
         self._make(self._blobs)
         hasher = blake3()
         with told(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:

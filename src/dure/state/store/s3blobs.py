@@ -81,9 +81,7 @@ class S3Blobs:
         return digest
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
-        """Keep a file's content and return its digest; the hash and the sent bytes come from one open
-        file.
-        """
+        """Keep a file's content and return its digest; the hash and the sent bytes come from one open file."""
         hasher = blake3()
         with open(path, "rb") as handle:  # noqa: PTH123 - path may be any PathLike
             while piece := handle.read(CHUNK_BYTES):

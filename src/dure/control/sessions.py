@@ -33,7 +33,7 @@ from dure.core.session import (
 )
 from dure.ports import BlobStoreError, BlobStores, Clock, Principal, SessionStore, VersionConflictError
 from dure.state.inspection import diff, size_text
-from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot, parse
+from dure.state.manifest import MANIFEST_BYTES, ManifestError, Snapshot
 from dure.wire.problems import CodedError
 from dure.wire.sessions import (
     ContentView,
@@ -311,7 +311,7 @@ class Sessions:
             manifest = self._blobs.read(session.team, document.snapshot, MANIFEST_BYTES)
             if manifest is None:
                 raise unreadable("its blobs are gone")
-            return document, parse(manifest)
+            return document, Snapshot.from_json(manifest)
         except BlobStoreError as error:
             raise unreadable(str(error)) from error
         except (ValueError, RecursionError, ValidationError, ManifestError) as error:

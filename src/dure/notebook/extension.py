@@ -108,9 +108,9 @@ def load_ipython_extension(shell: Any) -> None:
     if id(shell) in _LOADED:
         return
     from dure.state.libraries.figures import shown_in
-    from dure.state.libraries.settings import begin
+    from dure.state.libraries.settings import note_beginning
 
-    begin()
+    note_beginning()
     shown_in(shell)
     loaded = _Loaded(shell)
     shell.register_magic_function(loaded.cell_magic, "cell", "gpu")

@@ -181,8 +181,8 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
-        """Read a manifest; ManifestError says what is wrong with it."""
-        return parse(data)
+        """Read a manifest without trusting it; ManifestError says what is wrong with it."""
+        return _parsed(data)
 
     def store(self, blobs: Blobs) -> str:
         """Keep the manifest as a blob, after all that it refers to, and return its digest."""
@@ -190,8 +190,8 @@ class Snapshot:
 
     @classmethod
     def load(cls, digest: str, blobs: Blobs) -> Snapshot:
-        """Read the manifest with this digest."""
-        return parse(blobs.get(digest))
+        """Read the manifest with this digest; BlobError where it is not there, ManifestError where it is none."""
+        return _parsed(blobs.get(digest))
 
     def without(self, names: Container[str]) -> Snapshot:
         """Return the state less the variables in `names`; classes that were saved with them stay known."""
@@ -241,8 +241,7 @@ class Snapshot:
         )
 
 
-def parse(data: bytes) -> Snapshot:
-    """Read a manifest from JSON without trusting it; ManifestError says what is wrong."""
+def _parsed(data: bytes) -> Snapshot:
     if len(data) > MANIFEST_BYTES:
         raise ManifestError(f"The manifest has {len(data)} bytes; at most {MANIFEST_BYTES} are read.")
     try:

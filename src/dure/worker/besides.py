@@ -22,9 +22,9 @@ from dure.state.libraries.settings import (
     Difference,
     Settings,
     at_beginning,
-    begin,
     difference,
     merged,
+    note_beginning,
     read_settings,
     take_settings,
 )
@@ -42,7 +42,7 @@ class Besides:
         self._namespace = namespace
         self._drawn: dict[str, Any] = {}  # the random generators' states of the notebook as it sent the cell
         self._random: dict[str, Any] = {}  # the random generators' states as the cell began
-        begin()
+        note_beginning()
         self._theirs: Settings = at_beginning()  # the notebook's settings, as this process had them last
         self._settings: Settings = {}  # all of this process as the cell began
         self._made: Difference = {}  # what the cell made of them

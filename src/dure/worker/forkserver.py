@@ -325,7 +325,7 @@ def _prepare(shell: CellShell, *, cgroups: bool) -> tuple[dict[str, Any], Any]:
 
     with contextlib.suppress(ImportError):  # an environment without widgets
         importlib.import_module("comm.base_comm")
-    settings.look()
+    settings.note_libraries()
     besides.watch()
     with contextlib.suppress(OSError, BlobError):  # a full disk is no reason not to serve
         _rehearse()

@@ -32,16 +32,13 @@ HARMLESS = {
     "ipykernel.shellchannel",
     "tqdm._monitor",
 }
-
-
 # threads of process pools: without a task they only watch their workers, and the person's callbacks wait for a result
 _MANAGERS = {"concurrent.futures.process", "joblib.externals.loky.process_executor"}
 _OURS = ("dure-capture_", "dure-hash_")  # threads of pools, by their names
 _FUTEX = {"x86_64": "202", "aarch64": "98"}  # number of the system call
 _THREADS_CLOCK = 6  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED: clock_getcpuclockid(3), of one thread
-_WAIT_BITSET = (
-    9  # the operation in which glibc's semaphores wait, which are Python's locks; its mutexes wait in another
-)
+# the operation in which glibc's semaphores wait, which are Python's locks; its mutexes wait in another
+_WAIT_BITSET = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,10 +40,10 @@ _PARTS = 1024  # of one container, at most, or the manifest would be large
 
 
 class Cutter:
-    """Cuts the large containers of one capture. `saved` returns which of some digests are in its store.
+    """Cuts the large containers and trees of one capture. `saved` returns which of some digests are in its store.
 
-    Without `watched` nothing is remembered, and nothing that is remembered is believed; with `searched` only that is in
-    which no secret was found.
+    Without `watched` no part is taken over from an earlier capture, and none is remembered for the next. With
+    `searched` only those are taken over in which secrets were looked for, and none found.
     """
 
     def __init__(
@@ -102,13 +102,15 @@ class Cutter:
             remembered.keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
 
     def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut | Branches]:
-        """Return what they stand for, each once."""
+        """Return what some stand-ins stand for, each once."""
         found = {id(one.cut): one.cut for one in stand_ins}
         return [cut for key, cut in found.items() if cut is not None and key in self._cuts]
 
     def leave_in(self, ids: Callable[[], set[int]], still: Callable[[set[int]], set[int]]) -> None:
-        """Have what is in one part with one of some objects pickled with what has its container; called before anything
-        is pickled, so that nobody is joined with that for it. `still` tells of which of these ids the objects live.
+        """Have each part that holds one of some objects pickled with its container.
+
+        Called before anything is pickled, so that no group is joined with the container's for that. `ids` returns the
+        ids of these objects, as far as they are known; `still` which of some ids are of objects that live.
         """
         if not self._cuts:
             return
@@ -119,12 +121,14 @@ class Cutter:
         for key, cut in list(self._cuts.items()):
             cut.left_in = self._holding(cut, asked)
             cut.within |= cut.left_in
-            self._judge(key, cut)
+            self._uncut_if_within(key, cut)
 
     def met(self, ids: set[int], own: Iterable[StandIn]) -> tuple[list[int], bool]:
-        """Return the ids of what stands in for the containers that hold one of some objects which a pickle reached, and
-        whether it has to be made again: what is in one part with such an object goes into the pickles that have its
-        container. Those that the pickle itself has are `own`.
+        """Have each part that holds one of the objects which a pickle reached pickled with its container, too, so that
+        one object stays one.
+
+        `ids` are those of the objects, `own` the stand-ins in this pickle. Return the ids of the cuts with such parts,
+        whose groups are to be joined with this one, and whether this pickle has to be made again, being one of them.
         """
         if not (self._cuts or self._given_up) or not ids:
             return [], False
@@ -138,24 +142,25 @@ class Cutter:
                 holding -= cut.within
             cut.within.update(holding)
             if holding:
-                self._judge(key, cut)
+                self._uncut_if_within(key, cut)
                 if key not in self._cuts:
                     self._given_up[key] = cut
                 found.append(key)
         return found, again
 
     def _holding(self, cut: Cut | Branches, asked: Any) -> set[int]:
-        """Return which parts have one of some sorted ids; most have not even one between their first and last."""
+        """Return the indices of the parts that hold an object with one of some sorted ids."""
         if id(cut) not in self._bounds:
             numpy = sys.modules["numpy"]
             held = [(index, part.ids[0], part.ids[-1]) for index, part in enumerate(cut.parts) if len(part.ids)]
             self._bounds[id(cut)] = cut, numpy.array(held, "u8").reshape(-1, 3).T
         _, (indexes, lows, highs) = self._bounds[id(cut)]
+        # most parts have not even one between their first and last
         near = asked.searchsorted(lows) < asked.searchsorted(highs, "right")
         return {index for index in indexes[near].tolist() if len(sharing.common(asked, cut.parts[index].ids))}
 
     def uncut(self, key: int) -> None:
-        """Leave what has this id uncut: what it holds is shared."""
+        """Leave uncut, also in the next captures, what is cut under this id."""
         cut = self._cuts.pop(key, None)
         for value in cut.values if cut is not None else ():
             self.stand_ins.pop(id(value), None)
@@ -167,8 +172,8 @@ class Cutter:
                     remembered.give_up(id(value), remembered.whole)
 
     def undone(self, borrowed: list[tuple[int, int]]) -> bool:
-        """Tell whether all has to be pickled again: a container was changed meanwhile, or something else is on the
-        memory of an array in it, given by where that begins and ends. It is not cut then.
+        """Uncut the containers that were changed meanwhile, or that have an array whose memory somebody else has
+        `borrowed` (where that begins and ends); return whether there were any, so that all has to be pickled again.
         """
         found = [key for key, cut in self._cuts.items() if cut.moved or _has_memory(cut, borrowed)]
         for key in found:
@@ -176,13 +181,14 @@ class Cutter:
         return bool(found)
 
     def let_go(self) -> None:
-        """Keep no value alive: the capture is taken."""
+        """Keep no value alive, now that all is pickled."""
         self.token_of = classes.token_of  # it knows the values, too
         for cut in (*self._cuts.values(), *self._given_up.values()):
             cut.let_go()
         self._bounds.clear()
 
     def _cut_one(self, container: Any, ways: dict[int, str]) -> None:
+        """Cut a container where that can be; `ways` lead to it from values, by their ids."""
         kind = large.kind_of(type(container))
         for _ in range(2):  # what is remembered may be of another one that was here
             was_known = id(container) in remembered.roots
@@ -202,6 +208,7 @@ class Cutter:
                 return
 
     def _cut(self, container: Any, kind: type, ways: dict[int, str]) -> Cut | None:
+        """Return a container with its parts, some of them of the last capture; None where it is not to be cut."""
         table = layout.table_of(container, kind) if self._alone else table_unread(container, kind)
         if table is None or not table.slots:
             return None
@@ -252,7 +259,7 @@ class Cutter:
 
     def _saved_of(self, root: remembered.Root) -> dict[tuple[int, int], Part]:
         """Return the parts that this store has."""
-        digests = [chunk for part in root.parts.values() for chunk in _chunks(part)]
+        digests = [chunk for part in root.parts.values() if part.saved is not None for chunk in part.saved.chunks]
         there = self.saved(digests) if digests else set()
         return {
             place: part
@@ -264,23 +271,22 @@ class Cutter:
         """Choose what to cut off values that are or hold trees, besides what was cut off before; return those of which
         there is something, and whether that may hold what is above.
         """
-        return [each for value in values for each in self._planned_of(value)]
-
-    def _planned_of(self, value: Any) -> list[tuple[Any, bool]]:
-        try:
-            walk = self._walked(value)
-        except UNCUT:
-            return []
-        found, left = walk.branches(PART_WEIGHT)
-        for one in left:
-            remembered.give_up(id(one), remembered.whole)
-        for some in found:
-            remembered.branch_off(map(id, some))
-        if found or not remembered.branches.keys().isdisjoint(walk.stopped):
-            return [(value, walk.meet)]
-        if len(walk.nodes) > _TOP:  # it is not looked at each time
-            remembered.give_up(id(value), remembered.whole)
-        return []
+        planned = []
+        for value in values:
+            try:
+                walk = self._walked(value)
+            except UNCUT:
+                continue
+            found, left = walk.branches(PART_WEIGHT)
+            for one in left:
+                remembered.give_up(id(one), remembered.whole)
+            for some in found:
+                remembered.branch_off(map(id, some))
+            if found or not remembered.branches.keys().isdisjoint(walk.stopped):
+                planned.append((value, walk.meet))
+            elif len(walk.nodes) > _TOP:  # it is not looked at each time
+                remembered.give_up(id(value), remembered.whole)
+        return planned
 
     def _cut_tree(self, value: Any, *, linked: bool) -> None:
         """Cut branches off a value, those of the last capture where they are."""
@@ -383,13 +389,8 @@ class Cutter:
         made = None
         for outside in ({}, tokens) if not linked else (tokens,):
             try:
-                made = plain.dumps(
-                    (values,),
-                    self.token_of,
-                    located=self._alone,
-                    outside=outside,
-                    most_bytes=plain.MOST_TREE_BYTES,
-                )
+                most = plain.MOST_TREE_BYTES
+                made = plain.dumps((values,), self.token_of, located=self._alone, outside=outside, most_bytes=most)
             except UNCUT:
                 made = None
                 continue
@@ -431,19 +432,19 @@ class Cutter:
                     self._cuts[key].within.add(index)
                 self.sharing.append((places[0][0], places[1][0]))
         for key, judged in list(self._cuts.items()):
-            self._judge(key, judged)
+            self._uncut_if_within(key, judged)
 
     def _held_in_parts(self) -> set[int]:
         """Return which containers are elements, somewhere inside, of a part of any of them."""
         owners = {id(value): key for key, cut in self._cuts.items() for value in cut.values}
-        numpy = sys.modules["numpy"]
-        asked = numpy.sort(numpy.fromiter(owners, "u8", len(owners)))
+        asked = _sorted(owners)
         parts = [(cut, part) for cut in self._cuts.values() for part in cut.parts]
         found = {(id(cut), owners[int(asked[at])]) for cut, part in parts for at in sharing.common(asked, part.ids)}
         # what is cut off a tree is in its own part
         return {key for holder, key in found if holder != key or isinstance(self._cuts[key], Cut)}
 
-    def _judge(self, key: int, cut: Cut | Branches) -> None:
+    def _uncut_if_within(self, key: int, cut: Cut | Branches) -> None:
+        """Leave uncut what has most of its parts pickled with it anyway."""
         if len(cut.within) > len(cut.parts) // 2:
             self.uncut(key)
 
@@ -476,10 +477,6 @@ def _large_in(value: Any) -> list[tuple[Any, str]]:
 def _has_memory(cut: Cut | Branches, borrowed: list[tuple[int, int]]) -> bool:
     parts = [part.arrays for part in cut.parts if part.arrays is not None] if borrowed else []
     return any(sharing.overlap(starts, ends, borrowed) for starts, ends in parts)
-
-
-def _chunks(part: Part) -> tuple[str, ...]:
-    return part.saved.chunks if part.saved is not None else ()
 
 
 def _step(table: layout.Table, weight: float) -> int:

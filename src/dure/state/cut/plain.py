@@ -69,9 +69,6 @@ _NUMPY = (
 )
 
 
-Slots = tuple[layout.Table, int, int]
-
-
 class NotPlainError(Exception):
     """Something in a value is not plain, or there is far more of it than it weighed."""
 
@@ -90,7 +87,7 @@ class Made:
     _scattered: bool  # attributes of instances are in it, which lie among other small objects
     outside: frozenset[str]  # tokens that stand in it
 
-    def pages_with(self, slots: Slots | None, written: Any) -> tuple[Any, Same | None]:
+    def pages_with(self, slots: tuple[layout.Table, int, int] | None, written: Any) -> tuple[Any, Same | None]:
         """Return the sorted numbers of the pages of all that memory, and of a container's `slots` (first, one after the
         last); None where they are not known. And return a note of what is on them, where it can be compared and that
         pays. To note everything would double the time of a first save, so of objects that lie alone on their pages only

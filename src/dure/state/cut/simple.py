@@ -16,6 +16,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from dure.state.memory import layout
+from dure.state.objects import classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 _METACLASSES = (type, abc.ABCMeta)
 # with one of these a class has its own way of being pickled, or of being asked for an attribute
 _OWN_WAYS = {
-    *("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
+    *(*classes.REDUCING, *classes.LOADING),
     *("__getattribute__", "__getattr__", "__class__", "__new__", "__del__"),
 }
 _STATE = ("__getstate__", "__setstate__")
 _HASH = "_attrs_cached_hash"  # of another process
-
-
 _LEAVES = {int, float, complex, str, bytes, bool, type(None)}
 Slots = tuple[tuple[str, ...], tuple[Any, ...]]  # names and members, none of a named tuple
 
@@ -40,7 +39,6 @@ class _Any:
 
 _A_DICT = _Any.__dict__["__dict__"]
 _Record = collections.namedtuple("_Record", "a")  # noqa: PYI024 - only its methods are looked at
-
 _ARGUMENTS = vars(_Record)["__getnewargs__"].__code__  # the same of all of them
 
 

@@ -24,7 +24,7 @@ _PRINTED: dict[str, Any] = {
     "nanstr": "nan", "infstr": "inf", "sign": "-", "formatter": None, "legacy": False, "override_repr": None,
 }  # fmt: skip
 _ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-_OF_PYTHON = {"sys", "warnings"}  # told from what `begin` finds
+_OF_PYTHON = {"sys", "warnings"}  # told from what `note_beginning` finds
 _COLUMNS = {"display.max_columns": 20}  # pandas takes another where it was loaded before IPython
 _waiting: Settings = {}
 _first: dict[str, Any] = {}
@@ -34,14 +34,14 @@ class _NotHereError(Exception):
     """A setting that this process cannot have; the text is the reason."""
 
 
-def begin() -> None:
+def note_beginning() -> None:
     """Note how this process is before the person's code runs: what Python and Jupyter set is nobody's setting."""
     _first.setdefault("path", list(sys.path))
     _first.setdefault("warnings", {_filter_key(one) for one in warnings.filters})
 
 
-def look() -> None:
-    """Read the settings in a process that forks others, for all of them: they begin with these."""
+def note_libraries() -> None:
+    """Note the settings of libraries in a process that forks others, which all begin with these."""
     _first["libraries"] = {name: held for name, held in read_settings().items() if name not in _OF_PYTHON}
 
 

@@ -21,6 +21,7 @@ import cloudpickle
 
 from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import classes, containers, marks, rebuild
+from dure.state.objects.classes import REDUCING
 from dure.state.objects.instances import ALONE, HASH, LEAVES, is_held, is_leaf
 from dure.state.objects.refusals import RefusedError, children
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from dure.state.objects.pickling import Reducer
 
-_WAYS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _STEPS = 200_000  # objects that are looked through for those of one type that hold themselves
 HELD = "an object whose attributes are held as a dictionary, too; dict(…) of that can be saved"
 _KNOWING = (functools.partial, types.FunctionType, enum.Enum, type)  # of their attributes
@@ -106,7 +106,7 @@ def registered(kind: type) -> Callable[[Any], Any] | None:
 
 def way_of(kind: type) -> type:
     """Return the class that says how instances are pickled."""
-    return next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in _WAYS))
+    return next(cls for cls in kind.__mro__ if any(way in vars(cls) for way in REDUCING))
 
 
 def _forgetting(kind: type) -> type | None:
@@ -122,7 +122,9 @@ def _is_compiled(kind: type) -> bool:
     way = way_of(kind)
     if way is object or is_pythons(way):
         return False
-    return not any(isinstance(vars(way).get(name), types.FunctionType | property) for name in (*_WAYS, "__setstate__"))
+    return not any(
+        isinstance(vars(way).get(name), types.FunctionType | property) for name in (*REDUCING, "__setstate__")
+    )
 
 
 def _beside(made: Any, attributes: dict[str, Any]) -> Any:
@@ -171,7 +173,7 @@ def slotted(kind: type) -> Reducer | None:
     asked: Any = kind
     if not isinstance(asked.__setattr__, types.FunctionType) or not slots_above(kind, object):
         return None
-    own = any(getattr(asked, way) is not getattr(object, way) for way in _WAYS) or hasattr(kind, "__setstate__")
+    own = any(getattr(asked, way) is not getattr(object, way) for way in REDUCING) or hasattr(kind, "__setstate__")
     if own or classes.by_reference(kind):
         return None
     return lambda _, value: (*(*value.__reduce_ex__(5), None, None)[:5], rebuild.set_state)

@@ -19,6 +19,9 @@ from typing import Any
 from dure.state.objects.rebuild import dump_code
 from dure.state.store.blobs import digest_of
 
+# methods by which a class says itself how its instances are pickled, and how they are loaded
+REDUCING = ("__reduce__", "__reduce_ex__", "__getstate__")
+LOADING = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _TOKENS: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 _CLASSES: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 # what Python itself adds to a class, or changes as it is used

@@ -12,13 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dure.state.memory.layout import HEAP_TYPE
+from dure.state.objects.classes import LOADING, REDUCING
 from dure.state.objects.instances import ALONE
 
 if TYPE_CHECKING:
     from dure.state.objects.pickling import Reducer
 
 _BUILT_IN: tuple[Any, ...] = (collections.OrderedDict, collections.defaultdict, collections.deque, dict, list, set)
-_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _PICKLED = {collections.defaultdict, collections.Counter}  # as pickle does it, where they are not cut
 
 
@@ -48,7 +48,7 @@ def base_of(kind: type) -> Any:
     own = kind.__mro__[: kind.__mro__.index(base)]
     if not all(cls.__flags__ & HEAP_TYPE for cls in own):
         return None
-    if any(way in vars(cls) for cls in own if cls is not collections.Counter for way in _WAYS):
+    if any(way in vars(cls) for cls in own if cls is not collections.Counter for way in (*REDUCING, *LOADING)):
         return None
     return base
 

@@ -23,6 +23,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dure.state.memory.layout import HEAP_TYPE
+from dure.state.objects.classes import LOADING, REDUCING
 from dure.state.objects.refusals import RefusedError, children
 from dure.state.secrecy import hidden
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from dure.state.objects.pickling import Reducer
 
-_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getattribute__")
-_OTHER_WAYS = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 LEAVES = (
     *(int, float, complex, str, bytes, type(None), range, enum.Enum, decimal.Decimal, fractions.Fraction, uuid.UUID),
     *(dt.date, dt.time, dt.timedelta, pathlib.PurePath),
@@ -56,9 +55,10 @@ def reducer_for(kind: type) -> Reducer | None:
 
 def pickled_as_pickle(kind: type) -> bool:
     """Tell whether a class leaves to pickle how its instances are saved: by their class, attributes and slots."""
-    if not kind.__flags__ & HEAP_TYPE or any(getattr(kind, way) is not getattr(object, way) for way in _WAYS):
+    ways = (*REDUCING, "__getattribute__")
+    if not kind.__flags__ & HEAP_TYPE or any(getattr(kind, way) is not getattr(object, way) for way in ways):
         return False
-    return not any(hasattr(kind, way) for way in _OTHER_WAYS) and kind not in copyreg.dispatch_table
+    return not any(hasattr(kind, way) for way in LOADING) and kind not in copyreg.dispatch_table
 
 
 class _Probe:

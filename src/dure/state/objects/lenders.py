@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state.memory.regions import Block, Mapped
 from dure.state.objects import rebuild
+from dure.state.objects.classes import REDUCING
 from dure.state.objects.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -233,8 +234,7 @@ def _of_one(array: Any, other: Any) -> bool:
     if not _is_array(array) or not _is_array(other):
         return False
     below: Any = memory_below(array)
-    ways = ("__reduce__", "__reduce_ex__", "__getstate__")
-    own = any(getattr(type(below), way, None) is not getattr(object, way, None) for way in ways)
+    own = any(getattr(type(below), way) is not getattr(object, way) for way in REDUCING)
     return below is not None and below is memory_below(other) and own
 
 

@@ -67,7 +67,6 @@ _FROZEN_KINDS = (
     NamespaceMark,
     *PLAIN,
 )
-
 _ONE_EACH = (type, types.ModuleType, enum.Enum, logging.Logger)  # which are found again by name
 
 

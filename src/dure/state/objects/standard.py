@@ -29,8 +29,6 @@ _ONE_FOR_ALL = (
     ("torch", "default_generator"),
     ("sympy", "S"),
 )
-
-
 # containers of exact built-in types, which pickle asks nobody about
 _LIVING = (
     ("builtins", "__dict__"),

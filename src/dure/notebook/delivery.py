@@ -255,7 +255,7 @@ def _relabel(report: Report | None, had: Mapping[int, Collection[str]], taken: C
 
     for here, saved, users in report.renamed if report is not None else ():
         if not users.union(had.get(id(here), ())).isdisjoint(taken):
-            labels.told_as(here, saved)
+            labels.give_as(here, saved)
 
 
 def _labels_apart(

@@ -32,11 +32,11 @@ class Relabelled:
         a cell is `running`, which may have renamed them itself.
         """
         for here, saved, _ in renamed if not running else ():
-            labels.told_as(here, saved)
+            labels.give_as(here, saved)
         for token in snapshot.apart:
             index = labels.living(token)
             if index is not None and not (running and token in self._known):
-                self._known[token] = index, labels.told(index)
+                self._known[token] = index, labels.given(index)
 
     def renew(self, snapshot: Snapshot) -> None:
         """Note what the labels in a snapshot are called now, and forget all others."""
@@ -48,5 +48,5 @@ class Relabelled:
         return [
             (index, base.needing(token))
             for token, (index, before) in self._known.items()
-            if not labels.same_told(labels.told(index), before)
+            if not labels.same_given(labels.given(index), before)
         ]

@@ -89,7 +89,7 @@ class Cutter:
         watch = self._watch if quiet is not None else None
         with remembered.lock:
             # an interrupt may come at any place: what is remembered is taken away first, and comes back when it is sure
-            remembered.keep(watch.pages_written if watch is not None else None, compared=True)
+            remembered.keep_unwritten(watch.pages_written if watch is not None else None, compared=True)
             for container, ways in found.values():
                 self._cut_one(container, ways)
             if found:
@@ -99,7 +99,9 @@ class Cutter:
                 self._cut_tree(value, linked=linked)
             if planned:
                 self._find_sharing()
-            remembered.keep(watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None)
+            remembered.keep_unwritten(
+                watch.watch_pages if watch is not None and quiet is not None and quiet.still() else None
+            )
 
     def cuts_of(self, stand_ins: Iterable[StandIn]) -> list[Cut | Branches]:
         """Return what some stand-ins stand for, each once."""

@@ -126,10 +126,12 @@ def give_up(key: int, failed: dict[int, int] = uncut) -> None:
     failed[key] = 0
 
 
-def keep(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> None:
-    """Forget the parts that have a written page: `refused` is given the sorted numbers of all pages and tells which
-    are. Without it, forget all parts. With `compared`, a part is kept where what is on its written pages is found the
-    same.
+def keep_unwritten(refused: Callable[[Any], Any] | None, *, compared: bool = False) -> None:
+    """Keep of all parts only those without a written page; with `compared` also those of which the written pages hold
+    what they held.
+
+    `refused` is given the sorted numbers of all their pages, and returns for each whether it was written, or may have
+    been; without it no part is kept.
     """
     found: list[tuple[Root, tuple[int, int], Part]] = []
     for root in every():

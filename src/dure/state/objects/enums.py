@@ -30,8 +30,8 @@ class _Member:
         self.raw = raw
 
 
-def told_anew(cls: Any, make: Any, arguments: tuple[Any, ...], state: Any, setter: Any) -> tuple[Any, Any, Any, Any]:
-    """Return how to make and fill the class; unchanged, as cloudpickle says, if it is no enumeration or typed dict."""
+def corrected(cls: Any, make: Any, arguments: tuple[Any, ...], state: Any, setter: Any) -> tuple[Any, Any, Any, Any]:
+    """Return how to make and fill a class: as cloudpickle says, but of an enumeration or a typed dict."""
     if issubclass(cls, enum.Enum):
         return _reduction(cls, state)
     if typing.is_typeddict(cls):  # whose bases are all `dict`, which nobody may name as a base of one

@@ -109,22 +109,22 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one.dtype == other.dtype and bool(one.equals(other))
 
 
-def told(index: Any) -> tuple[list[Any], dict[str, Any]]:
+def given(index: Any) -> tuple[list[Any], dict[str, Any]]:
     """Return the names of labels, with their types, and the attributes that a person gave them."""
     return [(type(name), name) for name in index.names], dict(frames.given_to(index))
 
 
-def same_told(one: tuple[list[Any], dict[str, Any]], other: tuple[list[Any], dict[str, Any]]) -> bool:
-    """Tell whether two have the same names, and the same attributes from a person."""
+def same_given(one: tuple[list[Any], dict[str, Any]], other: tuple[list[Any], dict[str, Any]]) -> bool:
+    """Tell whether two have the same names and attributes, as `given` returns them."""
     (names, mine), (others, theirs) = one, other
     try:
-        given = mine.keys() == theirs.keys() and all(bool(mine[name] == theirs[name]) for name in mine)
+        equal = mine.keys() == theirs.keys() and all(bool(mine[name] == theirs[name]) for name in mine)
     except Exception:  # what cannot be compared, such as arrays, is not known to be the same
         return False
-    return given and names == others
+    return equal and names == others
 
 
-def told_as(index: Any, other: Any) -> None:
+def give_as(index: Any, other: Any) -> None:
     """Give labels the names and a person's attributes of others."""
     index.names = other.names
     for name in frames.given_to(index):

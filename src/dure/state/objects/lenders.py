@@ -35,7 +35,7 @@ _Span = tuple[int, int]  # where memory begins and ends
 
 
 class Lenders:
-    """What one capture meets that has memory which others may be on, and what is on memory without telling whose."""
+    """The memory that one capture meets: of objects that own some, and under objects that do not tell who owns it."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.borrowed: list[_Span] = []  # memory of objects that do not own it

@@ -263,7 +263,7 @@ class Loader:
         found = make(*arguments)
         living = None if self.follow is None else labels.living(token)
         if living is not None and labels.same(living, found):
-            named = labels.same_told(labels.told(living), labels.told(found))
+            named = labels.same_given(labels.given(living), labels.given(found))
             if named or self.follow:
                 if not named:
                     self.renamed[token] = living, found

@@ -216,18 +216,19 @@ class GroupPickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.referenced.add(id(cls))
             self.needs[token] = cls
             return marks.class_ref, (token,)
+        return self._class_by_value(cls, token)
+
+    def _class_by_value(self, cls: type, token: str) -> Any:
+        """Return a class as cloudpickle does, with what that leaves out."""
         make, arguments, state, _, _, setter = super().reducer_override(cls)
         state[0].pop("__slotnames__", None)  # pickling an instance puts it there
         if issubclass(cls, ctypes.Structure | ctypes.Union):  # whose fields _fields_ makes anew
             for name in [name for name, value in state[0].items() if type(value) is _C_FIELD]:
                 del state[0][name]
         state = (classes.in_order(cls, state[0]), *state[1:])
-        make, arguments, state, setter = enums.told_anew(cls, make, arguments, state, setter)
-        if (
-            "__slots__" in cls.__dict__
-            and not issubclass(cls, enum.Enum)
-            and typing.NamedTuple not in cls.__dict__.get("__orig_bases__", ())
-        ):
+        make, arguments, state, setter = enums.corrected(cls, make, arguments, state, setter)
+        named_tuple = typing.NamedTuple in cls.__dict__.get("__orig_bases__", ())
+        if "__slots__" in cls.__dict__ and not issubclass(cls, enum.Enum) and not named_tuple:
             # cloudpickle leaves the slots out, which would give every instance a __dict__ instead
             make_kwargs = {**arguments[3], "__slots__": cls.__dict__["__slots__"]}
             arguments = (*arguments[:3], make_kwargs, *arguments[4:])

@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from dure.state import BlobError, BlobMissing, FolderBlobs, Snapshot, capture, changed, open_blobs, restore
-from dure.state.store.blobs import StoreAwayError, told
+from dure.state.store.blobs import StoreAwayError, write_errors
 
 
 def stored(blobs, digest) -> Path:
@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_a_file_server_that_went_is_a_store_that_is_away(tmp_path, number):
     with (
         pytest.raises(StoreAwayError, match="its file server does not answer: mount it again, then try again"),
-        told(tmp_path),
+        write_errors(tmp_path),
     ):
         raise OSError(number, os.strerror(number))
 

@@ -158,7 +158,7 @@ class FolderBlobs:
         """Keep a file's content and return its digest. The file is copied first: somebody may write to it meanwhile."""
         self._make(self._blobs)
         hasher = blake3()
-        with told(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:
+        with write_errors(self._blobs), tempfile.TemporaryDirectory(dir=self._blobs, prefix=".put-") as folder:
             copy = Path(folder, "copy")
             with open(path, "rb") as source, copy.open("xb") as sink:  # noqa: PTH123 - path may be any PathLike
                 while piece := source.read(CHUNK_BYTES):
@@ -185,14 +185,14 @@ class FolderBlobs:
     def get(self, digest: str) -> bytes:
         """Return the verified bytes."""
         target = self._there(digest)
-        with self._asked(digest):
+        with self._read_errors(digest):
             data = target.read_bytes()
         return unsealed(self._seal, data, digest, str(target))
 
     def get_into(self, digest: str, memory: memoryview) -> int:
         """Put the verified bytes into `memory` and return their number."""
         target = self._there(digest)
-        with self._asked(digest), target.open("rb", buffering=0) as handle:
+        with self._read_errors(digest), target.open("rb", buffering=0) as handle:
             stored = scratch(os.fstat(handle.fileno()).st_size, "stored")
             stored = stored[: handle.readinto(stored) or 0]
         return unsealed_into(self._seal, stored, digest, memory, str(target))
@@ -236,7 +236,7 @@ class FolderBlobs:
         return target
 
     @contextlib.contextmanager
-    def _asked(self, digest: str) -> Iterator[None]:
+    def _read_errors(self, digest: str) -> Iterator[None]:
         """Turn the operating system's refusals to read a blob into the store's own errors."""
         try:
             yield
@@ -246,7 +246,7 @@ class FolderBlobs:
             raise BlobError(f"Blob {digest[:12]}… in {self.root} cannot be read: {error.strerror}.") from error
 
     def _freshened(self, target: Path) -> bool:
-        with told(self._blobs):
+        with write_errors(self._blobs):
             try:
                 os.utime(target)
             except FileNotFoundError:
@@ -256,14 +256,14 @@ class FolderBlobs:
         return True
 
     def _make(self, folder: Path) -> None:
-        with told(self._blobs if folder.is_relative_to(self._blobs) else folder):
+        with write_errors(self._blobs if folder.is_relative_to(self._blobs) else folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _writing(self, target: Path) -> Iterator[Any]:
         """Give a file that becomes `target` when the block ends well and leaves nothing when it does not."""
         self._make(target.parent)
-        with told(self._blobs if target.is_relative_to(self._blobs) else target.parent):
+        with write_errors(self._blobs if target.is_relative_to(self._blobs) else target.parent):
             # O_EXCL with mode 0666: the umask and a setgid folder decide, which mkstemp's 0600 would not let them
             partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
             try:
@@ -362,7 +362,7 @@ def unseal_file(seal: Seal, source: Any, sink: Any, digest: str, where: str) -> 
 
 
 @contextlib.contextmanager
-def told(folder: Path) -> Iterator[None]:
+def write_errors(folder: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write below `folder` into one sentence with what to do."""
     try:
         yield

@@ -24,10 +24,10 @@ from dure.state.store.blobs import (
     checked,
     digest_of,
     missing,
-    told,
     unseal_file,
     unsealed,
     unsealed_into,
+    write_errors,
 )
 from dure.state.store.sealing import CHUNK_BYTES, Seal
 
@@ -74,7 +74,7 @@ class S3Blobs:
         digest = digest or digest_of(view)
         if not self._fresh(digest):
             packed = self._seal.pack(view, digest)
-            with self._asked(digest):
+            with self._store_errors(digest):
                 # bytes(): obstore keeps a reference while it sends, and the notebook's array may change meanwhile
                 self._store.put(self._key(digest), bytes(view) if packed is None else packed)
             self._claimed[digest] = time.monotonic()
@@ -89,7 +89,7 @@ class S3Blobs:
             digest = hasher.hexdigest()
             if not self._fresh(digest):
                 handle.seek(0)
-                with self._asked(digest), self._sealed(handle, digest) as sealed:
+                with self._store_errors(digest), self._sealed(handle, digest) as sealed:
                     self._store.put(self._key(digest), sealed)
                 self._claimed[digest] = time.monotonic()
         return digest
@@ -107,13 +107,13 @@ class S3Blobs:
 
     def get(self, digest: str) -> bytes:
         """Return the verified bytes."""
-        with self._asked(digest):
+        with self._store_errors(digest):
             data = self._first(digest, lambda key: bytes(self._store.get(key).bytes()))
         return unsealed(self._seal, data, digest, f"{self._where}/{digest}")
 
     def get_into(self, digest: str, memory: memoryview) -> int:
         """Put the verified bytes into `memory` and return their number."""
-        with self._asked(digest):
+        with self._store_errors(digest):
             data = self._first(digest, lambda key: memoryview(self._store.get(key).bytes()))
         return unsealed_into(self._seal, data, digest, memory, f"{self._where}/{digest}")
 
@@ -121,10 +121,10 @@ class S3Blobs:
         """Write the verified bytes to `path` and return their number."""
         target = Path(path)
         partial = target.parent / f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        with told(target.parent):
+        with write_errors(target.parent):
             try:
                 with tempfile.TemporaryFile(dir=target.parent) as stored, partial.open("xb") as sink:
-                    with self._asked(digest):
+                    with self._store_errors(digest):
                         for piece in self._first(digest, self._store.get).stream(min_chunk_size=CHUNK_BYTES):
                             stored.write(piece)
                     stored.seek(0)
@@ -142,7 +142,7 @@ class S3Blobs:
     def has(self, digest: str) -> bool:
         """Tell whether the blob is there."""
         try:
-            with self._asked(digest):
+            with self._store_errors(digest):
                 self._first(digest, self._store.head)
         except BlobMissing:
             return False
@@ -169,7 +169,7 @@ class S3Blobs:
         if time.monotonic() - self._claimed.get(digest, float("-inf")) < FRESH_S:
             return True
         try:
-            with self._asked(digest):
+            with self._store_errors(digest):
                 dated_at = self._store.head(self._key(digest))["last_modified"].timestamp()
         except BlobMissing:
             return False
@@ -188,7 +188,8 @@ class S3Blobs:
         return f"{self._prefix}/{key}" if self._prefix else key
 
     @contextlib.contextmanager
-    def _asked(self, digest: str) -> Iterator[None]:
+    def _store_errors(self, digest: str) -> Iterator[None]:
+        """Turn obstore's errors into the store's own, with what to do."""
         from obstore.exceptions import BaseError
 
         try:

@@ -251,13 +251,13 @@ def _expanded(body: bytes, frame_bytes: int) -> bytes:
         raise SealError("it is compressed and this Python has no zstd: type pip install zstandard")
     try:
         # a frame says its size first; one that lies about it is not expanded beyond what a frame may have
-        size = _told_size(zstd, body[1:])
+        size = _stated_size(zstd, body[1:])
         return bytes(zstd.decompress(body[1:])) if 0 < size <= frame_bytes else b""
     except Exception as error:
         raise SealError("a part of it is damaged") from error
 
 
-def _told_size(zstd: Any, data: bytes) -> int:
+def _stated_size(zstd: Any, data: bytes) -> int:
     if hasattr(zstd, "frame_content_size"):
         return int(zstd.frame_content_size(data))
     return int(zstd.get_frame_info(data).decompressed_size or 0)

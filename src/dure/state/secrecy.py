@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dure.state.objects import classes
-from dure.state.objects.refusals import children
+from dure.state.objects.children import children
 from dure.state.store.blobs import digest_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state.cut import plain
 from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import containers, elements
-from dure.state.objects.refusals import step_of
+from dure.state.objects.children import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import large, plain, simple
 from dure.state.memory import layout
-from dure.state.objects.refusals import children
+from dure.state.objects.children import children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable

@@ -9,6 +9,7 @@ is made again. The functions that it names are in saved snapshots by module and 
     marks          names in a pickle that only a restore can answer, such as the namespace
     rebuild        what pickles call to make objects again
     refusals       what cannot be saved, why, and where inside a value it is
+    children       what an object holds, and how a person writes the way there
     reach          which of the objects that a pickle reached may be shared
 
     instances      ordinary objects, which hold a dictionary of attributes

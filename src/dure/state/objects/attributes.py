@@ -21,9 +21,10 @@ import cloudpickle
 
 from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import classes, containers, marks, rebuild
+from dure.state.objects.children import children
 from dure.state.objects.classes import REDUCING
 from dure.state.objects.instances import ALONE, HASH, LEAVES, is_held, is_leaf
-from dure.state.objects.refusals import RefusedError, children
+from dure.state.objects.refusals import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

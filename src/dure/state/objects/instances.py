@@ -23,8 +23,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dure.state.memory.layout import HEAP_TYPE
+from dure.state.objects.children import children
 from dure.state.objects.classes import LOADING, REDUCING
-from dure.state.objects.refusals import RefusedError, children
+from dure.state.objects.refusals import RefusedError
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state.objects import attributes, rebuild
+from dure.state.objects.children import children
 from dure.state.objects.instances import LEAVES
-from dure.state.objects.refusals import RefusedError, children, reason_for
+from dure.state.objects.refusals import RefusedError, reason_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container

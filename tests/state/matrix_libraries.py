@@ -116,6 +116,18 @@ LIBRARY_ROWS = [
             "",
         ),
         (
+            "leaf with hooks on its gradient",
+            "x,seen=torch.ones(2,requires_grad=True),[]\ny=x.register_hook(lambda g: 2*g)\nx.register_post_accumulate_grad_hook(seen.append)",
+            "[x.sum().backward(),y.remove(),x.sum().backward(),x.grad.tolist(),len(seen)][3:]==[[3,3],2]",
+            "",
+        ),
+        (
+            "optimizer with a hook and an attribute",
+            "x,seen=torch.optim.Adam(torch.nn.Linear(2,2).parameters()),[]\nx.register_step_post_hook(lambda *_: seen.append(1)); x.note='mine'",
+            "x.step() is None and seen==[1] and x.note=='mine'",
+            "",
+        ),
+        (
             "state_dict shares the module's parameters",
             "m=torch.nn.Linear(2,2); x=m.state_dict()",
             "x['weight'].data_ptr()==m.weight.data_ptr()",

@@ -7,6 +7,7 @@ two tensors of one memory would part; storages are known here by their address i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import threading
@@ -26,6 +27,7 @@ _GRAPH_LEFT = (
     "The autograd graph of a tensor ({node}) stayed behind when it was saved or went to or came from a GPU cell: "
     "only its value is here. Compute it and call .backward() in one cell, or in cells with %%gpu --keep 5m."
 )
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _nodes: dict[str, Any] = {}  # by name: what stands for a node of a graph that stayed behind
 _left = threading.local()
 
@@ -38,7 +40,7 @@ class Holder:
 
 
 def reducer_for(kind: type) -> Reducer | None:
-    """Return the reducer of torch's tensors and storages; None for other types."""
+    """Return the reducer of torch's tensors, storages and optimizers; None for other types."""
     if kind is Holder:
         return _reduce_holder
     torch = sys.modules.get("torch")
@@ -50,16 +52,33 @@ def reducer_for(kind: type) -> Reducer | None:
         return lambda pickler, typed: (typed_storage, (_holder(pickler, typed._untyped_storage), typed.dtype))  # noqa: SLF001
     if issubclass(kind, torch.UntypedStorage):
         return lambda pickler, storage: (untyped_storage, (_holder(pickler, storage),))
-    return None
+    optimizers = getattr(sys.modules.get("torch.optim"), "Optimizer", ())
+    return _reduce_optimizer if issubclass(kind, optimizers) else None
+
+
+def _reduce_optimizer(_: Any, optimizer: Any) -> Any:
+    """Reduce an optimizer with its hooks and all that its own way leaves out, but for a scheduler's watch on it."""
+    made = optimizer.__reduce_ex__(5)
+    if len(made) < 3 or type(made[2]) is not dict:
+        return made
+    more = {name: item for name, item in vars(optimizer).items() if not hasattr(item, "_wrapped_by_lr_sched")}
+    return *made[:2], {**more, **made[2]}, *made[3:]
+
+
+PARTLY = (_reduce_optimizer,)
 
 
 def _reduce_tensor(_: Any, tensor: Any) -> Any:
     if not tensor.is_leaf and tensor.requires_grad:
         return _reduce_computed(tensor)
-    made = tensor.__reduce_ex__(5)
-    if not isinstance(made, tuple) or not tensor.is_leaf or tensor.grad is None or len(made) != 2:
+    hooks = {name: found for name in _HOOKS if (found := getattr(tensor, name, None))}
+    with warnings.catch_warnings() if hooks else contextlib.nullcontext():
+        if hooks:  # torch leaves them out, and says so; here they are its state
+            warnings.simplefilter("ignore")
+        made = tensor.__reduce_ex__(5)
+    if not isinstance(made, tuple) or len(made) != 2 or not (tensor.is_leaf and (hooks or tensor.grad is not None)):
         return made
-    return made[0], made[1], (tensor.grad,), None, None, set_gradient
+    return made[0], made[1], (tensor.grad, hooks), None, None, set_gradient
 
 
 def _reduce_computed(tensor: Any) -> Any:
@@ -163,9 +182,11 @@ def untyped_storage(storage: Any) -> Any:
     return storage
 
 
-def set_gradient(tensor: Any, state: tuple[Any]) -> None:
-    """Give a leaf tensor its gradient back."""
+def set_gradient(tensor: Any, state: tuple[Any, ...]) -> None:
+    """Give a leaf tensor its gradient back, and what is called with it (not in pickles of before 23 November 2026)."""
     tensor.grad = state[0]
+    for name, hooks in (state[1] if len(state) > 1 else {}).items():
+        setattr(tensor, name, hooks)
 
 
 def computed(build: Callable[..., Any], made: tuple[Any, ...], node: str) -> Any:

@@ -55,7 +55,7 @@ _SINGLETONS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_
 _CYTHON = ("cython_function_or_method", "fused_cython_function")  # each module has types of its own of these names
 _ORDERED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 # reducers that only add to what their libraries do: whoever shares an object is still to be looked for (`ties`)
-_PARTLY = (*figures.PARTLY, *others.PARTLY)
+_PARTLY = (*figures.PARTLY, *others.PARTLY, *tensors.PARTLY)
 
 
 def reducer_for(kind: type) -> Reducer | None:

@@ -148,7 +148,7 @@ def test_a_session_is_not_shared_with_a_name_that_nobody_signs_in_with(http, pla
 
 
 def test_an_administrator_sees_sizes_and_deletes_but_reads_nothing(http, team_blobs):
-    session = kept(http, team_blobs, {"secret_plan": 1})
+    session = kept(http, team_blobs, {"secret_plan": 1}, changed="secret_plan", label="secret_plan")
     detail = http("root").get(f"/api/sessions/{session}").json()
     assert detail["session"]["size_bytes"] > 0
     assert [version["document"] for version in detail["versions"]] == [None]

@@ -29,6 +29,7 @@ def kept(platform):
             size_bytes=2048,
             new_bytes=1024,
             label="번호 " + str(parent + 1),
+            changed="b, 둘, +3",
         )
         saved = plane.sessions.save(PEOPLE["alice"], request)
     yield saved.session
@@ -41,6 +42,7 @@ def test_sessions_are_listed_and_shown(dure, kept):
     assert lines[0].split() == ["SESSION", "NAME", "OWNER", "SAVED", "VERSIONS", "SIZE", "SHARED", "EXPIRES"]
     assert lines[1].split()[:3] == [kept, "deep/train.ipynb", "alice"]
     assert [line.split()[0] for line in dure("sessions", "show", "train.ipynb").stdout.splitlines()[1:]] == ["2", "1"]
+    assert "  b, 둘, +3  번호 2" in dure("sessions", "show", "train.ipynb").stdout
     content = dure("sessions", "show", f"{kept}@1").stdout
     assert "a generator" in content
     assert "저장 안 됨" in dure("--lang", "ko", "sessions", "show", f"{kept}@1").stdout

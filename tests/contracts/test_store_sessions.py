@@ -31,6 +31,7 @@ def a_version(number, *, session="s-1", at=1.0):
         python="3.11.9",
         label="before tuning",
         origin=None if number == 1 else 1,
+        changed="a, 둘, +3",
     )
 
 

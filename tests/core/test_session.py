@@ -69,6 +69,20 @@ def test_of_too_many_versions_the_labelled_ones_stay_and_what_those_between_adde
     assert surplus(labelled, SessionPolicy(), NOW).dropped == {"s-1": (1, 2)}
 
 
+def test_labelled_versions_stay_with_their_session_and_go_last_beyond_the_quota():
+    old, labelled, later, newest = (a_version(number, at=at) for number, at in enumerate((0, 1, NOW - 9, NOW), 1))
+    labelled = replace(labelled, label="before tuning")
+    other = [a_version(1, session="s-2", at=NOW - 5), a_version(2, session="s-2", at=NOW - 4)]
+    versions = [old, labelled, later, newest, *other]
+    assert surplus(versions, SessionPolicy(), NOW).dropped == {"s-1": (1,)}
+    for quota_bytes, dropped in (
+        (230, {"s-1": (1,)}),
+        (225, {"s-1": (1, 3), "s-2": (1,)}),
+        (215, {"s-1": (1, 2, 3), "s-2": (1,)}),
+    ):
+        assert surplus(versions, SessionPolicy(quota_bytes=quota_bytes), NOW).dropped == dropped
+
+
 @given(
     st.lists(
         st.tuples(st.integers(1, 3), st.integers(0, 60), st.integers(1, 200), st.integers(0, 50)),

@@ -186,6 +186,25 @@ def test_undo_takes_back_the_last_cell_that_changed_anything(desk):
     assert kernel.value("x") == "[1]"
 
 
+def test_a_list_of_versions_tells_what_each_changed(desk):
+    kernel = desk.open()
+    for code in ("x = [1]; same = 5; also = 6; more = 7", "x.append(2); rows = iter('ab'); gen = (r for r in rows)"):
+        kernel.run(code)
+        settled(desk)
+    desk.crash(kernel)
+    again = desk.open()
+    for code in ("del same", "print(x)", "%session undo", "pass"):
+        again.run(code)
+        settled(desk)
+    session = desk.plane.store.sessions.find("alice", "vision", "train.ipynb")
+    versions = desk.plane.store.sessions.versions([session.id])
+    changed = [version.changed for version in versions if version.changed]
+    assert changed == ["also, more, same, +1", "gen, rows, x", "same", "same"]
+    table = told(again.run("%session list"))
+    assert re.search(r"^version +saved +cell +variables +size +new +changed +label$", table, re.MULTILINE)
+    assert re.search(r" same +from version 3$", table, re.MULTILINE), table
+
+
 def test_undo_names_what_the_cell_made_that_cannot_be_saved_and_stays(desk):
     kernel = desk.open()
     kernel.run("x = 1")

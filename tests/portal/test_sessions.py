@@ -34,6 +34,7 @@ def kept(plane):
             size_bytes=3 * 2**30,
             new_bytes=1024,
             label="before lunch",
+            changed="<b>rows, a",
         )
         saved = plane.sessions.save(ALICE, request)
     return saved.session
@@ -46,6 +47,7 @@ def test_the_list_and_one_session(plane, kept):
     assert "3.0 GiB" in page
     page = client.get(f"sessions/{kept}").text
     assert "before lunch" in page
+    assert page.count("<td>&lt;b&gt;rows, a</td>") == 2
     assert "a generator" in page
     assert "<i>train" not in page
     page = client.get(f"sessions/{kept}?before=1&after=2").text

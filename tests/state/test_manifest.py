@@ -25,6 +25,7 @@ from dure.state import (
     verify,
 )
 from dure.state.identity import fingerprint_problems
+from dure.state.inspection import diff_text
 from dure.state.objects.loading import module_now
 
 
@@ -137,6 +138,15 @@ def test_diff_and_describe(blobs):
     found = diff(before, after)
     assert (found.added, found.removed, found.changed) == (("new",), ("gone",), ("b", "c"))
     assert "4 variables in 3 groups" in describe(after)
+
+
+def test_what_differs_is_told_shortly(blobs):
+    before = capture({"a": 1, "b": 2, "same": 3}, blobs=blobs)
+    after = capture({"a": 2, "same": 3, "rows": (row for row in "ab"), "x" * 80: 4, "c": 5}, blobs=blobs)
+    assert diff_text(before, after) == "a, b, c, +2"
+    assert diff_text(None, before) == "a, b, same"
+    assert diff_text(before, before) == ""
+    assert diff_text(None, capture({"x" * 80: 4}, blobs=blobs)) == "+1"
 
 
 def test_a_module_differs_only_where_it_is_another_one(tmp_path):

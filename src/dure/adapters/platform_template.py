@@ -141,7 +141,7 @@ data_classes:
   - {{name: private, may_leave: false}}
 
 # What notebooks hold is saved after each cell and brought back when they are opened again. A session that nobody has
-# used for ttl_days goes; beyond quota_bytes a person's oldest versions go.
+# used for ttl_days goes; beyond quota_bytes a person's oldest versions go, those with a label last.
 sessions:
   save: true
   ttl_days: 30

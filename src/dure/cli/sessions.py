@@ -117,11 +117,11 @@ def show(ctx: click.Context, name: str, *, as_json: bool) -> None:
         print_json(detail)
         return
     heads = (
-        ("버전", "저장", "셀", "변수", "크기", "추가", "이름표")
+        ("버전", "저장", "셀", "변수", "크기", "추가", "변경", "이름표")
         if korean
-        else ("VERSION", "SAVED", "CELL", "VARIABLES", "SIZE", "NEW", "LABEL")
+        else ("VERSION", "SAVED", "CELL", "VARIABLES", "SIZE", "NEW", "CHANGED", "LABEL")
     )
-    table(heads, [_row(version, korean=korean) for version in detail.versions], "")
+    table(heads, [_row(version, korean=korean) for version in detail.versions], "", spare=(5, 3))
 
 
 def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
@@ -134,6 +134,7 @@ def _row(version: VersionView, *, korean: bool) -> tuple[str, ...]:
         str(version.variables),
         size_text(version.size_bytes),
         size_text(version.new_bytes),
+        version.changed,
         version.label or origin_word,
     )
 

@@ -389,6 +389,7 @@ def _version_of(request: SaveRequest, session_id: str, now: float) -> Version:
         python=request.python,
         label=request.label,
         origin=request.origin,
+        changed=request.changed,
     )
 
 
@@ -407,6 +408,7 @@ def _version_view(version: Version, *, readable: bool) -> VersionView:
         label=version.label if readable else "",
         origin=version.origin,
         document=version.document if readable else None,
+        changed=version.changed if readable else "",
     )
 
 

@@ -53,7 +53,7 @@ class Version:
     """A saved namespace. `document` is the digest of what describes it; the platform sees sizes, never values.
 
     `cell` is the execution count of the last cell that it holds, `origin` the version whose state it brought back (by
-    undo, restore or fork), `new_bytes` what it added to the version before it.
+    undo, restore or fork), `new_bytes` what it added to the version before it, `changed` some names that differ.
     """
 
     session: str
@@ -70,6 +70,7 @@ class Version:
     python: str = ""
     label: str = ""
     origin: int | None = None
+    changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Surplus:
 def surplus(versions: Sequence[Version], policy: SessionPolicy, now: float) -> Surplus:
     """Return which of one person's versions go: too old, too many of one session, or beyond the quota.
 
-    The newest of a session never goes, and of too many the labelled ones go last. Beyond time and quota the oldest go
-    first, whosever session they are of.
+    The newest of a session never goes. Labelled ones go by time with their session only, and else after all others.
+    Beyond the quota the oldest go first, whosever session they are of.
     """
     chains: dict[str, list[Version]] = {}
     for version in sorted(versions, key=lambda version: version.number):
@@ -108,19 +109,25 @@ def surplus(versions: Sequence[Version], policy: SessionPolicy, now: float) -> S
         dropped.setdefault(gone.session, []).append(gone.number)
 
     for chain in chains.values():
-        while len(chain) > 1 and chain[0].at < now - policy.ttl_s:
-            drop(chain)
+        for index in reversed(range(len(chain) - 1)):
+            if chain[index].at < now - policy.ttl_s and not chain[index].label:
+                drop(chain, index)
         while len(chain) > MAX_VERSIONS:
-            drop(chain, next((index for index, version in enumerate(chain[:-1]) if not version.label), 0))
+            drop(chain, _first(chain))
     total = {session: held_bytes(chain) for session, chain in chains.items()}
     while sum(total.values()) > policy.quota_bytes:
         longer = [chain for chain in chains.values() if len(chain) > 1]
         if not longer:
             break
-        oldest = min(longer, key=lambda chain: chain[0].at)
-        drop(oldest)
-        total[oldest[0].session] = held_bytes(oldest)
-    return Surplus({session: tuple(numbers) for session, numbers in dropped.items()}, sum(total.values()))
+        chain = min(longer, key=lambda chain: (bool(chain[_first(chain)].label), chain[_first(chain)].at))
+        drop(chain, _first(chain))
+        total[chain[0].session] = held_bytes(chain)
+    return Surplus({session: tuple(sorted(numbers)) for session, numbers in dropped.items()}, sum(total.values()))
+
+
+def _first(chain: Sequence[Version]) -> int:
+    """Return which of a session's versions goes first: the oldest without a label, else the oldest."""
+    return next((index for index, version in enumerate(chain[:-1]) if not version.label), 0)
 
 
 def left_bytes(after: Version, gone_bytes: int) -> int:

@@ -13,6 +13,7 @@ from dure.state.store.blobs import BlobError, Blobs, digest_of
 if TYPE_CHECKING:
     from dure.state.manifest import Snapshot
 
+_NAMED, _NAMED_CHARS = 3, 60  # of the names that differ, in a list of versions
 _MODULE_AT = 2  # after the names of what imports it again
 
 
@@ -47,6 +48,24 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
             )
         ),
     )
+
+
+def diff_text(before: Snapshot | None, after: Snapshot) -> str:
+    """Return the names that differ as a list of versions shows them, `a, b, c, +3`: what came to be unsavable, too.
+
+    `before` None: there was nothing before.
+    """
+    names = {*after.variables, *after.unsaved}
+    if before is not None:
+        found = diff(before, after)
+        names = {*found.added, *found.removed, *found.changed, *after.unsaved.keys() - before.unsaved.keys()}
+    shown: list[str] = []
+    for name in sorted(names)[:_NAMED]:
+        if len(", ".join([*shown, name])) > _NAMED_CHARS:
+            break
+        shown.append(name)
+    more = len(names) - len(shown)
+    return ", ".join([*shown, *([f"+{more}"] if more else [])])
 
 
 def _module(name: str, snapshot: Snapshot) -> str:

@@ -43,6 +43,7 @@ class SaveRequest(Wire):
     python: Annotated[str, Field(max_length=40)] = ""
     label: Annotated[str, Field(max_length=200)] = ""
     origin: Count | None = None
+    changed: Annotated[str, Field(max_length=200)] = ""
 
 
 class ShareRequest(Wire):
@@ -100,7 +101,7 @@ class SessionView(View):
 
 
 class VersionView(View):
-    """A version. `document` is None for whom its contents are not."""
+    """A version. `document` is None, and `label` and `changed` say nothing, for whom its contents are not."""
 
     number: int
     parent: int
@@ -115,6 +116,7 @@ class VersionView(View):
     label: str = ""
     origin: int | None = None
     document: str | None = None
+    changed: str = ""
 
 
 class SessionList(View):

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 HEAD_ROW = 1
 
 metadata = MetaData(
@@ -126,6 +126,7 @@ session_versions = Table(
     Column("python", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("origin", Integer),
+    Column("changed", Text, nullable=False, server_default=""),
 )
 
 # What attempts that ended used, by UTC day.

@@ -150,7 +150,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
         return
     saver_of(notebook)
     flushed(notebook)
-    keys = ("version", "at", "cell", "variables", "size", "new", "label")
+    keys = ("version", "at", "cell", "variables", "size", "new", "changed", "label")
     columns = [say(f"column_{key}") for key in keys]
     versions = detail_of(notebook).versions
     rows = [
@@ -161,6 +161,7 @@ def _list(notebook: NotebookSession, rest: Sequence[str]) -> None:
             version.variables,
             size_text(version.size_bytes),
             size_text(version.new_bytes),
+            version.changed,
             version.label or (say("from_version", origin=version.origin) if version.origin else ""),
         )
         for version in versions[:_SHOWN]

@@ -243,6 +243,7 @@ class Saver:
 
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
         from dure.state import diff
+        from dure.state.inspection import diff_text
         from dure.wire.sessions import SaveRequest, SessionDocument
 
         if self.fenced:  # frozen before that was known
@@ -274,6 +275,7 @@ class Saver:
             python=str(snapshot.fingerprint.get("python", "")),
             label=facts.label,
             origin=facts.origin,
+            changed=diff_text(self.base, snapshot) if self.base is not None or not self.journal.number else "",
         )
         journal = self.journal
         journal.add(request.model_dump(exclude={"parent"}, exclude_none=True), facts.ended)

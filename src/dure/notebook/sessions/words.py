@@ -434,6 +434,7 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "column_variables": ("variables", "변수"),
     "column_size": ("size", "크기"),
     "column_new": ("new", "추가"),
+    "column_changed": ("changed", "변경"),
     "column_label": ("label", "이름표"),
     "column_session": ("session", "세션"),
     "column_name": ("name", "이름"),

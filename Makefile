@@ -20,25 +20,25 @@ up: $(READY) ## start everything on this machine
 demo: $(READY) ## the scripted tour
 	@$(BIN)/dure demo
 
-# Playwright's synchronous fixtures break asynchronous tests of the same process, so browser tests have their own, and
-# those of the portal and of the whole platform each theirs. Memory is not watched for changes in a process that maps
-# an io_uring, as uvloop makes one, so tests of snapshots keep away from the servers' processes.
-# Tests that share an outside thing (a PostgreSQL server, say) carry @pytest.mark.xdist_group and stay in one process.
+# Playwright's synchronous fixtures break asynchronous tests of the same process, so browser tests have processes of
+# their own. Memory is not watched for changes in a process that maps an io_uring, as uvloop makes one, so tests of
+# snapshots keep away from the servers' processes.
+# Tests that share an outside thing (a PostgreSQL server, say) carry @pytest.mark.xdist_group and stay in one process;
+# those of a browser share what their file starts, and the files that take longest come first.
 test: $(READY) ## all tests
 	@failed=0; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests \
 		--ignore=tests/e2e --ignore=tests/portal --ignore=tests/state || failed=1; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/state || failed=1; \
-	$(BIN)/python -m pytest tests/portal || failed=1; \
-	$(BIN)/python -m pytest tests/e2e || failed=1; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/portal || failed=1; \
 	exit $$failed
 
 # A test of real servers may meet a taken port on a busy machine; what fails a second time, alone, is a defect.
 test-again: $(READY) ## only what failed in the last `make test`, once more
 	@failed=0; known=.pytest_cache/v/cache/lastfailed; \
-	for part in tests/portal tests/e2e; do \
-		if grep -q "\"$$part" $$known; then $(BIN)/python -m pytest --last-failed $$part || failed=1; fi; \
-	done; \
+	if grep -q '"tests/\(portal\|e2e\)' $$known; then \
+		$(BIN)/python -m pytest --last-failed tests/e2e tests/portal || failed=1; \
+	fi; \
 	if grep '"tests/' $$known | grep -qv '"tests/\(portal\|e2e\)'; then \
 		$(BIN)/python -m pytest --last-failed tests --ignore=tests/e2e --ignore=tests/portal || failed=1; \
 	fi; \

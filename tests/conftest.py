@@ -1,5 +1,5 @@
-"""What all tests share: which examples hypothesis looks at (tests/examples.py), and one folder for everything
-temporary, which goes when the run ends.
+"""What all tests share: which examples hypothesis looks at (tests/examples.py), one folder for everything temporary,
+which goes when the run ends, and the real browser.
 """
 
 import asyncio
@@ -8,6 +8,8 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from tests import examples
 
@@ -35,3 +37,11 @@ def pytest_configure(config):
     os.environ["TMPDIR"] = folder
     tempfile.tempdir = None
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One for the whole process: a second beside it cannot be driven from the same thread."""
+    from tests import browsers
+
+    yield from browsers.launched()

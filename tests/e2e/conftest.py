@@ -5,14 +5,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
 
 from dure.adapters import processes
 from dure.hub import front_door
 from dure.hub.front_door import FrontDoor
-from tests.e2e.hub_browser import PATIENCE_S, HubBrowser
-
-expect.set_options(timeout=PATIENCE_S * 1000)
+from tests.e2e.hub_browser import HubBrowser
 
 TINY_CONTROL = [sys.executable, str(Path(__file__).with_name("tiny_control.py")), "{control_port}"]
 TEAMS = {"vision": ["alice", "bob"], "speech": ["carol"]}

@@ -8,8 +8,7 @@ import httpx
 import websocket
 
 from dure.main.tour.workspace import execute_request
-
-PATIENCE_S = 120.0  # a machine may be that busy; what never comes takes this long to fail
+from tests.browsers import PATIENCE_S
 
 
 def wait_for(condition, what):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dure.adapters import processes
 from dure.client import Client, Login
-from tests.e2e.hub_browser import PATIENCE_S, HubBrowser
+from tests.browsers import PATIENCE_S
+from tests.e2e.hub_browser import HubBrowser
 
 PLATFORM = """\
 name: test

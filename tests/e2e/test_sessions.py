@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from dure.main.tour.workspace import execute_request
+from tests.browsers import needs_browser
 from tests.e2e.hub_browser import Kernel, wait_for
 from tests.e2e.real import new_page, up, write_platform
-from tests.e2e.test_browser import CHROMIUM, QUIET
 
 PICTURES = os.environ.get("DURE_PICTURES")
 
@@ -173,29 +173,27 @@ def test_the_idle_culler_stops_a_workspace_and_reopening_restores(whole, alice):
     again.close()
 
 
+@needs_browser
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_stop_my_server_and_sign_out_in_the_browser_lose_nothing(whole, alice):
+def test_stop_my_server_and_sign_out_in_the_browser_lose_nothing(whole, alice, chromium):
     notebook = Notebook(alice, "alice", "stopped.ipynb")
     assert notebook.shown("first = 'one' * 1000; len(first)").endswith("3000")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = new_page(browser)
-        page.goto(whole.link_for("alice"))
-        page.wait_for_url(f"{whole.url}services/dure/**")
-        page.goto(f"{whole.url}hub/home")
-        page.locator("#stop").click()
-        wait_for(lambda: not alice.server("alice"), "the end of the workspace")
-        notebook.close()
-        alice.start_workspace("alice")
-        notebook = Notebook(alice, "alice", "stopped.ipynb")
-        assert "Restored 1 variable of stopped.ipynb" in notebook.shown("second = first.upper(); second[:3]")
-        page.goto(f"{whole.url}hub/logout")
-        page.wait_for_load_state()
-        refused = page.goto(f"{whole.url}user/alice/api/sessions")
-        assert refused is not None
-        assert refused.status != 200
-        browser.close()
+    page = new_page(chromium)
+    page.goto(whole.link_for("alice"))
+    page.wait_for_url(f"{whole.url}services/dure/**")
+    page.goto(f"{whole.url}hub/home")
+    page.locator("#stop").click()
+    wait_for(lambda: not alice.server("alice"), "the end of the workspace")
+    notebook.close()
+    alice.start_workspace("alice")
+    notebook = Notebook(alice, "alice", "stopped.ipynb")
+    assert "Restored 1 variable of stopped.ipynb" in notebook.shown("second = first.upper(); second[:3]")
+    page.goto(f"{whole.url}hub/logout")
+    page.wait_for_load_state()
+    refused = page.goto(f"{whole.url}user/alice/api/sessions")
+    assert refused is not None
+    assert refused.status != 200
+    page.context.close()
     # Signing out in one browser ends no workspace: what runs there runs on, saved after each cell as ever.
     assert alice.server("alice")
     wait_for(lambda: newest(alice, "stopped.ipynb") >= 2, "the save of the last cell")
@@ -207,9 +205,9 @@ def test_stop_my_server_and_sign_out_in_the_browser_lose_nothing(whole, alice):
     notebook.close()
 
 
+@needs_browser
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
+def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice, chromium):
     cells: list[dict[str, object]] = [
         {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None, "id": f"c{at}"}
         for at, source in enumerate(["answer = 42; rows = (row for row in 'ab')", "print('the answer is', answer)"])
@@ -217,30 +215,28 @@ def test_in_jupyterlab_the_line_stands_in_the_first_cells_output(whole, alice):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     document = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (whole.state_dir / "homes" / "alice" / "seen.ipynb").write_text(json.dumps(document))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = new_page(browser, viewport={"width": 1200, "height": 760})
-        page.goto(whole.link_for("alice"))
-        page.wait_for_url(f"{whole.url}services/dure/**")
-        opened(page, whole)
-        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        wait_for(lambda: newest(alice, "seen.ipynb") >= 1, "the first cell's save")
-        base = "/user/alice/"
-        headers = {"X-XSRFToken": alice.xsrf(base), "Referer": f"{alice.url}user/alice/lab"}
-        found = alice.http.get("user/alice/api/sessions").json()
-        ended = next(each for each in found if each["path"] == "seen.ipynb")
-        assert alice.http.delete(f"user/alice/api/sessions/{ended['id']}", headers=headers).status_code == 204
-        opened(page, whole)
-        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
-        page.keyboard.press("Shift+Enter")
-        outputs = page.locator(".jp-OutputArea-output")
-        expect(outputs.filter(has_text="Restored 1 variable of seen.ipynb")).to_be_visible()
-        expect(outputs.filter(has_text="rows (cell 1: a generator")).to_be_visible()
-        expect(outputs.filter(has_text="the answer is 42")).to_be_visible()
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / "session.png")
-        browser.close()
+    page = new_page(chromium, viewport={"width": 1200, "height": 760})
+    page.goto(whole.link_for("alice"))
+    page.wait_for_url(f"{whole.url}services/dure/**")
+    opened(page, whole)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    wait_for(lambda: newest(alice, "seen.ipynb") >= 1, "the first cell's save")
+    base = "/user/alice/"
+    headers = {"X-XSRFToken": alice.xsrf(base), "Referer": f"{alice.url}user/alice/lab"}
+    found = alice.http.get("user/alice/api/sessions").json()
+    ended = next(each for each in found if each["path"] == "seen.ipynb")
+    assert alice.http.delete(f"user/alice/api/sessions/{ended['id']}", headers=headers).status_code == 204
+    opened(page, whole)
+    page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.filter(has_text="Restored 1 variable of seen.ipynb")).to_be_visible()
+    expect(outputs.filter(has_text="rows (cell 1: a generator")).to_be_visible()
+    expect(outputs.filter(has_text="the answer is 42")).to_be_visible()
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "session.png")
+    page.context.close()
 
 
 def opened(page, whole):

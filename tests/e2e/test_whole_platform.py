@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from dure.adapters import processes
 from dure.wire.messages import JobRequest
+from tests.browsers import needs_browser
 from tests.e2e.hub_browser import HubBrowser, wait_for
 from tests.e2e.real import END_S, Up, dure, new_page, up, write_platform
-from tests.e2e.test_browser import CHROMIUM, QUIET
 
 # With it set, the picture of the README is taken anew.
 PICTURES = os.environ.get("DURE_PICTURES")
@@ -72,16 +72,6 @@ def root1(whole):
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def page(whole, chromium):
     page = new_page(chromium, viewport={"width": 1200, "height": 760})
     page.goto(whole.link_for("alice"))
@@ -109,12 +99,14 @@ def ended(client, job_id):
     )
 
 
+@needs_browser
 @pytest.mark.browser
 def test_the_link_ends_in_a_portal_that_knows_the_name(whole, page):
     expect(page.get_by_role("banner")).to_contain_text("alice")
     expect(page.locator("main")).to_contain_text("node-1")
 
 
+@needs_browser
 @pytest.mark.browser
 def test_my_notebook_runs_a_gpu_cell_with_no_set_up(whole, page, bob):
     holder = bob.submit(sleep(600, tier="gold"))

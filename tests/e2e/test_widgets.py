@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.browsers import needs_browser
 from tests.e2e.real import new_page, up, write_platform
-from tests.e2e.test_browser import CHROMIUM, QUIET
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
+pytestmark = [pytest.mark.browser, needs_browser]
 PICTURES = os.environ.get("DURE_PICTURES")
 SLIDER = """%%gpu
 import time, ipywidgets as w
@@ -35,7 +35,7 @@ def whole(tmp_path_factory):
         yield running
 
 
-def test_a_slider_and_a_progress_bar_live_while_the_cell_runs_elsewhere(whole):
+def test_a_slider_and_a_progress_bar_live_while_the_cell_runs_elsewhere(whole, chromium):
     browser_of_alice, client = whole.person("alice")
     browser_of_alice.start_workspace("alice")
     client.close()
@@ -51,30 +51,28 @@ def test_a_slider_and_a_progress_bar_live_while_the_cell_runs_elsewhere(whole):
         "nbformat_minor": 5,
     }
     (whole.state_dir / "homes" / "alice" / "widgets.ipynb").write_text(json.dumps(document))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = new_page(browser, viewport={"width": 1200, "height": 760})
-        page.goto(whole.link_for("alice"))
-        page.wait_for_url(f"{whole.url}services/dure/**")
-        page.goto(f"{whole.url}user/alice/lab/tree/widgets.ipynb?reset")
-        expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle")
-        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        handle = page.locator(".widget-slider .noUi-handle")
-        expect(handle).to_be_visible()
-        handle.focus()
-        for value in (2, 3):
-            page.keyboard.press("ArrowRight")
-            expect(page.locator(".widget-label", has_text=f"heard {value}")).to_be_visible()
-        expect(page.locator(".jp-OutputArea-output", has_text="moved to 3")).to_be_visible()
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / "slider.png")
-        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
-        page.keyboard.press("Shift+Enter")
-        bar = page.locator(".widget-html-content", has_text="200/200")
-        expect(bar).to_be_visible()
-        page.keyboard.press("Shift+Enter")
-        expect(page.locator(".jp-OutputArea-output", has_text="last is 3")).to_be_visible()
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / "widgets.png")
-        browser.close()
+    page = new_page(chromium, viewport={"width": 1200, "height": 760})
+    page.goto(whole.link_for("alice"))
+    page.wait_for_url(f"{whole.url}services/dure/**")
+    page.goto(f"{whole.url}user/alice/lab/tree/widgets.ipynb?reset")
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle")
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    handle = page.locator(".widget-slider .noUi-handle")
+    expect(handle).to_be_visible()
+    handle.focus()
+    for value in (2, 3):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".widget-label", has_text=f"heard {value}")).to_be_visible()
+    expect(page.locator(".jp-OutputArea-output", has_text="moved to 3")).to_be_visible()
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "slider.png")
+    page.locator(".jp-Notebook .jp-Cell .cm-content").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    bar = page.locator(".widget-html-content", has_text="200/200")
+    expect(bar).to_be_visible()
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output", has_text="last is 3")).to_be_visible()
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "widgets.png")
+    page.context.close()

@@ -13,7 +13,6 @@ from functools import partial
 import httpx
 import pytest
 import uvicorn
-from playwright.sync_api import expect, sync_playwright
 
 from dure.adapters.blobs import FolderBlobStores
 from dure.adapters.identity.token import TokenIdentity
@@ -41,15 +40,6 @@ MATE = Principal("minho", admin=False, teams=("vision",))
 ADA = Principal("ada", admin=True, teams=("vision",))
 TOKENS = {f"{person.name}-0123456789abcdef": person for person in (ALICE, BOB, MATE, ADA)}
 DEADLINE_S = 60.0
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def until(condition, what):
@@ -198,15 +188,6 @@ def plane(tmp_path, request):
     found.loop.start()
     yield found
     found.close()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    expect.set_options(timeout=DEADLINE_S * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

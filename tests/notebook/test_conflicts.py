@@ -112,14 +112,23 @@ def test_two_cells_at_once_on_one_name_conflict_loudly(kernel: NotebookKernel, t
     assert kernel.run("count = 0").ok
     detached(kernel, tmp_path / "first", "--on-conflict fail", "count += 1\nalso = 1")
     assert kernel.run("first = handle").ok
-    detached(kernel, tmp_path / "second", "--on-conflict fail", "count += 1\nalso_second = 1")
+    detached(kernel, tmp_path / "second", "--on-conflict fail", "count += 1\nalso_second = 1\nos.chdir('/')")
     (tmp_path / "first").touch()
     (tmp_path / "second").touch()
     assert kernel.run("first.result()").ok
-    shown = kernel.run("handle.result()")
-    assert "count changed in the notebook" in shown.traceback
-    assert "--on-conflict take" in shown.traceback
-    assert kernel.value("count, 'also' in dir(), 'also_second' in dir()") == "(1, True, False)"
+    here = kernel.value("__import__('os').getcwd()")
+    for _ in range(2):
+        shown = kernel.run("handle.result()")
+        assert "count changed in the notebook" in shown.traceback
+        assert "--on-conflict take" in shown.traceback
+        assert kernel.value("count, 'also' in dir(), 'also_second' in dir()") == "(1, True, False)"
+        assert kernel.value("__import__('os').getcwd()") == here, "nothing of it is brought"
+    attached = kernel.run("%gpu attach")
+    assert attached.ok, attached.traceback
+    assert "count changed in the notebook while the cell was away, so the notebook's own was kept" in attached.stream(
+        "stderr"
+    )
+    assert kernel.value("count, also_second, os.getcwd()") == "(1, 1, '/')"
 
 
 def test_what_a_failed_cell_had_changed_comes_only_when_asked_for(kernel: NotebookKernel):
@@ -133,6 +142,19 @@ def test_what_a_failed_cell_had_changed_comes_only_when_asked_for(kernel: Notebo
     assert "was brought (--keep-partial): reached, steps" in shown.lines[-1]
     assert kernel.value("steps, reached") == "([1], 'here')"
     assert "changed nothing" not in str(kernel.run("%gpu attach").lines), "its output again, and nothing else"
+
+
+def test_what_a_failed_cell_had_changed_may_be_refused_whole(kernel: NotebookKernel, tmp_path: Path):
+    assert kernel.run("steps = []").ok
+    detached(kernel, tmp_path / "gate", "--on-conflict fail --keep-partial", "steps.append(1)\ngot_to = 1\n1 / 0")
+    assert kernel.run("steps.append('mine')").ok
+    (tmp_path / "gate").touch()
+    shown = kernel.run("%gpu attach")
+    assert "steps changed in the notebook while the cell was away, so nothing of" in str(shown.lines)
+    assert kernel.value("steps, 'got_to' in dir()") == "(['mine'], False)"
+    shown = kernel.run("%gpu attach")
+    assert "was brought (--keep-partial): got_to" in str(shown.lines)
+    assert kernel.value("steps, got_to") == "(['mine'], 1)"
 
 
 def test_what_an_interrupted_cell_had_changed_comes_too(kernel: NotebookKernel):

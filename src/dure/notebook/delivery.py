@@ -176,8 +176,7 @@ def deliver(
         conflicts |= {name for group in mates if group & conflicts for name in group & namespace.keys() & values.keys()}
         result.conflicts = tuple(sorted(name for name in conflicts if not _same_import(name, values, namespace)))
     if result.conflicts and on_conflict == "fail":
-        result.refused = True
-        return result
+        return Delivered(conflicts=result.conflicts, refused=True)
     aside = {name: values.pop(name) for name in result.conflicts if name in values}
     twins = {name: _free_name(f"{name}_from_gpu", namespace, values) for name in aside} if on_conflict == "both" else {}
     had = {id(index): names for index, names in relabelled}

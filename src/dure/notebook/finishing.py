@@ -37,10 +37,12 @@ def finish(
 ) -> Any:
     """Commit a job's results and show its last line, or raise what shows how it failed. Returns the last value.
 
-    `on_conflict` None: as the cell was sent with.
+    `on_conflict` None: as the cell was sent with, but who attaches to what was refused wants what can be had.
     """
     from dure.client.words import end_line
 
+    if watching_only and sent is not None and sent.refused:
+        on_conflict = on_conflict or "keep"
     job, lang = outcome.job, context.language()
     if outcome.left or outcome.problem is not None or job is None:
         if job is None:
@@ -54,7 +56,7 @@ def finish(
         left_kept = (say("kept_gone", job=sent.kept_gone.job.id),)
         keeping.tell_left(kernel, client, sent.kept_gone)
     if (end.get("status") != "ok") if kept else (job.phase != "succeeded"):
-        nothing = job.kind == "cell" and end and not (end.get("partial") or end.get("left"))
+        refused, nothing = "", job.kind == "cell" and end and not (end.get("partial") or end.get("left"))
         details = (say("nothing_committed"),) if nothing else ()
         if end.get("left"):
             _bring_left(kernel, client, job, end["left"], on_conflict)
@@ -63,17 +65,19 @@ def finish(
             partial = _deliver(kernel, client, job, end, sent, on_conflict)
             kernel.tell(partial.notes)
             names = ", ".join([*partial.changed, *(f"del {name}" for name in partial.deleted)])
-            told = say("partial_committed", names=names) if names else say("partial_nothing")
-            details = () if brought and not names else (told,)
+            refused = _refusal(kernel, job, partial)
+            told = say("partial_committed", names=names) if names else refused or say("partial_nothing")
+            details = () if (brought or partial.conflicts) and not (names or refused) else (told,)
         elif sent is not None:
             sent.before = FreshKernel()  # as below
-        records.forget(job.id)
+        if not refused:
+            records.forget(job.id)
         status.show(line, (*details, *left_kept))
         raise failure_of(outcome, job, end)
     delivered = _deliver(kernel, client, job, end, sent, on_conflict)
-    if delivered.refused:
+    if refused := _refusal(kernel, job, delivered):
         status.show(line, left_kept)
-        raise QuietError(say("conflict_fail", names=", ".join(delivered.conflicts), job=job.id))
+        raise QuietError(refused)
     records.forget(job.id)
     graphs = (say("graphs_left", names=", ".join(delivered.graphs_left)),) if delivered.graphs_left else ()
     status.show(line, (*graphs, *left_kept))
@@ -82,6 +86,15 @@ def finish(
         _bring_left(kernel, client, job, end["left"], on_conflict)
     set_last_value(kernel.shell, delivered.last_value)
     return delivered.last_value
+
+
+def _refusal(kernel: Kernel, job: JobView, delivered: Delivered) -> str:
+    """Return what tells that nothing was brought, "" where it was."""
+    if not delivered.refused:
+        return ""
+    if job.id in kernel.sent:
+        kernel.sent[job.id].refused = True
+    return say("conflict_fail", names=", ".join(delivered.conflicts), job=job.id)
 
 
 def _deliver(  # noqa: PLR0917 -- one cell's end
@@ -153,7 +166,7 @@ def _bring_left(kernel: Kernel, client: Client, job: JobView, left: dict[str, An
     except (BlobError, ManifestError) as error:
         kernel.note(say("load_failed", job=job.id, reason=error))
         return
-    kernel.tell(done.notes)
+    kernel.tell([*done.notes, *filter(None, [_refusal(kernel, job, done)])])
     if done.changed:
         kernel.note(say("left_brought", names=", ".join(done.changed)))
 

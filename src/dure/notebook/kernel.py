@@ -29,6 +29,7 @@ class Sent:
     number: int = 1
     on_conflict: str = "keep"
     delivered: bool = False
+    refused: bool = False  # the person knows that nothing came
     last_value: Any = None
     random: dict[str, Any] | None = None  # the random generators' states as the cell left
     settings: Settings | None = None  # of libraries, as the cell left

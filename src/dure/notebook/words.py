@@ -227,12 +227,13 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     ),
     "conflict_fail": (
         (
-            "{names} changed in the notebook while the cell was away, so nothing of {job} was brought. To take the "
-            "job's: `%gpu attach {job} --on-conflict take`; to keep yours and bring the rest: `--on-conflict keep`."
+            "{names} changed in the notebook while the cell was away, so nothing of {job} was brought. To keep yours "
+            "and bring the rest: `%gpu attach {job}`; to take the job's: `%gpu attach {job} --on-conflict take`."
         ),
         (
-            "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 {job}의 결과를 가져오지 않았습니다. 작업의 값을 "
-            "쓰려면 `%gpu attach {job} --on-conflict take`, 노트북의 값을 유지하려면 `--on-conflict keep`을 쓰세요."
+            "셀이 실행되는 동안 노트북에서 {names}이(가) 바뀌어 {job}의 결과를 가져오지 않았습니다. 노트북의 값을 "
+            "유지하고 나머지를 가져오려면 `%gpu attach {job}`, 작업의 값을 쓰려면 `%gpu attach {job} --on-conflict "
+            "take`를 쓰세요."
         ),
     ),
     "graphs_left": (

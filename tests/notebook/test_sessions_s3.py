@@ -76,6 +76,8 @@ def test_a_session_comes_back_from_an_encrypted_bucket_and_is_undone_and_forked(
     at_home = [path for path in desk.home.rglob("*") if path.is_file() and "sessions" in path.parts]
     assert at_home
     assert not any(NEEDLE.encode() in path.read_bytes() for path in at_home)
+    session = desk.plane.store.sessions.find("alice", "vision", "train.ipynb")
+    assert not any(version.changed for version in desk.plane.store.sessions.versions([session.id]))
     assert not any(b"secret_access_key" in path.read_bytes() or b'"key"' in path.read_bytes() for path in at_home)
 
 

@@ -115,6 +115,7 @@ class Saver:
     shell_settings: ShellSettings | None = None
     own_modules: OwnModules | None = None
     outputs: bool = False  # whether `Out` is saved, too
+    sealed: bool = False  # the blobs are encrypted: no variable's name may lie elsewhere
 
     def start(self) -> None:
         """Begin to write what is taken."""
@@ -243,7 +244,6 @@ class Saver:
 
     def _keep(self, frozen: Frozen, rest: Snapshot | None, facts: Facts) -> None:
         from dure.state import diff
-        from dure.state.inspection import diff_text
         from dure.wire.sessions import SaveRequest, SessionDocument
 
         if self.fenced:  # frozen before that was known
@@ -275,7 +275,7 @@ class Saver:
             python=str(snapshot.fingerprint.get("python", "")),
             label=facts.label,
             origin=facts.origin,
-            changed=diff_text(self.base, snapshot) if self.base is not None or not self.journal.number else "",
+            changed=self._changed_by(snapshot),
         )
         journal = self.journal
         journal.add(request.model_dump(exclude={"parent"}, exclude_none=True), facts.ended)
@@ -286,6 +286,13 @@ class Saver:
             self.froze_s = 0.0  # of the first, which looked at everything: the next looks at what changed
         self.base, self.unsaved, self.problem = snapshot, unsaved, self.refused or self._skew
         self.saved_at = time.time()
+
+    def _changed_by(self, snapshot: Snapshot) -> str:
+        """Return which names the platform is told of, "" where it may not know or nobody does."""
+        from dure.state.inspection import diff_text
+
+        begins = self.base is None and not self.journal.number
+        return diff_text(self.base, snapshot) if not self.sealed and (begins or self.base is not None) else ""
 
     def _send(self) -> None:
         from dure.client import DureError
@@ -401,7 +408,7 @@ def a_saver(namespace: dict[str, Any], journal: Journal, opened: Opened) -> Save
     journal.pending, journal.covers = list(opened.pending), [0] * len(opened.pending)
     if opened.access is not None and opened.access.get("kind") == "folder" and "key" not in opened.access:
         journal.access = opened.access
-    saver = Saver(namespace, journal, opened.blobs)
+    saver = Saver(namespace, journal, opened.blobs, sealed="key" in (opened.access or {}))
     if opened.saved is not None:
         journal.document = opened.saved.digest
         saver.base = opened.saved.snapshot

@@ -25,6 +25,7 @@ Where things are, in the order in which a save and then a restore comes by them;
     capturing   saves a namespace or some names of it: `capture`, `freeze`
     secrecy     which names are IPython's own, and which values hold secrets
     grouping    which variables share objects, and so are pickled together as one group
+    unions      finds those whose pickles reached the same object
     objects     how an object becomes a pickle, and the same object again
     libraries   what objects of pandas, torch, matplotlib and others need for that, and their settings
     cut         large plain values in parts, so that only what changed is pickled again

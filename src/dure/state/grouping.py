@@ -22,13 +22,13 @@ from dure.state.objects.marks import NamespaceMark
 from dure.state.objects.pickling import GroupPickler, Shared, dumped, pickler_for
 from dure.state.objects.reach import PLAIN, Kinds, Met, met
 from dure.state.objects.refusals import explain
+from dure.state.unions import Unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pickle import PickleBuffer
 
 _PENDING = "pending"  # a class whose token is asked for when it is pickled
-_MANY = 1000  # objects; a set of so many is kept as it is
 
 
 @dataclass(slots=True)
@@ -109,21 +109,31 @@ def gather(
         names = list(names)
         shared.placed = owned.placed(names, shared.modules)
         chosen = {**{name: namespace[name] for name in names}, **(extras or {})}
-        found = _gather(shared, chosen, cutter)
-        while cutter.undone(shared.lenders.borrowed):
+        rounds = []  # what one learns of some ids is for the next only as long as the objects live
+        while True:
+            nodes, unions, picklers = _pickled(shared, chosen, cutter)
+            rounds.append((nodes, picklers))
+            if _learned(nodes, unions, picklers, shared, cutter):
+                shared.lenders.again()
+                continue
+            groups, unsaved = _joined(nodes, unions, shared, cutter)
+            if not cutter.uncut_unsafe(shared.lenders.borrowed):
+                break
             shared.lenders.again(owned=True)
-            found = _gather(shared, chosen, cutter)
-        for group in found[0]:
+        for group in groups:
             if look is not None:
                 look(group, chosen)
             group.pickled.pickler = None
-        return found
+        return groups, unsaved
 
 
-def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[list[Gathered], dict[str, str]]:
+def _pickled(
+    shared: Shared, chosen: dict[str, Any], cutter: Cutter
+) -> tuple[dict[int, Node], Unions, list[GroupPickler]]:
+    """Pickle each distinct value by itself, and what it needs; return all with who shares objects with whom."""
     nodes = _nodes(shared, chosen)
     kinds = Kinds()
-    unions = _Unions(shared)
+    unions = Unions(shared)
     picklers: list[GroupPickler] = []
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
@@ -148,29 +158,42 @@ def _gather(shared: Shared, chosen: dict[str, Any], cutter: Cutter) -> tuple[lis
                 unions.join(node.key, id(cls))
         if node.reason is None and unions.reached(node.key, pickler, kinds, cutter):
             queue.insert(0, node)
-    living = unions.met_living and not shared.met_living
-    if living:
+    return nodes, unions, picklers
+
+
+def _learned(
+    nodes: dict[int, Node], unions: Unions, picklers: list[GroupPickler], shared: Shared, cutter: Cutter
+) -> bool:
+    """Tell whether these pickles showed something that they had to know themselves: then all is pickled again."""
+    if unions.met_living and not shared.met_living:
         shared.met_living = shared.living
-    if living or _find_apart(nodes, unions, shared):
-        shared.lenders.again()
-        return _gather(shared, chosen, cutter)
-    if shared.lenders.missed(met(each).of_types for each in picklers):
-        shared.lenders.again()
-        return _gather(shared, chosen, cutter)
-    if shared.ties.rounds and _lose_something(nodes, unions, shared, cutter):
-        shared.lenders.again()
-        return _gather(shared, chosen, cutter)
+        return True
+    return (
+        _find_apart(nodes, unions, shared)
+        or shared.lenders.missed(met(each).of_types for each in picklers)
+        or (shared.ties.rounds > 0 and _lose_something(nodes, unions, shared, cutter))
+    )
+
+
+def _joined(
+    nodes: dict[int, Node], unions: Unions, shared: Shared, cutter: Cutter
+) -> tuple[list[Gathered], dict[str, str]]:
+    """Return the groups, in each one pickle of what shares objects, and why other variables cannot be saved."""
     _spread_failures(nodes)
     _settle_apart(nodes, unions)
-    groups = [_join(members, shared, cutter) for members in unions.groups(nodes)]
+    members: dict[int, list[Node]] = {}
+    for key, node in nodes.items():
+        if node.pickled is not None and node.reason is None:
+            members.setdefault(unions.root(key), []).append(node)
+    groups = [group for each in members.values() if (group := _join(each, shared, cutter)) is not None]
     unsaved = {
         name: node.reason.replace(node.label, name, 1) for node in nodes.values() if node.reason for name in node.names
     }
-    return [group for group in groups if group is not None], unsaved
+    return groups, unsaved
 
 
 def _of_modules(
-    nodes: dict[int, Node], unions: _Unions, shared: Shared
+    nodes: dict[int, Node], unions: Unions, shared: Shared
 ) -> tuple[Callable[[], set[int]], Callable[[set[int]], set[int]]]:
     """Return what tells the ids of what modules have, as far as is known, and of which of them they have it still."""
 
@@ -210,7 +233,7 @@ def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
     return nodes
 
 
-def _find_apart(nodes: dict[int, Node], unions: _Unions, shared: Shared) -> bool:
+def _find_apart(nodes: dict[int, Node], unions: Unions, shared: Shared) -> bool:
     """Tell whether all has to be pickled again: what modules have is inside something else, labels are in several
     groups, or what was to be apart cannot be.
     """
@@ -252,7 +275,7 @@ def _is_apart(node: Node) -> bool:
     return bool(node.token) and not issubclass(type(node.value), type)
 
 
-def _settle_apart(nodes: dict[int, Node], unions: _Unions) -> None:
+def _settle_apart(nodes: dict[int, Node], unions: Unions) -> None:
     """Note the bytes of the labels that each needs, and join groups that need each other in a circle."""
     apart = {node.key: node.pickled.size_bytes for node in nodes.values() if node.pickled and _is_apart(node)}
     if not apart:
@@ -263,7 +286,7 @@ def _settle_apart(nodes: dict[int, Node], unions: _Unions) -> None:
     _open_circles(nodes, unions)
 
 
-def _open_circles(nodes: dict[int, Node], unions: _Unions) -> None:
+def _open_circles(nodes: dict[int, Node], unions: Unions) -> None:
     needs: dict[int, set[int]] = {}
     for node in nodes.values():
         if node.pickled is not None and node.pickled.needs:
@@ -288,11 +311,11 @@ def _pickle_alone(node: Node, shared: Shared, cutter: Cutter) -> GroupPickler:
     except Exception as error:
         node.reason = explain(node.label, node.value, error, pickler.last)
     else:
-        node.pickled = _taken(pickler, [node], cutter)
+        node.pickled = _of_pickler(pickler, [node], cutter)
     return pickler
 
 
-def _taken(pickler: GroupPickler, nodes: list[Node], cutter: Cutter) -> Pickled:
+def _of_pickler(pickler: GroupPickler, nodes: list[Node], cutter: Cutter) -> Pickled:
     modules = pickler.modules.union(*(part.modules for part in pickler.parts))
     stream = pickler.file.getvalue()
     cuts = cutter.cuts_of(pickler.stand_ins)
@@ -300,7 +323,7 @@ def _taken(pickler: GroupPickler, nodes: list[Node], cutter: Cutter) -> Pickled:
     return Pickled(stream, pickler.buffers, pickler.needs, modules, pickler, pickler.parts, cuts, held)
 
 
-def _lose_something(nodes: dict[int, Node], unions: _Unions, shared: Shared, cutter: Cutter) -> bool:
+def _lose_something(nodes: dict[int, Node], unions: Unions, shared: Shared, cutter: Cutter) -> bool:
     """Note what would lose something that it shares, and tell whether all has to be pickled again therefore."""
     known = shared.ties
     known.rounds -= 1
@@ -311,16 +334,16 @@ def _lose_something(nodes: dict[int, Node], unions: _Unions, shared: Shared, cut
         if pickler is None or not pickler.noted:
             continue
         alone = functools.partial(_met_alone, node, shared)
-        look = ties.Look(known, shared.namespace, unions, functools.partial(_met_ids, pickler), alone)
+        search = ties.Search(known, shared.namespace, unions, functools.partial(_met_ids, pickler), alone)
         for value, made in pickler.noted[: max(known.left, 0)]:
             known.left -= 1
-            lost = look.lost(value, made)
+            lost = search.lost(value, made)
             if lost:
                 again = True
                 holder = unions.holder(id(lost[0]))
-                look.tie(value, lost, nodes[holder].label if holder in nodes else node.label)
+                search.tie(value, lost, nodes[holder].label if holder in nodes else node.label)
         # what is in a part of a container is pickled with that container, and found in the next round
-        again = bool(cutter.met(look.unmet, ())[0]) or again
+        again = bool(cutter.met(search.unmet, ())[0]) or again
     return again
 
 
@@ -380,7 +403,7 @@ def _join(members: list[Node], shared: Shared, cutter: Cutter) -> Gathered | Non
             for node in members:
                 node.reason = explain(node.label, node.value, error, pickler.last)
             return None
-        joined = _taken(pickler, members, cutter)
+        joined = _of_pickler(pickler, members, cutter)
     return Gathered(
         names={name: slot for slot, node in enumerate(members) for name in node.names},
         classes={node.token: slot for slot, node in enumerate(members) if node.token},
@@ -410,93 +433,3 @@ def type_name(value: Any) -> str:
     if module in ("builtins", "__main__", ""):
         return kind.__qualname__
     return f"{module}.{kind.__qualname__}"
-
-
-class _Unions:
-    """Union-find over objects by id."""
-
-    def __init__(self, shared: Shared) -> None:
-        self.met_living = False  # whether a pickle reached one of the living
-        self.held: set[int] = set()  # ids of what modules have that is inside something else
-        self._shared = shared
-        self._living = frozenset(shared.living)
-        self._parent: dict[int, int] = {}
-        self._holder: dict[int, int] = {}
-        self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
-        self._only_frozen: dict[int, list[int]] = {}
-
-    @functools.cached_property
-    def modules(self) -> dict[int, tuple[str, str]]:
-        """Where in modules values are, by id."""
-        variables = {key: it.places[0] for key, it in self._shared.placed.items()}
-        found = self._shared.modules.places()
-        return {**found, **variables} if variables else found
-
-    def reached(self, node: int, pickler: GroupPickler, kinds: Kinds, cutter: Cutter) -> bool:
-        """Join `node` with all that reached one of the mutable objects in the pickler's memo, and tell whether it has
-        to be pickled again: what is in a part of it is elsewhere in it, too.
-        """
-        # a notebook class in its own group is held by its id through the node itself
-        found = met(pickler).shared(kinds)
-        self.met_living = self.met_living or not self._living.isdisjoint(found)
-        found -= pickler.referenced
-        if found:
-            self.held |= (self.modules.keys() & found) - {node}
-        cut, again = cutter.met(found, pickler.stand_ins)
-        for other in (*cut, *(id(one.cut) for one in pickler.stand_ins if one.cut is not None)):
-            self.join(node, other)
-        frozen = (found & pickler.frozen) - pickler.thawed
-        found -= frozen
-        for key in frozen:
-            self._only_frozen.setdefault(key, []).append(node)
-        self._meet(node, frozen)
-        others = self._meet(node, found)
-        for key in self._only_frozen.keys() & found:
-            for other in self._only_frozen[key]:
-                self.join(node, other)
-        if len(found) > _MANY:
-            self._many.append((found, node))
-        else:
-            self._holder.update(dict.fromkeys(found - others, node))
-        return again
-
-    def _meet(self, node: int, found: set[int]) -> set[int]:
-        known = self._holder.keys() & found
-        for key in known:
-            self.join(self._holder[key], node)
-        for many, other in self._many:
-            if not many.isdisjoint(found):
-                self.join(other, node)
-        return known
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, int) and self.holder(key) is not None
-
-    def holder(self, key: int) -> int | None:
-        """Return a node whose pickle has the object with this id; None where none has, or its sharing is no matter."""
-        found = self._holder.get(key)
-        return next((node for many, node in self._many if key in many), None) if found is None else found
-
-    def join(self, one: int, other: int) -> None:
-        """Put two nodes into one group."""
-        a, b = self.root(one), self.root(other)
-        if a != b:
-            self._parent[a] = b
-
-    def groups(self, nodes: dict[int, Node]) -> list[list[Node]]:
-        """Return the saved nodes by group, in the order of the first name."""
-        found: dict[int, list[Node]] = {}
-        for key, node in nodes.items():
-            if node.pickled is not None and node.reason is None:
-                found.setdefault(self.root(key), []).append(node)
-        return list(found.values())
-
-    def root(self, key: int) -> int:
-        """Return the node that stands for the group of one."""
-        path = []
-        while (parent := self._parent.get(key, key)) != key:
-            path.append(key)
-            key = parent
-        for step in path:
-            self._parent[step] = key
-        return key

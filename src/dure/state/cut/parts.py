@@ -173,7 +173,7 @@ class Cutter:
                 else:
                     remembered.give_up(id(value), remembered.whole)
 
-    def undone(self, borrowed: list[tuple[int, int]]) -> bool:
+    def uncut_unsafe(self, borrowed: list[tuple[int, int]]) -> bool:
         """Uncut the containers that were changed meanwhile, or that have an array whose memory somebody else has
         `borrowed` (where that begins and ends); return whether there were any, so that all has to be pickled again.
         """

@@ -69,8 +69,8 @@ class Ties:
 
 
 def noted(kind: type, reducer: Reducer | None) -> Reducer | None:
-    """Return `reducer` (None: pickle's own way) made to note what it says of each instance, for `Look`; unchanged where
-    `kind` has no way of its own to be pickled, which could lose anything.
+    """Return `reducer` (None: pickle's own way) made to note what it says of each instance, for `Search`; unchanged
+    where `kind` has no way of its own to be pickled, which could lose anything.
     """
     way = attributes.way_of(kind)
     own = kind in copyreg.dispatch_table or not (way is object or attributes.is_pythons(way))
@@ -123,7 +123,7 @@ def _attributes(value: Any) -> list[tuple[str, Any]]:
     return own + [(name, getattr(value, name)) for name in slots if hasattr(value, name)]
 
 
-class Look:
+class Search:
     """Looks for what the objects that one pickler noted lose. `elsewhere` tells of an id whether that object is pickled
     anywhere; `own` gives the ids of what this pickler has, `alone` those of what the pickle of one object has.
     """

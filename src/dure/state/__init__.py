@@ -23,6 +23,7 @@ when first used, because the server side imports `dure.state.manifest` and must 
 Where things are, in the order in which a save and then a restore comes by them; each package lists its own modules:
 
     capturing   saves a namespace or some names of it: `capture`, `freeze`
+    runs        the runs of bytes that groups are made of: which of them the store lacks, and their manifest
     secrecy     which names are IPython's own, and which values hold secrets
     grouping    which variables share objects, and so are pickled together as one group
     unions      finds those whose pickles reached the same object

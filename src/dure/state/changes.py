@@ -11,7 +11,6 @@ import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dure.state.capturing import Writer, snapshot_of, taken_of, there
 from dure.state.cut import plain
 from dure.state.cut.parts import Cutter
 from dure.state.cut.pieces import Part
@@ -22,6 +21,7 @@ from dure.state.memory import written
 from dure.state.objects.alike import same_but_for_texts
 from dure.state.objects.loading import Loader
 from dure.state.objects.pickling import Shared, dumped, pickler_for
+from dure.state.runs import Writer, runs_of, snapshot_of, stored
 from dure.state.secrecy import hidden
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def changed(namespace: dict[str, Any], base: Snapshot | None, *, blobs: Blobs, i
         return Changes(deleted=tuple(sorted(known)))
     watched = written.current()
     references = base.references() if base is not None else frozenset()
-    gathered, unsaved = gather(namespace, chosen, Cutter(watched, functools.partial(there, blobs, references)))
-    taken = [taken_of(group, watched) for group in gathered]
+    gathered, unsaved = gather(namespace, chosen, Cutter(watched, functools.partial(stored, blobs, references)))
+    taken = [runs_of(group, watched) for group in gathered]
     writer = Writer(blobs, references, watched)
     writer.settle([run for item in taken for run in item.runs[1:]])
     for item in taken:

@@ -36,8 +36,8 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
-    """A run of bytes: kept in the manifest itself (`inline`, base64) or as chunks, each a blob."""
+class SavedRun:
+    """A run of bytes as it is saved: in the manifest itself (`inline`, base64) or as chunks, each a blob."""
 
     size_bytes: int
     chunks: tuple[str, ...] = ()
@@ -58,15 +58,15 @@ class Group:
     """
 
     names: dict[str, int]
-    stream: Buffer
-    buffers: tuple[Buffer, ...] = ()
-    parts: tuple[Buffer, ...] = ()
+    stream: SavedRun
+    buffers: tuple[SavedRun, ...] = ()
+    parts: tuple[SavedRun, ...] = ()
     classes: dict[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # classes that other groups define
     modules: tuple[str, ...] = ()
 
     @property
-    def runs(self) -> tuple[Buffer, ...]:
+    def runs(self) -> tuple[SavedRun, ...]:
         """All runs of bytes that it is made of."""
         return (self.stream, *self.parts, *self.buffers)
 
@@ -289,9 +289,9 @@ def _variables(document: dict[str, Any]) -> dict[str, Variable]:
 
 
 def _group_json(group: Group) -> dict[str, Any]:
-    document: dict[str, Any] = {"names": group.names, "stream": _buffer_json(group.stream)}
+    document: dict[str, Any] = {"names": group.names, "stream": _run_json(group.stream)}
     if group.buffers:
-        document["buffers"] = [_buffer_json(buffer) for buffer in group.buffers]
+        document["buffers"] = [_run_json(buffer) for buffer in group.buffers]
     if group.parts:
         document["parts"] = [each for part in group.parts for each in (part.size_bytes, *part.chunks)]
     if group.classes:
@@ -303,7 +303,7 @@ def _group_json(group: Group) -> dict[str, Any]:
     return document
 
 
-def _buffer_json(buffer: Buffer) -> dict[str, Any]:
+def _run_json(buffer: SavedRun) -> dict[str, Any]:
     document: dict[str, Any] = {"size": buffer.size_bytes, "digest": buffer.digest}
     if buffer.inline is not None:
         document["inline"] = buffer.inline
@@ -315,8 +315,8 @@ def _buffer_json(buffer: Buffer) -> dict[str, Any]:
 def _group(item: dict[str, Any]) -> Group:
     return Group(
         names={_text(name): _count(slot) for name, slot in item["names"].items()},
-        stream=_buffer(item["stream"]),
-        buffers=tuple(_buffer(buffer) for buffer in _items(item.get("buffers", []))),
+        stream=_run(item["stream"]),
+        buffers=tuple(_run(buffer) for buffer in _items(item.get("buffers", []))),
         parts=tuple(_parts(_items(item.get("parts", [])))),
         classes={_text(name): _count(slot) for name, slot in item.get("classes", {}).items()},
         needs=tuple(_text(name) for name in _items(item.get("needs", []))),
@@ -324,9 +324,9 @@ def _group(item: dict[str, Any]) -> Group:
     )
 
 
-def _buffer(item: dict[str, Any]) -> Buffer:
+def _run(item: dict[str, Any]) -> SavedRun:
     inline = item.get("inline")
-    return Buffer(
+    return SavedRun(
         size_bytes=_count(item["size"]),
         chunks=tuple(_digests(_items(item.get("chunks", [])))),
         inline=None if inline is None else _text(inline),
@@ -334,10 +334,10 @@ def _buffer(item: dict[str, Any]) -> Buffer:
     )
 
 
-def _parts(items: list[Any]) -> Iterator[Buffer]:
+def _parts(items: list[Any]) -> Iterator[SavedRun]:
     begins = [at for at, item in enumerate(items) if type(item) is int]  # its bytes, before the digests of its chunks
     for begin, end in itertools.pairwise(sorted({0, *begins, len(items)})):
-        yield Buffer.of_part(_count(items[begin]), tuple(_digests(items[begin + 1 : end] or [None])))
+        yield SavedRun.of_part(_count(items[begin]), tuple(_digests(items[begin + 1 : end] or [None])))
 
 
 def _digests(items: Iterable[Any]) -> Iterator[str]:

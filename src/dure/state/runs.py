@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dure.state.cut.pieces import Part
 from dure.state.grouping import Gathered
 from dure.state.identity import fingerprint
-from dure.state.manifest import EXTRA, Buffer, Group, Snapshot, Variable
+from dure.state.manifest import EXTRA, Group, SavedRun, Snapshot, Variable
 from dure.state.memory import written
 from dure.state.memory.regions import MAPPED_BYTES
 from dure.state.store.blobs import Blobs, digest_of
@@ -85,17 +85,17 @@ class Writer:
             modules=tuple(sorted(pickled.modules)),
         )
 
-    def _entry(self, run: Run) -> Buffer:
+    def _entry(self, run: Run) -> SavedRun:
         size = run.size_bytes
         if run.small and self._inline_bytes + size <= INLINE_TOTAL_BYTES:
             self._inline_bytes += size
             data = run.chunk(0) if size else b""
-            return Buffer(size, (), base64.b64encode(data).decode("ascii"), digest_of(data))
+            return SavedRun(size, (), base64.b64encode(data).decode("ascii"), digest_of(data))
         if run.small:
             run.digests[0] = self._blobs.put(run.chunk(0))
         chunks = tuple(str(digest) for digest in run.digests)
         whole = chunks[0] if len(chunks) == 1 else digest_of("".join(chunks).encode("ascii"))
-        return Buffer(size, chunks, None, whole)
+        return SavedRun(size, chunks, None, whole)
 
 
 @dataclass(slots=True)

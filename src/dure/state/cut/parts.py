@@ -26,7 +26,7 @@ from dure.state.store.sealing import chunks_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dure.state.manifest import Buffer
+    from dure.state.manifest import SavedRun
 
 PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
 LARGE_WEIGHT = 65_536
@@ -384,7 +384,7 @@ class Cutter:
         return made
 
     def _part_of(
-        self, values: list[Any], top: dict[int, Any], before: Buffer | None, written: Any, *, linked: bool
+        self, values: list[Any], top: dict[int, Any], before: SavedRun | None, written: Any, *, linked: bool
     ) -> Part | None:
         """Return the part of some branches, in which tokens stand for what is above; None where it is not plain."""
         tokens = {key: f"{plain.OUTSIDE}{number}" for number, key in enumerate(top)}

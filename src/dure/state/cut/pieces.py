@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dure.state.cut import plain
 from dure.state.cut.plain import NotPlainError
-from dure.state.manifest import Buffer
+from dure.state.manifest import SavedRun
 from dure.state.memory import layout
 from dure.state.objects import classes, marks, nans
 
@@ -41,8 +41,8 @@ class Part:
     table: layout.Table | None = None  # None of an array's elements, and of what is cut off a tree
     low: int = 0  # first slot, and the one after the last
     high: int = 0
-    saved: Buffer | None = None  # when it is in a store
-    before: Buffer | None = None  # what was saved of its place
+    saved: SavedRun | None = None  # when it is in a store
+    before: SavedRun | None = None  # what was saved of its place
     searched: bool = False  # whether secrets were looked for in it, and none found
 
     @property
@@ -58,7 +58,7 @@ class Part:
     def wrote(self, digests: tuple[str, ...]) -> None:
         """Note that it is in the store."""
         same = self.before is not None and self.before.chunks == digests
-        self.saved = self.before if same else Buffer.of_part(self.size_bytes, digests)
+        self.saved = self.before if same else SavedRun.of_part(self.size_bytes, digests)
 
 
 Numbering = Callable[["Part"], int]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dure.state.cut.pieces import Part
-    from dure.state.manifest import Buffer
+    from dure.state.manifest import SavedRun
 
 _MOST = 1024  # containers of which something is remembered
 _MOST_BRANCHES = 1 << 18
@@ -38,7 +38,7 @@ class Root:
     cuts: list[int] = field(default_factory=list)  # the first slot of each part
     form: tuple[int, ...] = ()  # of its table, for which the parts hold
     parts: dict[tuple[int, int], Part] = field(default_factory=dict)  # by first slot and the one after the last
-    saved: dict[tuple[int, int], Buffer] = field(default_factory=dict)  # what was written of each last
+    saved: dict[tuple[int, int], SavedRun] = field(default_factory=dict)  # what was written of each last
     written: dict[tuple[int, int], Any] = field(default_factory=dict)  # on which pages each was, last and before
     made: dict[tuple[int, int], Part] = field(default_factory=dict)  # of which nothing is known but what will be saved
 

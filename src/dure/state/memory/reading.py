@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dure.state.manifest import Buffer, Snapshot
+    from dure.state.manifest import SavedRun, Snapshot
 
 _READERS = 4
 _MAPPED_COST = 4096  # bytes that could be read while one chunk is mapped
@@ -64,7 +64,7 @@ class Reader:
             self._costs[index] = sum(run.size_bytes for run in read) + mapped * _MAPPED_COST
         return self._costs[index]
 
-    def _may_map(self, run: Buffer) -> bool:
+    def _may_map(self, run: SavedRun) -> bool:
         if run.inline is not None or run.size_bytes < MAPPED_BYTES or not mapping_works():
             return False
         try:
@@ -72,7 +72,7 @@ class Reader:
         except BlobError:
             return False
 
-    def read(self, run: Buffer, group: int) -> Any:
+    def read(self, run: SavedRun, group: int) -> Any:
         """Return the bytes of a run that is loaded whole: of a stream, or of a part."""
         if run.inline is not None:
             data = base64.b64decode(run.inline)
@@ -84,7 +84,7 @@ class Reader:
             return self.blobs.get(run.chunks[0])
         return self._copied(run, group)
 
-    def memory(self, run: Buffer, group: int) -> Any:
+    def memory(self, run: SavedRun, group: int) -> Any:
         """Return writable memory with the run's bytes: mapped from local files where that pays."""
         if run.inline is not None or run.size_bytes < MAPPED_BYTES:
             return bytearray(self.read(run, group))
@@ -118,7 +118,7 @@ class Reader:
                 self._watched[0].learn(look, list(run.chunks))
         return memory
 
-    def _copied(self, run: Buffer, group: int) -> memoryview:
+    def _copied(self, run: SavedRun, group: int) -> memoryview:
         memory = regions.empty(run.size_bytes)
         self._fill(memory, run, list(range(len(run.chunks))), group)
         return memory
@@ -128,7 +128,7 @@ class Reader:
         if self.turn is not None:
             self.turn(group)
 
-    def _fill(self, memory: memoryview, run: Buffer, chunks: list[int], group: int) -> None:
+    def _fill(self, memory: memoryview, run: SavedRun, chunks: list[int], group: int) -> None:
         """Copy verified chunks to where they belong, several at once."""
 
         def fill(index: int) -> None:

@@ -1,8 +1,9 @@
-"""Which variables share mutable objects: each is pickled once, and the pickler's memo says what it reached.
+"""Which variables share mutable objects, and so are pickled together as one group.
 
-Variables whose memos meet in a mutable object are pickled again together; most share nothing and are pickled
-once. The one trap: a memo holds ids, which mean something only while the objects live, so every pickler is
-kept until all is known.
+Each is pickled by itself first, and the pickler's memo says what it reached. Variables whose memos meet in a mutable
+object are pickled again together; most share nothing and are pickled once. Where the pickles show something that they
+had to know themselves (`_learned`), all begins again. The one trap: a memo holds ids, which mean something only while
+the objects live, so every pickler is kept until all is known.
 """
 
 from __future__ import annotations
@@ -138,9 +139,9 @@ def _pickled(
     queue = list(nodes.values())
     cutter.cut(node.value for node in queue)
     cutter.leave_in(*_of_modules(nodes, unions, shared))
-    shared.living.update(standard.names_of_modules(node.value for node in queue))
-    if not shared.living.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
-        shared.met_living = shared.living
+    shared.of_process.update(standard.names_of_modules(node.value for node in queue))
+    if not shared.of_process.keys().isdisjoint([*(id(node.value) for node in queue), *cutter.stand_ins]):
+        shared.met_of_process = shared.of_process
     for one, other in cutter.sharing:
         unions.join(one, other)
     while queue:
@@ -165,8 +166,8 @@ def _learned(
     nodes: dict[int, Node], unions: Unions, picklers: list[GroupPickler], shared: Shared, cutter: Cutter
 ) -> bool:
     """Tell whether these pickles showed something that they had to know themselves: then all is pickled again."""
-    if unions.met_living and not shared.met_living:
-        shared.met_living = shared.living
+    if unions.met_of_process and not shared.met_of_process:
+        shared.met_of_process = shared.of_process
         return True
     return (
         _find_apart(nodes, unions, shared)
@@ -240,7 +241,7 @@ def _find_apart(nodes: dict[int, Node], unions: Unions, shared: Shared) -> bool:
     failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
     known = shared.held.keys() | shared.inline
-    keys = unions.held - known - shared.living.keys()
+    keys = unions.held - known - shared.of_process.keys()
     wanted = owned.found_at(keys, unions.modules, shared.namespace) if keys else {}
     known = {*nodes, *known, *wanted}
     inside = {key: it for key, it in owned.inside(unions, known, shared.namespace).items() if key not in known}

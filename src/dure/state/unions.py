@@ -23,10 +23,10 @@ class Unions:
     """Union-find over nodes by the ids of their values, and which node's pickle reached which object."""
 
     def __init__(self, shared: Shared) -> None:
-        self.met_living = False  # whether a pickle reached one of the living
+        self.met_of_process = False  # whether a pickle reached what there is one of in the process
         self.held: set[int] = set()  # ids of what modules have that is inside something else
         self._shared = shared
-        self._living = frozenset(shared.living)
+        self._of_process = frozenset(shared.of_process)
         self._parent: dict[int, int] = {}
         self._holder: dict[int, int] = {}
         self._many: list[tuple[set[int], int]] = []  # the same of nodes that reached many, as they are
@@ -45,7 +45,7 @@ class Unions:
         """
         # a notebook class in its own group is held by its id through the node itself
         found = met(pickler).shared(kinds)
-        self.met_living = self.met_living or not self._living.isdisjoint(found)
+        self.met_of_process = self.met_of_process or not self._of_process.isdisjoint(found)
         found -= pickler.referenced
         if found:
             self.held |= (self.modules.keys() & found) - {node}

@@ -70,15 +70,15 @@ class Shared:
         self.cutter = cutter or Cutter()
         self.cutter.token_of = self.token
         self.reducers: dict[type, Reducer | None] = {}
-        self.plains: dict[int, Any] = {}
+        self.plains: dict[Any, Any] = {}  # what stands for the memory of arrays of subclasses and of torch's storages
         self.lenders = Lenders(namespace)
         self.reads: set[str] = set()  # globals that the notebook functions met so far may look up
-        self._watched: list[written.Watched] = []
-        self._holders: dict[int, tuple[dict[str, Any], Any]] = {}
+        self._watched: list[written.Watched] = []  # once somebody asked
+        self._holders: dict[int, tuple[dict[str, Any], Any]] = {}  # by id of namespaces: these, and what holds each
         self.foreign: dict[int, dict[str, Any]] = {}  # stand for namespaces of which functions read a part
         self.ties = ties.Ties()
-        self.living = standard.living()
-        self.met_living: dict[int, standard.Living] = {}  # the same, once one of them was met
+        self.of_process = standard.all_of_process()  # what stands for what there is one of in a process, by ids of that
+        self.met_of_process: dict[int, standard.OfProcess] = {}  # the same, once one of them was met
         self.modules = owned.Modules(namespace)
         self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
         self.held: dict[int, owned.Held] = {}  # what stands in other values for what modules have
@@ -356,7 +356,7 @@ class CuttingPickler(GroupPickler):
 
     def __init__(self, shared: Shared, own: Mapping[int, int]) -> None:
         super().__init__(shared, own)
-        self._stand_ins: dict[int, Any] = {**shared.cutter.stand_ins, **shared.met_living, **shared.held}
+        self._stand_ins: dict[int, Any] = {**shared.cutter.stand_ins, **shared.met_of_process, **shared.held}
         for key in own:
             self._stand_ins.pop(key, None)
 
@@ -372,7 +372,7 @@ class CuttingPickler(GroupPickler):
 
 def pickler_for(shared: Shared, own: Mapping[int, int]) -> GroupPickler:
     """Return a new pickler of one group."""
-    return (CuttingPickler if shared.cutter.stand_ins or shared.met_living or shared.held else GroupPickler)(
+    return (CuttingPickler if shared.cutter.stand_ins or shared.met_of_process or shared.held else GroupPickler)(
         shared, own
     )
 

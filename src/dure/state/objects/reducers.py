@@ -280,7 +280,7 @@ _BY_TYPE: dict[type, Reducer] = {
     StandIn: lambda pickler, it: pickler.reduce_stand_in(it),
     Closing: lambda _, it: it.reduced(),
     **deep.REDUCERS,
-    standard.Living: standard.reduce_living,
+    standard.OfProcess: standard.reduce_of_process,
     owned.Placed: owned.reduced,
     owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
     functools.cached_property: _cached_property,

@@ -30,7 +30,7 @@ _ONE_FOR_ALL = (
     ("sympy", "S"),
 )
 # containers of exact built-in types, which pickle asks nobody about
-_LIVING = (
+_OF_PROCESS = (
     ("builtins", "__dict__"),
     ("sys", "path"),
     ("sys", "argv"),
@@ -53,36 +53,36 @@ _LIVING = (
 )
 
 
-class Living:
+class OfProcess:
     """Stands for a list or a dictionary that the interpreter or a library has for the whole process."""
 
     def __init__(self, module: str, path: str) -> None:
         self.place = (module, path)
 
 
-def living() -> dict[int, Living]:
+def all_of_process() -> dict[int, OfProcess]:
     """Return what stands for those of this process, by their ids."""
     found = {}
-    for module, path in _LIVING:
+    for module, path in _OF_PROCESS:
         value: Any = sys.modules.get(module)
         for step in path.split("."):
             value = getattr(value, step, None)
         if type(value) in (list, dict):
-            found[id(value)] = Living(module, path)
+            found[id(value)] = OfProcess(module, path)
     return found
 
 
-def names_of_modules(values: Iterable[Any]) -> dict[int, Living]:
+def names_of_modules(values: Iterable[Any]) -> dict[int, OfProcess]:
     """Return what stands for those of some values that are the names of a loaded module."""
     found = {}
     for value in values:
         name = value.get("__name__") if type(value) is dict and "__spec__" in value else None
         if type(name) is str and name != "__main__" and getattr(sys.modules.get(name), "__dict__", None) is value:
-            found[id(value)] = Living(name, "__dict__")
+            found[id(value)] = OfProcess(name, "__dict__")
     return found
 
 
-def reduce_living(_: Any, it: Living) -> Any:
+def reduce_of_process(_: Any, it: OfProcess) -> Any:
     """Return it by its place."""
     return of_process, it.place
 

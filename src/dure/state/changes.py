@@ -87,7 +87,7 @@ def _with_users(groups: list[Group], differing: list[int], base: Snapshot | None
     """Return the groups that differ, and those that need labels of pandas, or a module's object, from one of them."""
     before = base.apart if base is not None else {}
     now = {token: groups[index].key() for index in differing for token in groups[index].classes}
-    # the names on them are not theirs
+    # the first of a key are the names in the group, which a token stands for nothing of
     other = {token for token, key in now.items() if token in before and before[token][1:] != key[1:]}
     return sorted({*differing, *(index for index, group in enumerate(groups) if other & set(group.needs))})
 

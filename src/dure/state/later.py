@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dure.state.objects.loading import Loader, run_all
-from dure.state.store.aside import for_each
 from dure.state.store.blobs import BlobError
+from dure.state.store.threads import for_each
 
 if TYPE_CHECKING:
     import types

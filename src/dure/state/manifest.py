@@ -144,7 +144,7 @@ class Snapshot:
         return dict(sorted(runs.items(), key=lambda item: (-item[1], item[0]))[:count])
 
     def key_of(self, name: str) -> tuple[object, ...]:
-        """Return what makes the variable in two snapshots equal: the keys of its group and of what is apart of it."""
+        """Return what is equal for a variable in two snapshots where its group, and what that needs, are the same."""
         group = self.groups[self.variables[name].group]
         keys = [self.apart[token] for token in sorted(set(group.needs) & self.apart.keys())]
         return (group.key(), *(key[1:] for key in keys))

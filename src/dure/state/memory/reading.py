@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from dure.state.memory import regions, written
 from dure.state.memory.regions import MAPPED_BYTES, mapping_works
 from dure.state.store import verified
-from dure.state.store.aside import for_each
 from dure.state.store.blobs import BlobError, Blobs, digest_of
 from dure.state.store.sealing import CHUNK_BYTES
+from dure.state.store.threads import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable

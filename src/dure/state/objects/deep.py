@@ -25,7 +25,7 @@ _BARE = (copyreg.__newobj__, instances.begun, rebuild.bare)  # type: ignore[attr
 
 
 class Attributes:
-    """Those put off in one pickle, in the order in which their objects were met."""
+    """The attributes that are put off in one pickle, in the order in which their objects were met."""
 
     def __init__(self) -> None:
         self._met: collections.deque[tuple[Any, Any, Any]] = collections.deque()

@@ -132,8 +132,8 @@ class Loader:
         return found
 
     def settle(self, values: dict[str, Any]) -> None:
-        """Replace those of these values that modules have, too, by what the variables are from now on. What modules
-        have and other values here hold gets its saved content, too.
+        """Replace the values of variables that modules have, too, by what these are from now on: the module's own
+        object with the saved content, where that can be. So it is with such objects inside other values.
         """
         for index, found in list(self.placed.items()):
             group = self.snapshot.groups[index]

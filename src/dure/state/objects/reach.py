@@ -148,7 +148,7 @@ class Kinds:
             self._also += (torch.dtype, torch.device, torch.layout, torch.memory_format)
 
     def matters(self, kind: type) -> bool:
-        """Tell it of one type."""
+        """Tell whether it matters who shares an instance of a type: it can change, and is not found again by name."""
         found = self._known.get(kind)
         if found is None:
             frozen = issubclass(kind, _FROZEN_KINDS + self._also) and not _takes_attributes(kind)

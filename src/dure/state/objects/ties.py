@@ -144,7 +144,7 @@ class Search:
         self.unmet: set[int] = set()  # ids of what was looked into: no pickle has it, but for the parts of containers
 
     def lost(self, value: Any, made: Any) -> list[Any]:
-        """Return what an object would lose that was reduced so."""
+        """Return what an object would lose by its reduction `made`: the pickle of the object would not reach it."""
         found = []
         for item in self._held(value, made):
             if id(item) in self._own():

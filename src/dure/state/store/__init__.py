@@ -6,5 +6,5 @@ Its modules:
     s3blobs   one in a bucket
     sealing   how a blob lies: compressed, encrypted, or as it is
     verified  which files of blobs were hashed a moment ago
-    aside     does one thing for many chunks, on several threads
+    threads   does one thing for many chunks, on several threads
 """

@@ -14,6 +14,7 @@ import pytest
 from dure.state import FolderBlobs, capture, changed, diff, restore
 from dure.state.memory import layout
 from dure.state.objects import owned
+from dure.state.objects.modules import Modules
 
 CONFIG = """
 from collections import OrderedDict, defaultdict
@@ -350,7 +351,7 @@ def test_who_looked_at_the_modules_before_another_thread_does_not_have_the_last_
 
 
 def asking(namespace, matters):
-    modules = owned.Modules(namespace)
+    modules = Modules(namespace)
     modules.matters = matters
     return modules
 

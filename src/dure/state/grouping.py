@@ -18,7 +18,7 @@ from dure.state.cut.pieces import Branches, Cut, Part
 from dure.state.cut.plain import BIG_BYTES
 from dure.state.manifest import OF_MODULE
 from dure.state.memory import collector
-from dure.state.objects import classes, labels, owned, standard, ties
+from dure.state.objects import classes, labels, modules, owned, standard, ties
 from dure.state.objects.marks import NamespaceMark
 from dure.state.objects.pickling import GroupPickler, Shared, dumped, pickler_for
 from dure.state.objects.reach import PLAIN, Kinds, Met, met
@@ -199,7 +199,7 @@ def _of_modules(
     """Return what tells the ids of what modules have, as far as is known, and of which of them they have it still."""
 
     def inside() -> set[int]:
-        return {id(value) for *_, value in owned.nested(nodes, shared.namespace)}
+        return {id(value) for *_, value in modules.nested(nodes, shared.namespace)}
 
     def still(keys: set[int]) -> set[int]:
         places = unions.modules
@@ -228,7 +228,7 @@ def _nodes(shared: Shared, chosen: dict[str, Any]) -> dict[int, Node]:
         if (
             (issubclass(type(value), type) and not classes.by_reference(value) and value.__module__ != "builtins")
             or key in apart
-            or key in shared.held
+            or key in shared.by_token
         ):
             node.token = _PENDING
     return nodes
@@ -240,18 +240,18 @@ def _find_apart(nodes: dict[int, Node], unions: Unions, shared: Shared) -> bool:
     """
     failed = {node.key for node in nodes.values() if node.reason and node.token and _is_apart(node)}
     shared.inline |= failed
-    known = shared.held.keys() | shared.inline
-    keys = unions.held - known - shared.of_process.keys()
+    known = shared.by_token.keys() | shared.inline
+    keys = unions.of_modules - known - shared.of_process.keys()
     wanted = owned.found_at(keys, unions.modules, shared.namespace) if keys else {}
     known = {*nodes, *known, *wanted}
     inside = {key: it for key, it in owned.inside(unions, known, shared.namespace).items() if key not in known}
-    before = shared.held.keys()
+    before = shared.by_token.keys()
     if failed or wanted or inside:
         held = (before | wanted.keys() | inside.keys()) - failed
         placed = {**owned.known_of(wanted, shared.namespace), **shared.placed, **inside}
         shared.placed = owned.but_inside(placed, held)
         shared.stand_for(_tokens(held, shared))
-    found = bool(failed or shared.held.keys() - before)
+    found = bool(failed or shared.by_token.keys() - before)
     seen: dict[int, int] = {}
     for node in nodes.values():
         for index in node.pickled.pickler.labels if node.pickled and node.pickled.pickler else ():

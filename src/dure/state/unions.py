@@ -24,7 +24,7 @@ class Unions:
 
     def __init__(self, shared: Shared) -> None:
         self.met_of_process = False  # whether a pickle reached what there is one of in the process
-        self.held: set[int] = set()  # ids of what modules have that is inside something else
+        self.of_modules: set[int] = set()  # ids of what modules have that is inside something else
         self._shared = shared
         self._of_process = frozenset(shared.of_process)
         self._parent: dict[int, int] = {}
@@ -48,7 +48,7 @@ class Unions:
         self.met_of_process = self.met_of_process or not self._of_process.isdisjoint(found)
         found -= pickler.referenced
         if found:
-            self.held |= (self.modules.keys() & found) - {node}
+            self.of_modules |= (self.modules.keys() & found) - {node}
         cut, again = cutter.met(found, pickler.stand_ins)
         for other in (*cut, *(id(one.cut) for one in pickler.stand_ins if one.cut is not None)):
             self.join(node, other)

@@ -24,6 +24,7 @@ is made again. The functions that it names are in saved snapshots by module and 
     codenames      file names of cells' code
     standard       what there is one of in a process: `sys.path`, loggers, `rcParams`
     owned          variables that are what a module has under a name: `from config import SETTINGS`
+    modules        what imported modules have under names
     nans           NaN objects that stay themselves
 
     arrays         numpy's arrays, as memory and views of it

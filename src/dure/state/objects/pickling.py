@@ -32,6 +32,7 @@ from dure.state.objects import (
     instances,
     labels,
     marks,
+    modules,
     nans,
     owned,
     rebuild,
@@ -79,9 +80,9 @@ class Shared:
         self.ties = ties.Ties()
         self.of_process = standard.all_of_process()  # what stands for what there is one of in a process, by ids of that
         self.met_of_process: dict[int, standard.OfProcess] = {}  # the same, once one of them was met
-        self.modules = owned.Modules(namespace)
+        self.modules = modules.Modules(namespace)
         self.placed: dict[int, owned.Placed] = {}  # values of variables that modules have, too
-        self.held: dict[int, owned.Held] = {}  # what stands in other values for what modules have
+        self.by_token: dict[int, owned.Token] = {}  # by ids of what modules have: what stands for it in other values
         self.tokens: dict[int, str] = {}  # tokens of classes and labels that stand in for others (see changes)
         self.inline: set[int] = set()  # ids of labels that cannot be saved apart
 
@@ -102,11 +103,11 @@ class Shared:
 
     def stand_for(self, tokens: Mapping[int, str]) -> None:
         """Have values with these ids, which modules have, referred to by their tokens."""
-        self.held = {key: owned.Held(token) for key, token in tokens.items()}
+        self.by_token = {key: owned.Token(token) for key, token in tokens.items()}
 
     def token(self, one: Any) -> str:
         """Return the token of a class or of labels."""
-        told = self.held[id(one)].token if id(one) in self.held else self.tokens.get(id(one))
+        told = self.by_token[id(one)].token if id(one) in self.by_token else self.tokens.get(id(one))
         return told or (classes.token_of(one) if issubclass(type(one), type) else labels.token_of(one))
 
 
@@ -356,7 +357,7 @@ class CuttingPickler(GroupPickler):
 
     def __init__(self, shared: Shared, own: Mapping[int, int]) -> None:
         super().__init__(shared, own)
-        self._stand_ins: dict[int, Any] = {**shared.cutter.stand_ins, **shared.met_of_process, **shared.held}
+        self._stand_ins: dict[int, Any] = {**shared.cutter.stand_ins, **shared.met_of_process, **shared.by_token}
         for key in own:
             self._stand_ins.pop(key, None)
 
@@ -365,14 +366,14 @@ class CuttingPickler(GroupPickler):
         if type(obj) is float:
             return nans.token_of(obj) if obj != obj else None  # noqa: PLR0124 - as NaN does
         found = self._stand_ins.get(id(obj))
-        if type(found) is owned.Held:
+        if type(found) is owned.Token:
             self.needs[found.token] = obj
         return found
 
 
 def pickler_for(shared: Shared, own: Mapping[int, int]) -> GroupPickler:
     """Return a new pickler of one group."""
-    return (CuttingPickler if shared.cutter.stand_ins or shared.met_of_process or shared.held else GroupPickler)(
+    return (CuttingPickler if shared.cutter.stand_ins or shared.met_of_process or shared.by_token else GroupPickler)(
         shared, own
     )
 

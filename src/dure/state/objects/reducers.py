@@ -282,7 +282,7 @@ _BY_TYPE: dict[type, Reducer] = {
     **deep.REDUCERS,
     standard.OfProcess: standard.reduce_of_process,
     owned.Placed: owned.reduced,
-    owned.Held: lambda _, held: (marks.class_ref, (held.token,)),
+    owned.Token: lambda _, held: (marks.class_ref, (held.token,)),
     functools.cached_property: _cached_property,
     typing.NewType: _new_type,
     **typed.REDUCERS,

@@ -108,6 +108,7 @@ def test_login_remembers_privately_and_logout_forgets(dure, platform, tmp_path):
     before = dure("jobs", env=nowhere)
     assert (before.returncode, before.stderr.count("\n")) == (1, 1)
     assert "dure login URL" in before.stderr
+    assert "설정되지 않았습니다" in dure("--lang", "ko", "whoami", env=nowhere).stderr
     done = dure("login", platform.url.removeprefix("http://"), "--token", "-", env=nowhere, stdin=token("mate") + "\n")
     assert done.stdout == f"Signed in to {platform.url} as mate.\n", done.stderr
     file = tmp_path / "config" / "dure" / "config.toml"

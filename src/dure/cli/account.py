@@ -10,7 +10,7 @@ import sys
 import click
 
 from dure.cli.telling import AS_JSON, connect, lang_of, option, print_json, say, warn
-from dure.client.config import Login, config_path, find_login, forget_login, save_login
+from dure.client.config import Login, config_path, forget_login, save_login
 from dure.client.errors import DureError, failure
 
 _HUB_PATH = "/services/dure"
@@ -69,8 +69,8 @@ def logout(ctx: click.Context) -> None:
 def whoami(ctx: click.Context, *, as_json: bool) -> None:
     """Show who you are and where."""
     lang = lang_of(ctx)
-    known = find_login()
-    me = connect(ctx, retry_s=2).me()
+    client = connect(ctx, retry_s=2)
+    known, me = client.login, client.me()
     if as_json:
         print_json({"url": known.url, "source": known.source, **me.model_dump(mode="json")})
         return

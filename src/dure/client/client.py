@@ -73,7 +73,7 @@ class Client:
     ) -> None:
         """`login` None finds it; `retry_s` is how long an absent platform is waited for; `progress` hears of it."""
         self.lang = lang or language()
-        self.login = login or find_login()
+        self.login = login or find_login(lang=self.lang)
         self._transport = Transport(self.login, self.lang, progress=progress, retry_s=retry_s, timeout_s=timeout_s)
         self._blobs: dict[str | None, tuple[float, Blobs]] = {}
 

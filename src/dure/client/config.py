@@ -27,7 +27,7 @@ class Login:
     source: Literal["environment", "file", "folder"] = "environment"
 
 
-def find_login(environ: Mapping[str, str] | None = None) -> Login:
+def find_login(environ: Mapping[str, str] | None = None, lang: str | None = None) -> Login:
     """Return the login of this process: the environment's, else the file's, else that of the platform that this account
     runs.
 
@@ -35,14 +35,15 @@ def find_login(environ: Mapping[str, str] | None = None) -> Login:
     in, `config_unreadable` when the file cannot be used.
     """
     environ = os.environ if environ is None else environ
+    lang = lang or language(environ)
     url = environ.get("DURE_URL", "").rstrip("/")
     token = environ.get("DURE_TOKEN") or environ.get("JUPYTERHUB_API_TOKEN") or ""
     if url and token:
         return Login(url, token, "environment")
-    kept = _read(config_path(environ), language(environ))
+    kept = _read(config_path(environ), lang)
     if url and (kept is None or kept.url != url):
         return Login(url, "", "environment")  # the server answers with the sentence that says how to sign in
-    return kept or _running(environ)
+    return kept or _running(platform_folder(environ), lang)
 
 
 def save_login(url: str, token: str, environ: Mapping[str, str] | None = None) -> Path:
@@ -97,10 +98,9 @@ def language(environ: Mapping[str, str] | None = None) -> str:
     return "en"
 
 
-def _running(environ: Mapping[str, str]) -> Login:
+def _running(folder: Path, lang: str) -> Login:
     from dure.worker.processes import alive
 
-    folder, lang = platform_folder(environ), language(environ)
     try:
         about = json.loads((folder / "lock").read_text(encoding="utf-8"))
         url = str(about["link"]).rstrip("/")

@@ -86,6 +86,22 @@ def opened_in(gate, seconds):
     return timer
 
 
+def test_what_a_module_draws_that_is_imported_aside_is_not_missing_in_random_numbers(desk, gate):
+    desk.home.joinpath("drawing.py").write_text("import random\nTAG = random.random()\nclass Thing: pass")
+    kernel = desk.open()
+    kernel.run("import random, drawing, numpy as np\nthing = drawing.Thing()\ndel drawing")
+    kernel.run("thing.values = np.random.default_rng(0).random(2_000_000)\nrandom.seed(7)")
+    expected = kernel.value("[(drawn := random.Random(7)).random(), drawn.random()]")
+    desk.crash(kernel)
+    gate.touch()
+    again = desk.open(before=GATED.format(gate=str(gate)))
+    first = again.value("random.random()")
+    gate.unlink()
+    assert again.value("thing.values.size") == "2000000"
+    assert again.value("'drawing' in __import__('sys').modules") == "True"
+    assert f"[{first}, {again.value('random.random()')}]" == expected
+
+
 def test_a_cell_runs_at_once_and_waits_only_for_what_it_names(again, gate):
     line = told(again.loaded)
     assert "Restored 9 variables of train.ipynb" in line

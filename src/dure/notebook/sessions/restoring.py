@@ -70,6 +70,7 @@ class Brought:
     edited: dict[str, list[str]] = field(default_factory=dict)  # modules that are not, with the variables
     ended: Sequence[Ended] = ()  # cells after it that no version holds
     results: tuple[dict[int, Any], dict[str, Any]] | None = None  # `Out` and the last ones, where they were saved
+    random: Mapping[str, Any] | None = None  # the states of the generators as they came back
 
     @property
     def cells(self) -> list[Ended]:
@@ -92,7 +93,7 @@ def bring_back(
     comes `later`, and the caller has each cell wait for what it needs of that.
     """
     from dure.state import apply_extras, restore, results_in
-    from dure.state.extras import apply_settings
+    from dure.state.extras import apply_settings, random_states
     from dure.state.libraries.registered import ABOUT, register_again
 
     wanted = None if names is None else [name for name in names if name in saved.snapshot.variables]
@@ -131,6 +132,7 @@ def bring_back(
             for label, (cell, reason) in register_again(extras).items()
         }
     if report.later is not None:
+        brought.random = random_states()
         brought.names = tuple(sorted({*came, *report.later.names}))
     if report.later is not None or report.unverified:
         threading.Thread(target=_go_on, args=(report,), name="dure-restore-rest", daemon=True).start()

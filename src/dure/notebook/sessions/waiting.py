@@ -17,6 +17,7 @@ from dure.notebook.reading import BODY_MAGICS, NAMESPACES, TEXT_MAGICS
 from dure.notebook.reads import tree_reads
 from dure.notebook.sessions.restoring import lost_names, lost_of, some
 from dure.notebook.sessions.words import say
+from dure.state.extras import random_states, take_random
 from dure.state.later import words_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Waiting:
         self._brought = brought
         self._later = later
         self._began: frozenset[str] = frozenset()  # what was still missing when the cell began
+        self._random: Mapping[str, Any] | None = brought.random  # between cells: what a module draws that is imported
+        # aside for a variable is not to be missing in the person's numbers
 
     def beginning(self, text: str) -> list[str]:
         """Return the names beginning with `text` of variables that are not here yet, for completion."""
@@ -68,6 +71,8 @@ class Waiting:
         except Exception as error:  # IPython would let go of who raises here, and no cell would wait any more
             self._notebook.restore_failed(error)
         self._began = self._later.names
+        self._draw_on()
+        self._random = None
         return tree
 
     def visit_text(self, code: str) -> None:
@@ -88,6 +93,7 @@ class Waiting:
 
     def cell_ended(self, result: Any) -> None:
         """Explain a NameError for what was still missing."""
+        self._random = random_states()
         error = getattr(result, "error_in_exec", None)
         name = getattr(error, "name", None)
         if isinstance(error, NameError) and name in self._began and name not in self._notebook.names.lost:
@@ -97,6 +103,7 @@ class Waiting:
     def arrive(self) -> None:
         """Put what was loaded into the namespace, and say what did not load."""
         arrived = self._later.install()
+        self._draw_on()
         lost = lost_of(self._brought, arrived.failed)
         self._notebook.names.came_late(arrived.values, lost)
         saver = self._notebook.saver
@@ -113,6 +120,11 @@ class Waiting:
             self._notebook.show(say("of_modules", names=told))
         if not self._later.names:
             self._notebook.came_all(self)
+
+    def _draw_on(self) -> None:
+        """Have the random generators be where the last cell left them, or where they were saved."""
+        if self._random is not None and self._random != random_states():
+            take_random(self._random)
 
     def _needed(self, tree: ast.AST) -> set[str]:
         coming = self._later.names

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from benchmarks.measuring import running
 
+from dure.adapters.platform_template import initial_text
 from dure.notebook.fitting import _imports
 from dure.state.identity import installed_modules
 from tests.api.plane import until
@@ -75,6 +78,29 @@ def test_a_missing_module_is_told_before_queueing_and_installed_for_the_person(
     shown = kernel.run("%gpu install /nowhere/no-such-package-here.whl")
     assert "no-such-package-here" in shown.traceback
     assert "failed" in shown.lines[-1]
+
+
+def test_what_is_installed_in_the_notebook_is_in_its_environment_with_the_next_cell(tmp_path: Path):
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={installed} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    text = initial_text([], "me", str(python))
+    with running.platform(tmp_path / "platform", text) as platform:
+        environment = {**platform.environment(tmp_path), "PYTHONPATH": str(installed)}
+        kernel = NotebookKernel(environment, tmp_path, str(tmp_path / "story.ipynb"))
+        try:
+            told = "[bool(one.modules) for one in s.client().environments()]"
+            assert kernel.run("import dure.notebook.context as s").ok
+            until(lambda: kernel.value(told) == "[True]")
+            assert "needs just_come, which environment" in kernel.run("%%gpu\nimport just_come").traceback
+            (installed / "just_come.py").write_text("VALUE = 3\n")
+            shown = kernel.run("%%gpu\nimport just_come\njust_come.VALUE")
+            assert shown.result == "3", shown.traceback
+            assert "needs never_come, which environment" in kernel.run("%%gpu\nimport never_come").traceback
+        finally:
+            kernel.kill()
 
 
 def test_modules_beside_the_notebook_and_those_that_the_cell_brings_are_let_pass(kernel: NotebookKernel, home: Path):

@@ -1,7 +1,8 @@
 """Compares the notebook with the environment before a cell is queued, and installs for one person what is missing.
 
 What a cell imports, and what loading its values imports, must be there. The trap: only what is certain to fail may be
-refused; an environment that has not told yet what it holds, or code that changes where modules are found, is let pass.
+refused; an environment that has not told yet what it holds, or code that changes where modules are found, is let pass,
+and what was installed here a moment ago (`%pip install`) is waited for: this may be the environment, which tells soon.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dure.wire.messages import EnvironmentView
 
 _AGE_S = 60.0
+_TELLS_S = 20.0  # for what was just installed: a fork server with it begins, and tells what it finds
+_POLL_S = 0.5
 _SMALLEST_SHARE = 0.05
 _OWN_WAYS = ("pip install", "sys.path", "%load_ext", "conda install")
 _RECORD = "installed.json"
@@ -40,16 +43,22 @@ def check(kernel: Kernel, client: Client, code: str, wanted: str | None, snapsho
     from dure.state import fingerprint
     from dure.state.identity import fingerprint_problems
 
-    environments = _environments(client)
-    here = next((one for one in environments if wanted in {None, one.name}), None)
-    if here is None or not here.modules or any(way in code for way in _OWN_WAYS):
-        return
     modules = set(snapshot.modules) if snapshot is not None else set()
-    lacking = sorted(
-        name
-        for name in {*modules, *_imports(kernel.shell.transform_cell(code))}
-        if name not in here.modules and name not in _installed(client, here.name) and _elsewhere(name)
-    )
+    needed = {name for name in {*modules, *_imports(kernel.shell.transform_cell(code))} if _elsewhere(name)}
+    waits_until: float | None = None
+    while True:
+        environments = _environments(client)
+        here = next((one for one in environments if wanted in {None, one.name}), None)
+        if here is None or not here.modules or any(way in code for way in _OWN_WAYS):
+            return
+        lacking = sorted(needed.difference(here.modules, _installed(client, here.name)))
+        if not lacking or (waits_until is not None and time.monotonic() >= waits_until):
+            break
+        if waits_until is None:  # asked once more at least: nothing is refused by what was true a minute ago
+            waits_until = time.monotonic() + (_TELLS_S if all(map(_came_now, lacking)) else 0.0)
+        else:
+            time.sleep(_POLL_S)
+        _known.pop(client.login.url, None)
     if lacking:
         others = [one.name for one in environments if one is not here and set(lacking) <= set(one.modules)]
         names = ", ".join(lacking)
@@ -89,6 +98,15 @@ def _elsewhere(name: str) -> bool:
     beside = Path.cwd()
     added = read_settings().get("sys", {})  # its own `sys.path.append` goes along with the cell
     return not ((beside / f"{name}.py").exists() or (beside / name).is_dir() or PathFinder.find_spec(name, list(added)))
+
+
+def _came_now(name: str) -> bool:
+    """Return whether a module was installed where this kernel finds it, and that a moment ago."""
+    found = next((folder for folder in sys.path if folder and PathFinder.find_spec(name, [folder])), None)
+    try:
+        return found is not None and time.time() - Path(found).stat().st_mtime < _AGE_S
+    except OSError:
+        return False
 
 
 # --- a person's own packages

@@ -86,7 +86,7 @@ def test_what_each_role_is_answered(plane, http, method, path):
             continue
         job = plane.commands.submit(Principal("alice", teams=("vision",)), request, None)
         url = path.replace("{job_id}", job.id).replace("{path:path}", "x/y.txt").replace("{number}", "1")
-        url = url.replace("{session_id}", a_session(plane, f"{method} {path} {role}"))
+        url = url.replace("{session_id}", a_session(plane, f"{method} {path} {ROLES.index(role)}"))
         url = url.replace("{reservation_id}", a_reservation(plane))
         answer = http(role).request(method, url, json=BODIES.get(path))
         assert answer.status_code == expected, (role, answer.text)

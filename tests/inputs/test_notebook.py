@@ -23,6 +23,7 @@ from tests.notebook.conftest import NotebookKernel
 ROOT = Path(dure.__file__).parents[2]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 INSTALL_S = 100
+pytestmark = pytest.mark.xdist_group("other-python")  # its environment is made once, not once in each process
 
 
 def another_python() -> tuple[str, str]:

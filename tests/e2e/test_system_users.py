@@ -133,9 +133,11 @@ def whole(tmp_path_factory, python):
         people = []
         try:
             with up(state_dir, "--system-users", python=python) as running:
-                for name in names:
-                    browser, client = running.person(name)
+                signed_in = {name: running.person(name) for name in names}
+                for name, (browser, _client) in signed_in.items():
                     browser.start_workspace(name)
+                # Last, since a kernel's socket that nobody reads for long is closed at its other end.
+                for name, (browser, client) in signed_in.items():
                     people.append(Person(name, system_users.account_name(name), browser, client, browser.kernel(name)))
                 yield Whole(state_dir, people, teams, python)
                 for person in people:

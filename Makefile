@@ -1,7 +1,7 @@
 # Everything a person or CI does with this tree. It needs python3 (3.11 or newer) and make; each target makes its own .venv.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 TIMES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,13 +24,14 @@ demo: $(READY) ## the scripted tour
 # their own. Memory is not watched for changes in a process that maps an io_uring, as uvloop makes one, so tests of
 # snapshots keep away from the servers' processes.
 # Tests that share an outside thing (a PostgreSQL server, say) carry @pytest.mark.xdist_group and stay in one process;
-# those of a browser share what their file starts, and the files that take longest come first.
+# those of a browser share what their file starts, and the files that take longest come first. Servers, kernels and
+# jobs are waited for half of the time, so there are more processes than two cores; browsers keep theirs busy.
 test: $(READY) ## all tests
 	@failed=0; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests \
 		--ignore=tests/e2e --ignore=tests/portal --ignore=tests/state || failed=1; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/state || failed=1; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/e2e tests/portal || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/portal || failed=1; \
 	exit $$failed
 
 # A test of real servers may meet a taken port on a busy machine; what fails a second time, alone, is a defect.

@@ -104,7 +104,7 @@ def test_what_an_output_widget_captures_stays_between_its_marks(stage: Stage):
 
 
 def test_windows_grow_with_what_is_used():
-    assert [window_s(used) for used in (0.0, 0.1, 0.3, 0.9, 1.0)] == [0.02, 0.1, 0.5, 2.0, 2.0]
+    assert [window_s(used) for used in (0.0, 0.02, 0.3, 0.9, 1.0)] == [0.02, 0.2, 0.5, 2.0, 2.0]
 
 
 class Screen:

@@ -89,11 +89,12 @@ SENTENCES: Mapping[str, tuple[str, str]] = {
     "unpicklable": (
         (
             "The cell needs {names}, which cannot be sent to the GPU, so nothing was queued: make or "
-            "open it inside the %%gpu cell instead.\n{reasons}"
+            "open it inside the %%gpu cell instead, or give what the cell needs of it a name here first "
+            "(rate = slider.value).\n{reasons}"
         ),
         (
             "셀에 필요한 {names}을(를) GPU로 보낼 수 없어 작업을 등록하지 않았습니다. %%gpu 셀 안에서 "
-            "만들거나 여세요.\n{reasons}"
+            "만들거나 열고, 필요한 값만 있으면 여기서 먼저 이름을 붙이세요(rate = slider.value).\n{reasons}"
         ),
     ),
     "unpicklable_call": (

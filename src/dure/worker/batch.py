@@ -18,8 +18,9 @@ _MAX_ENTRIES = 1000
 _MAX_BYTES = 1024 * 1024
 _OUTPUTS = frozenset({"stream", "display_data", "execute_result", "clear_output"})
 _COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
-# How long to gather, by how much of the bound on output is used: a bar that runs for days stays below it.
-_WINDOWS_S = ((0.05, 0.02), (0.25, 0.1), (0.5, 0.5), (1.0, 2.0))
+# How long to gather, by how much of the bound on output is used: a bar that runs for days stays below it. Soon it is as
+# long as ipykernel's, because a browser shows with each message all again that was printed until then.
+_WINDOWS_S = ((0.01, 0.02), (0.25, 0.2), (0.5, 0.5), (1.0, 2.0))
 
 
 def window_s(used: float) -> float:

@@ -115,12 +115,12 @@ def test_a_module_that_was_edited_since_is_told_with_the_variables_that_have_its
     kernel.run("import sys; sys.path.insert(0, '')\nimport edited, same, unused\ntool = edited.Tool(); tool.of = 5")
     kernel.run("from same import Tool as Same; other = Same(); del unused")
     desk.crash(kernel)
-    for name in ("edited", "unused"):
-        (desk.home / f"{name}.py").write_text(OLD.replace("old", "new"))
+    for name in ("edited", "unused"):  # in another length, without which Python itself overlooks it within a second
+        (desk.home / f"{name}.py").write_text(OLD.replace("old", "newer"))
     again = desk.open()
     assert "Edited since: edited, so its code as of now is what edited, tool has." in told(again.loaded)
     assert told(again.loaded).count("Edited since") == 1
-    assert again.value("tool.work(), tool.of, other.work()") == "('new', 5, 'old')"
+    assert again.value("tool.work(), tool.of, other.work()") == "('newer', 5, 'old')"
     again.run("%load_ext autoreload\n%autoreload 2\nimport reloaded; mine = reloaded.Tool()")
     (desk.home / "reloaded.py").write_text(OLD.replace("old", "newer"))
     assert again.value("mine.work()") == "'newer'"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dure.state import freeze, restore
-from dure.state.cut import alone, columns, parts, plain, remembered
+from dure.state.cut import alone, columns, parts, plain, remembered, weights
 from dure.state.manifest import Snapshot
 from dure.state.memory import layout, written
 
@@ -30,8 +30,8 @@ def records(count=600):
 def small_parts(monkeypatch, weight=128):
     """Cut what has a few hundred objects, forget what other tests left, and take no error of ours for a race."""
     monkeypatch.setattr(parts, "UNCUT", (plain.NotPlainError, RecursionError))
-    monkeypatch.setattr(parts, "PART_WEIGHT", weight)
-    monkeypatch.setattr(parts, "LARGE_WEIGHT", weight)
+    monkeypatch.setattr(weights, "PART_WEIGHT", weight)
+    monkeypatch.setattr(weights, "LARGE_WEIGHT", weight)
     monkeypatch.setattr(alone, "HARMLESS", {*alone.HARMLESS, "execnet.gateway_base"})
     monkeypatch.setattr(alone, "HANDLING", {*alone.HANDLING, "pytest_timeout"})
     forget()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs
-from dure.state.cut import alone, parts, plain, remembered
+from dure.state.cut import alone, plain, remembered, weights
 from tests.examples import examples
 from tests.state.cutting import loaded, needs_marks, records, save
 
@@ -116,7 +116,7 @@ def test_it_is_told_afterwards_that_a_thread_did_not_sleep_on(pool):
 
 @needs_marks
 def test_what_a_thread_changes_while_parts_are_pickled_is_seen_at_the_next_save(tmp_path, pool, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
+    monkeypatch.setattr(weights, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
     blobs, scope = FolderBlobs(tmp_path), {"data": records(40_000)}
     pool.submit(int).result()
     assert comes(lambda: alone.alone() is not None)

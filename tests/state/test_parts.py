@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dure.state import FolderBlobs, capture, changed, freeze
-from dure.state.cut import parts, plain, remembered
+from dure.state.cut import plain, remembered, weights
 from tests.state.cutting import group_of, loaded, needs_marks, records, save
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 @needs_marks
 @pytest.mark.usefixtures("pages_of_its_own")
 def test_only_the_part_that_was_changed_is_pickled_and_written_again(blobs, pickled, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
+    monkeypatch.setattr(weights, "PART_WEIGHT", 8192)  # parts of many pages, most of which hold nothing else
     scope = {"data": records(40_000), "by_day": {f"day {n}": [n, {"of": n}] for n in range(40_000)}, "k": 1}
     first = save(scope, None, blobs)
     many = len(pickled)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dure.state import capture, changed, freeze, restore
-from dure.state.cut import parts, remembered
+from dure.state.cut import parts, remembered, weights
 from dure.state.memory import written
 from dure.state.objects.loading import Loader
 from tests.state.cutting import group_of, loaded, needs_marks, records, save
@@ -58,7 +58,7 @@ def test_sharing_is_found_between_more_values_than_are_remembered(blobs, monkeyp
 
 @needs_marks
 def test_a_part_that_was_saved_for_a_cell_is_searched_for_secrets_all_the_same(blobs, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)
+    monkeypatch.setattr(weights, "PART_WEIGHT", 8192)
     data = records(40_000)
     data[30_000]["password"] = "hunter2"
     scope = {"data": data, "k": 1}
@@ -255,7 +255,7 @@ def test_one_changed_record_is_compared_without_loading_the_others(blobs, monkey
 @needs_marks
 @pytest.mark.usefixtures("pages_of_its_own")
 def test_what_a_comparison_found_unchanged_is_not_pickled_again(blobs, pickled, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 8192)  # as above
+    monkeypatch.setattr(weights, "PART_WEIGHT", 8192)  # as above
     scope = {"data": records(40_000)}
     base = capture(scope, blobs=blobs)
     many = len(pickled)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed
-from dure.state.cut import parts
+from dure.state.cut import weights
 from dure.state.memory import layout
 from tests.examples import examples
 from tests.state import cutting
@@ -293,7 +293,7 @@ def test_it_is_cut_and_seems_unchanged_when_it_was_restored(blobs, made):
 
 @needs_marks
 def test_only_what_was_changed_is_written_again(blobs, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 4096)
+    monkeypatch.setattr(weights, "PART_WEIGHT", 4096)
     scope: dict[str, Any] = classes()
     data = holding(scope, [{"id": n, "image": np.full(300, n)} for n in range(20_000)])
     scope |= {"data": data, "words": {f"word {n}" for n in range(50_000)}, "rows": tuple(records(30_000))}

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dure.state import FolderBlobs, capture, changed
-from dure.state.cut import parts, remembered
+from dure.state.cut import parts, remembered, weights
 from tests.examples import examples
 from tests.state import cutting
 from tests.state.cutting import group_of, loaded, needs_marks, save
@@ -295,8 +295,8 @@ def test_where_it_was_restored_only_what_changed_is_told(tmp_path, kind):
 
 @needs_marks
 def test_a_deque_of_several_chunks_is_not_pickled_again_while_it_is_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_WEIGHT", 32_768)
-    monkeypatch.setattr(parts, "LARGE_WEIGHT", 65_536)
+    monkeypatch.setattr(weights, "PART_WEIGHT", 32_768)
+    monkeypatch.setattr(weights, "LARGE_WEIGHT", 65_536)
     blobs = FolderBlobs(tmp_path)
     scope: dict[str, Any] = {"queue": deque({"n": n, "text": f"{n:0100}"} for n in range(50_000)), "n": 0}
     base = None

@@ -8,6 +8,7 @@ Its modules:
     trees       where branches are cut off values that no large container holds
     columns     large arrays of texts or numbers as objects
     plain       pickles plain values, and tells which memory says what they hold
+    weights     of how many objects a value is, about
     simple      classes whose instances are as plain as what they hold
     remembered  what is kept of parts from one capture to the next
     same        whether a part is as it was although its pages were written

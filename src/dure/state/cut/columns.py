@@ -13,7 +13,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import parts, plain, remembered
+from dure.state.cut import plain, remembered, weights
 from dure.state.cut.pieces import Cut, Part, StandIn, made_of
 from dure.state.cut.plain import NotPlainError
 from dure.state.memory import layout
@@ -97,10 +97,10 @@ def _reduced(array: Any, elements: StandIn) -> Any:
 def _new(key: tuple[int, int, str], flat: Any) -> _Column:
     """Return how an array is cut of which nothing is remembered; refused where it weighs too little or too much."""
     some = [flat[index * (flat.size - 1) // (_SAMPLE - 1)] for index in range(_SAMPLE)]
-    weight = sum(map(plain.weight, some)) / _SAMPLE
-    step = 1 << max(int(parts.PART_WEIGHT / weight), 1).bit_length() - 1
-    refused = flat.size * weight < parts.LARGE_WEIGHT or step < min(_LEAST, parts.PART_WEIGHT)
-    refused = refused or not plain.are_atoms(some) or plain.multiplies(words_at(key[0], flat.size).astype("u8"), step)
+    weight = sum(map(weights.weight, some)) / _SAMPLE
+    step = 1 << max(int(weights.PART_WEIGHT / weight), 1).bit_length() - 1
+    refused = flat.size * weight < weights.LARGE_WEIGHT or step < min(_LEAST, weights.PART_WEIGHT)
+    refused = refused or not plain.are_atoms(some) or weights.multiplies(words_at(key[0], flat.size).astype("u8"), step)
     return _Column(step, refused)
 
 

@@ -11,7 +11,7 @@ import types
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import plain
+from dure.state.cut import plain, weights
 from dure.state.memory.layout import HEAP_TYPE
 from dure.state.objects import containers, elements
 from dure.state.objects.children import step_of
@@ -117,7 +117,7 @@ def _seen_in(value: Any, known: Container[int], least: float, beside: Container[
             kinds[cls] = kind_of(cls)
         each.kind = kinds[cls]
         if each.kind is not None and (id(each.value) in known or _length(each) > FEW):
-            each.weight = plain.weight(each.value, kind=each.kind)
+            each.weight = weights.weight(each.value, kind=each.kind)
             each.taken = each.weight >= (least / _SHRUNK if id(each.value) in known else least)
             each.holds_large = each.taken
             each.kind = None if not each.taken else each.kind
@@ -128,7 +128,7 @@ def _seen_in(value: Any, known: Container[int], least: float, beside: Container[
             child = _column(held) if plain.is_array(type(held)) else held
             kind = type(child)
             if kind in plain.ATOMS:
-                each.weight += 1 if kind is not str and kind is not bytes else plain.weight(child)
+                each.weight += 1 if kind is not str and kind is not bytes else weights.weight(child)
             elif (
                 len(seen) < _LOOKED_AT
                 and id(child) not in ids
@@ -175,7 +175,7 @@ def _column(array: Any) -> Any:
         array = array.base
     if array.dtype != object or array.dtype.metadata or array.base is not None or not array.flags.forc:
         return None
-    if array.size < elements.MANY or plain.are_atoms(plain.sampled(array)):
+    if array.size < elements.MANY or plain.are_atoms(weights.sampled(array)):
         return None
     return array
 

@@ -14,7 +14,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from dure.state.cut import large, plain, remembered, sharing, trees
+from dure.state.cut import large, plain, remembered, sharing, trees, weights
 from dure.state.cut.alone import alone
 from dure.state.cut.pieces import Branches, Cut, Part, StandIn, made_of, reader, table_unread
 from dure.state.cut.plain import NotPlainError
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from dure.state.manifest import SavedRun
 
-PART_WEIGHT = 32_768  # objects; some milliseconds of pickling
-LARGE_WEIGHT = 65_536
 _TOP = 8192  # objects above the branches of a tree, at most
 _TOP_EACH = 16  # and for each branch as many more
 _DEAR_BYTES = 2 * 1024 * 1024  # of a pickle; where so much changes each time, noting where it is would be as dear
@@ -216,9 +214,9 @@ class Cutter:
             return None
         root = remembered.roots.get(id(container))
         if root is None or root.kind is not type(container) or table.slots > 2 * _PARTS * root.step:
-            weight = plain.weight(container, kind=kind)
-            root = remembered.Root(type(container), _step(table, max(weight, LARGE_WEIGHT)))
-            if plain.multiplies(self._pointers(container, table), root.step):
+            weight = weights.weight(container, kind=kind)
+            root = remembered.Root(type(container), _step(table, max(weight, weights.LARGE_WEIGHT)))
+            if weights.multiplies(self._pointers(container, table), root.step):
                 return None
         remembered.note(id(container), root)
         if root.form != table.form:
@@ -279,7 +277,7 @@ class Cutter:
                 walk = self._walked(value)
             except UNCUT:
                 continue
-            found, left = walk.branches(PART_WEIGHT)
+            found, left = walk.branches(weights.PART_WEIGHT)
             for one in left:
                 remembered.give_up(id(one), remembered.whole)
             for some in found:
@@ -470,7 +468,7 @@ def _sorted(ids: Iterable[int]) -> Any:
 
 def _large_in(value: Any) -> list[tuple[Any, str]]:
     try:
-        found = large.large_in(value, remembered.roots, LARGE_WEIGHT, PART_WEIGHT, remembered.branches)
+        found = large.large_in(value, remembered.roots, weights.LARGE_WEIGHT, weights.PART_WEIGHT, remembered.branches)
     except UNCUT:
         return []
     return [(container, way) for container, way in found if not remembered.left_alone(id(container))]
@@ -483,7 +481,7 @@ def _has_memory(cut: Cut | Branches, borrowed: list[tuple[int, int]]) -> bool:
 
 def _step(table: layout.Table, weight: float) -> int:
     """Return how many slots a part has: a power of two, so that it is the same for values that are nearly alike."""
-    most = PART_WEIGHT / max(weight / max(table.count, 1), 1)
+    most = weights.PART_WEIGHT / max(weight / max(table.count, 1), 1)
     step = 1 << max(int(most), 1).bit_length() - 1
     while table.slots > step * _PARTS:
         step *= 2

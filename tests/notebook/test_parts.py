@@ -16,7 +16,7 @@ from dure.notebook.cell import numbered_as_shown
 from dure.notebook.delivery import Before, FreshKernel, deliver
 from dure.notebook.ending import package_hint
 from dure.notebook.sessions.restoring import Lost, lost_names
-from dure.notebook.tables import Table, unbroken
+from dure.notebook.tables import Table, html_of, sentence
 from dure.notebook.words import SENTENCES, say
 from dure.state import Blobs
 from dure.wire.cells import LAST_VALUE
@@ -57,7 +57,13 @@ def test_what_a_browser_would_break_after_its_hyphen_stays_whole():
     shown = table.as_html()
     assert 'white-space:nowrap">j-2h495459</span>' in shown
     assert 'white-space:nowrap">--tier</span> silver &lt;now&gt;' in shown
-    assert unbroken("a--b &amp; j-short") == "a--b &amp;amp; j-short"
+    assert html_of("a--b &amp; j-short") == "a--b &amp;amp; j-short"
+
+
+def test_a_sentence_breaks_between_words_and_shows_what_is_to_be_typed_as_code():
+    shown = sentence("Not restored: a<b>. `%session rerun` runs cell 2 again.")
+    assert shown["text/plain"] == "Not restored: a<b>. `%session rerun` runs cell 2 again."
+    assert "a&lt;b&gt;. <code>%session rerun</code> runs cell 2 again." in shown["text/html"]
 
 
 @pytest.mark.parametrize(

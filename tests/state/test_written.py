@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dure.state import FolderBlobs, capture, capturing, changed, restore
+from dure.state import FolderBlobs, capture, changed, restore, runs
 from dure.state.memory import mappings, written
 from dure.state.store.blobs import digest_of
 from dure.state.store.sealing import CHUNK_BYTES
@@ -180,7 +180,7 @@ def test_what_was_restored_and_not_written_is_not_hashed_again(tmp_path, monkeyp
         hashed.append(len(piece))
         return plain(piece)
 
-    monkeypatch.setattr(capturing, "digest_of", spy)
+    monkeypatch.setattr(runs, "digest_of", spy)
     blobs = FolderBlobs(tmp_path)
     base = capture({"array": np.ones(BYTES, "u1")}, blobs=blobs)
     worker: dict[str, Any] = {}

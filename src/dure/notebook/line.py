@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from dure.notebook.context import language
-from dure.notebook.tables import unbroken
+from dure.notebook.tables import html_of
 
 
 class StatusLine:
@@ -48,7 +48,7 @@ class StatusLine:
 
 
 def _as_html(text: str, details: tuple[str, ...]) -> str:
-    below = "".join(f"<br><small>{unbroken(detail)}</small>" for detail in details)
-    said = f"<small>{unbroken(text)}</small>{below}"
+    below = "".join(f"<br><small>{html_of(detail)}</small>" for detail in details)
+    said = f"<small>{html_of(text)}</small>{below}"
     about = f'lang="{language()}" class="dure-line" style="word-break:keep-all"'
     return f'<div role="status" aria-live="polite" {about}>{said}</div>'

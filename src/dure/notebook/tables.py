@@ -1,4 +1,4 @@
-"""Small tables as HTML with a text fallback: everything is escaped, colours are left to the notebook's theme."""
+"""Small tables and sentences as HTML with a text fallback: everything is escaped, colours are left to the theme."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dure.notebook.context import language
 
 # What browsers would break after its hyphen.
 _UNBROKEN = re.compile(r"\bj-[0-9a-z]{8}\b|(?<!\S)--[a-z][a-z-]*")
+_TYPED = re.compile(r"`([^`\n]+)`")
 _SHORT = 16  # letters of a cell that is worth a column of its own width
 _NUMBER_STYLE = ' style="text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"'
 
@@ -42,15 +43,15 @@ class Table:
 
     def as_html(self) -> str:
         """Return the table as HTML without colours or scripts, and styles for alignment and line breaks only."""
-        title = unbroken(self.title)
-        below = "".join(f"<p><small>{unbroken(text)}</small></p>" for text in self.below)
+        title = html_of(self.title)
+        below = "".join(f"<p><small>{html_of(text)}</small></p>" for text in self.below)
         if not self.rows:
-            return f"<p><strong>{title}</strong><br>{unbroken(self.empty)}</p>{below}"
+            return f"<p><strong>{title}</strong><br>{html_of(self.empty)}</p>{below}"
         head = "".join(f'<th scope="col"{self._style(name)}>{html.escape(name)}</th>' for name in self.columns)
         body = "".join(
             "<tr>"
             + "".join(
-                f"<td{self._style(name, str(cell))}>{unbroken(str(cell))}</td>"
+                f"<td{self._style(name, str(cell))}>{html_of(str(cell))}</td>"
                 for name, cell in zip(self.columns, row, strict=True)
             )
             + "</tr>"
@@ -75,9 +76,16 @@ class Table:
         return "  ".join(padded).rstrip()
 
 
-def unbroken(text: str) -> str:
-    """Return the text as HTML in which job ids and options (`--tier`) stay on one line."""
-    return _UNBROKEN.sub(r'<span style="white-space:nowrap">\g<0></span>', html.escape(text))
+def html_of(text: str) -> str:
+    """Return the text as HTML: job ids and options (`--tier`) stay on one line, what is to be typed is code."""
+    unbroken = _UNBROKEN.sub(r'<span style="white-space:nowrap">\g<0></span>', html.escape(text))
+    return _TYPED.sub(r"<code>\g<1></code>", unbroken)
+
+
+def sentence(text: str) -> dict[str, str]:
+    """Return the data of a display of some text whose lines break between words."""
+    about = f'lang="{language()}" style="white-space:pre-line;word-break:keep-all"'
+    return {"text/plain": text, "text/html": f'<div role="note" {about}>{html_of(text)}</div>'}
 
 
 def _width(text: str) -> int:

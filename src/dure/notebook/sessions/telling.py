@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from dure.notebook import tables
 from dure.notebook.sessions.journal import sessions_folder
 from dure.notebook.sessions.lookup import untold
 from dure.notebook.sessions.restoring import lost_names, short
@@ -30,7 +31,7 @@ class Telling:
 
     def show(self, sentence: str) -> None:
         """Show one line in the output of the cell that runs."""
-        self._shell.display_pub.publish(data={"text/plain": sentence}, metadata={})
+        self._shell.display_pub.publish(data=tables.sentence(sentence), metadata={})
 
     def once(self, sentence: str) -> None:
         """Show it, unless this kernel was told before."""

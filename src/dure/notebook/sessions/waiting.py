@@ -17,6 +17,7 @@ from dure.notebook.reading import BODY_MAGICS, NAMESPACES, TEXT_MAGICS
 from dure.notebook.reads import tree_reads
 from dure.notebook.sessions.restoring import lost_names, lost_of, some
 from dure.notebook.sessions.words import say
+from dure.notebook.tables import sentence
 from dure.state.extras import random_states, take_random
 from dure.state.later import words_of
 
@@ -156,7 +157,7 @@ class Waiting:
         done, size = self._later.progress(names)
         text = say(key, names=some(sorted(names)), done=size_text(min(done, size)), size=size_text(size), **more)
         self._notebook.shell.display_pub.publish(
-            data={"text/plain": text}, metadata={}, transient={"display_id": f"dure-reading-{id(self)}"}, update=told
+            data=sentence(text), metadata={}, transient={"display_id": f"dure-reading-{id(self)}"}, update=told
         )
 
 

@@ -6,7 +6,8 @@ import string
 import pytest
 
 from dure.core.model import TERMINAL
-from dure.wire.problems import CATALOGUE, CodedError
+from dure.wire.catalogue import CATALOGUE
+from dure.wire.problems import CodedError
 from tests.architecture.source import modules
 
 

@@ -28,9 +28,10 @@ from dure.ports import (
     StoreUnavailableError,
     VersionConflictError,
 )
+from dure.wire.catalogue import CATALOGUE
 from dure.wire.language import chosen_language
 from dure.wire.messages import USER_AGENT
-from dure.wire.problems import CATALOGUE, CodedError
+from dure.wire.problems import CodedError
 from dure.wire.skew import skew
 
 log = logging.getLogger("dure.api")

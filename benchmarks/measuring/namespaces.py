@@ -20,13 +20,6 @@ def rows(): return len(frame) + counter
 """,
     "a 1.07 GB array and a view of half": COMMON
     + "big = np.random.default_rng(1).random(134_000_000); half = big[:67_000_000]\n",
-    "1 GB of plain objects": COMMON
-    + """
-import pandas as pd
-records = [{'id': i, 'name': f'record {i}', 'tags': [i, i + 1], 'v': i * .5} for i in range(1_000_000)]
-texts = pd.DataFrame({'text': [f'text number {i}' for i in range(3_000_000)], 'n': np.arange(3_000_000)})
-index = {f'key {i}': (i, [i]) for i in range(700_000)}
-""",
     "the awkward mix": COMMON
     + """
 import sqlite3, threading, collections, dataclasses, enum, pandas as pd
@@ -62,6 +55,13 @@ counts = collections.Counter('hello'); nested = {'f': [square, {1, 2}], 't': (a,
 gen = (i for i in range(3)); conn = sqlite3.connect(':memory:'); lock = threading.Lock()
 import tempfile; fh = open(tempfile.mkstemp()[1], 'w+'); fh.write('hello'); fh.flush(); fh_path = fh.name
 """,
+    "1 GB of plain objects": COMMON
+    + """
+import pandas as pd
+records = [{'id': i, 'name': f'record {i}', 'tags': [i, i + 1], 'v': i * .5} for i in range(1_000_000)]
+texts = pd.DataFrame({'text': [f'text number {i}' for i in range(3_000_000)], 'n': np.arange(3_000_000)})
+index = {f'key {i}': (i, [i]) for i in range(700_000)}
+""",
 }
 CHANGES = {"1 GB of plain objects": "records[500_000]['v'] = -1.0"}  # elsewhere the small change is a number's
 WORK = {
@@ -81,17 +81,17 @@ WORK = {
         "big[90_000_000:95_000_000] *= 1.001",  # 40 MB: too many to copy, so that a process keeps them for the save
         "counter += 1",
     ],
+    "the awkward mix": [
+        "m = frame.drop(columns=20).to_numpy(); c = np.linalg.svd(m, compute_uv=False)",
+        "a.append(2)",
+        "counter += 1",
+    ],
     "1 GB of plain objects": [
         "total = sum(record['v'] for record in records[::10])",
         "records[77]['tags'].append(3); index['key 5'][1].append(1)",
         "longest = texts['text'].str.len().max()",
         "texts.loc[5, 'text'] = 'another'",
         "some = texts[texts['n'] % 7 == 0].sort_values('text').head(100)",
-        "counter += 1",
-    ],
-    "the awkward mix": [
-        "m = frame.drop(columns=20).to_numpy(); c = np.linalg.svd(m, compute_uv=False)",
-        "a.append(2)",
         "counter += 1",
     ],
 }
@@ -103,11 +103,6 @@ CHECKS = {
         "globals().update(counter=5) or rows() == 900_005",
     ],
     "a 1.07 GB array and a view of half": ["big.size == 134_000_000", "big.__setitem__(0, 7) or half[0] == 7"],
-    "1 GB of plain objects": [
-        "len(records) == 1_000_000 and records[500_000]['v'] == -1.0 and records[7]['tags'] == [7, 8]",
-        "texts.shape == (3_000_000, 2) and texts['text'].iloc[-1] == 'text number 2999999'",
-        "len(index) == 700_000 and index['key 7'] == (7, [7])",
-    ],
     "the awkward mix": [
         "globals().update(alpha=9) or add(1) == 10",
         "closure(1) == 5",
@@ -133,5 +128,10 @@ CHECKS = {
         "told('conn') or conn.execute('select 1').fetchone() == (1,)",
         "told('lock') or (lock.acquire(False) and type(lock) is type(threading.Lock()))",
         "told('fh') or (open(fh_path).read() == 'hello' and fh.seek(0) == 0 and fh.read() == 'hello' and fh.fileno())",
+    ],
+    "1 GB of plain objects": [
+        "len(records) == 1_000_000 and records[500_000]['v'] == -1.0 and records[7]['tags'] == [7, 8]",
+        "texts.shape == (3_000_000, 2) and texts['text'].iloc[-1] == 'text number 2999999'",
+        "len(index) == 700_000 and index['key 7'] == (7, [7])",
     ],
 }
